@@ -1,0 +1,1 @@
+"""What is estimated from the measurement before it is reconstructed."""

@@ -1,0 +1,34 @@
+"""Errors that a user can act on.
+
+Each message says who (dataset, array, setting), what was found, what was allowed and what to do.
+The command line turns any of them into one line and exit status 1; every other exception is a
+defect of ours and keeps its traceback.
+"""
+
+
+class KronufftError(Exception):
+    """Base of all errors that are about the user's input, settings or machine."""
+
+
+class ConfigError(KronufftError):
+    """A setting or a row of the dataset table is missing, unknown or out of range."""
+
+
+class DataError(KronufftError):
+    """Measured data, trajectories or maps are unreadable or contradict each other."""
+
+
+class PlanError(KronufftError):
+    """A reconstruction cannot be planned within the memory limits."""
+
+
+class DependencyError(KronufftError):
+    """An optional package that was asked for is not installed or does not work here."""
+
+
+class DeviceError(KronufftError):
+    """The device that was asked for is absent or ran out of memory."""
+
+
+class CanaryError(KronufftError):
+    """The checks that precede each reconstruction found wrong arithmetic."""

@@ -1,0 +1,1 @@
+"""One reader per source format, and the simulator; each gives lazily read arrays."""

@@ -1,0 +1,1 @@
+"""Grids, axes and trajectories: where things are, and nothing about how they are measured."""

@@ -1,0 +1,1 @@
+"""Solvers. They see normal equations and callables, never data, coils or trajectories."""

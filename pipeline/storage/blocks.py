@@ -1,0 +1,83 @@
+"""Block images: the one file that each reconstruct job leaves.
+
+A Zarr group in a zip file with the array ``image``, complex, ``[frame, z, y, x]``, and in its
+attributes the block's name and first image frame.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.storage.publish import published_file
+
+if TYPE_CHECKING:
+    import zarr
+
+
+def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict[str, Any]) -> None:
+    """Write one block's images, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The zip file.
+    image
+        complex ``[frame, z, y, x]``.
+    attributes
+        JSON values: ``block``, ``first_frame`` and whatever tells where the image came from.
+    """
+    import zarr
+    from zarr.storage import ZipStore
+
+    if image.ndim != 4:
+        raise ValueError(f"a block image has the axes frame, z, y, x; found shape {image.shape}")
+    with published_file(path) as temporary, ZipStore(temporary, mode="w") as store:
+        group = zarr.create_group(store, attributes=attributes)
+        group.create_array(
+            "image",
+            data=image,
+            chunks=(1, *image.shape[1:]),
+            dimension_names=["frame", "z", "y", "x"],
+            compressors=image_codecs(image.dtype),
+        )
+
+
+@contextmanager
+def open_block(path: Path) -> Iterator["zarr.Group"]:
+    """Open a block for reading; a missing or truncated file raises `DataError` naming it."""
+    import zipfile
+
+    import zarr
+    from zarr.storage import ZipStore
+
+    try:
+        store = ZipStore(path, mode="r")
+        group = zarr.open_group(store, mode="r")
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise DataError(
+            f"{path}: not readable as a block ({error}); delete it and run `reconstruct` again"
+        ) from None
+    try:
+        yield group
+    finally:
+        store.close()
+
+
+def image_codecs(dtype: np.dtype[Any]) -> list[Any]:
+    """Return the compressors of stored images.
+
+    Bit shuffling by the size of the real numbers, not of the complex ones, is what makes images
+    compress; the checksum catches damage on disk.
+    """
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    itemsize = np.dtype(dtype).itemsize // (2 if np.dtype(dtype).kind == "c" else 1)
+    return [
+        BloscCodec(typesize=itemsize, cname="lz4", clevel=5, shuffle="bitshuffle"),
+        Crc32cCodec(),
+    ]

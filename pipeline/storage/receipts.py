@@ -1,0 +1,96 @@
+"""Receipts: what a job did, how long each phase took, and the memory it used.
+
+One JSON file a job. The metrics read receipts and never logs.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipeline.storage.publish import write_json
+
+_RECORDED_PACKAGES = (
+    "kronufft", "torch", "numpy", "zarr", "dask", "snakemake", "finufft", "ducc0", "torchkbnufft",
+)  # fmt: skip
+
+
+def peak_host_bytes() -> int:
+    """Return the largest resident memory of this process so far [byte]."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _installed_versions() -> dict[str, str]:
+    found = {}
+    for name in _RECORDED_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class Receipt:
+    """Collects what one job did and writes it on success.
+
+    Used as a context manager around the whole job; nothing is written if the job raises.
+
+    Parameters
+    ----------
+    path
+        Where the receipt goes.
+    stage
+        Name of the stage.
+    identity
+        What the job worked on: ``dataset``, and where they apply ``reconstruction`` and ``block``.
+    """
+
+    def __init__(self, path: Path, stage: str, **identity: str) -> None:
+        self.path = path
+        self.content: dict[str, Any] = {"stage": stage, **identity}
+        self._phases: dict[str, dict[str, float]] = {}
+        self._start = time.perf_counter()
+
+    def __enter__(self) -> Self:
+        self.content["started"] = datetime.now(UTC).isoformat(timespec="seconds")
+        return self
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the wall time of the block to the phase ``name`` [s]; a phase may recur."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            entry = self._phases.setdefault(name, {"seconds": 0.0})
+            entry["seconds"] += time.perf_counter() - start
+
+    def count_bytes(self, name: str, count: int) -> None:
+        """Add ``count`` bytes read or written to the phase ``name``."""
+        entry = self._phases.setdefault(name, {"seconds": 0.0})
+        entry["bytes"] = entry.get("bytes", 0.0) + count
+
+    def record(self, **values: Any) -> None:
+        """Add JSON values, such as ``iterations=10``, to the receipt."""
+        self.content.update(values)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            return
+        self.content["seconds"] = time.perf_counter() - self._start
+        self.content["phases"] = self._phases
+        self.content["peak_host_bytes"] = peak_host_bytes()
+        self.content["versions"] = _installed_versions()
+        write_json(self.path, self.content)
