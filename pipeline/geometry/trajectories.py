@@ -1,0 +1,284 @@
+"""Non-Cartesian trajectories from formulas, and questions about measured ones.
+
+Each generator returns the trajectory of one frame as float64 ``[readout, sample, axis]`` in
+rad/voxel within ``[-pi, pi)``, in the conventions of `pipeline.geometry.axes`. Readouts are
+numbered through all frames: frame ``f`` continues where frame ``f - 1`` ended, so that the frames
+of a dynamic series are sampled differently and may be joined. Generators take the ``selection`` of
+readouts that is wanted, so that a long trajectory can be made piece by piece.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+GOLDEN_ANGLE = np.pi * (np.sqrt(5) - 1) / 2
+"""Angle between successive spokes [1]_ [rad]: 111.246 degrees.
+
+References
+----------
+.. [1] S. Winkelmann et al., "An optimal radial profile order based on the golden ratio for
+   time-resolved MRI", IEEE Trans. Med. Imaging 26, 68-76 (2007).
+"""
+
+# Root of x**3 + x = 1. It and its square are the golden means of two dimensions.
+_GOLDEN_MEAN_2D = 0.6823278038280193
+
+ALL = slice(None)
+
+
+def golden_radial(
+    readouts: int, samples: int, *, frame: int = 0, selection: slice = ALL
+) -> NDArray[np.float64]:
+    """Return 2D spokes through the centre, each turned by the golden angle against the last [1]_.
+
+    Parameters
+    ----------
+    readouts
+        Spokes of each frame.
+    samples
+        Samples of each spoke; sample ``samples // 2`` is the centre.
+    frame
+        Which frame.
+    selection
+        Which readouts of the frame.
+
+    Returns
+    -------
+    ndarray
+        float64 ``[readout, sample, (y, x)]`` [rad/voxel].
+
+    References
+    ----------
+    .. [1] S. Winkelmann et al., IEEE Trans. Med. Imaging 26, 68-76 (2007).
+    """
+    angles = GOLDEN_ANGLE * _numbers(readouts, frame, selection)
+    directions = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
+    return directions[:, None, :] * _spoke(samples)[:, None]
+
+
+def spiral(
+    readouts: int,
+    samples: int,
+    *,
+    turns: float | None = None,
+    exponent: float = 1.0,
+    frame: int = 0,
+    selection: slice = ALL,
+) -> NDArray[np.float64]:
+    """Return 2D spirals from the centre outwards, each turned by the golden angle [1]_ [2]_.
+
+    The radius is ``pi u**exponent`` at the angle ``2 pi turns u`` for ``0 <= u < 1``. Samples are
+    equally spaced along the curve.
+
+    Parameters
+    ----------
+    readouts
+        Interleaves of each frame.
+    samples
+        Samples of each interleaf; the first is the centre.
+    turns
+        Revolutions of one interleaf. By default as many as make the samples on an Archimedean
+        curve as far apart as the curves of a frame are.
+    exponent
+        1 is Archimedes' spiral; more samples the centre more densely.
+    frame
+        Which frame.
+    selection
+        Which readouts of the frame.
+
+    Returns
+    -------
+    ndarray
+        float64 ``[readout, sample, (y, x)]`` [rad/voxel].
+
+    References
+    ----------
+    .. [1] G. H. Glover, "Simple analytic spiral k-space algorithm", Magn. Reson. Med. 42, 412-415
+       (1999).
+    .. [2] D. Kim, S. Adalsteinsson, D. M. Spielman, "Simple analytic variable density spiral
+       design", Magn. Reson. Med. 50, 214-219 (2003).
+    """
+    if turns is None:
+        # An arm of t turns is about pi**2 t long and pi / (t readouts) from the next.
+        turns = float(np.sqrt(samples / (np.pi * readouts)))
+    fine = np.linspace(0.0, 1.0, 16 * samples + 1)
+    curve = np.pi * fine**exponent * np.exp(2j * np.pi * turns * fine)
+    length = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(curve)))])
+    # The end point is left out: there |k| is pi, which is not in the range.
+    parameter = np.interp(np.arange(samples) / samples * length[-1], length, fine)
+    arm = np.pi * parameter**exponent * np.exp(2j * np.pi * turns * parameter)
+    turned = np.exp(1j * GOLDEN_ANGLE * _numbers(readouts, frame, selection))[:, None] * arm
+    return np.stack([turned.imag, turned.real], axis=-1)
+
+
+def kooshball(
+    readouts: int, samples: int, *, frame: int = 0, selection: slice = ALL
+) -> NDArray[np.float64]:
+    """Return 3D spokes through the centre, spread by the two-dimensional golden means [1]_.
+
+    Parameters
+    ----------
+    readouts
+        Spokes of each frame.
+    samples
+        Samples of each spoke; sample ``samples // 2`` is the centre.
+    frame
+        Which frame.
+    selection
+        Which readouts of the frame.
+
+    Returns
+    -------
+    ndarray
+        float64 ``[readout, sample, (z, y, x)]`` [rad/voxel].
+
+    References
+    ----------
+    .. [1] R. W. Chan, E. A. Ramsay, C. H. Cunningham, D. B. Plewes, "Temporal stability of
+       adaptive 3D radial MRI using multidimensional golden means", Magn. Reson. Med. 61, 354-363
+       (2009).
+    """
+    numbers = _numbers(readouts, frame, selection)
+    height = numbers * _GOLDEN_MEAN_2D**2 % 1.0  # a spoke has two ends: half the sphere is enough
+    azimuth = 2 * np.pi * (numbers * _GOLDEN_MEAN_2D % 1.0)
+    radius = np.sqrt(1 - height**2)
+    directions = np.stack([height, radius * np.sin(azimuth), radius * np.cos(azimuth)], axis=-1)
+    return directions[:, None, :] * _spoke(samples)[:, None]
+
+
+def stack_of_stars(
+    readouts: int, samples: int, partitions: int, *, frame: int = 0, selection: slice = ALL
+) -> NDArray[np.float64]:
+    """Return golden-angle spokes in (y, x), repeated on uniform partitions along z [1]_.
+
+    All partitions of one spoke are read before the spoke is turned: readout number
+    ``spoke * partitions + partition``.
+
+    Parameters
+    ----------
+    readouts
+        Spokes of each frame and partition.
+    samples
+        Samples of each spoke; sample ``samples // 2`` is the centre.
+    partitions
+        Partitions; partition ``partitions // 2`` is the centre.
+    frame
+        Which frame.
+    selection
+        Which of the frame's ``readouts * partitions`` readouts.
+
+    Returns
+    -------
+    ndarray
+        float64 ``[readout, sample, (z, y, x)]`` [rad/voxel].
+
+    References
+    ----------
+    .. [1] L. Feng et al., "Golden-angle radial sparse parallel MRI (GRASP)", Magn. Reson. Med. 72,
+       707-717 (2014).
+    """
+    numbers = np.arange(readouts * partitions)[selection]
+    angles = GOLDEN_ANGLE * (frame * readouts + numbers // partitions)
+    trajectory = np.empty((numbers.size, samples, 3))
+    trajectory[..., 0] = _spoke(partitions)[numbers % partitions, None]
+    trajectory[..., 1] = np.sin(angles)[:, None] * _spoke(samples)
+    trajectory[..., 2] = np.cos(angles)[:, None] * _spoke(samples)
+    return trajectory
+
+
+def _numbers(readouts: int, frame: int, selection: slice) -> NDArray[np.float64]:
+    return frame * readouts + np.arange(readouts, dtype=np.float64)[selection]
+
+
+def _spoke(samples: int) -> NDArray[np.float64]:
+    """Return the distances from the centre of uniform samples in ``[-pi, pi)``."""
+    return np.pi * (2 * (np.arange(samples) - samples // 2) / samples)
+
+
+def wrapped(trajectory: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return a trajectory in single precision with its upper edge, pi, moved to -pi.
+
+    On voxel positions, which are integers, both edges are the same. Rounding to single precision
+    can move a value that was just inside to just outside, so this comes after it.
+
+    Parameters
+    ----------
+    trajectory
+        [rad/voxel], within ``[-pi, pi]`` up to rounding.
+    """
+    single = np.asarray(trajectory, dtype=np.float32)
+    return np.where(single >= np.pi, single - np.float32(2 * np.pi), single)
+
+
+def resampled(
+    trajectory: NDArray[np.floating], from_shape: Sequence[int], to_shape: Sequence[int]
+) -> NDArray[np.floating]:
+    """Return a trajectory for another matrix over the same field of view.
+
+    On a coarser matrix the outer part of the result lies outside ``[-pi, pi)``: that resolution
+    cannot be had there.
+
+    Parameters
+    ----------
+    trajectory
+        ``[..., axis]`` [rad/voxel of ``from_shape``].
+    from_shape, to_shape
+        Matrices in the order of the trajectory's components.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape and dtype [rad/voxel of ``to_shape``].
+    """
+    if not trajectory.shape[-1] == len(from_shape) == len(to_shape):
+        raise ValueError(
+            f"a trajectory of {trajectory.shape[-1]} components cannot go from matrix "
+            f"{tuple(from_shape)} to {tuple(to_shape)}"
+        )
+    ratio = np.asarray(from_shape, dtype=np.float64) / np.asarray(to_shape, dtype=np.float64)
+    return trajectory * ratio.astype(trajectory.dtype)
+
+
+def is_radial(trajectory: NDArray[np.floating], *, tolerance: float = 1e-4) -> bool:
+    """Say whether each readout lies on a straight line through the centre of k-space.
+
+    Parameters
+    ----------
+    trajectory
+        ``[readout, sample, axis]`` of one frame.
+    tolerance
+        Distance from the line that passes, relative to the largest ``|k|``.
+    """
+    if trajectory.shape[1] < 2:  # a point always lies on a line
+        return False
+    radius = np.linalg.norm(trajectory, axis=-1)
+    outermost = np.argmax(radius, axis=1)
+    rows = np.arange(trajectory.shape[0])
+    length = np.maximum(radius[rows, outermost], np.finfo(radius.dtype).tiny)
+    directions = trajectory[rows, outermost] / length[:, None]
+    along = np.einsum("rsa,ra->rs", trajectory, directions)
+    distance = np.linalg.norm(trajectory - along[..., None] * directions[:, None, :], axis=-1)
+    return bool(distance.max() <= tolerance * radius.max())
+
+
+def is_stack_of_stars(trajectory: NDArray[np.floating], *, tolerance: float = 1e-4) -> bool:
+    """Say whether a 3D trajectory is spokes through the z axis, in planes of constant kz.
+
+    Parameters
+    ----------
+    trajectory
+        ``[readout, sample, (z, y, x)]`` of one frame.
+    tolerance
+        Deviation that passes, relative to the largest ``|k|``.
+    """
+    if trajectory.shape[-1] != 3:
+        return False
+    height = trajectory[..., 0]
+    allowed = tolerance * np.linalg.norm(trajectory, axis=-1).max()
+    flat = bool(np.ptp(height, axis=1).max() <= allowed)
+    return (
+        flat
+        and bool(np.ptp(height) > allowed)
+        and is_radial(trajectory[..., 1:], tolerance=tolerance)
+    )
