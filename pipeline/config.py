@@ -235,6 +235,21 @@ class IngestSettings(Settings):
     source: str
     details: SourceSettings
 
+    def files(self) -> list[Path]:
+        """Return the files that the dataset is read from; none for a simulation."""
+        source = Path(self.source)
+        match self.format:
+            case "simulation":
+                return []
+            case "bart" if self.details.bart is not None:
+                bases = [base for _, base in self.details.bart if base is not None]
+                return [source / f"{base}{end}" for base in bases for end in (".cfl", ".hdr")]
+            case "arrays" if self.details.arrays is not None:
+                entries = self.details.arrays.values()
+                return sorted({source / entry.file if entry.file else source for entry in entries})
+            case _:
+                return [source]
+
 
 class CalibrateSettings(Settings):
     """Settings of `calibrate`."""

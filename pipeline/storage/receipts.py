@@ -57,6 +57,7 @@ class Receipt:
         self.content: dict[str, Any] = {"stage": stage, **identity}
         self._phases: dict[str, dict[str, float]] = {}
         self._start = time.perf_counter()
+        self._inner_seconds = [0.0]
 
     def __enter__(self) -> Self:
         self.content["started"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -64,13 +65,20 @@ class Receipt:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the wall time of the block to the phase ``name`` [s]; a phase may recur."""
+        """Add the wall time of the block to the phase ``name`` [s].
+
+        A phase may recur. The time of a phase inside another counts for the inner one only, so
+        that phases add up to no more than the job.
+        """
         start = time.perf_counter()
+        self._inner_seconds.append(0.0)
         try:
             yield
         finally:
+            elapsed = time.perf_counter() - start
             entry = self._phases.setdefault(name, {"seconds": 0.0})
-            entry["seconds"] += time.perf_counter() - start
+            entry["seconds"] += elapsed - self._inner_seconds.pop()
+            self._inner_seconds[-1] += elapsed
 
     def count_bytes(self, name: str, count: int) -> None:
         """Add ``count`` bytes read or written to the phase ``name``."""

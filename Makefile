@@ -1,0 +1,58 @@
+# make demo   the whole workflow on data it simulates itself; ends by naming the report
+# make test   the test suite (make test-quick leaves out the slow ones)
+# make lint   every check of the code
+# make bench  speed, memory and accuracy against other packages
+# Each does everything on a fresh machine with Python 3.11 to 3.13.
+
+PYTHON ?= python3
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+BIN := .venv/bin
+# So that commands find each other without an activated environment.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: all demo test test-quick lint format bench lock clean
+
+all: demo
+
+# The pinned packages and this one, editable. torch first, alone: its pin then satisfies all others.
+.venv/installed: envs/requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, found " + sys.version.split()[0] + "; say which: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' envs/requirements.txt)"
+	$(BIN)/python -m pip install --quiet -r envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: .venv/installed
+	snakemake --cores $(CORES)
+	@echo
+	@echo "Open the report: $(CURDIR)/results/report.html"
+
+test: .venv/installed
+	python -m pytest
+
+test-quick: .venv/installed
+	python -m pytest -m "not slow"
+
+lint: .venv/installed
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-cache
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: .venv/installed
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow
+
+bench: .venv/installed
+	python tests/benchmarks/run.py
+
+# Needs uv; resolves pyproject.toml anew.
+lock:
+	envs/lock.sh
+
+clean:
+	rm -rf .venv results/* logs benchmarks .snakemake build *.egg-info

@@ -1,0 +1,250 @@
+"""The `kronufft` command: one subcommand per stage, with explicit input and output paths.
+
+Each subcommand imports its stage when it runs, so that `kronufft --help` stays quick and a stage
+loads only the packages it needs. A user's error ends in one line on standard error and status 1.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import __version__, config
+from pipeline.errors import KronufftError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Reconstruct large non-Cartesian MRI data, stage by stage. The workflow calls these "
+    "commands; each can be run alone.",
+)
+
+SettingsText = Annotated[
+    str, typer.Option("--settings", help="The stage's settings: JSON, or a YAML or JSON file.")
+]
+DatasetName = Annotated[str, typer.Option("--dataset", help="Name of the dataset.")]
+ReconstructionName = Annotated[
+    str, typer.Option("--reconstruction", help="Name of the reconstruction.")
+]
+RawMarker = Annotated[Path, typer.Option("--raw", help="Marker of the raw data, raw.json.")]
+CalibrationMarker = Annotated[
+    Path, typer.Option("--calibration", help="Marker of the calibration, calibration.json.")
+]
+PlanTable = Annotated[Path, typer.Option("--plan", help="The plan, plan.tsv.")]
+ImageMarker = Annotated[Path, typer.Option("--image", help="Marker of the image, image.json.")]
+ReceiptFile = Annotated[Path, typer.Option("--receipt", help="Where the receipt goes.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to use.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kronufft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def check(
+    configfile: Annotated[Path, typer.Argument(help="The config file.")] = Path(
+        "config/config.yaml"
+    ),
+) -> None:
+    """Check a config file and its dataset table without running anything."""
+    settings = config.load_config(config.load_yaml(configfile), str(configfile))
+    datasets = config.load_datasets(Path(settings.datasets), settings)
+    for row in datasets.values():
+        typer.echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")
+
+
+@app.command()
+def ingest(
+    settings: SettingsText, dataset: DatasetName, raw: RawMarker, receipt: ReceiptFile
+) -> None:
+    """Stream a source, or a simulation, into raw.zarr."""
+    from pipeline.stages.ingest import ingest as run
+
+    parsed = config.parse_settings(config.IngestSettings, settings)
+    run(settings=parsed, dataset=dataset, raw=raw, receipt=receipt)
+
+
+@app.command()
+def calibrate(
+    settings: SettingsText,
+    dataset: DatasetName,
+    raw: RawMarker,
+    calibration: CalibrationMarker,
+    receipt: ReceiptFile,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Estimate coil sensitivities and density compensation."""
+    from pipeline.stages.calibrate import calibrate as run
+
+    run(
+        settings=config.parse_settings(config.CalibrateSettings, settings),
+        dataset=dataset,
+        raw=raw,
+        calibration=calibration,
+        receipt=receipt,
+        device=device,
+        threads=threads,
+    )
+
+
+@app.command()
+def plan(
+    settings: SettingsText,
+    dataset: DatasetName,
+    reconstruction: ReconstructionName,
+    raw: RawMarker,
+    calibration: CalibrationMarker,
+    plan: PlanTable,
+    receipt: ReceiptFile,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Cut a reconstruction into blocks that fit the memory limits; print the table."""
+    from pipeline.stages.plan import plan as run
+
+    run(
+        settings=config.parse_settings(config.PlanSettings, settings),
+        dataset=dataset,
+        reconstruction=reconstruction,
+        raw=raw,
+        calibration=calibration,
+        plan=plan,
+        receipt=receipt,
+        device=device,
+        threads=threads,
+    )
+
+
+@app.command()
+def reconstruct(
+    settings: SettingsText,
+    dataset: DatasetName,
+    reconstruction: ReconstructionName,
+    raw: RawMarker,
+    calibration: CalibrationMarker,
+    plan: PlanTable,
+    block: Annotated[str, typer.Option("--block", help="Name of the block in the plan.")],
+    image: Annotated[Path, typer.Option("--image", help="The block's image, a .zarr.zip.")],
+    receipt: ReceiptFile,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Reconstruct one block of images."""
+    from pipeline.stages.reconstruct import reconstruct as run
+
+    run(
+        settings=config.parse_settings(config.ReconstructSettings, settings),
+        dataset=dataset,
+        reconstruction=reconstruction,
+        raw=raw,
+        calibration=calibration,
+        plan=plan,
+        block=block,
+        image=image,
+        receipt=receipt,
+        device=device,
+        threads=threads,
+    )
+
+
+@app.command()
+def merge(
+    settings: SettingsText,
+    dataset: DatasetName,
+    reconstruction: ReconstructionName,
+    raw: RawMarker,
+    plan: PlanTable,
+    image: ImageMarker,
+    receipt: ReceiptFile,
+    blocks: Annotated[Path, typer.Option("--blocks", help="Folder of the plan's block images.")],
+    threads: Threads = 1,
+) -> None:
+    """Join the blocks into image.zarr, an OME-Zarr pyramid and NIfTI."""
+    from pipeline.planning.table import read_plan
+    from pipeline.stages.merge import merge as run
+
+    run(
+        settings=config.parse_settings(config.MergeSettings, settings),
+        dataset=dataset,
+        reconstruction=reconstruction,
+        raw=raw,
+        plan=plan,
+        blocks=[blocks / f"{block}.zarr.zip" for block in read_plan(plan)],
+        image=image,
+        receipt=receipt,
+        threads=threads,
+    )
+
+
+@app.command()
+def measure(
+    settings: SettingsText,
+    dataset: DatasetName,
+    reconstruction: ReconstructionName,
+    raw: RawMarker,
+    image: ImageMarker,
+    plan: PlanTable,
+    receipts: Annotated[Path, typer.Option("--receipts", help="Folder of the jobs' receipts.")],
+    metrics: Annotated[Path, typer.Option("--metrics", help="Table; .parquet goes beside it.")],
+    receipt: ReceiptFile,
+) -> None:
+    """Measure image quality and collect what the jobs used."""
+    from pipeline.planning.table import read_plan
+    from pipeline.stages.measure import measure as run
+
+    run(
+        settings=config.parse_settings(config.MeasureSettings, settings),
+        dataset=dataset,
+        reconstruction=reconstruction,
+        raw=raw,
+        image=image,
+        receipts=[
+            receipts / f"{job}.json"
+            for job in ("plan", *(f"reconstruct-{block}" for block in read_plan(plan)), "merge")
+        ],
+        metrics=metrics,
+        receipt=receipt,
+    )
+
+
+@app.command()
+def report(
+    metrics: Annotated[list[Path], typer.Option("--metrics", help="metrics.csv, repeatable.")],
+    receipts: Annotated[list[Path], typer.Option("--receipt", help="Receipts, repeatable.")],
+    images: Annotated[list[Path], typer.Option("--image", help="image.json, repeatable.")],
+    raws: Annotated[list[Path], typer.Option("--raw", help="raw.json, repeatable.")],
+    report: Annotated[Path, typer.Option("--report", help="The page to write.")],
+    table: Annotated[Path, typer.Option("--table", help="The table of the whole run.")],
+) -> None:
+    """Write the report and the table that span the whole run."""
+    from pipeline.stages.report import report as run
+
+    run(metrics=metrics, receipts=receipts, images=images, raws=raws, report=report, table=table)
+
+
+def main() -> None:
+    """Run the command; a user's error becomes one line and status 1."""
+    try:
+        app()
+    except KronufftError as error:
+        typer.echo(f"kronufft: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

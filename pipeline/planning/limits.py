@@ -1,0 +1,121 @@
+"""What the machine has: the device a job computes on and the memory it may use."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import DeviceError, PlanError
+
+_MEGABYTE = 10**6
+_MARGIN = 0.9
+
+# The version of control groups decides where a container's or a job's limit stands.
+_CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+
+def host_memory_mb() -> int:
+    """Return the memory of this machine, or of the control group this process is in [MB]."""
+    import psutil
+
+    total = psutil.virtual_memory().total
+    for path in _CGROUP_LIMITS:
+        try:
+            total = min(total, int(path.read_text()))
+        except (OSError, ValueError):  # absent, or "max"
+            continue
+    return int(total // _MEGABYTE)
+
+
+def device_memory_mb(index: int) -> int | None:
+    """Return the memory of CUDA device ``index`` [MB]; None where there is no such device.
+
+    Asks the driver, not torch: it costs milliseconds and no context on the device.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total // _MEGABYTE)
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _visible_index(index: int) -> int:
+    """Translate torch's device number into the driver's, which CUDA_VISIBLE_DEVICES hides."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    entries = [entry.strip() for entry in visible.split(",") if entry.strip()]
+    if index < len(entries) and entries[index].isdigit():
+        return int(entries[index])
+    return index
+
+
+def planned_limits(
+    device: str, device_mb: Literal["auto"] | int, host_mb: Literal["auto"] | int
+) -> tuple[int, int]:
+    """Return the limits to plan for.
+
+    Parameters
+    ----------
+    device
+        As in `compute.device`: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    device_mb, host_mb
+        As in `memory`: a number [MB], or ``auto`` to measure this machine.
+
+    Returns
+    -------
+    device limit, host limit
+        [MB]; the device limit is 0 where the job will compute on a CPU.
+
+    Raises
+    ------
+    PlanError
+        If a CUDA device is asked for, has to be measured and is not there.
+    """
+    host = int(_MARGIN * host_memory_mb()) if host_mb == "auto" else host_mb
+    if device == "cpu":
+        return 0, host
+    if device_mb != "auto" and device != "auto":
+        return device_mb, host
+    number = int(device.partition(":")[2] or 0)
+    measured = device_memory_mb(_visible_index(number))
+    if measured is None:
+        if device == "auto":
+            return 0, host
+        raise PlanError(
+            f"compute.device is {device}, which this machine does not have, and memory.device_mb "
+            "is auto; to plan for another machine, say how many MB its device has"
+        )
+    return int(_MARGIN * measured) if device_mb == "auto" else device_mb, host
+
+
+def torch_device(name: str) -> str:
+    """Return the torch name of the device that ``name`` means on this machine.
+
+    Raises
+    ------
+    DeviceError
+        If a CUDA device is asked for that torch does not see.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda:0" if count else "cpu"
+    if name == "cpu":
+        return name
+    number = int(name.partition(":")[2] or 0)
+    if number >= count:
+        raise DeviceError(
+            f"device {name} was asked for, but torch sees {count} CUDA devices; set compute.device "
+            "to auto or cpu, or check the driver and CUDA_VISIBLE_DEVICES"
+        )
+    return f"cuda:{number}"

@@ -1,0 +1,115 @@
+# Checks config and dataset table once, and says what each rule's functions need to know.
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# Found without installation too, for a workflow that uses this one as a module.
+sys.path.insert(0, str(workflow.basedir))
+
+from pipeline.config import canonical_json, load_config, load_datasets, stage_settings
+from pipeline.errors import KronufftError
+from pipeline.fingerprint import code_fingerprint
+from pipeline.planning.table import read_plan
+
+# `kronufft` stands beside the Python that runs Snakemake, also where no environment is activated.
+if shutil.which("kronufft") is None:
+    os.environ["PATH"] = (
+        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+
+try:
+    SETTINGS = load_config(config)
+    DATASETS = load_datasets(Path(SETTINGS.datasets), SETTINGS)
+except KronufftError as error:
+    raise WorkflowError(str(error)) from None
+
+RECONSTRUCTIONS = [
+    (name, reconstruction)
+    for name, dataset in DATASETS.items()
+    for reconstruction in dataset.reconstructions
+]
+
+# Not among the params: where and with how many threads a job runs does not change its result.
+DEVICE = SETTINGS.compute.device
+THREADS = (
+    (workflow.cores or 4)
+    if SETTINGS.compute.threads == "auto"
+    else SETTINGS.compute.threads
+)
+USES_GPU = DEVICE.startswith("cuda") or (
+    DEVICE == "auto" and shutil.which("nvidia-smi") is not None
+)
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, DATASETS)),
+    reconstruction="|".join(map(re.escape, SETTINGS.reconstructions)),
+    block="[0-9]+",
+
+
+def settings_of(stage):
+    """One string a job: exactly the settings that it uses. Snakemake compares params as a set, so
+    that two values swapped between two params would go unseen."""
+
+    def settings(wildcards):
+        return canonical_json(
+            stage_settings(
+                SETTINGS,
+                DATASETS[wildcards.dataset],
+                stage,
+                getattr(wildcards, "reconstruction", None),
+            )
+        )
+
+    return settings
+
+
+def source_files(wildcards):
+    """The files that a dataset is read from, so that a changed file is ingested again."""
+    files = stage_settings(SETTINGS, DATASETS[wildcards.dataset], "ingest").files()
+    missing = [str(file) for file in files if not file.exists()]
+    if missing:
+        raise WorkflowError(
+            f"dataset `{wildcards.dataset}`: no such file: {', '.join(missing)}; check `source` in "
+            f"{SETTINGS.datasets} and `data_root` (now `{SETTINGS.data_root}`)"
+        )
+    return files
+
+
+def rows_of(wildcards):
+    """The plan's rows by block; known only once the plan has been made."""
+    made = checkpoints.plan.get(
+        dataset=wildcards.dataset, reconstruction=wildcards.reconstruction
+    )
+    return read_plan(Path(made.output.plan))
+
+
+def of_blocks(pattern):
+    """The files that match ``pattern`` for every block of a plan."""
+
+    def files(wildcards):
+        return expand(pattern, block=rows_of(wildcards), allow_missing=True)
+
+    return files
+
+
+def planned(column):
+    """A resource from the plan, a quarter more with each attempt."""
+
+    def resource(wildcards, attempt):
+        value = getattr(rows_of(wildcards)[wildcards.block], column)
+        return round(value * (1 + 0.25 * (attempt - 1)))
+
+    return resource
+
+
+def of_reconstructions(pattern):
+    """The files that match ``pattern`` for every reconstruction of every dataset."""
+    return [
+        pattern.format(dataset=dataset, reconstruction=reconstruction)
+        for dataset, reconstruction in RECONSTRUCTIONS
+    ]

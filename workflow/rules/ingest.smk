@@ -1,0 +1,19 @@
+# The store itself is a folder, whose contents Snakemake does not see: its marker stands for it.
+rule ingest:
+    input:
+        source_files,
+    output:
+        raw="results/{dataset}/raw.json",
+        receipt="results/{dataset}/receipts/ingest.json",
+    log:
+        "logs/ingest/{dataset}.log",
+    benchmark:
+        "benchmarks/ingest/{dataset}.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        settings=settings_of("ingest"),
+        code=code_fingerprint("ingest"),
+    shell:
+        "kronufft ingest --settings {params.settings:q} --dataset {wildcards.dataset}"
+        " --raw {output.raw} --receipt {output.receipt} > {log} 2>&1"

@@ -1,0 +1,27 @@
+rule measure:
+    input:
+        raw="results/{dataset}/raw.json",
+        image="results/{dataset}/{reconstruction}/image.json",
+        plan="results/{dataset}/{reconstruction}/plan.tsv",
+        receipts=of_blocks(
+            "results/{dataset}/{reconstruction}/receipts/reconstruct-{block}.json"
+        ),
+    output:
+        metrics="results/{dataset}/{reconstruction}/metrics.csv",
+        parquet="results/{dataset}/{reconstruction}/metrics.parquet",
+        receipt="results/{dataset}/{reconstruction}/receipts/measure.json",
+    log:
+        "logs/measure/{dataset}/{reconstruction}.log",
+    benchmark:
+        "benchmarks/measure/{dataset}/{reconstruction}.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        settings=settings_of("measure"),
+        code=code_fingerprint("measure"),
+        receipts=lambda wildcards, output: Path(output.receipt).parent,
+    shell:
+        "kronufft measure --settings {params.settings:q} --dataset {wildcards.dataset}"
+        " --reconstruction {wildcards.reconstruction} --raw {input.raw} --image {input.image}"
+        " --plan {input.plan} --receipts {params.receipts} --metrics {output.metrics}"
+        " --receipt {output.receipt} > {log} 2>&1"

@@ -1,0 +1,22 @@
+# A checkpoint: how many blocks there are depends on the data that ingest found.
+checkpoint plan:
+    input:
+        raw="results/{dataset}/raw.json",
+        calibration="results/{dataset}/calibration.json",
+    output:
+        plan="results/{dataset}/{reconstruction}/plan.tsv",
+        receipt="results/{dataset}/{reconstruction}/receipts/plan.json",
+    log:
+        "logs/plan/{dataset}/{reconstruction}.log",
+    benchmark:
+        "benchmarks/plan/{dataset}/{reconstruction}.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        settings=settings_of("plan"),
+        code=code_fingerprint("plan"),
+    shell:
+        "kronufft plan --settings {params.settings:q} --dataset {wildcards.dataset}"
+        " --reconstruction {wildcards.reconstruction} --raw {input.raw}"
+        " --calibration {input.calibration} --plan {output.plan} --receipt {output.receipt}"
+        " --device {DEVICE} --threads {THREADS} > {log} 2>&1"

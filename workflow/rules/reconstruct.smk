@@ -1,0 +1,31 @@
+# One job per block. The image is one file, so a killed job leaves nothing behind. The plan is
+# ancient and the block's own row is a param: a new plan reruns only the blocks that it changed.
+rule reconstruct:
+    input:
+        raw="results/{dataset}/raw.json",
+        calibration="results/{dataset}/calibration.json",
+        plan=ancient("results/{dataset}/{reconstruction}/plan.tsv"),
+    output:
+        image="results/{dataset}/{reconstruction}/blocks/{block}.zarr.zip",
+        receipt="results/{dataset}/{reconstruction}/receipts/reconstruct-{block}.json",
+    log:
+        "logs/reconstruct/{dataset}/{reconstruction}/{block}.log",
+    benchmark:
+        "benchmarks/reconstruct/{dataset}/{reconstruction}/{block}.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=planned("mem_mb"),
+        runtime=planned("runtime"),
+        gpu=int(USES_GPU),
+    params:
+        settings=settings_of("reconstruct"),
+        code=code_fingerprint("reconstruct"),
+        work=lambda wildcards: rows_of(wildcards)[wildcards.block].work(),
+    shell:
+        "kronufft reconstruct --settings {params.settings:q} --dataset {wildcards.dataset}"
+        " --reconstruction {wildcards.reconstruction} --raw {input.raw}"
+        " --calibration {input.calibration} --plan {input.plan} --block {wildcards.block}"
+        " --image {output.image} --receipt {output.receipt}"
+        " --device {DEVICE} --threads {threads} > {log} 2>&1"

@@ -1,0 +1,40 @@
+rule report:
+    input:
+        raws=expand("results/{dataset}/raw.json", dataset=DATASETS),
+        receipts=expand(
+            "results/{dataset}/receipts/{stage}.json",
+            dataset=DATASETS,
+            stage=["ingest", "calibrate"],
+        )
+        + of_reconstructions(
+            "results/{dataset}/{reconstruction}/receipts/measure.json"
+        ),
+        images=of_reconstructions("results/{dataset}/{reconstruction}/image.json"),
+        metrics=of_reconstructions("results/{dataset}/{reconstruction}/metrics.csv"),
+    output:
+        report=report(
+            "results/report.html",
+            caption="../report/report.rst",
+            category="Reconstructions",
+        ),
+        table=report(
+            "results/metrics.csv", caption="../report/metrics.rst", category="Numbers"
+        ),
+        parquet="results/metrics.parquet",
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    conda:
+        "../../envs/pipeline.yaml"
+    params:
+        code=code_fingerprint("report"),
+        metrics=lambda wildcards, input: [f"--metrics {path}" for path in input.metrics],
+        receipts=lambda wildcards, input: [
+            f"--receipt {path}" for path in input.receipts
+        ],
+        images=lambda wildcards, input: [f"--image {path}" for path in input.images],
+        raws=lambda wildcards, input: [f"--raw {path}" for path in input.raws],
+    shell:
+        "kronufft report {params.metrics} {params.receipts} {params.images} {params.raws}"
+        " --report {output.report} --table {output.table} > {log} 2>&1"
