@@ -1,0 +1,384 @@
+"""Image quality: how close an image is to a reference, and what can be said without one.
+
+Every figure but the complex NRMSE compares **magnitudes**, after the one real factor that brings
+the image closest to its reference, because the absolute scale and the phase of an MR image depend
+on the receive chain. Images arrive in slabs ``[z, y, x]`` and sums are kept in float64, so memory
+is that of one slab however large the volume is.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.geometry.axes import as_volume
+
+if TYPE_CHECKING:
+    import zarr
+
+    from pipeline.storage.raw import RawData
+
+Array = NDArray[Any]
+
+SSIM_WINDOW = 7
+"""Side of the square window of the structural similarity [pixel], as in the fastMRI challenge."""
+
+_HISTOGRAM_BINS = 4096
+_SLAB_VOXELS = 2**21
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Agreement of an image with its reference; NaN where a figure is undefined.
+
+    Parameters
+    ----------
+    scale
+        Real factor on the image's magnitude that brings it closest to the reference's.
+    nrmse
+        ``|| scale |a| - |r| || / || r ||``.
+    nrmse_complex
+        ``min_s || s a - r || / || r ||`` over complex ``s``: phase counts.
+    correlation
+        Pearson's correlation of the magnitudes over all voxels.
+    psnr_db
+        ``20 log10(max |r| / rms(scale |a| - |r|))``.
+    ssim
+        Structural similarity [1]_ of the magnitudes in each (y, x) slice, uniform 7 x 7 window,
+        data range ``max |r|`` of the whole volume, averaged over slices; as in fastMRI [2]_.
+
+    References
+    ----------
+    .. [1] Z. Wang et al., "Image quality assessment: from error visibility to structural
+       similarity", IEEE Trans. Image Process. 13, 600-612 (2004).
+    .. [2] J. Zbontar et al., "fastMRI: an open dataset and benchmarks for accelerated MRI",
+       arXiv:1811.08839 (2018).
+    """
+
+    scale: float
+    nrmse: float
+    nrmse_complex: float
+    correlation: float
+    psnr_db: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What an image's magnitude says by itself; NaN where a figure is undefined.
+
+    Parameters
+    ----------
+    maximum
+        Largest magnitude.
+    mean
+        Mean magnitude.
+    signal_to_background_db
+        ``20 log10`` of mean foreground over rms background, divided by Otsu's threshold [1]_.
+        Noise, artefacts and faint tissue all count as background: it ranks reconstructions of
+        one object and is no signal-to-noise ratio.
+
+    References
+    ----------
+    .. [1] N. Otsu, "A threshold selection method from gray-level histograms",
+       IEEE Trans. Syst. Man Cybern. 9, 62-66 (1979).
+    """
+
+    maximum: float
+    mean: float
+    signal_to_background_db: float
+
+
+@dataclass
+class _Sums:
+    """Running sums over an image ``a`` and its reference ``r``."""
+
+    count: int = 0
+    a: float = 0.0
+    r: float = 0.0
+    aa: float = 0.0
+    rr: float = 0.0
+    ar: float = 0.0
+    inner: complex = 0.0
+    maximum: float = 0.0
+
+    def add(self, image: Array, reference: Array) -> None:
+        if image.shape != reference.shape:
+            raise ValueError(f"image {image.shape} and reference {reference.shape} differ in shape")
+        a, r = _magnitude(image), _magnitude(reference)
+        self.count += a.size
+        self.a += float(a.sum())
+        self.r += float(r.sum())
+        self.aa += float(np.vdot(a, a))
+        self.rr += float(np.vdot(r, r))
+        self.ar += float(np.vdot(a, r))
+        self.inner += complex(np.vdot(image.astype(np.complex128), reference))
+        self.maximum = max(self.maximum, float(r.max(initial=0.0)))
+
+    @property
+    def scale(self) -> float:
+        return _ratio(self.ar, self.aa)
+
+    def nrmse(self) -> float:
+        return _relative_residual(self.ar, self.aa, self.rr)
+
+    def nrmse_complex(self) -> float:
+        return _relative_residual(abs(self.inner), self.aa, self.rr)
+
+    def correlation(self) -> float:
+        spread_a = self.count * self.aa - self.a**2
+        spread_r = self.count * self.rr - self.r**2
+        together = self.count * self.ar - self.a * self.r
+        # A constant image has a spread of rounding errors only, and no correlation.
+        if spread_a <= 1e-14 * self.count * self.aa or spread_r <= 1e-14 * self.count * self.rr:
+            return math.nan
+        return min(1.0, max(-1.0, together / math.sqrt(spread_a * spread_r)))
+
+    def psnr_db(self) -> float:
+        if self.maximum == 0:
+            return math.nan
+        error = self.nrmse() * math.sqrt(self.rr / self.count)
+        return 20 * math.log10(self.maximum / error) if error > 0 else math.inf
+
+
+def _magnitude(values: Array) -> NDArray[np.float64]:
+    return np.abs(values).astype(np.float64)
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator > 0 else math.nan
+
+
+def _relative_residual(inner: float, aa: float, rr: float) -> float:
+    """Return ``min_s ||s a - r|| / ||r||`` from inner products; 1 for an image of zeros.
+
+    Errors below about 1e-8 drown in rounding.
+    """
+    if not rr > 0:
+        return math.nan
+    explained = inner**2 / aa / rr if aa > 0 else 0.0
+    return math.sqrt(max(0.0, 1.0 - explained))
+
+
+def scaled_nrmse(image: Array, reference: Array) -> float:
+    """Return the relative error after the best scale factor.
+
+    Parameters
+    ----------
+    image, reference
+        Arrays of one shape. If both are real the factor is real, otherwise it is complex; give
+        magnitudes to leave the phase out.
+
+    Returns
+    -------
+    float
+        ``min_s || s image - reference || / || reference ||``, in [0, 1]; NaN for a reference of
+        zeros.
+    """
+    if image.shape != reference.shape:
+        raise ValueError(f"image {image.shape} and reference {reference.shape} differ in shape")
+    a, r = image.astype(np.complex128), reference.astype(np.complex128)
+    energy = float(np.vdot(a, a).real)
+    factor = complex(np.vdot(a, r)) / energy if energy > 0 else 0.0
+    return _ratio(float(np.linalg.norm(factor * a - r)), float(np.linalg.norm(r)))
+
+
+def magnitude_correlation(image: Array, reference: Array) -> float:
+    """Return Pearson's correlation of the magnitudes over all voxels; NaN if one is constant."""
+    sums = _Sums()
+    sums.add(image, reference)
+    return sums.correlation()
+
+
+def image_quality(slabs: Callable[[], Iterable[tuple[Array, Array]]]) -> Quality:
+    """Compare an image with its reference, slab by slab.
+
+    Parameters
+    ----------
+    slabs
+        Called twice; each time yields pairs (image, reference) of arrays ``[z, y, x]``, which
+        together are the whole volume: once for the scale and the data range, once for the
+        similarity, which needs both.
+    """
+    sums = _Sums()
+    for image, reference in slabs():
+        sums.add(image, reference)
+    return Quality(
+        scale=sums.scale,
+        nrmse=sums.nrmse(),
+        nrmse_complex=sums.nrmse_complex(),
+        correlation=sums.correlation(),
+        psnr_db=sums.psnr_db(),
+        ssim=_mean_similarity(slabs(), sums.scale, sums.maximum),
+    )
+
+
+def _mean_similarity(
+    slabs: Iterable[tuple[Array, Array]], scale: float, data_range: float
+) -> float:
+    from skimage.metrics import structural_similarity
+
+    if not (math.isfinite(scale) and data_range > 0):
+        return math.nan
+    similarities = []
+    for image, reference in slabs:
+        if min(image.shape[1:]) < SSIM_WINDOW:
+            return math.nan
+        for a, r in zip(scale * _magnitude(image), _magnitude(reference), strict=True):
+            similarities.append(
+                structural_similarity(  # type: ignore[no-untyped-call]
+                    a, r, win_size=SSIM_WINDOW, data_range=data_range
+                )
+            )
+    return float(np.mean(similarities))
+
+
+def image_statistics(slabs: Callable[[], Iterable[Array]]) -> Statistics:
+    """Describe an image by itself, slab by slab.
+
+    Parameters
+    ----------
+    slabs
+        Called twice; each time yields arrays ``[z, y, x]`` that together are the whole volume:
+        once for the range, once for the histogram.
+    """
+    from skimage.filters import threshold_otsu
+
+    count, total, maximum = 0, 0.0, 0.0
+    for image in slabs():
+        magnitude = _magnitude(image)
+        count += magnitude.size
+        total += float(magnitude.sum())
+        maximum = max(maximum, float(magnitude.max(initial=0.0)))
+    contrast = math.nan
+    if maximum > 0:
+        edges = np.linspace(0.0, maximum, _HISTOGRAM_BINS + 1)
+        histogram = np.zeros(_HISTOGRAM_BINS)
+        for image in slabs():
+            histogram += np.histogram(_magnitude(image), bins=edges)[0]
+        levels = (edges[:-1] + edges[1:]) / 2
+        threshold = threshold_otsu(hist=(histogram, levels))  # type: ignore[no-untyped-call]
+        foreground = levels > threshold
+        background = histogram * ~foreground
+        if background.sum() > 0 and (histogram * foreground).sum() > 0:
+            signal = float(np.average(levels, weights=histogram * foreground))
+            rms = math.sqrt(float(np.average(levels**2, weights=background)))
+            contrast = 20 * math.log10(signal / rms)
+    return Statistics(maximum, _ratio(total, count), contrast)
+
+
+def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tuple[slice, Array]]:
+    """Yield one frame of stored images in slabs of whole chunks along z.
+
+    Parameters
+    ----------
+    images
+        Stored array ``[frame, z, y, x]``.
+    frame
+        Which frame.
+    who
+        Names the images in an error.
+
+    Yields
+    ------
+    tuple
+        The slab's slice along z and its array ``[z, y, x]``, at most about two million voxels.
+
+    Raises
+    ------
+    DataError
+        If a voxel is NaN or infinite.
+    """
+    _, depth, height, width = images.shape
+    chunk = images.chunks[1]
+    step = max(chunk, _SLAB_VOXELS // (height * width) // chunk * chunk)
+    for first in range(0, depth, step):
+        where = slice(first, min(first + step, depth))
+        slab = np.asarray(images[frame, where])
+        _require_finite(slab, f"{who} frame {frame}", first)
+        yield where, slab
+
+
+def reference_image(raw: "RawData", frames: range, shape: Sequence[int]) -> Array | None:
+    """Return what an image made of ``frames`` is compared with.
+
+    One frame is compared with its stored reference. Several frames joined into one image are
+    compared with the mean of their references' magnitudes, since their phases need not agree. On
+    another matrix the reference is brought to it by `fourier_resampled`.
+
+    Parameters
+    ----------
+    raw
+        The dataset.
+    frames
+        Measured frames that were joined into the image.
+    shape
+        Matrix of the image, ``(z, y, x)`` or ``(y, x)``.
+
+    Returns
+    -------
+    ndarray or None
+        ``[z, y, x]``, complex for one frame and real for several; None where the dataset has no
+        reference.
+
+    Raises
+    ------
+    DataError
+        If the reference is NaN or infinite somewhere.
+    """
+    total: Array | None = None
+    for frame in frames:
+        stored = raw.reference(slice(frame, frame + 1))
+        if stored is None or not len(stored):
+            return None
+        _require_finite(stored[0], f"{raw.marker}: reference frame {frame}", 0)
+        one = fourier_resampled(stored[0], as_volume(shape))
+        if len(frames) == 1:
+            return one
+        magnitude = _magnitude(one) / len(frames)
+        total = magnitude if total is None else total + magnitude
+    return total
+
+
+def fourier_resampled(volume: Array, shape: Sequence[int]) -> Array:
+    """Bring a volume to another matrix over the same field of view.
+
+    Crops or zero-fills its centred spectrum axis by axis, which is exact for band-limited
+    volumes and is what measuring at the other resolution would have seen; values keep their
+    scale.
+
+    Parameters
+    ----------
+    volume
+        ``[z, y, x]``, returned as it is if it has the shape already.
+    shape
+        The new ``(z, y, x)``.
+    """
+    from scipy import fft
+
+    for axis, (old, new) in enumerate(zip(volume.shape, shape, strict=True)):
+        if old == new:
+            continue
+        spectrum = fft.fftshift(fft.fft(fft.ifftshift(volume, axis), axis=axis), axis)
+        first = old // 2 - new // 2
+        kept = spectrum.take(range(max(first, 0), min(first + new, old)), axis)
+        width = [(0, 0)] * volume.ndim
+        width[axis] = (max(-first, 0), max(first + new - old, 0))
+        spectrum = np.pad(kept, width) if new > old else kept
+        volume = fft.fftshift(fft.ifft(fft.ifftshift(spectrum, axis), axis=axis), axis) * (
+            new / old
+        )
+    return volume
+
+
+def _require_finite(values: Array, who: str, first: int) -> None:
+    if not np.isfinite(values).all():
+        z, y, x = np.argwhere(~np.isfinite(values))[0]
+        raise DataError(
+            f"{who}: NaN or infinite at voxel (z, y, x) = ({first + z}, {y}, {x}); "
+            "run the stage that made it again, and look at its input"
+        )

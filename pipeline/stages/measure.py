@@ -1,0 +1,167 @@
+"""Measure: the table of what each job of a reconstruction took and how good each image is."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import MeasureSettings
+from pipeline.errors import DataError
+from pipeline.metrics import (
+    Array,
+    frame_slabs,
+    image_quality,
+    image_statistics,
+    reference_image,
+)
+from pipeline.progress import track
+from pipeline.storage.publish import open_published, read_json
+from pipeline.storage.raw import RawData
+from pipeline.storage.receipts import Receipt
+from pipeline.tables import as_table, job_row, write_table
+
+if TYPE_CHECKING:
+    import zarr
+
+_KEPT_OF_BLOCKS = (
+    "block", "first_image", "algorithm", "regularization", "iterations", "residuals", "backend",
+    "normal", "device", "threads", "coils", "samples", "shape", "canary",
+)  # fmt: skip
+
+
+def measure(
+    *,
+    settings: MeasureSettings,
+    dataset: str,
+    reconstruction: str,
+    raw: Path,
+    image: Path,
+    receipts: Sequence[Path],
+    metrics: Path,
+    receipt: Path,
+) -> None:
+    """Write the metrics of one reconstruction.
+
+    Parameters
+    ----------
+    settings
+        How measured frames were joined into images.
+    dataset, reconstruction
+        Names.
+    raw
+        Marker of the dataset, whose reference the images are compared with where it has one.
+    image
+        Marker of the merged images.
+    receipts
+        Receipts of the jobs to account for: plan, reconstruct of each block, merge.
+    metrics
+        The table to write, as CSV; the same as Parquet goes beside it.
+    receipt
+        This job's receipt, which also keeps the residuals of every image for the report.
+
+    Raises
+    ------
+    DataError
+        If an input is missing, an image holds NaN or infinity, or the number of images is not
+        what joining frames gives.
+    """
+    with Receipt(receipt, "measure", dataset=dataset, reconstruction=reconstruction) as record:
+        with record.phase("read"):
+            jobs = [read_json(path) for path in receipts]
+            measured = RawData.open(raw)
+            images = _stored_images(image)
+        blocks = [job for job in jobs if job.get("stage") == "reconstruct"]
+        groups = _joined_frames(settings.frames_per_image, measured.frames, images.shape[0], image)
+        with record.phase("compare"):
+            rows = _image_rows(images, measured, groups, who=f"{dataset}/{reconstruction}")
+        for row in rows:
+            row.update(dataset=dataset, reconstruction=reconstruction, kind="image")
+            row.update(_solution_of(row["frame"], blocks))
+        with record.phase("write"):
+            write_table(as_table([*map(job_row, jobs), *rows]), metrics)
+        record.record(
+            frames_per_image=settings.frames_per_image,
+            images=len(rows),
+            blocks=[{key: job[key] for key in _KEPT_OF_BLOCKS if key in job} for job in blocks],
+        )
+
+
+def _stored_images(marker: Path) -> "zarr.Array[Any]":
+    import zarr
+
+    images = open_published(marker).get("image")
+    if not isinstance(images, zarr.Array) or images.ndim != 4:
+        raise DataError(
+            f"{marker}: expected an array `image` with the axes frame, z, y, x, found "
+            f"{images}; run `merge` again"
+        )
+    return images
+
+
+def _joined_frames(
+    frames_per_image: int | str, frames: int, images: int, marker: Path
+) -> list[range]:
+    """Return the measured frames of each image."""
+    step = frames if isinstance(frames_per_image, str) else frames_per_image
+    groups = [range(first, min(first + step, frames)) for first in range(0, frames, step)]
+    if len(groups) != images:
+        raise DataError(
+            f"{marker}: {images} images, but {frames} frames joined by {step} make "
+            f"{len(groups)}; run `reconstruct` and `merge` again with the present settings"
+        )
+    return groups
+
+
+def _image_rows(
+    images: "zarr.Array[Any]", raw: RawData, groups: Sequence[range], *, who: str
+) -> list[dict[str, Any]]:
+    rows = []
+    with track(f"measure {who}", len(groups)) as advance:
+        for frame, group in enumerate(groups):
+            rows.append(_image_row(images, raw, frame, group, who))
+            advance()
+    return rows
+
+
+def _image_row(
+    images: "zarr.Array[Any]", raw: RawData, frame: int, group: range, who: str
+) -> dict[str, Any]:
+    def slabs() -> Iterator[Array]:
+        return (slab for _, slab in frame_slabs(images, frame, who))
+
+    row: dict[str, Any] = {"frame": frame, "first_frame": group.start, "frames": len(group)}
+    row.update(dataclasses.asdict(image_statistics(slabs)))
+    reference = reference_image(raw, group, images.shape[1:])
+    if reference is not None:
+
+        def pairs() -> Iterator[tuple[Array, Array]]:
+            return ((slab, reference[where]) for where, slab in frame_slabs(images, frame, who))
+
+        row.update(dataclasses.asdict(image_quality(pairs)))
+        row["reference"] = _describe_reference(raw.shape, images.shape[1:], group)
+        if len(group) > 1:  # a mean of magnitudes has no phase
+            del row["nrmse_complex"]
+    return row
+
+
+def _describe_reference(stored: Sequence[int], shape: Sequence[int], group: range) -> str:
+    text = f"frame {group.start}"
+    if len(group) > 1:
+        text = f"mean magnitude of frames {group.start} to {group[-1]}"
+    if tuple(shape)[-len(stored) :] != tuple(stored):
+        text += f", Fourier-resampled from {' x '.join(map(str, stored))}"
+    return text
+
+
+def _solution_of(frame: int, blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return which block an image is in, and how far its solver came."""
+    for block in blocks:
+        place = frame - block.get("first_image", 0)
+        if 0 <= place < block.get("images", 0):
+            row = {"block": block.get("block")}
+            curves = block.get("residuals") or []
+            if place < len(curves) and curves[place]:
+                row["final_residual"] = curves[place][-1]
+                row["iterations"] = len(curves[place])
+            return row
+    return {}
