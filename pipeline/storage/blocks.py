@@ -1,10 +1,11 @@
 """Block images: the one file that each reconstruct job leaves.
 
 A Zarr group in a zip file with the array ``image``, complex, ``[frame, z, y, x]``, and in its
-attributes the block's name and first image frame.
+attributes the block's name and its first image.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,8 @@ def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict
     image
         complex ``[frame, z, y, x]``.
     attributes
-        JSON values: ``block``, ``first_frame`` and whatever tells where the image came from.
+        JSON values: ``block`` and ``first_image``, which merging checks against the plan, and
+        whatever tells where the images came from.
     """
     import zarr
     from zarr.storage import ZipStore
@@ -41,7 +43,7 @@ def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict
         group.create_array(
             "image",
             data=image,
-            chunks=(1, *image.shape[1:]),
+            chunks=image_chunks(image.shape, image.dtype.itemsize),
             dimension_names=["frame", "z", "y", "x"],
             compressors=image_codecs(image.dtype),
         )
@@ -66,6 +68,35 @@ def open_block(path: Path) -> Iterator["zarr.Group"]:
         yield group
     finally:
         store.close()
+
+
+def image_chunks(
+    shape: Sequence[int], itemsize: int, *, target_bytes: int = 8 * 2**20
+) -> tuple[int, ...]:
+    """Return the chunks of a stored image: whole trailing axes first, of about equal sizes.
+
+    Parameters
+    ----------
+    shape
+        Shape of the array.
+    itemsize
+        Size of a value [byte].
+    target_bytes
+        Size that no chunk exceeds [byte], unless a single value does.
+
+    Returns
+    -------
+    tuple of int
+        Chunk lengths. An axis that needs ``n`` chunks is cut into ``n`` nearly equal ones rather
+        than into full ones and a small rest.
+    """
+    left = max(1, target_bytes // itemsize)
+    chunks: list[int] = []
+    for size in reversed(shape):
+        length = math.ceil(size / math.ceil(size / left))
+        chunks.append(length)
+        left = left // length if length == size else 1
+    return tuple(reversed(chunks))
 
 
 def image_codecs(dtype: np.dtype[Any]) -> list[Any]:

@@ -66,6 +66,28 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+@contextmanager
+def published_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes the folder ``path`` when the block ends.
+
+    Parameters
+    ----------
+    path
+        Where the finished folder is to be; one that is there already is replaced. The block makes
+        the folder at the temporary path.
+    """
+    temporary = _temporary_beside(path)
+    replaced = _temporary_beside(path)
+    try:
+        yield temporary
+        if path.exists():
+            path.rename(replaced)
+        temporary.rename(path)
+    finally:
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def store_beside(marker: Path) -> Path:
     """Return the store that ``marker`` stands for: ``raw.json`` marks ``raw.zarr``."""
     return marker.with_suffix(".zarr")
@@ -86,9 +108,7 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
     import zarr
 
     store = store_beside(marker)
-    temporary = _temporary_beside(store)
-    replaced = _temporary_beside(store)
-    try:
+    with published_folder(store) as temporary:
         group = zarr.open_group(temporary, mode="w", zarr_format=3)
         yield group
         fingerprint = uuid.uuid4().hex
@@ -103,13 +123,7 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
             },
         }
         marker.unlink(missing_ok=True)
-        if store.exists():
-            store.rename(replaced)
-        temporary.rename(store)
-        write_json(marker, content)
-    finally:
-        for leftover in (temporary, replaced):
-            shutil.rmtree(leftover, ignore_errors=True)
+    write_json(marker, content)
 
 
 def open_published(marker: Path) -> "zarr.Group":

@@ -1,0 +1,78 @@
+"""Magnitude images as gzipped NIfTI-1, written as a stream."""
+
+import gzip
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    import zarr
+
+_LARGEST_AXIS = np.iinfo(np.int16).max
+_DESCRIPTION_BYTES = 79
+
+
+def check_fits_nifti(shape: tuple[int, ...]) -> None:
+    """Raise `DataError` if NIfTI-1, with its 16-bit sizes, cannot hold images of ``shape``."""
+    if max(shape) > _LARGEST_AXIS:
+        raise DataError(
+            f"images of shape {shape} (frame, z, y, x) do not fit NIfTI-1, whose axes have at most "
+            f"{_LARGEST_AXIS} entries; set `output.nifti: false`"
+        )
+
+
+def write_nifti(
+    path: Path, image: "zarr.Array[Any]", affine: NDArray[np.float64], *, description: str
+) -> None:
+    """Write the magnitude of images.
+
+    Axes are x, y, z, and t where there are several frames, as float32. The file is compressed
+    while it is written: no more than one row of the image's chunks is in memory.
+
+    Parameters
+    ----------
+    path
+        The file, ``.nii.gz``.
+    image
+        complex ``[frame, z, y, x]``.
+    affine
+        4 x 4, from voxel indices (x, y, z) to right, anterior, superior [mm].
+    description
+        For the header, which keeps the first 79 characters.
+    """
+    import nibabel
+
+    frames, *volume = image.shape
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((*reversed(volume), frames) if frames > 1 else tuple(reversed(volume)))
+    header.set_data_dtype(np.float32)
+    header.set_qform(affine, code="scanner")
+    header.set_sform(affine, code="scanner")
+    header.set_xyzt_units("mm")
+    header.set_slope_inter(1.0, 0.0)
+    header["descrip"] = description.encode("ascii", "replace")[:_DESCRIPTION_BYTES]
+    # A fixed time stamp, so that equal images give equal files. Noise hardly compresses: more than
+    # level 1 costs time and gains nothing.
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as file:
+        header.write_to(file)
+        for slab in _slabs(image):
+            file.write(np.abs(slab).astype("<f4").tobytes())
+
+
+def _slabs(image: "zarr.Array[Any]") -> Iterator[NDArray[np.complexfloating]]:
+    """Yield contiguous parts of ``image`` in C order, which is NIfTI's order for x, y, z, t.
+
+    The chunks of stored images cut an axis only where the axes before have chunks of one.
+    """
+    frames, planes = (
+        [slice(start, start + length) for start in range(0, size, length)]
+        for size, length in zip(image.shape[:2], image.chunks[:2], strict=True)
+    )
+    for frame, plane in itertools.product(frames, planes):
+        yield np.asarray(image[frame, plane])

@@ -1,0 +1,160 @@
+"""Magnitude images at several resolutions, as OME-Zarr 0.5 for viewers.
+
+References
+----------
+.. [1] J. Moore et al., "OME-Zarr: a cloud-optimized bioimaging file format with international
+   community support", Histochem. Cell Biol. 160, 223-251 (2023).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.merge.chunks import store_chunks
+from pipeline.storage.blocks import image_chunks, image_codecs
+
+if TYPE_CHECKING:
+    import zarr
+
+# Viewers fetch whole chunks: small ones come up fast. They also bound the memory of a task, which
+# reads eight of the finer level for one of its own.
+_CHUNK_BYTES = 2**20
+# An axis is halved while it is longer, so thin volumes keep their slices.
+_COARSEST = 64
+_AXES = ("t", "z", "y", "x")
+
+
+def level_factors(shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return by how much each level of a pyramid is coarser than the images.
+
+    Parameters
+    ----------
+    shape
+        Shape ``[frame, z, y, x]`` of the images.
+
+    Returns
+    -------
+    list of tuple of int
+        Factors per axis, powers of two; the first are all 1. An odd last voxel is left out.
+    """
+    factors = [(1,) * len(shape)]
+    sizes = tuple(shape)
+    while max(sizes[1:]) > _COARSEST:
+        halved = (1, *(2 if size > _COARSEST else 1 for size in sizes[1:]))
+        sizes = tuple(size // half for size, half in zip(sizes, halved, strict=True))
+        factors.append(tuple(a * b for a, b in zip(factors[-1], halved, strict=True)))
+    return factors
+
+
+def write_pyramid(
+    path: Path, image: "zarr.Array[Any]", voxel_size: Sequence[float], *, name: str, threads: int
+) -> None:
+    """Write the magnitude of images as an OME-Zarr pyramid.
+
+    Each level holds the mean over 2 voxels an axis of the level before.
+
+    Parameters
+    ----------
+    path
+        Where the folder goes; it must not exist.
+    image
+        complex ``[frame, z, y, x]``.
+    voxel_size
+        Along z, y and x [m].
+    name
+        Title of the image in viewers.
+    threads
+        Chunks in work at a time.
+    """
+    import zarr
+
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    levels = level_factors(image.shape)
+    previous: zarr.Array[Any] = image
+    for level, factors in enumerate(levels):
+        shape = tuple(size // factor for size, factor in zip(image.shape, factors, strict=True))
+        target = group.create_array(
+            str(level),
+            shape=shape,
+            dtype="float32",
+            chunks=image_chunks(shape, 4, target_bytes=_CHUNK_BYTES),
+            dimension_names=_AXES,
+            compressors=image_codecs(np.dtype("float32")),
+        )
+        before = levels[max(level - 1, 0)]
+        source = _Coarser(
+            previous, [now // then for now, then in zip(factors, before, strict=True)]
+        )
+        store_chunks(source, target, threads=threads)
+        previous = target
+    group.attrs["ome"] = _metadata(levels, voxel_size, name)
+
+
+class _Coarser:
+    """The mean magnitude over small boxes of an array, computed as it is read.
+
+    Parameters
+    ----------
+    array
+        Complex or real ``[frame, z, y, x]``.
+    factors
+        Voxels per box along each axis.
+    """
+
+    dtype = np.dtype("float32")
+    ndim = len(_AXES)
+
+    def __init__(self, array: "zarr.Array[Any]", factors: Sequence[int]) -> None:
+        self.array = array
+        self.factors = tuple(factors)
+        self.shape = tuple(
+            size // factor for size, factor in zip(array.shape, self.factors, strict=True)
+        )
+
+    def __getitem__(self, selection: tuple[slice, ...]) -> NDArray[np.float32]:
+        fine: list[slice] = []
+        boxes: list[int] = []
+        for part, size, factor in zip(selection, self.shape, self.factors, strict=True):
+            start, stop, _ = part.indices(size)
+            fine.append(slice(start * factor, stop * factor))
+            boxes += [stop - start, factor]
+        magnitude = np.abs(np.asarray(self.array[tuple(fine)])).astype(self.dtype, copy=False)
+        mean: NDArray[np.float32] = magnitude.reshape(boxes).mean(axis=(1, 3, 5, 7))
+        return mean
+
+
+def _metadata(
+    levels: Sequence[tuple[int, ...]], voxel_size: Sequence[float], name: str
+) -> dict[str, Any]:
+    """Return the OME attributes; positions are those of voxel centres, from the first voxel on."""
+    from ome_zarr_models.v05.axes import Axis
+    from ome_zarr_models.v05.image import ImageAttrs
+    from ome_zarr_models.v05.multiscales import Dataset, Multiscale
+
+    millimetres = [1.0, *(1e3 * size for size in voxel_size)]
+    multiscale = Multiscale(
+        name=name,
+        type="mean",
+        axes=(
+            Axis(name="t", type="time"),
+            *(Axis(name=axis, type="space", unit="millimeter") for axis in _AXES[1:]),
+        ),
+        datasets=tuple(
+            Dataset.build(
+                path=str(level),
+                scale=[size * factor for size, factor in zip(millimetres, factors, strict=True)],
+                translation=[
+                    size * (factor - 1) / 2
+                    for size, factor in zip(millimetres, factors, strict=True)
+                ],
+            )
+            for level, factors in enumerate(levels)
+        ),
+    )
+    attributes: dict[str, Any] = ImageAttrs(version="0.5", multiscales=[multiscale]).model_dump(
+        mode="json", exclude_none=True
+    )
+    return attributes
