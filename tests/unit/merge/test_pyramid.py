@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import zarr
+from ome_zarr_models.v05.image import Image
+
+from pipeline.merge.pyramid import level_factors, write_pyramid
+
+
+@pytest.fixture
+def image(tmp_path):
+    random = np.random.default_rng(2)
+    shape = (2, 70, 131, 260)
+    values = (random.normal(size=shape) + 1j * random.normal(size=shape)).astype("complex64")
+    return zarr.create_array(tmp_path / "image.zarr", data=values, chunks=(1, 33, 131, 260))
+
+
+def test_levels_hold_means_of_the_magnitude(tmp_path, image):
+    write_pyramid(tmp_path / "m.ome.zarr", image, (4e-3, 2e-3, 1e-3), name="brain", threads=2)
+    group = zarr.open_group(tmp_path / "m.ome.zarr", mode="r")
+    assert sorted(group.array_keys()) == ["0", "1", "2", "3"]
+    level = np.abs(image[...])
+    np.testing.assert_array_equal(group["0"][...], level)
+    # Halved only while longer than 64 voxels; the last odd voxel is left out.
+    level = level[:, :, :130].reshape(2, 35, 2, 65, 2, 130, 2).mean(axis=(2, 4, 6))
+    np.testing.assert_allclose(group["1"][...], level, rtol=1e-5)
+    level = level[:, :, :64].reshape(2, 35, 32, 2, 65, 2).mean(axis=(3, 5))
+    np.testing.assert_allclose(group["2"][...], level, rtol=1e-5)
+    level = level[..., :64].reshape(2, 35, 32, 32, 2).mean(axis=4)
+    np.testing.assert_allclose(group["3"][...], level, rtol=1e-5)
+
+
+def test_scale_and_units_arrive(tmp_path, image):
+    write_pyramid(tmp_path / "m.ome.zarr", image, (4e-3, 2e-3, 1e-3), name="brain", threads=2)
+    found = Image.from_zarr(zarr.open_group(tmp_path / "m.ome.zarr", mode="r"))
+    (multiscale,) = found.ome_attributes.multiscales
+    assert multiscale.name == "brain"
+    assert [(axis.name, axis.type, axis.unit) for axis in multiscale.axes] == [
+        ("t", "time", None),
+        ("z", "space", "millimeter"),
+        ("y", "space", "millimeter"),
+        ("x", "space", "millimeter"),
+    ]
+    transforms = [dataset.coordinateTransformations for dataset in multiscale.datasets]
+    assert transforms[0][0].scale == pytest.approx([1, 4, 2, 1])
+    assert transforms[1][0].scale == pytest.approx([1, 8, 4, 2])
+    assert transforms[3][0].scale == pytest.approx([1, 8, 8, 8])
+    # The centre of a box of 8 voxels lies 3.5 voxels behind that of its first.
+    assert transforms[3][1].translation == pytest.approx([0, 2, 3, 3.5])
+    arrays = zarr.open_group(tmp_path / "m.ome.zarr", mode="r")
+    assert arrays["0"].metadata.dimension_names == ("t", "z", "y", "x")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((5, 1, 64, 64), [(1, 1, 1, 1)]),
+        ((5, 1, 65, 20), [(1, 1, 1, 1), (1, 1, 2, 1)]),
+        ((1, 128, 96, 256), [(1, 1, 1, 1), (1, 2, 2, 2), (1, 2, 2, 4)]),
+    ],
+)
+def test_level_factors(shape, expected):
+    assert level_factors(shape) == expected
