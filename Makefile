@@ -10,7 +10,7 @@ BIN := .venv/bin
 # So that commands find each other without an activated environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all demo test test-quick lint format bench lock clean
+.PHONY: all demo test test-quick lint format bench schema lock clean
 
 all: demo
 
@@ -49,6 +49,10 @@ format: .venv/installed
 
 bench: .venv/installed
 	python tests/benchmarks/run.py
+
+# The JSON schema of config.yaml, for editors.
+schema: .venv/installed
+	python -c 'import yaml; from pipeline.config import Config; print("# Made from pipeline/config.py by `make schema`; for editors and the workflow catalogue."); print(yaml.safe_dump(Config.model_json_schema(), sort_keys=False, width=100), end="")' > workflow/schemas/config.schema.yaml
 
 # Needs uv; resolves pyproject.toml anew.
 lock:

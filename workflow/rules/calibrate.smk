@@ -13,10 +13,11 @@ rule calibrate:
     threads: THREADS
     resources:
         gpu=int(USES_GPU),
+        device=DEVICE,
     params:
         settings=settings_of("calibrate"),
         code=code_fingerprint("calibrate"),
     shell:
         "kronufft calibrate --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --raw {input.raw} --calibration {output.calibration} --receipt {output.receipt}"
-        " --device {DEVICE} --threads {threads} > {log} 2>&1"
+        " --device {resources.device} --threads {threads} > {log} 2>&1"

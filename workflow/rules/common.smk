@@ -1,6 +1,6 @@
 # Checks config and dataset table once, and says what each rule's functions need to know.
-import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -17,9 +17,7 @@ from pipeline.planning.table import read_plan
 
 # `kronufft` stands beside the Python that runs Snakemake, also where no environment is activated.
 if shutil.which("kronufft") is None:
-    os.environ["PATH"] = (
-        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    )
+    shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 try:
     SETTINGS = load_config(config)
@@ -113,3 +111,18 @@ def of_reconstructions(pattern):
         pattern.format(dataset=dataset, reconstruction=reconstruction)
         for dataset, reconstruction in RECONSTRUCTIONS
     ]
+
+
+def all_blocks(wildcards):
+    """Every block image of the whole run."""
+    files = []
+    for dataset, reconstruction in RECONSTRUCTIONS:
+        made = Path(
+            checkpoints.plan.get(
+                dataset=dataset, reconstruction=reconstruction
+            ).output.plan
+        )
+        files += [
+            made.parent / "blocks" / f"{block}.zarr.zip" for block in read_plan(made)
+        ]
+    return files

@@ -12,6 +12,9 @@ checkpoint plan:
         "benchmarks/plan/{dataset}/{reconstruction}.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    resources:
+        device=DEVICE,
+        planned_threads=THREADS,
     params:
         settings=settings_of("plan"),
         code=code_fingerprint("plan"),
@@ -19,4 +22,4 @@ checkpoint plan:
         "kronufft plan --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --reconstruction {wildcards.reconstruction} --raw {input.raw}"
         " --calibration {input.calibration} --plan {output.plan} --receipt {output.receipt}"
-        " --device {DEVICE} --threads {THREADS} > {log} 2>&1"
+        " --device {resources.device} --threads {resources.planned_threads} > {log} 2>&1"

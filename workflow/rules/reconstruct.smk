@@ -19,6 +19,7 @@ rule reconstruct:
         mem_mb=planned("mem_mb"),
         runtime=planned("runtime"),
         gpu=int(USES_GPU),
+        device=DEVICE,
     params:
         settings=settings_of("reconstruct"),
         code=code_fingerprint("reconstruct"),
@@ -28,4 +29,4 @@ rule reconstruct:
         " --reconstruction {wildcards.reconstruction} --raw {input.raw}"
         " --calibration {input.calibration} --plan {input.plan} --block {wildcards.block}"
         " --image {output.image} --receipt {output.receipt}"
-        " --device {DEVICE} --threads {threads} > {log} 2>&1"
+        " --device {resources.device} --threads {threads} > {log} 2>&1"

@@ -25,17 +25,6 @@ rule planned:
         of_reconstructions("results/{dataset}/{reconstruction}/plan.tsv"),
 
 
-def all_blocks(wildcards):
-    blocks = []
-    for dataset, reconstruction in RECONSTRUCTIONS:
-        made = checkpoints.plan.get(dataset=dataset, reconstruction=reconstruction)
-        folder = Path(made.output.plan).parent / "blocks"
-        blocks += [
-            folder / f"{block}.zarr.zip" for block in read_plan(Path(made.output.plan))
-        ]
-    return blocks
-
-
 rule reconstructed:
     input:
         all_blocks,

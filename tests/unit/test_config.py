@@ -1,0 +1,155 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import config
+from pipeline.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+MINIMAL = {"reconstructions": {"gridding": {"algorithm": "gridding"}}}
+
+
+def _table(tmp_path: Path, *rows: str, header: str = "\t".join(config.DATASET_COLUMNS)) -> Path:
+    path = tmp_path / "datasets.tsv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "config/config.yaml", *sorted((ROOT / "config/examples").glob("*.yaml"))],
+    ids=lambda path: path.stem,
+)
+def test_shipped_configs_and_their_tables_are_valid(path):
+    settings = config.load_config(config.load_yaml(path), str(path))
+    assert config.load_datasets(ROOT / settings.datasets, settings)
+
+
+def _described_keys(model, prefix=""):
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+
+
+def test_every_key_is_explained_in_the_config_readme():
+    text = (ROOT / "config/README.md").read_text()
+    models = [
+        config.Config,
+        config.MemorySettings,
+        config.ComputeSettings,
+        config.NufftSettings,
+        config.CalibrationSettings,
+        config.OutputSettings,
+        config.SourceSettings,
+        config.ArraySettings,
+        config.BartSettings,
+        config.SimulationSettings,
+        config.ReconstructionSettings,
+    ]
+    missing = [
+        f"{model.__name__}.{key}"
+        for model in models
+        for key in _described_keys(model)
+        if f"`{key}`" not in text
+    ]
+    assert not missing
+
+
+def test_schema_file_is_what_the_models_say():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    assert schema == config.Config.model_json_schema()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({**MINIMAL, "memry": {}}, r"unknown key `memry`; did you mean `memory`\?"),
+        (
+            {**MINIMAL, "memory": {"device_md": 3}},
+            r"unknown key `memory.device_md`; did you mean `device_mb`\?",
+        ),
+        (
+            {"reconstructions": {"a": {"algorithm": "gridding", "iteration": 3}}},
+            r"`reconstructions.a.iteration`; did you mean `iterations`\?",
+        ),
+        (
+            {**MINIMAL, "sources": {"brain": {"simulation": {"coil": 2}}}},
+            r"`sources.brain.simulation.coil`; did you mean `coils`\?",
+        ),
+        ({**MINIMAL, "nufft": {"tolerance": 0}}, r"`nufft.tolerance`.*greater than 0.*found 0"),
+        ({**MINIMAL, "nufft": {"tolerance": math.nan}}, r"`nufft.tolerance`"),
+        ({"reconstructions": {}}, r"`reconstructions`.*at least 1"),
+        ({"reconstructions": {"../up": {"algorithm": "gridding"}}}, r"should match pattern"),
+        ([], r"valid dictionary"),
+    ],
+)
+def test_faulty_settings_name_the_key(content, message):
+    with pytest.raises(ConfigError, match=message):
+        config.load_config(content)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "no datasets"),
+        (["a\tmri\tnative\tx.zarr"], "line 2: 4 cells; expected 5"),
+        (["a\tmri\tnative\tx\tgridding"] * 2, "line 3: dataset `a` stands twice"),
+        (["a\tmri\tnative\tx\tgriding"], "`griding` of dataset `a`.*did you mean `gridding`"),
+        (["a\tmri\tnative\tx\tgridding,gridding"], "names a reconstruction twice"),
+        (["a\tct\tnative\tx\tgridding"], "`kind`.*found 'ct'"),
+        (["a/b\tmri\tnative\tx\tgridding"], "`dataset`"),
+    ],
+)
+def test_faulty_tables_name_the_line(tmp_path, rows, message):
+    with pytest.raises(ConfigError, match=message):
+        config.load_datasets(_table(tmp_path, *rows), config.load_config(MINIMAL))
+
+
+def test_wrong_header_and_missing_table_are_refused(tmp_path):
+    settings = config.load_config(MINIMAL)
+    with pytest.raises(ConfigError, match="expected the tab-separated columns"):
+        config.load_datasets(_table(tmp_path, header="dataset,kind"), settings)
+    with pytest.raises(ConfigError, match="no such dataset table"):
+        config.load_datasets(tmp_path / "absent.tsv", settings)
+
+
+def test_a_stage_sees_only_the_settings_it_uses(tmp_path):
+    table = _table(tmp_path, "a\tmri\tnative\tx.zarr\tcg")
+
+    def settings(iterations):
+        content = {"reconstructions": {"cg": {"algorithm": "cg-sense", "iterations": iterations}}}
+        loaded = config.load_config(content)
+        row = config.load_datasets(table, loaded)["a"]
+        return {
+            stage: config.canonical_json(config.stage_settings(loaded, row, stage, "cg"))
+            for stage in ("ingest", "calibrate", "plan", "reconstruct", "merge", "measure")
+        }
+
+    before, after = settings(10), settings(11)
+    changed = {stage for stage in before if before[stage] != after[stage]}
+    assert changed == {"plan", "reconstruct"}
+
+
+@given(st.integers(1, 10**6), st.one_of(st.just("all"), st.integers(1, 10**6)))
+def test_every_frame_belongs_to_one_image(frames, joined):
+    settings = config.MeasureSettings(frames_per_image=joined)
+    images = config.image_count(frames, settings)
+    each = frames if joined == "all" else joined
+    assert (images - 1) * each < frames <= images * each
+
+
+def test_settings_survive_the_command_line():
+    settings = config.load_config({**MINIMAL, "nufft": {"oversampling": [2, 1.5, 1.25]}})
+    plan = config.PlanSettings(
+        reconstruction=settings.reconstructions["gridding"],
+        nufft=settings.nufft,
+        memory=settings.memory,
+        precision="single",
+    )
+    text = config.canonical_json(plan)
+    assert config.parse_settings(config.PlanSettings, text) == plan
+    assert json.loads(text)["nufft"]["oversampling"] == [2, 1.5, 1.25]
