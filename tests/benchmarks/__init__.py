@@ -1,0 +1,1 @@
+"""Times Kronufft against every other implementation that is installed: `make bench`."""

@@ -1,0 +1,65 @@
+"""The implementations that are compared, each a subclass of `base.Implementation`."""
+
+import importlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from shutil import which
+
+from benchmarks.implementations.base import Implementation
+from benchmarks.truth import OPERATIONS
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an implementation is, and what it can do; known without importing it.
+
+    Attributes
+    ----------
+    module, kind
+        Module in this package and class in it.
+    needs
+        Packages or programmes that must be installed.
+    operations
+        What it is measured at.
+    devices
+        Where it runs.
+    slow
+        Left out unless asked for.
+    """
+
+    module: str
+    kind: str
+    needs: tuple[str, ...]
+    operations: tuple[str, ...] = OPERATIONS
+    devices: tuple[str, ...] = ("cpu",)
+    slow: bool = False
+
+    def missing(self) -> list[str]:
+        """Return what it needs and this machine lacks."""
+        return [one for one in self.needs if find_spec(one) is None and which(one) is None]
+
+    def load(self) -> type[Implementation]:
+        """Import it."""
+        module = importlib.import_module(f"benchmarks.implementations.{self.module}")
+        loaded: type[Implementation] = getattr(module, self.kind)
+        return loaded
+
+
+ENTRIES = {
+    "kronufft": Entry("kronufft", "Kronufft", ("pipeline",), devices=("cpu", "cuda")),
+    "finufft": Entry("finufft_plans", "FinufftPlans", ("finufft",)),
+    "cufinufft": Entry("cufinufft_plans", "CufinufftPlans", ("cufinufft",), devices=("cuda",)),
+    "torch-fft-padded": Entry(
+        "padded_fft",
+        "PaddedFFT",
+        ("finufft",),
+        operations=("normal", "cg-sense"),
+        devices=("cpu", "cuda"),
+    ),
+    "mri-nufft": Entry("mri_nufft", "MRINufft", ("mrinufft", "finufft")),
+    "sigpy": Entry("sigpy_linops", "SigPy", ("sigpy",)),
+    "torchkbnufft": Entry(
+        "kaiser_bessel", "TorchKbNufft", ("torchkbnufft",), devices=("cpu", "cuda")
+    ),
+    "bart": Entry("bart_pics", "Bart", ("bart",), operations=("cg-sense",), slow=True),
+}

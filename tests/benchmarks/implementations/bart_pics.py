@@ -1,0 +1,85 @@
+"""BART's `pics`, as its users call it: files in, files out, one call a frame."""
+
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.cases import Problem
+from benchmarks.implementations.base import Implementation
+
+
+class Bart(Implementation):
+    """Conjugate gradients without regularisation; reading and writing its files counts."""
+
+    def __init__(
+        self, problem: Problem, *, tolerance: float, threads: int, device: str = "cpu"
+    ) -> None:
+        super().__init__(problem, tolerance=tolerance, threads=threads, device=device)
+        self._peak_bytes = 0
+        self._folder = tempfile.TemporaryDirectory()
+        folder = Path(self._folder.name)
+        flat = (1,) * (3 - len(self.shape))
+        write_cfl(folder / "maps", self.maps.reshape(len(self.maps), *flat, *self.shape))
+        for frame, (trajectory, kspace) in enumerate(
+            zip(self.trajectory, problem.kspace, strict=True)
+        ):
+            # BART: cycles per field of view, always three components, x first.
+            points = np.zeros((1, len(trajectory), 3), np.complex64)
+            scale = np.array(self.shape) / (2 * np.pi)
+            points[0, :, : len(self.shape)] = (trajectory * scale)[:, ::-1]
+            write_cfl(folder / f"trajectory{frame}", points)
+            write_cfl(folder / f"kspace{frame}", kspace[:, None, :, None])
+
+    def prepare(self, operation: str) -> None:
+        pass
+
+    def forward(self, image: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("only whole reconstructions are asked of BART")
+
+    def adjoint(self, kspace: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("only whole reconstructions are asked of BART")
+
+    def solve(self, kspace: np.ndarray, iterations: int) -> tuple[np.ndarray, float]:
+        folder = Path(self._folder.name)
+        for frame in range(len(kspace)):
+            command = ["bart", "pics", "-l2", "-r", "0", "-w", "1", "-i", str(iterations)]
+            command += ["-t", f"trajectory{frame}", f"kspace{frame}", "maps", f"image{frame}"]
+            self._run(command, folder)
+        images = [read_cfl(folder / f"image{frame}") for frame in range(len(kspace))]
+        # BART's transform is ours divided by the square root of the number of voxels.
+        scale = np.sqrt(np.prod(self.shape))
+        return np.stack(images).reshape(len(kspace), *self.shape) / scale, 0.0
+
+    def _run(self, command: list[str], folder: Path) -> None:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            for line in status.read_text().splitlines() if status.exists() else []:
+                if line.startswith("VmHWM:"):
+                    self._peak_bytes = max(self._peak_bytes, int(line.split()[1]) * 1024)
+            time.sleep(0.005)
+        _, message = process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(command)}: {message.strip()}")
+
+    def peak_bytes_elsewhere(self) -> int:
+        return self._peak_bytes
+
+
+def write_cfl(path: Path, array: np.ndarray) -> None:
+    """Write ``array``, slowest axis first, as BART's pair of files; a coil is its axis 3."""
+    extents = [str(extent) for extent in reversed(array.shape)]
+    path.with_suffix(".hdr").write_text(f"# Dimensions\n{' '.join(extents)}\n")
+    np.ascontiguousarray(array, np.complex64).tofile(path.with_suffix(".cfl"))
+
+
+def read_cfl(path: Path) -> np.ndarray:
+    """Read BART's pair of files, slowest axis first."""
+    extents = path.with_suffix(".hdr").read_text().splitlines()[1].split()
+    shape = tuple(int(extent) for extent in reversed(extents))
+    return np.fromfile(path.with_suffix(".cfl"), np.complex64).reshape(shape)

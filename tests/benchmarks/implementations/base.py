@@ -1,0 +1,80 @@
+"""What the benchmark asks of an implementation."""
+
+import time
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import Problem
+from benchmarks.conjugate_gradient import conjugate_gradient
+
+
+class Implementation(ABC):
+    """Multi-coil non-uniform transforms ``E`` of one problem: coil maps, then one NUFFT a coil.
+
+    A subclass that brings its own normal operator or solver overrides `normal` or `solve`, so that
+    each package is timed in the way that it does the whole thing best.
+
+    Parameters
+    ----------
+    problem
+        The inputs.
+    tolerance
+        Relative error asked of each transform; packages without such a setting come as near as
+        their settings allow.
+    threads
+        CPU threads.
+    device
+        ``"cpu"`` or ``"cuda"``.
+    """
+
+    def __init__(
+        self, problem: Problem, *, tolerance: float, threads: int, device: str = "cpu"
+    ) -> None:
+        self.shape = problem.shape
+        self.trajectory = np.array(problem.trajectory)
+        self.maps = np.array(problem.maps)
+        self.tolerance = tolerance
+        self.threads = threads
+        self.device = device
+
+    @abstractmethod
+    def prepare(self, operation: str) -> None:
+        """Make all that depends on the trajectory alone: plans, kernels; timed as set-up."""
+
+    @abstractmethod
+    def forward(self, image: Any) -> Any:
+        """Map ``[frame, *shape]`` to ``[frame, coil, sample]``."""
+
+    @abstractmethod
+    def adjoint(self, kspace: Any) -> Any:
+        """Map ``[frame, coil, sample]`` to ``[frame, *shape]``."""
+
+    def normal(self, image: Any) -> Any:
+        """Apply `forward` and `adjoint`, or what gives the same."""
+        return self.adjoint(self.forward(image))
+
+    def solve(self, kspace: Any, iterations: int) -> tuple[Any, float]:
+        """Return the image after ``iterations`` and the seconds before the first of them."""
+        start = time.perf_counter()
+        self.prepare("cg-sense")
+        right_hand_side = self.adjoint(kspace)
+        self.synchronize()
+        setup_seconds = time.perf_counter() - start
+        return conjugate_gradient(self.normal, right_hand_side, iterations), setup_seconds
+
+    def to_native(self, array: np.ndarray) -> Any:
+        """Turn an input into what the package computes on, on its device; not timed."""
+        return array
+
+    def to_numpy(self, result: Any) -> np.ndarray:
+        """Turn a result back; not timed."""
+        return np.asarray(result)
+
+    def synchronize(self) -> None:  # noqa: B027 (most have nothing to wait for)
+        """Wait until the device has finished."""
+
+    def peak_bytes_elsewhere(self) -> int:
+        """Return the peak memory of processes that did the work instead of this one [byte]."""
+        return 0

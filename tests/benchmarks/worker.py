@@ -1,0 +1,196 @@
+"""One measurement in a process of its own, so that its peak memory is its own.
+
+`python -m benchmarks.worker FOLDER IMPLEMENTATION OPERATION DEVICE THREADS TOLERANCE SECONDS` reads
+the problem from FOLDER and prints a `Measurement` as JSON on its last line.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.cases import Problem
+from benchmarks.implementations import ENTRIES
+from benchmarks.implementations.base import Implementation
+from benchmarks.truth import ITERATIONS, relative_error
+
+_REPEATS = 7
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one operation of one implementation cost.
+
+    Attributes
+    ----------
+    seconds
+        Best of the repeats, after a warm-up. For ``cg-sense`` everything from k-space, trajectory
+        and maps to the image; for the others one application, everything prepared.
+    setup_seconds
+        What depends on the trajectory: plans and kernels, for ``cg-sense`` also the right-hand
+        side. Part of ``seconds`` there, in addition to them elsewhere.
+    peak_mb
+        Largest resident memory of the whole process [MB]: interpreter, libraries, inputs, work.
+        On CUDA, the largest increase of used device memory.
+    baseline_mb
+        Resident memory once the libraries are imported and the inputs are read [MB].
+    relative_error
+        See `benchmarks.truth`.
+    repeats
+        Runs that ``seconds`` is the best of.
+    """
+
+    seconds: float
+    setup_seconds: float
+    peak_mb: float
+    baseline_mb: float
+    relative_error: float
+    repeats: int
+
+
+def main(arguments: list[str]) -> None:
+    """Measure what the arguments say."""
+    folder, name, operation, device, threads, tolerance, seconds = arguments
+    if device == "cuda" or name in ("kronufft", "torchkbnufft", "torch-fft-padded"):
+        import torch
+
+        torch.set_num_threads(int(threads))
+    with _device_memory(device) as device_memory:
+        kind = ENTRIES[name].load()
+        problem = Problem.load(Path(folder))
+        implementation = kind(
+            problem, tolerance=float(tolerance), threads=int(threads), device=device
+        )
+        measure = _measure_solution if operation == "cg-sense" else _measure_operation
+        data = problem.image if operation in ("forward", "normal") else problem.kspace
+        result, timing = measure(implementation, operation, data, float(seconds))
+    peak = (
+        device_memory.peak_bytes
+        if device == "cuda"
+        else max(_resident_bytes("VmHWM"), implementation.peak_bytes_elsewhere())
+    )
+    error = relative_error(implementation.to_numpy(result), operation, Path(folder))
+    measurement = Measurement(peak_mb=peak / 1e6, relative_error=error, **timing)
+    print(json.dumps(asdict(measurement)))  # noqa: T201
+
+
+def _measure_operation(
+    implementation: Implementation, operation: str, data: Any, budget: float
+) -> tuple[Any, dict[str, Any]]:
+    import numpy as np
+
+    native = implementation.to_native(np.array(data))
+    baseline = _resident_bytes("VmRSS")
+    start = time.perf_counter()
+    implementation.prepare(operation)
+    implementation.synchronize()
+    setup = time.perf_counter() - start
+    apply = getattr(implementation, operation)
+    result, warm_up = _timed(implementation, lambda: apply(native))
+    seconds, repeats = warm_up, 1
+    if warm_up < budget:
+        seconds, repeats = _best(implementation, lambda: apply(native), budget)
+    return result, {
+        "seconds": seconds,
+        "setup_seconds": setup,
+        "baseline_mb": baseline / 1e6,
+        "repeats": repeats,
+    }
+
+
+def _measure_solution(
+    implementation: Implementation, operation: str, data: Any, budget: float
+) -> tuple[Any, dict[str, Any]]:
+    import numpy as np
+
+    native = implementation.to_native(np.array(data))
+    baseline = _resident_bytes("VmRSS")
+    implementation.solve(native, 1)  # compiles, plans transforms, fills caches
+    best = setup = float("inf")
+    repeats, spent = 0, 0.0
+    while repeats == 0 or (repeats < _REPEATS and spent + best < budget):
+        (result, this_setup), seconds = _timed(
+            implementation, lambda: implementation.solve(native, ITERATIONS)
+        )
+        if seconds < best:
+            best, setup = seconds, this_setup
+        repeats, spent = repeats + 1, spent + seconds
+    return result, {
+        "seconds": best,
+        "setup_seconds": setup,
+        "baseline_mb": baseline / 1e6,
+        "repeats": repeats,
+    }
+
+
+def _best(
+    implementation: Implementation, call: Callable[[], Any], budget: float
+) -> tuple[float, int]:
+    best, repeats, spent = float("inf"), 0, 0.0
+    while repeats == 0 or (repeats < _REPEATS and spent + best < budget):
+        _, seconds = _timed(implementation, call)
+        best, repeats, spent = min(best, seconds), repeats + 1, spent + seconds
+    return best, repeats
+
+
+def _timed(implementation: Implementation, call: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = call()
+    implementation.synchronize()
+    return result, time.perf_counter() - start
+
+
+def _resident_bytes(field: str) -> int:
+    """Return ``VmRSS`` or ``VmHWM`` of this process.
+
+    `getrusage` does not serve: its maximum includes what the parent held when it forked.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+class _device_memory:  # noqa: N801 (used as a function)
+    """Watch the used memory of a CUDA device; packages that bypass torch's allocator count too."""
+
+    def __init__(self, device: str) -> None:
+        self.peak_bytes = 0
+        self._watches = device == "cuda"
+        self._done = threading.Event()
+
+    def __enter__(self) -> Self:
+        if self._watches:
+            self._before = self._used()
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        if self._watches:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.002):
+            self.peak_bytes = max(self.peak_bytes, self._used() - self._before)
+
+    def _used(self) -> int:
+        import torch
+
+        free, total = torch.cuda.mem_get_info()
+        return total - free
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
