@@ -1,0 +1,41 @@
+import time
+
+import pytest
+
+from pipeline.storage.publish import read_json
+from pipeline.storage.receipts import Receipt
+
+
+def test_phases_add_up_and_inner_time_counts_once(tmp_path):
+    path = tmp_path / "receipt.json"
+    with Receipt(path, "reconstruct", dataset="brain", block="0003") as job:
+        with job.phase("solve"):
+            time.sleep(0.02)
+            with job.phase("read"):
+                time.sleep(0.05)
+                job.count_bytes("read", 100)
+        with job.phase("read"):
+            job.count_bytes("read", 11)
+        job.record(iterations=4)
+    content = read_json(path)
+    phases = content["phases"]
+    assert content["stage"] == "reconstruct"
+    assert (content["dataset"], content["block"]) == ("brain", "0003")
+    assert content["iterations"] == 4
+    assert phases["read"]["bytes"] == 111
+    assert phases["read"]["seconds"] >= 0.05
+    assert 0.02 <= phases["solve"]["seconds"]
+    assert sum(phase["seconds"] for phase in phases.values()) <= content["seconds"]
+    assert content["peak_host_bytes"] > 10**6
+    assert content["versions"]["numpy"]
+
+
+def test_a_failed_job_leaves_no_receipt(tmp_path):
+    path = tmp_path / "receipt.json"
+
+    def fail():
+        with Receipt(path, "merge"):
+            raise RuntimeError
+
+    pytest.raises(RuntimeError, fail)
+    assert not path.exists()
