@@ -78,7 +78,7 @@ def job_row(receipt: Mapping[str, Any]) -> dict[str, Any]:
     for name in _MEGABYTES:
         if receipt.get(f"{name}_bytes"):  # zero stands for no device
             row[f"{name}_mb"] = receipt[f"{name}_bytes"] / 1e6
-    if receipt.get("shape"):
+    if receipt.get("stage") == "reconstruct" and receipt.get("shape"):
         row["matrix"] = " x ".join(str(size) for size in receipt["shape"])
     if (iterations := receipt.get("iterations")) is not None:
         row["iterations"] = max(iterations) if isinstance(iterations, list) else iterations

@@ -1,0 +1,472 @@
+"""The report: one self-contained page about all reconstructions of a run, pictures first.
+
+`report_page` arranges what the metrics table, the receipts and the images say; the template
+`templates/report.html.j2` says how it looks. The page loads nothing and runs no script.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from pipeline.figures import Figure, Picture, Series, strip, thumbnail, views
+from pipeline.pictures import convergence_curves, memory_scatter
+from pipeline.tables import rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STAGES = ("ingest", "calibrate", "plan", "reconstruct", "merge", "measure")
+"""Stages that leave receipts, in the order they run."""
+
+_LONGEST_TABLE = 16
+_MOST_JOBS = 400
+_COLOURS = 8
+_QUALITY = {
+    "nrmse": ("NRMSE", ".4f"),
+    "nrmse_complex": ("complex NRMSE", ".4f"),
+    "ssim": ("SSIM", ".4f"),
+    "psnr_db": ("PSNR [dB]", ".2f"),
+    "correlation": ("correlation", ".4f"),
+    "signal_to_background_db": ("signal to background [dB]", ".1f"),
+}
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One reconstruction of one dataset, ready for the page.
+
+    Parameters
+    ----------
+    dataset, name
+        Names.
+    thumbnail
+        For the contact sheet.
+    headline
+        What it comes down to, in a few short phrases.
+    figures
+        Pictures with captions.
+    quality
+        Header and rows of the quality table; empty without images in the metrics.
+    quality_note
+        What the figures in the table are relative to.
+    convergence
+        Data URI of the curves; None where nothing iterated.
+    convergence_note
+        Caption of the curves.
+    settings
+        Label and value of what it was made with.
+    """
+
+    dataset: str
+    name: str
+    thumbnail: Picture
+    headline: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    quality: tuple[tuple[str, ...], ...]
+    quality_note: str
+    convergence: str | None
+    convergence_note: str
+    settings: tuple[tuple[str, str], ...]
+
+    @property
+    def anchor(self) -> str:
+        """Identifier of its place on the page."""
+        return f"{self.dataset}--{self.name}"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Wall time of one stage, split by phase.
+
+    Parameters
+    ----------
+    label
+        The stage and its number of jobs.
+    seconds
+        Wall time of all its jobs.
+    parts
+        (phase, seconds, percent of the longest bar, colour number).
+    """
+
+    label: str
+    seconds: float
+    parts: tuple[tuple[str, float, float, int], ...]
+
+
+@dataclass
+class DatasetSection:
+    """What the page shows of one dataset."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...] = ()
+    reconstructions: list[Reconstruction] = field(default_factory=list)
+    time: tuple[Bar, ...] = ()
+    phases: tuple[tuple[str, int], ...] = ()
+
+
+def report_page(
+    table: "pd.DataFrame",
+    receipts: Sequence[Mapping[str, Any]],
+    series: Mapping[tuple[str, str], Series],
+    problems: Sequence[str],
+) -> str:
+    """Return the report as HTML.
+
+    Parameters
+    ----------
+    table
+        Metrics of the whole run, see `pipeline.tables`.
+    receipts
+        Receipts of ingest, calibrate and measure; the last carry the residuals.
+    series
+        Images by (dataset, reconstruction).
+    problems
+        One line for each input that is missing or unreadable.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("pipeline"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(duration=duration, memory=memory, length_text=length)
+    jobs = table[table["kind"] == "job"]
+    sections = [
+        _dataset_section(name, table[table["dataset"] == name], receipts, series)
+        for name in table["dataset"].dropna().unique()
+    ]
+    scatters = [
+        scatter
+        for where, title in (("host", "Host memory"), ("device", "Device memory"))
+        if (scatter := _memory(jobs, where, title)) is not None
+    ]
+    return environment.get_template("report.html.j2").render(
+        sections=sections,
+        cards=[one for section in sections for one in section.reconstructions],
+        totals=_totals(jobs, sections),
+        problems=problems,
+        scatters=scatters,
+        jobs=_job_rows(jobs),
+        jobs_left_out=max(0, len(jobs) - _MOST_JOBS),
+        versions=_versions(receipts),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time [s] as people write it: 0.84 s, 12.3 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def memory(megabytes: float) -> str:
+    """Return a size [MB] as people write it: 812 MB, 4.1 GB."""
+    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
+
+
+def length(metres: float) -> str:
+    """Return a length [m] as people write it: 500 µm, 20 mm, 1.5 m."""
+    for unit, size in (("m", 1.0), ("mm", 1e-3)):
+        if metres >= size * (1 - 1e-9):
+            return f"{metres / size:.3g} {unit}"
+    return f"{metres / 1e-6:.3g} µm"
+
+
+def _dataset_section(
+    name: str,
+    table: "pd.DataFrame",
+    receipts: Sequence[Mapping[str, Any]],
+    series: Mapping[tuple[str, str], Series],
+) -> DatasetSection:
+    own = [receipt for receipt in receipts if receipt.get("dataset") == name]
+    time, phases = _time_bars(table[table["kind"] == "job"])
+    return DatasetSection(
+        name=name,
+        facts=_dataset_facts(own),
+        reconstructions=[
+            _reconstruction(
+                table[table["reconstruction"] == reconstruction],
+                _receipt(own, "measure", reconstruction),
+                series[name, reconstruction],
+            )
+            for reconstruction in table["reconstruction"].dropna().unique()
+            if (name, reconstruction) in series
+        ],
+        time=time,
+        phases=phases,
+    )
+
+
+def _receipt(
+    receipts: Sequence[Mapping[str, Any]], stage: str, reconstruction: str | None = None
+) -> Mapping[str, Any]:
+    for receipt in receipts:
+        if receipt.get("stage") == stage and receipt.get("reconstruction") == reconstruction:
+            return receipt
+    return {}
+
+
+def _dataset_facts(receipts: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """Return what ingest and calibrate recorded that is a single value."""
+    facts = []
+    for stage in ("ingest", "calibrate"):
+        for key, value in _receipt(receipts, stage).items():
+            if key not in _ABOUT_THE_JOB:
+                facts += _described(key, value)
+    return tuple(facts)
+
+
+_ABOUT_THE_JOB = frozenset(
+    ("stage", "dataset", "reconstruction", "started", "seconds", "phases", "peak_host_bytes",
+     "peak_device_bytes", "versions", "device", "threads")
+)  # fmt: skip
+
+
+def _described(key: str, value: Any) -> list[tuple[str, str]]:
+    """Return a recorded value as label and text; nested values as several."""
+    label = key.replace("_", " ")
+    match value:
+        case None | "" | [] | {}:
+            return []
+        case dict():
+            return [
+                (f"{label}, {inner}", text)
+                for name, one in value.items()
+                for inner, text in _described(str(name), one)
+            ]
+        case list() if len(value) <= 4 and not any(isinstance(one, list | dict) for one in value):
+            return [(label, " × ".join(_short(one) for one in value))]
+        case list():
+            return []
+        case _:
+            return [(label, _short(value))]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _reconstruction(
+    table: "pd.DataFrame", measured: Mapping[str, Any], series: Series
+) -> Reconstruction:
+    jobs, images = table[table["kind"] == "job"], table[table["kind"] == "image"]
+    figures = [strip(series)] if series.frames > 1 else []
+    quality = _quality_table(images)
+    curves = {
+        f"block {block['block']}": [curve for curve in block.get("residuals", ()) if curve]
+        for block in measured.get("blocks", ())
+    }
+    every = [curve for group in curves.values() for curve in group]
+    shown = {label: group for label, group in curves.items() if group}
+    return Reconstruction(
+        dataset=table["dataset"].iloc[0],
+        name=table["reconstruction"].iloc[0],
+        thumbnail=thumbnail(series),
+        headline=_headline(jobs, images, series),
+        figures=(views(series), *figures),
+        quality=quality,
+        quality_note=_quality_note(images),
+        convergence=convergence_curves(shown if len(shown) <= 6 else {"": every})
+        if every
+        else None,
+        convergence_note=_convergence_note(measured, every),
+        settings=_settings(jobs, measured),
+    )
+
+
+def _headline(jobs: "pd.DataFrame", images: "pd.DataFrame", series: Series) -> tuple[str, ...]:
+    made = jobs[jobs["stage"] == "reconstruct"]
+    shape = series.images.shape[1:] if series.images.shape[1] > 1 else series.images.shape[2:]
+    words = [" × ".join(str(size) for size in shape)]
+    if series.frames > 1:
+        words.append(f"{series.frames} frames")
+    if made["coils"].notna().any():
+        coils = int(made["coils"].max())
+        words.append("1 coil" if coils == 1 else f"{coils} coils")
+    if made["samples"].notna().any():
+        words.append(f"{int(made['samples'].max()):,} samples".replace(",", "\u202f"))
+    words.append(duration(float(jobs["seconds"].sum())))
+    if made["peak_host_mb"].notna().any():
+        words.append(memory(float(made[["peak_host_mb", "peak_device_mb"]].max().max())))
+    if images["nrmse"].notna().any():
+        words.append(f"NRMSE {images['nrmse'].median():.3f}")
+    return tuple(words)
+
+
+def _quality_table(images: "pd.DataFrame") -> tuple[tuple[str, ...], ...]:
+    """Return header and rows: each frame of a short series, a summary of a long one."""
+    columns = {name: text for name, text in _QUALITY.items() if images[name].notna().any()}
+    if images.empty or not columns:
+        return ()
+    header = ("frame", *(title for title, _ in columns.values()))
+    if len(images) <= _LONGEST_TABLE:
+        chosen = {str(int(row["frame"])): row for _, row in images.iterrows()}
+    else:
+        numbers = images[list(columns)]
+        chosen = {
+            "median": numbers.median(),
+            "smallest": numbers.min(),
+            "largest": numbers.max(),
+        }
+    return (
+        header,
+        *(
+            (name, *(_number(row[column], style) for column, (_, style) in columns.items()))
+            for name, row in chosen.items()
+        ),
+    )
+
+
+def _number(value: Any, style: str) -> str:
+    if not isinstance(value, float) or math.isnan(value):
+        return "–"
+    return "∞" if math.isinf(value) else format(value, style)
+
+
+def _quality_note(images: "pd.DataFrame") -> str:
+    references = images["reference"].dropna().unique()
+    if not len(references):
+        return "No reference to compare with."
+    against = str(references[0]) if len(references) == 1 else "the frame of the same number"
+    return (
+        f"Against the dataset's reference ({against}). NRMSE, PSNR and SSIM are of magnitudes "
+        "after one real scale factor; SSIM has a 7 × 7 window and the reference's maximum as its "
+        "range; correlation is Pearson's over all voxels."
+    )
+
+
+def _convergence_note(measured: Mapping[str, Any], curves: Sequence[Sequence[float]]) -> str:
+    if not curves:
+        return ""
+    block = measured["blocks"][0]
+    images = "1 image" if len(curves) == 1 else f"{len(curves)} images"
+    text = f"Residual of the normal equations relative to their right-hand side, {images}"
+    if "regularization" in block:
+        text += f", Tikhonov weight {block['regularization']:g}"
+    return f"{text}, {max(map(len, curves))} iterations."
+
+
+def _settings(jobs: "pd.DataFrame", measured: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the settings that all blocks share, and the canary's worst figures."""
+    blocks = measured.get("blocks", ())
+    settings: list[tuple[str, str]] = []
+    for key in (
+        "algorithm",
+        "regularization",
+        "iterations",
+        "normal",
+        "backend",
+        "device",
+        "threads",
+    ):
+        values = dict.fromkeys(_short(block[key]) for block in blocks if block.get(key) is not None)
+        if values:
+            settings.append((key, ", ".join(values)))
+    if "frames_per_image" in measured:
+        settings.append(("measured frames in an image", str(measured["frames_per_image"])))
+    settings.append(("blocks", str(len(blocks))))
+    for column, label in (
+        ("adjoint_error", "canary: adjoint test"),
+        ("forward_error", "canary: against the exact sum"),
+    ):
+        if jobs[column].notna().any():
+            settings.append((label, f"{jobs[column].max():.1e}"))
+    return tuple(settings)
+
+
+def _time_bars(jobs: "pd.DataFrame") -> tuple[tuple[Bar, ...], tuple[tuple[str, int], ...]]:
+    """Return a bar for each stage of each reconstruction, and the phases' colours."""
+    columns = [name for name in jobs if str(name).startswith("seconds_") and jobs[name].sum() > 0]
+    phases = {str(name).removeprefix("seconds_"): index for index, name in enumerate(columns)}
+    rank = {stage: index for index, stage in enumerate(STAGES)}
+    groups = jobs.fillna({"reconstruction": ""}).groupby(["reconstruction", "stage"], sort=False)
+    entries = sorted(
+        ((str(reconstruction), str(stage), group) for (reconstruction, stage), group in groups),
+        key=lambda entry: (entry[0], rank.get(entry[1], len(rank))),
+    )
+    longest = max((float(group["seconds"].sum()) for *_, group in entries), default=0.0) or 1.0
+    bars = []
+    for reconstruction, stage, group in entries:
+        seconds = float(group["seconds"].sum())
+        parts = [
+            (phase, spent, 100 * spent / longest, index % _COLOURS)
+            for phase, index in phases.items()
+            if (spent := float(group[f"seconds_{phase}"].sum())) > 0
+        ]
+        rest = seconds - sum(part[1] for part in parts)
+        if rest > 0:
+            parts.append(("other", rest, 100 * rest / longest, _COLOURS))
+        count = f", {len(group)} jobs" if len(group) > 1 else ""
+        label = f"{reconstruction} · {stage}{count}" if reconstruction else f"{stage}{count}"
+        bars.append(Bar(label, seconds, tuple(parts)))
+    legend = [(phase, index % _COLOURS) for phase, index in phases.items()]
+    return tuple(bars), (*legend, ("other", _COLOURS))
+
+
+def _memory(jobs: "pd.DataFrame", where: str, title: str) -> tuple[str, str, str] | None:
+    """Return title, picture and caption of predicted against measured memory."""
+    predicted, measured = f"predicted_{where}_mb", f"peak_{where}_mb"
+    known = jobs[jobs[predicted].notna() & jobs[measured].notna()]
+    if known.empty:
+        return None
+    groups = {
+        f"{dataset} · {reconstruction}": list(zip(group[predicted], group[measured], strict=True))
+        for (dataset, reconstruction), group in known.groupby(
+            ["dataset", "reconstruction"], sort=False
+        )
+    }
+    if len(groups) > 6:
+        groups = {"all reconstructions": [pair for group in groups.values() for pair in group]}
+    limits = known[f"limit_{where}_mb"].dropna()
+    limit = float(limits.min()) if len(limits) else None
+    over = int((known[measured] > known[predicted]).sum())
+    closest = float((known[measured] / known[predicted]).max())
+    caption = (
+        f"{len(known)} {'job' if len(known) == 1 else 'jobs'}; the fullest used {closest:.0%} of "
+        f"what was planned for it, {over or 'none'} used more (shaded)."
+    )
+    if limit:
+        caption += f" The limit is {memory(limit)}."
+    return title, memory_scatter(groups, limit), caption
+
+
+def _totals(
+    jobs: "pd.DataFrame", sections: Sequence[DatasetSection]
+) -> tuple[tuple[str, str], ...]:
+    count = sum(len(section.reconstructions) for section in sections)
+    images = int(jobs["images"].sum())
+    totals = [
+        (str(len(sections)), "dataset" if len(sections) == 1 else "datasets"),
+        (str(count), "reconstruction" if count == 1 else "reconstructions"),
+        (str(images), "image" if images == 1 else "images"),
+        (str(len(jobs)), "job" if len(jobs) == 1 else "jobs"),
+        (duration(float(jobs["seconds"].sum())), "of work"),
+    ]
+    for where in ("host", "device"):
+        if jobs[f"peak_{where}_mb"].notna().any():
+            totals.append((memory(float(jobs[f"peak_{where}_mb"].max())), f"{where} peak"))
+    return tuple(totals)
+
+
+def _job_rows(jobs: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return the longest jobs, without empty cells, in the order of the table."""
+    return rows_of([jobs.nlargest(_MOST_JOBS, "seconds").sort_index()])
+
+
+def _versions(receipts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    found: dict[str, dict[str, None]] = {}
+    for receipt in receipts:
+        for package, version in receipt.get("versions", {}).items():
+            found.setdefault(package, {})[version] = None
+    return [(package, ", ".join(versions)) for package, versions in sorted(found.items())]

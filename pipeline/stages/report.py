@@ -1,0 +1,136 @@
+"""Report: the metrics of the whole run as one table, and one page that shows the images."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.errors import DataError
+from pipeline.figures import Series
+from pipeline.metrics import reference_image
+from pipeline.report import report_page
+from pipeline.storage.publish import open_published, published_file, read_json
+from pipeline.storage.raw import RawData
+from pipeline.tables import as_table, job_row, read_table, rows_of, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Read = TypeVar("Read")
+
+
+def report(
+    *,
+    metrics: Sequence[Path],
+    receipts: Sequence[Path],
+    images: Sequence[Path],
+    raws: Sequence[Path],
+    report: Path,
+    table: Path,
+) -> None:
+    """Write the table and the page that span the whole run.
+
+    What is missing or unreadable is left out and named at the top of the page, so that one failed
+    dataset does not hide the others.
+
+    Parameters
+    ----------
+    metrics
+        Tables that `measure` wrote.
+    receipts
+        Receipts of the jobs that these tables lack: ingest, calibrate, measure.
+    images
+        Markers of the merged images.
+    raws
+        Markers of the datasets, each in a folder of the dataset's name.
+    report
+        The page to write.
+    table
+        The table to write, as CSV; the same as Parquet goes beside it.
+
+    Raises
+    ------
+    DataError
+        If no table can be read.
+    """
+    problems: list[str] = []
+    tables = _readable(read_table, metrics, problems)
+    if not tables:
+        raise DataError(
+            "nothing to report: " + ("; ".join(problems) or "no metrics given; run `measure`")
+        )
+    accounts = _readable(read_json, receipts, problems)
+    everything = _one_table(tables, accounts)
+    datasets = {raw.marker.parent.name: raw for raw in _readable(RawData.open, raws, problems)}
+    compared = [row for row in rows_of([everything]) if "scale" in row]
+    series = _readable(lambda marker: _series(marker, compared, datasets), images, problems)
+    write_table(everything, table)
+    with published_file(report) as temporary:
+        page = report_page(everything, accounts, dict(series), problems)
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _readable(
+    read: Callable[[Path], Read], paths: Sequence[Path], problems: list[str]
+) -> list[Read]:
+    """Return what can be read, and add a line to ``problems`` for what cannot."""
+    found = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except DataError as error:
+            problems.append(str(error))
+    return found
+
+
+def _one_table(
+    tables: Sequence["pd.DataFrame"], accounts: Sequence[Mapping[str, Any]]
+) -> "pd.DataFrame":
+    """Return all rows, those of a dataset and a reconstruction together, each job once."""
+    rows = rows_of([*tables, as_table([job_row(account) for account in accounts])])
+    jobs = {_job(row): row for row in rows if row["kind"] == "job"}
+    images = [row for row in rows if row["kind"] == "image"]
+    place: dict[tuple[str, str], int] = {}
+    for row in rows:
+        dataset, _ = whose = _whose(row)
+        # What a dataset's reconstructions share stands before them.
+        place.setdefault((dataset, ""), len(place))
+        place.setdefault(whose, len(place))
+    return as_table(sorted([*jobs.values(), *images], key=lambda row: place[_whose(row)]))
+
+
+def _whose(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["dataset"], row.get("reconstruction", "")
+
+
+def _job(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (*_whose(row), row["stage"], row.get("block", ""))
+
+
+def _series(
+    marker: Path, compared: Sequence[Mapping[str, Any]], datasets: Mapping[str, RawData]
+) -> tuple[tuple[str, str], Series]:
+    """Return whose images these are, and the images with the references `measure` used."""
+    group = open_published(marker)
+    attributes = dict(group.attrs)
+    try:
+        dataset, reconstruction = str(attributes["dataset"]), str(attributes["reconstruction"])
+        voxel_size: Any = attributes["voxel_size"]
+        images: Any = group["image"]
+    except KeyError as error:
+        raise DataError(f"{marker}: its store lacks {error}; run `merge` again") from None
+    own = {row["frame"]: row for row in compared if _whose(row) == (dataset, reconstruction)}
+
+    def reference(frame: int) -> Any:
+        if dataset not in datasets:
+            return None
+        first, count = own[frame]["first_frame"], own[frame]["frames"]
+        return reference_image(datasets[dataset], range(first, first + count), images.shape[1:])
+
+    series = Series(
+        images=images,
+        # A slice is drawn alone, so its thickness does not matter.
+        voxel_size=[float(size) for size in (voxel_size[-1], *voxel_size)[-3:]],
+        reference=reference,
+        scales={frame: row["scale"] for frame, row in own.items()},
+    )
+    return (dataset, reconstruction), series
