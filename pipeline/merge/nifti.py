@@ -27,6 +27,26 @@ def check_fits_nifti(shape: tuple[int, ...]) -> None:
         )
 
 
+def nifti_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an affine in NIfTI's terms.
+
+    Parameters
+    ----------
+    affine
+        4 x 4, from voxel indices (z, y, x) to positions (z, y, x) [m].
+
+    Returns
+    -------
+    ndarray
+        4 x 4, from voxel indices (x, y, z) to right, anterior, superior [mm]: positions along x,
+        y and z are taken as these.
+    """
+    backwards = [2, 1, 0, 3]
+    turned = np.asarray(affine, dtype=np.float64)[np.ix_(backwards, backwards)]
+    turned[:3] *= 1e3
+    return turned
+
+
 def write_nifti(
     path: Path, image: "zarr.Array[Any]", affine: NDArray[np.float64], *, description: str
 ) -> None:
@@ -62,7 +82,7 @@ def write_nifti(
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as file:
         header.write_to(file)
         for slab in _slabs(image):
-            file.write(np.abs(slab).astype("<f4").tobytes())
+            file.write(np.abs(slab).astype("<f4", copy=False).data)
 
 
 def _slabs(image: "zarr.Array[Any]") -> Iterator[NDArray[np.complexfloating]]:

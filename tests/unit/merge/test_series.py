@@ -200,7 +200,7 @@ def merge(paths, out):
 
 folder = Path(sys.argv[1])
 paths = sorted(folder.glob("*.zarr.zip"))
-merge(paths[:1], folder / "one")
+merge(paths[:8], folder / "some")
 before = peak()
 merge(paths, folder / "all")
 print(peak() - before)
@@ -211,7 +211,7 @@ print(peak() - before)
 def test_memory_does_not_grow_with_the_blocks(tmp_path):
     image = np.ones((1, 64, 128, 128), "complex64")
     image *= np.exp(1j * np.arange(128, dtype="float32"))
-    for number in range(40):  # 335 MB altogether
+    for number in range(80):  # 671 MB altogether
         write_block(
             tmp_path / f"{number:04d}.zarr.zip",
             image,
@@ -221,4 +221,4 @@ def test_memory_does_not_grow_with_the_blocks(tmp_path):
         [sys.executable, "-c", _MERGE_IN_A_PROCESS, str(tmp_path)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    assert float(finished.stdout) < 60  # [MB]
+    assert float(finished.stdout) < 200  # [MB]

@@ -1,0 +1,113 @@
+"""Merge: the images of all blocks as one store, and the files that other programs open."""
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.config import MergeSettings
+from pipeline.geometry.axes import as_volume
+from pipeline.geometry.grids import resampled_affine
+from pipeline.merge.nifti import check_fits_nifti, nifti_affine, write_nifti
+from pipeline.merge.pyramid import write_pyramid
+from pipeline.merge.series import BlockSeries, store_images
+from pipeline.planning.table import read_plan
+from pipeline.storage.publish import published_file, published_folder, published_store
+from pipeline.storage.raw import RawData
+from pipeline.storage.receipts import Receipt
+
+OME_ZARR = "magnitude.ome.zarr"
+NIFTI = "magnitude.nii.gz"
+
+
+def merge(
+    *,
+    settings: MergeSettings,
+    dataset: str,
+    reconstruction: str,
+    raw: Path,
+    plan: Path,
+    blocks: Sequence[Path],
+    image: Path,
+    receipt: Path,
+    threads: int,
+) -> None:
+    """Join the blocks of one reconstruction.
+
+    ``image.zarr``, and beside it `OME_ZARR` and `NIFTI` where the settings ask for them, are
+    published whole or not at all; the marker comes last.
+
+    Parameters
+    ----------
+    settings
+        Which files to write.
+    dataset, reconstruction
+        Names.
+    raw
+        Marker of the dataset, for the size and position of its voxels.
+    plan
+        The plan that the blocks were reconstructed by.
+    blocks
+        All block files of the plan, in any order.
+    image
+        Marker of the store to write.
+    receipt
+        This job's receipt.
+    threads
+        Chunks in work at a time.
+
+    Raises
+    ------
+    DataError
+        If a block is missing, damaged or of another plan, or an image holds NaN or infinity; the
+        message names the block.
+    """
+    with Receipt(receipt, "merge", dataset=dataset, reconstruction=reconstruction) as job:
+        with job.phase("check"):
+            source = RawData.open(raw)
+            series = BlockSeries.open(blocks, read_plan(plan))
+            if settings.output.nifti:
+                check_fits_nifti(series.shape)
+        pyramid, nifti = image.with_name(OME_ZARR), image.with_name(NIFTI)
+        volume = series.shape[1:]
+        affine = resampled_affine(source.affine, as_volume(source.shape), volume)
+        voxel_size = np.linalg.norm(affine[:3, :3], axis=0)
+        title = f"{dataset} {reconstruction}"
+        with ExitStack() as outputs:  # all are complete before the first is published
+            group = outputs.enter_context(published_store(image))  # entered first, published last
+            group.attrs.update(
+                {
+                    "dataset": dataset,
+                    "reconstruction": reconstruction,
+                    "voxel_size": voxel_size.tolist(),
+                    "affine": affine.tolist(),
+                    "plan": [
+                        {"block": row.block, "first_image": row.first_image, "images": row.images}
+                        for row in series.rows
+                    ],
+                }
+            )
+            with job.phase("images"):
+                images = store_images(series, group, threads=threads)
+            job.count_bytes("images", images.nbytes)
+            if settings.output.ome_zarr:
+                folder = outputs.enter_context(published_folder(pyramid))
+                with job.phase("ome_zarr"):
+                    write_pyramid(folder, images, voxel_size, name=title, threads=threads)
+            if settings.output.nifti:
+                file = outputs.enter_context(published_file(nifti))
+                description = f"kronufft {version('kronufft')} {title}"
+                with job.phase("nifti"):
+                    write_nifti(file, images, nifti_affine(affine), description=description)
+        # What an earlier run left must not stand beside images that it does not show.
+        if not settings.output.ome_zarr:
+            shutil.rmtree(pyramid, ignore_errors=True)
+        if not settings.output.nifti:
+            nifti.unlink(missing_ok=True)
+        job.record(
+            shape=list(series.shape), blocks=len(series.rows), voxel_size=voxel_size.tolist(),
+            threads=threads,
+        )  # fmt: skip

@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import zarr
+
+from pipeline.config import MergeSettings, OutputSettings
+from pipeline.errors import DataError
+from pipeline.merge.nifti import nifti_affine
+from pipeline.planning.table import PlanRow, write_plan
+from pipeline.stages.merge import merge
+from pipeline.storage import raw
+from pipeline.storage.blocks import write_block
+from pipeline.storage.publish import open_published, published_store, read_json
+
+VOXEL_SIZE = (4e-3, 2e-3, 1e-3)
+SHAPE = (6, 8, 10)  # of the dataset
+VOLUME = (3, 4, 5)  # of the reconstruction
+
+
+def write_raw(marker: Path, shape, voxel_size) -> None:
+    with published_store(marker) as group:
+        raw.write_attributes(
+            group,
+            shape=shape,
+            voxel_size=voxel_size,
+            affine=raw.centred_affine(shape, voxel_size),
+            source="test",
+            provenance={},
+        )
+        raw.create_array(group, "kspace", (1, 1, 2, 3))[...] = 1
+        raw.create_array(group, "trajectory", (1, 2, 3, len(shape)))[...] = 0
+
+
+@pytest.fixture
+def job(tmp_path):
+    write_raw(tmp_path / "raw.json", SHAPE, VOXEL_SIZE)
+    random = np.random.default_rng(4)
+    images = (random.normal(size=(5, *VOLUME)) + 1j * random.normal(size=(5, *VOLUME))).astype(
+        "complex64"
+    )
+    rows, blocks = [], []
+    for name, start, stop in [("0000", 0, 2), ("0001", 2, 4), ("0002", 4, 5)]:
+        zeros = {
+            field: "" if kind.annotation is str else 0
+            for field, kind in PlanRow.model_fields.items()
+        }
+        rows.append(
+            PlanRow(**(zeros | {"block": name, "first_image": start, "images": stop - start}))
+        )
+        blocks.append(tmp_path / "cg" / "blocks" / f"{name}.zarr.zip")
+        write_block(blocks[-1], images[start:stop], {"block": name, "first_image": start})
+    write_plan(tmp_path / "cg" / "plan.tsv", rows)
+    arguments = {
+        "settings": MergeSettings(output=OutputSettings()),
+        "dataset": "brain",
+        "reconstruction": "cg",
+        "raw": tmp_path / "raw.json",
+        "plan": tmp_path / "cg" / "plan.tsv",
+        "blocks": blocks,
+        "image": tmp_path / "cg" / "image.json",
+        "receipt": tmp_path / "cg" / "receipts" / "merge.json",
+        "threads": 2,
+    }
+    return arguments, images
+
+
+def test_all_outputs_agree(job):
+    arguments, images = job
+    merge(**arguments)
+    group = open_published(arguments["image"])
+    np.testing.assert_array_equal(group["image"][...], images)
+    # Half the matrix over the same field of view: voxels are twice as large.
+    assert group.attrs["voxel_size"] == pytest.approx([8e-3, 4e-3, 2e-3])
+    assert [row["first_image"] for row in group.attrs["plan"]] == [0, 2, 4]
+    folder = arguments["image"].parent
+    pyramid = zarr.open_group(folder / "magnitude.ome.zarr", mode="r")
+    np.testing.assert_array_equal(pyramid["0"][...], np.abs(images))
+    nifti = nibabel.load(folder / "magnitude.nii.gz")
+    np.testing.assert_array_equal(np.asarray(nifti.dataobj), np.abs(images).T)
+    assert nifti.header.get_zooms()[:3] == pytest.approx((2, 4, 8))
+    # The centre of the field of view, voxel N // 2, is the origin.
+    centre = np.array([size // 2 for size in VOLUME[::-1]] + [1])
+    np.testing.assert_allclose(nifti.affine @ centre, [0, 0, 0, 1], atol=1e-6)
+    assert b"brain cg" in nifti.header["descrip"].item()
+    receipt = read_json(arguments["receipt"])
+    assert receipt["shape"] == [5, *VOLUME]
+    assert set(receipt["phases"]) == {"check", "images", "ome_zarr", "nifti"}
+
+
+def test_outputs_can_be_switched_off(job):
+    arguments, _ = job
+    merge(**arguments)
+    off = MergeSettings(output=OutputSettings(ome_zarr=False, nifti=False))
+    merge(**arguments | {"settings": off})
+    names = sorted(path.name for path in arguments["image"].parent.iterdir())
+    assert names == ["blocks", "image.json", "image.zarr", "plan.tsv", "receipts"]
+
+
+def test_failure_leaves_what_was_there(job):
+    arguments, images = job
+    merge(**arguments)
+    folder = arguments["image"].parent
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    bad = np.full((1, *VOLUME), np.nan, "complex64")
+    write_block(arguments["blocks"][2], bad, {"block": "0002", "first_image": 4})
+    before[arguments["blocks"][2]] = arguments["blocks"][2].stat().st_mtime_ns
+    with pytest.raises(DataError, match="image 4 of block 0002"):
+        merge(**arguments)
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert before == after
+    np.testing.assert_array_equal(open_published(arguments["image"])["image"][...], images)
+
+
+def test_2d(job, tmp_path):
+    arguments, _ = job
+    write_raw(tmp_path / "raw.json", (4, 6), (2e-3, 1e-3))
+    image = np.ones((2, 1, 4, 6), "complex64")
+    for number, path in enumerate(arguments["blocks"]):
+        first = 2 * number
+        write_block(path, image[: 5 - first], {"block": f"{number:04d}", "first_image": first})
+    merge(**arguments)
+    nifti = nibabel.load(arguments["image"].parent / "magnitude.nii.gz")
+    assert nifti.shape == (6, 4, 1, 5)
+    assert nifti.header.get_zooms()[:3] == pytest.approx((1, 2, 1))
+
+
+def test_nifti_affine():
+    affine = np.array([[4e-3, 0, 0, 1e-3], [0, 2e-3, 0, 2e-3], [0, 0, 1e-3, 3e-3], [0, 0, 0, 1]])
+    expected = [[1, 0, 0, 3], [0, 2, 0, 2], [0, 0, 4, 1], [0, 0, 0, 1]]
+    np.testing.assert_allclose(nifti_affine(affine), expected)
