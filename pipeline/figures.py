@@ -1,7 +1,7 @@
 """Figures of one reconstruction: orthogonal views, strips of frames, reference and difference."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,22 +56,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Figure:
-    """Pictures in rows of ``columns``, drawn to one scale within a row.
+    """Rows of pictures, each row drawn to one scale.
 
     Parameters
     ----------
-    pictures
-        Row by row.
-    columns
-        Pictures in a row.
+    rows
+        Title and pictures of each row; all rows are equally long.
     bar
         Length of the scale bar, which stands in the first picture [m].
     caption
         What is shown and with which settings.
     """
 
-    pictures: tuple[Picture, ...]
-    columns: int
+    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
     bar: float
     caption: str
 
@@ -153,25 +150,28 @@ def views(series: Series) -> Figure:
     """
     frame = series.frames // 2
     planes = series.planes
-    rows = series.rows(frame, planes)
-    white = white_level(rows.get("reference", rows["reconstruction"]))
-    pictures = [
-        series.picture(plane, values, white, f"{title}, {plane}" if len(planes) > 1 else title)
-        for title, row in rows.items()
-        for plane, values in zip(planes, row, strict=True)
-    ]
-    shape = series.images.shape[1:]
-    where = ", ".join(
-        f"{'zyx'[PLANES[plane].axis]} = {shape[PLANES[plane].axis] // 2}" for plane in planes
+    values = series.rows(frame, planes)
+    white = white_level(values.get("reference", values["reconstruction"]))
+    rows = tuple(
+        (
+            title,
+            tuple(
+                series.picture(plane, shown, white, plane)
+                for plane, shown in zip(planes, row, strict=True)
+            ),
+        )
+        for title, row in values.items()
     )
-    subject = f"Planes through the centre ({where})" if len(planes) > 1 else "Magnitude"
-    if series.frames > 1:
-        subject += f" of frame {frame} of 0 to {series.frames - 1}"
+    subject = f"Frame {frame} (of 0 to {series.frames - 1}). " if series.frames > 1 else ""
+    if len(planes) > 1:
+        subject += f"Planes through the centre, {_positions(series, planes)}. "
+    else:
+        pictures = (replace(picture, label=title) for title, (picture,) in rows)
+        rows = (("", tuple(pictures)),)
     return Figure(
-        pictures=tuple(pictures),
-        columns=len(planes) if len(planes) > 1 else len(rows),
-        bar=scale_bar_length(pictures[0].width),
-        caption=f"{subject}. {_settings(rows, white)}",
+        rows=rows,
+        bar=scale_bar_length(rows[0][1][0].width),
+        caption=subject + _settings(values, white),
     )
 
 
@@ -179,37 +179,40 @@ def strip(series: Series) -> Figure:
     """Return axial planes of frames evenly spaced over a series, drawn to one window."""
     count = min(series.frames, LARGEST_STRIP)
     frames = [round(index * (series.frames - 1) / max(1, count - 1)) for index in range(count)]
-    columns = [series.rows(frame, ["axial"]) for frame in frames]
-    white = white_level(
-        [column.get("reference", column["reconstruction"])[0] for column in columns]
-    )
-    titles = list(columns[0])
-    pictures = [
-        series.picture(
-            "axial",
-            column[title][0],
-            white,
-            f"frame {frame}" if title == titles[0] else title,
+    values = [series.rows(frame, ["axial"]) for frame in frames]
+    white = white_level([column.get("reference", column["reconstruction"])[0] for column in values])
+    rows = tuple(
+        (
+            title,
+            tuple(
+                series.picture("axial", column[title][0], white, f"frame {frame}")
+                for frame, column in zip(frames, values, strict=True)
+            ),
         )
-        for title in titles
-        for frame, column in zip(frames, columns, strict=True)
-    ]
-    shown = "All frames" if count == series.frames else f"{count} of {series.frames} frames"
-    central = f" at z = {series.images.shape[1] // 2}" if len(series.planes) > 1 else ""
+        for title in values[0]
+    )
+    subject = "All frames" if count == series.frames else f"{count} of {series.frames} frames"
+    if len(series.planes) > 1:
+        subject += f", {_positions(series, ['axial'])}"
     return Figure(
-        pictures=tuple(pictures),
-        columns=count,
-        bar=scale_bar_length(pictures[0].width),
-        caption=f"{shown}, axial{central}. {_settings(columns[0], white)}",
+        rows=rows,
+        bar=scale_bar_length(rows[0][1][0].width),
+        caption=f"{subject}. {_settings(values[0], white)}",
     )
 
 
-def _settings(rows: Mapping[str, Any], white: float) -> str:
+def _positions(series: Series, planes: Sequence[Plane]) -> str:
+    """Return where planes lie: ``z = 36, y = 48``."""
+    axes = (PLANES[plane].axis for plane in planes)
+    return ", ".join(f"{'zyx'[axis]} = {series.images.shape[1 + axis] // 2}" for axis in axes)
+
+
+def _settings(values: Mapping[str, Any], white: float) -> str:
     text = (
         f"Magnitude, linear grey from 0 to {white:.3g}, the {WINDOW_PERCENTILE:g}th percentile of "
-        f"the {'reference' if 'reference' in rows else 'planes'} shown"
+        f"the {'reference' if 'reference' in values else 'planes'} shown"
     )
-    if "reference" not in rows:
+    if "reference" not in values:
         return text + "."
     return (
         f"{text}; the reconstruction is scaled by one real factor to fit the reference, and the "

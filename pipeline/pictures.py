@@ -110,34 +110,37 @@ def scale_bar_length(width: float) -> float:
     return max(factor * decade for factor in (1, 2, 5) if factor * decade <= width / 3 * (1 + 1e-9))
 
 
-def convergence_curves(curves: Mapping[str, Sequence[Sequence[float]]]) -> str:
+def convergence_curves(curves: Sequence[Sequence[float]]) -> str:
     """Draw residuals against iterations.
 
     Parameters
     ----------
     curves
-        For each labelled group, the relative residuals of its images after each iteration.
+        Relative residuals of each image after each iteration; images may stop at different ones.
 
     Returns
     -------
     str
-        Data URI of an SVG.
+        Data URI of an SVG: one line an image, and where there are several their median.
     """
-    figure, axes = _figure(6.4, 2.9)
-    for colour, (label, group) in zip(_cycle(len(curves)), curves.items(), strict=True):
-        faint = max(0.15, 1 / max(1, len(group)) ** 0.5)
-        for index, curve in enumerate(group):
-            shown = label if index == 0 and len(curves) > 1 else None
-            axes.semilogy(
-                range(1, len(curve) + 1), curve, color=colour, alpha=faint, label=shown,
-                marker="o", markersize=2.5, linewidth=1.2,
-            )  # fmt: skip
+    figure, axes = _figure(6.0, 2.9)
+    single = len(curves) == 1
+    for curve in curves:
+        axes.semilogy(
+            range(1, len(curve) + 1), curve, color=_SERIES[0],
+            linewidth=1.6 if single else 0.8, alpha=1 if single else max(0.1, len(curves) ** -0.5),
+            marker="o" if single else None, markersize=3.5,
+        )  # fmt: skip
+    if not single:
+        longest = max(map(len, curves))
+        going = [[curve[step] for curve in curves if step < len(curve)] for step in range(longest)]
+        medians = [float(np.median(residuals)) for residuals in going]
+        axes.semilogy(range(1, longest + 1), medians, color=_SERIES[0], linewidth=1.8, marker="o",
+                      markersize=3.5)  # fmt: skip
     axes.set_xlabel("iteration")
     axes.set_ylabel("relative residual")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(True, which="major", color=_INK, alpha=0.12, linewidth=0.6)
-    if len(curves) > 1:
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=8)
     return _svg(figure)
 
 
@@ -158,7 +161,7 @@ def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: f
     """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    figure, axes = _figure(4.6, 3.6)
+    figure, axes = _figure(6.0, 4.6)
     values = [value for group in points.values() for pair in group for value in pair]
     low, high = min(values) / 1.4, max([*values, limit or 0]) * 1.4
     axes.loglog([low, high], [low, high], color=_INK, linewidth=0.8, alpha=0.6)
@@ -178,7 +181,7 @@ def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: f
         axis.set_major_locator(LogLocator(subs=subdivisions))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="upper left")
+    axes.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="lower right")
     return _svg(figure)
 
 

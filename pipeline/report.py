@@ -263,12 +263,12 @@ def _reconstruction(
     jobs, images = table[table["kind"] == "job"], table[table["kind"] == "image"]
     figures = [strip(series)] if series.frames > 1 else []
     quality = _quality_table(images)
-    curves = {
-        f"block {block['block']}": [curve for curve in block.get("residuals", ()) if curve]
+    curves = [
+        curve
         for block in measured.get("blocks", ())
-    }
-    every = [curve for group in curves.values() for curve in group]
-    shown = {label: group for label, group in curves.items() if group}
+        for curve in block.get("residuals", ())
+        if curve
+    ]
     return Reconstruction(
         dataset=table["dataset"].iloc[0],
         name=table["reconstruction"].iloc[0],
@@ -277,10 +277,8 @@ def _reconstruction(
         figures=(views(series), *figures),
         quality=quality,
         quality_note=_quality_note(images),
-        convergence=convergence_curves(shown if len(shown) <= 6 else {"": every})
-        if every
-        else None,
-        convergence_note=_convergence_note(measured, every),
+        convergence=convergence_curves(curves) if curves else None,
+        convergence_note=_convergence_note(measured, curves),
         settings=_settings(jobs, measured),
     )
 
@@ -307,8 +305,10 @@ def _headline(jobs: "pd.DataFrame", images: "pd.DataFrame", series: Series) -> t
 def _quality_table(images: "pd.DataFrame") -> tuple[tuple[str, ...], ...]:
     """Return header and rows: each frame of a short series, a summary of a long one."""
     columns = {name: text for name, text in _QUALITY.items() if images[name].notna().any()}
-    if images.empty or not columns:
+    if not columns:
         return ()
+    if len(columns) > 1:  # a weak figure, worth its place only where there is no better one
+        columns.pop("signal_to_background_db", None)
     header = ("frame", *(title for title, _ in columns.values()))
     if len(images) <= _LONGEST_TABLE:
         chosen = {str(int(row["frame"])): row for _, row in images.iterrows()}
@@ -350,7 +350,7 @@ def _convergence_note(measured: Mapping[str, Any], curves: Sequence[Sequence[flo
     if not curves:
         return ""
     block = measured["blocks"][0]
-    images = "1 image" if len(curves) == 1 else f"{len(curves)} images"
+    images = "1 image" if len(curves) == 1 else f"{len(curves)} images and their median"
     text = f"Residual of the normal equations relative to their right-hand side, {images}"
     if "regularization" in block:
         text += f", Tikhonov weight {block['regularization']:g}"
