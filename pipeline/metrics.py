@@ -146,7 +146,12 @@ class _Sums:
 
 
 def _magnitude(values: Array) -> NDArray[np.float64]:
-    return np.abs(values).astype(np.float64)
+    # Widened before the root: a magnitude rounded to single precision would cap the complex NRMSE
+    # of equal images at 1e-4.
+    magnitude: NDArray[np.float64] = np.abs(
+        values.astype(np.promote_types(values.dtype, np.float64))
+    )
+    return magnitude
 
 
 def _ratio(numerator: float, denominator: float) -> float:

@@ -33,7 +33,7 @@ class Made:
         return self.image.parent / "receipts" / "measure.json"
 
 
-def ellipsoids(shape, frames=1):
+def ellipsoids(shape: tuple[int, ...], frames: int = 1) -> np.ndarray:
     """Return complex64 ``[frame, z, y, x]``: a head with two ventricles, one of them growing."""
     z, y, x = np.meshgrid(
         *[np.linspace(-1, 1, size) if size > 1 else np.zeros(1) for size in as_volume(shape)],
@@ -153,8 +153,8 @@ def write_run(
         ]
         receipts.append(
             write_receipt(
-                made / f"receipts/reconstruct-{block:04d}.json", "reconstruct", 6.5 + block, **names,
-                block=f"{block:04d}", first_image=int(part[0]), images=len(part),
+                made / f"receipts/reconstruct-{block:04d}.json", "reconstruct", 6.5 + block,
+                **names, block=f"{block:04d}", first_image=int(part[0]), images=len(part),
                 shape=list(shape), coils=4, samples=15 * joined, algorithm=algorithm,
                 regularization=1e-3, iterations=12 if algorithm == "cg-sense" else 0,
                 residuals=residuals if algorithm == "cg-sense" else [[] for _ in part],
@@ -166,4 +166,6 @@ def write_run(
             )
         )  # fmt: skip
     receipts.append(write_receipt(made / "receipts/merge.json", "merge", 0.9, **names))
-    return Made(dataset, reconstruction, raw, made / "image.json", shared, receipts, images, reference)
+    return Made(
+        dataset, reconstruction, raw, made / "image.json", shared, receipts, images, reference
+    )

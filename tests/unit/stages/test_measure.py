@@ -1,0 +1,122 @@
+"""The measure stage on a made-up results folder."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from results_tree import write_images, write_run
+
+from pipeline.config import MeasureSettings
+from pipeline.errors import DataError
+from pipeline.metrics import magnitude_correlation, scaled_nrmse
+from pipeline.stages.measure import measure
+from pipeline.tables import read_table
+
+
+def measured(run, frames_per_image=1):
+    measure(
+        settings=MeasureSettings(frames_per_image=frames_per_image),
+        dataset=run.dataset,
+        reconstruction=run.reconstruction,
+        raw=run.raw,
+        image=run.image,
+        receipts=run.receipts,
+        metrics=run.metrics,
+        receipt=run.receipt,
+    )
+    table = read_table(run.metrics)
+    return table[table["kind"] == "job"], table[table["kind"] == "image"].set_index("frame")
+
+
+def test_rows(tmp_path):
+    run = write_run(tmp_path, shape=(12, 10), frames=5, blocks=2)
+    jobs, images = measured(run)
+    assert list(jobs["stage"]) == ["plan", "reconstruct", "reconstruct", "merge"]
+    assert list(images.index) == [0, 1, 2, 3, 4]
+    assert list(images["block"]) == ["0000", "0000", "0000", "0001", "0001"]
+    assert set(images["dataset"]) == {"head"}
+    for frame in range(5):
+        a, r = np.abs(run.images[frame]), np.abs(run.reference[frame])
+        assert images["nrmse"][frame] == pytest.approx(scaled_nrmse(a, r), rel=1e-6)
+        assert images["correlation"][frame] == pytest.approx(magnitude_correlation(a, r), rel=1e-6)
+        assert images["nrmse_complex"][frame] == pytest.approx(
+            scaled_nrmse(run.images[frame], run.reference[frame]), rel=1e-6
+        )
+    assert images["iterations"][4] == 12
+    assert images["final_residual"][4] == pytest.approx(0.45**12 * 1.4)
+
+
+def test_parquet_is_the_same_table(tmp_path):
+    run = write_run(tmp_path)
+    measured(run)
+    parquet = pd.read_parquet(run.metrics.with_suffix(".parquet"))
+    pd.testing.assert_frame_equal(parquet, read_table(run.metrics), rtol=1e-8)
+
+
+def test_joined_frames_are_compared_with_the_mean_magnitude(tmp_path):
+    run = write_run(tmp_path, shape=(12, 10), frames=5, joined=2)
+    _, images = measured(run, frames_per_image=2)
+    assert list(images["first_frame"]) == [0, 2, 4]
+    assert list(images["frames"]) == [2, 2, 1]
+    expected = scaled_nrmse(np.abs(run.images[1]), np.abs(run.reference[2:4]).mean(axis=0))
+    assert images["nrmse"][1] == pytest.approx(expected, rel=1e-6)
+    assert pd.isna(images["nrmse_complex"][1])
+    assert images["reference"][1] == "mean magnitude of frames 2 to 3"
+
+
+def test_all_frames_joined(tmp_path):
+    run = write_run(tmp_path, shape=(12, 10), frames=3, joined=3)
+    _, images = measured(run, frames_per_image="all")
+    assert images["frames"][0] == 3
+
+
+def test_without_reference(tmp_path):
+    _, images = measured(write_run(tmp_path, with_reference=False))
+    assert pd.isna(images["nrmse"][0])
+    assert pd.isna(images["reference"][0])
+    assert images["maximum"][0] > 0
+
+
+def test_reference_on_another_matrix(tmp_path):
+    run = write_run(tmp_path, shape=(12, 10))
+    coarse = write_run(tmp_path / "coarse", shape=(8, 8), level=0).images
+    write_images(
+        run.image, coarse, dataset="head", reconstruction="cg-sense", voxel_size=(0.003,) * 3
+    )
+    _, images = measured(run)
+    assert images["reference"][0] == "frame 0, Fourier-resampled from 12 x 10"
+    assert images["correlation"][0] > 0.8
+
+
+def test_receipt_keeps_the_residuals(tmp_path):
+    run = write_run(tmp_path, shape=(12, 10), frames=3, blocks=2)
+    measured(run)
+    receipt = json.loads(run.receipt.read_text())
+    assert [block["block"] for block in receipt["blocks"]] == ["0000", "0001"]
+    assert len(receipt["blocks"][0]["residuals"][0]) == 12
+
+
+def test_nan_stops_and_leaves_nothing(tmp_path):
+    run = write_run(tmp_path)
+    run.images[0, 2, 3, 4] = np.nan
+    write_images(
+        run.image, run.images, dataset="head", reconstruction="cg-sense", voxel_size=(0.002,) * 3
+    )
+    with pytest.raises(DataError, match=r"head/cg-sense frame 0: NaN .* \(2, 3, 4\)"):
+        measured(run)
+    assert not run.metrics.exists()
+    assert not run.receipt.exists()
+
+
+def test_number_of_images_must_fit(tmp_path):
+    run = write_run(tmp_path, shape=(12, 10), frames=5)
+    with pytest.raises(DataError, match="5 images, but 5 frames joined by 2 make 3"):
+        measured(run, frames_per_image=2)
+
+
+def test_missing_receipt_is_named(tmp_path):
+    run = write_run(tmp_path)
+    run.receipts[1].unlink()
+    with pytest.raises(DataError, match=r"reconstruct-0000\.json: no such file"):
+        measured(run)

@@ -1,0 +1,167 @@
+"""The report stage on made-up results: what the page must hold, and must not."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from results_tree import write_run
+
+from pipeline.config import MeasureSettings
+from pipeline.errors import DataError
+from pipeline.stages.measure import measure
+from pipeline.stages.report import report
+from pipeline.tables import read_table
+
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and collects what the page shows and loads."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.open, self.ids, self.loaded, self.tags, self.text = [], [], [], [], ""
+        self.links = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        self.loaded += [
+            attrs[name] for name in ("src", "srcset", "data", "poster") if name in attrs
+        ]
+        if "href" in attrs:
+            self.links.append(attrs["href"])
+        if tag == "img":
+            assert attrs["alt"].strip()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+
+def run_all(results, runs, frames_per_image=1, **changed):
+    for run in runs:
+        measure(
+            settings=MeasureSettings(frames_per_image=frames_per_image),
+            dataset=run.dataset,
+            reconstruction=run.reconstruction,
+            raw=run.raw,
+            image=run.image,
+            receipts=run.receipts,
+            metrics=run.metrics,
+            receipt=run.receipt,
+        )
+    given = {
+        "metrics": [run.metrics for run in runs],
+        "receipts": [path for run in runs for path in [*run.shared, run.receipt]],
+        "images": [run.image for run in runs],
+        "raws": [run.raw for run in runs],
+    }
+    given.update({name: given[name] + extra for name, extra in changed.items()})
+    report(**given, report=results / "report.html", table=results / "metrics.csv")
+    html = (results / "report.html").read_text(encoding="utf-8")
+    return Page(html), html
+
+
+def test_page_is_whole_and_self_contained(tmp_path):
+    runs = [
+        write_run(tmp_path, dataset="volume"),
+        write_run(tmp_path, dataset="cine", shape=(14, 12), frames=10, blocks=2),
+        write_run(tmp_path, dataset="lung", algorithm="gridding", with_reference=False),
+    ]
+    page, html = run_all(tmp_path, runs)
+    assert html.startswith("<!DOCTYPE html>")
+    assert "script" not in page.tags
+    assert all(source.startswith("data:image/") for source in page.loaded)
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:)?//""", html)
+    assert "@import" not in html
+    assert len(page.ids) == len(set(page.ids))
+    assert {link.removeprefix("#") for link in page.links} == set(page.ids)
+    for run in runs:
+        assert run.dataset in page.text
+    # volume: thumbnail, 9 planes; cine: thumbnail, 3 planes, strip of 3 x 8; lung: thumbnail, 3
+    assert sum("png" in source for source in page.loaded) == 10 + 28 + 4
+    # two convergence curves and the memory
+    assert sum("svg" in source for source in page.loaded) == 3
+    assert "10 × 5" not in page.text
+    assert "difference × 5" in page.text
+
+
+def test_page_names_figures_and_settings(tmp_path):
+    page, _ = run_all(tmp_path, [write_run(tmp_path, shape=(9, 20, 17), blocks=1)])
+    for expected in (
+        "9 × 20 × 17", "4 coils", "15 samples", "NRMSE", "SSIM", "99.5th percentile",
+        "z = 4, y = 10, x = 8", "5 times as bright", "toeplitz", "ducc0", "walsh", "2.0e-07",
+        "The limit is 2.0 GB", "kronufft",
+    ):  # fmt: skip
+        assert expected in page.text
+
+
+def test_names_are_escaped(tmp_path):
+    name = "<b>head & shoulders</b>"
+    page, html = run_all(tmp_path, [write_run(tmp_path, reconstruction=name.replace("/", ""))])
+    assert "<b>head & shoulders<b>" in page.text
+    assert "<b>head &" not in html
+
+
+def test_table_has_every_job_and_image_once(tmp_path):
+    runs = [
+        write_run(tmp_path, dataset="b"),
+        write_run(tmp_path, dataset="b", reconstruction="again"),
+        write_run(tmp_path, dataset="a", shape=(14, 12), frames=3),
+    ]
+    run_all(tmp_path, runs)
+    table = read_table(tmp_path / "metrics.csv")
+    jobs = table[table["kind"] == "job"]
+    assert len(jobs) == 2 * 2 + 3 * 4
+    assert not jobs.duplicated(["dataset", "reconstruction", "stage", "block"]).any()
+    assert list(table["dataset"].unique()) == ["b", "a"]
+    assert list(table["stage"][:2]) == ["ingest", "calibrate"]
+    assert len(table[table["kind"] == "image"]) == 1 + 1 + 3
+    assert (tmp_path / "metrics.parquet").exists()
+
+
+def test_missing_inputs_are_named_and_the_rest_is_shown(tmp_path):
+    page, _ = run_all(
+        tmp_path,
+        [write_run(tmp_path)],
+        images=[tmp_path / "lost" / "image.json"],
+        receipts=[tmp_path / "lost" / "ingest.json"],
+        metrics=[tmp_path / "lost" / "metrics.csv"],
+    )
+    assert "3 inputs are missing or unreadable" in page.text
+    assert str(tmp_path / "lost" / "image.json") in page.text
+    assert "cg-sense" in page.text
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(DataError, match="nothing to report"):
+        report(
+            metrics=[], receipts=[], images=[], raws=[],
+            report=tmp_path / "report.html", table=tmp_path / "metrics.csv",
+        )  # fmt: skip
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_long_series_is_summarised(tmp_path):
+    page, _ = run_all(tmp_path, [write_run(tmp_path, shape=(14, 12), frames=20)])
+    assert "8 of 20 frames" in page.text
+    assert "median" in page.text
+
+
+def test_joined_frames(tmp_path):
+    run = write_run(tmp_path, shape=(14, 12), frames=4, joined=2)
+    page, _ = run_all(tmp_path, [run], frames_per_image=2)
+    assert "All frames" in page.text
+    assert np.isclose(read_table(tmp_path / "metrics.csv")["frames"].max(), 2)

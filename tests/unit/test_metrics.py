@@ -1,0 +1,245 @@
+"""Image quality against hand-computed values, scikit-image, and what must not matter."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from results_tree import ellipsoids, noisy, write_raw
+from skimage.metrics import (
+    normalized_root_mse,
+    peak_signal_noise_ratio,
+    structural_similarity,
+)
+
+from pipeline import metrics
+from pipeline.errors import DataError
+from pipeline.metrics import (
+    fourier_resampled,
+    frame_slabs,
+    image_quality,
+    image_statistics,
+    magnitude_correlation,
+    reference_image,
+    scaled_nrmse,
+)
+from pipeline.storage.raw import RawData
+
+SHAPE = (5, 11, 8)
+
+
+def complex_normal(shape, seed):
+    random = np.random.default_rng(seed)
+    return random.standard_normal(shape) + 1j * random.standard_normal(shape)
+
+
+def quality(image, reference, slab=2):
+    """Compare slab by slab, with a last slab that is shorter."""
+    return image_quality(
+        lambda: (
+            (image[first : first + slab], reference[first : first + slab])
+            for first in range(0, len(image), slab)
+        )
+    )
+
+
+@pytest.fixture
+def pair():
+    reference = ellipsoids(SHAPE)[0]
+    return noisy(2.5 * np.exp(0.4j) * reference, level=0.2), reference
+
+
+def test_by_hand():
+    reference = np.array([[[3.0, 4.0, 0.0]]])
+    image = np.array([[[1.0, 1.0, 1.0]]])
+    # scale 7/3; residual (-2/3, -5/3, 7/3); its energy 78/9
+    found = quality(image, reference)
+    assert found.scale == pytest.approx(7 / 3)
+    assert found.nrmse == pytest.approx(math.sqrt(78 / 9) / 5)
+    assert found.psnr_db == pytest.approx(20 * math.log10(4 / math.sqrt(78 / 27)))
+    assert math.isnan(found.correlation)  # the image is constant
+    assert math.isnan(found.ssim)  # smaller than the window
+
+
+def test_correlation_by_hand():
+    # Deviations (-1, 0, 1) and (-2, 1, 1).
+    assert magnitude_correlation(
+        np.array([1.0, 2.0, 3.0]), np.array([0.0, 3.0, 3.0])
+    ) == pytest.approx(3 / math.sqrt(2 * 6))
+
+
+def test_matches_peers(pair):
+    image, reference = pair
+    found = quality(image, reference)
+    a = found.scale * np.abs(image.astype(np.complex128))
+    r = np.abs(reference.astype(np.complex128))
+    top = r.max()
+    assert found.nrmse == pytest.approx(normalized_root_mse(r, a), rel=1e-9)
+    assert found.psnr_db == pytest.approx(peak_signal_noise_ratio(r, a, data_range=top), rel=1e-9)
+    assert found.correlation == pytest.approx(np.corrcoef(a.ravel(), r.ravel())[0, 1], rel=1e-9)
+    slices = [structural_similarity(*one, data_range=top) for one in zip(a, r, strict=True)]
+    assert found.ssim == pytest.approx(np.mean(slices), rel=1e-9)
+
+
+def test_scale_is_the_least_squares_solution(pair):
+    image, reference = pair
+    solution = np.linalg.lstsq(np.abs(image).reshape(-1, 1), np.abs(reference).ravel(), rcond=None)[
+        0
+    ]
+    assert quality(image, reference).scale == pytest.approx(solution[0], rel=1e-6)
+
+
+def test_complex_error_is_the_distance_to_the_line(pair):
+    image, reference = pair
+    factor = np.linalg.lstsq(image.reshape(-1, 1), reference.ravel(), rcond=None)[0][0]
+    expected = np.linalg.norm(factor * image - reference) / np.linalg.norm(reference)
+    assert quality(image, reference).nrmse_complex == pytest.approx(expected, rel=1e-5)
+    assert scaled_nrmse(image, reference) == pytest.approx(expected, rel=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    magnitude=st.floats(1e-6, 1e6),
+    phase=st.floats(0, 6.3),
+    slab=st.integers(1, 6),
+    seed=st.integers(0, 2**16),
+)
+def test_scale_phase_and_slabs_do_not_matter(magnitude, phase, slab, seed):
+    reference = complex_normal(SHAPE, seed)
+    image = reference + 0.3 * complex_normal(SHAPE, seed + 1)
+    plain = quality(image, reference, slab=len(image))
+    other = quality(magnitude * np.exp(1j * phase) * image, reference, slab=slab)
+    assert other.scale == pytest.approx(plain.scale / magnitude, rel=1e-6)
+    for figure in ("nrmse", "nrmse_complex", "correlation", "psnr_db", "ssim"):
+        assert getattr(other, figure) == pytest.approx(getattr(plain, figure), rel=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**16), noise=st.floats(0.01, 10))
+def test_bounds(seed, noise):
+    reference = complex_normal(SHAPE, seed)
+    found = quality(reference + noise * complex_normal(SHAPE, seed + 1), reference)
+    assert 0 < found.nrmse <= 1
+    assert 0 < found.nrmse_complex <= 1
+    assert -1 <= found.correlation <= 1
+    assert -1 <= found.ssim <= 1
+
+
+def test_equal_up_to_a_factor_is_perfect(pair):
+    _, reference = pair
+    found = quality(-3j * reference, reference)
+    assert found.nrmse < 1e-7
+    assert found.nrmse_complex < 1e-7
+    assert found.correlation == pytest.approx(1)
+    assert found.ssim == pytest.approx(1)
+    assert scaled_nrmse(-3j * reference, reference) < 1e-7
+
+
+def test_image_of_zeros_has_all_the_error(pair):
+    _, reference = pair
+    found = quality(np.zeros_like(reference), reference)
+    assert found.nrmse == 1
+    assert math.isnan(found.correlation)
+    assert math.isnan(found.scale)
+    assert scaled_nrmse(np.zeros_like(reference), reference) == 1
+
+
+def test_reference_of_zeros_is_undefined(pair):
+    image, _ = pair
+    found = quality(image, np.zeros_like(image))
+    assert math.isnan(found.nrmse)
+    assert math.isnan(found.psnr_db)
+    assert math.isnan(scaled_nrmse(image, np.zeros_like(image)))
+
+
+@pytest.mark.parametrize("compare", [scaled_nrmse, magnitude_correlation])
+def test_shapes_must_agree(compare):
+    with pytest.raises(ValueError, match=r"\(2, 3\).*\(3, 2\)"):
+        compare(np.ones((2, 3)), np.ones((3, 2)))
+
+
+def test_statistics_by_hand():
+    image = np.full((2, 4, 5), 0.1j)
+    image[:, 1:3, 1:3] = 4 + 3j  # 8 of 40 voxels
+    found = image_statistics(lambda: [image[:1], image[1:]])
+    assert found.maximum == pytest.approx(5)
+    assert found.mean == pytest.approx((8 * 5 + 32 * 0.1) / 40)
+    assert found.signal_to_background_db == pytest.approx(20 * math.log10(50), abs=0.2)
+
+
+def test_statistics_of_zeros_are_undefined():
+    found = image_statistics(lambda: [np.zeros((1, 3, 4))])
+    assert found.maximum == 0
+    assert math.isnan(found.signal_to_background_db)
+
+
+# Truth: the same trigonometric polynomial sampled on both matrices.
+@pytest.mark.parametrize("shapes", [((6, 9, 10), (8, 12, 15)), ((8, 12, 15), (6, 9, 10))])
+def test_resampling_is_exact_for_band_limited_volumes(shapes):
+    def sampled(shape):
+        z, y, x = np.meshgrid(
+            *[(np.arange(n) - n // 2) / n for n in shape], indexing="ij"
+        )  # position over the field of view
+        waves = [(2, -3, 4, 1 + 2j), (-1, 4, -3, 0.5j), (0, 0, 0, 1.5)]
+        return sum(c * np.exp(2j * np.pi * (a * z + b * y + d * x)) for a, b, d, c in waves)
+
+    found = fourier_resampled(sampled(shapes[0]), shapes[1])
+    np.testing.assert_allclose(found, sampled(shapes[1]), atol=1e-12)
+
+
+def test_resampling_to_the_same_matrix_changes_nothing(pair):
+    _, reference = pair
+    assert fourier_resampled(reference, SHAPE) is reference
+
+
+@pytest.fixture
+def raw(tmp_path):
+    frames = ellipsoids(SHAPE, 4)
+    write_raw(tmp_path / "raw.json", shape=SHAPE, frames=4, reference=frames)
+    return RawData.open(tmp_path / "raw.json"), frames
+
+
+def test_reference_of_one_frame(raw):
+    np.testing.assert_array_equal(reference_image(raw[0], range(2, 3), SHAPE), raw[1][2])
+
+
+def test_reference_of_joined_frames_is_their_mean_magnitude(raw):
+    found = reference_image(raw[0], range(1, 4), SHAPE)
+    np.testing.assert_allclose(found, np.abs(raw[1][1:4]).mean(axis=0), atol=1e-6)
+
+
+def test_reference_of_a_2d_image(tmp_path):
+    image = ellipsoids((9, 8))
+    write_raw(tmp_path / "raw.json", shape=(9, 8), frames=1, reference=image)
+    raw = RawData.open(tmp_path / "raw.json")
+    np.testing.assert_array_equal(reference_image(raw, range(1), (1, 9, 8)), image[0])
+    assert reference_image(raw, range(1), (12, 10)).shape == (1, 12, 10)
+
+
+def test_no_reference(tmp_path):
+    write_raw(tmp_path / "raw.json", shape=SHAPE, frames=1)
+    assert reference_image(RawData.open(tmp_path / "raw.json"), range(1), SHAPE) is None
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_slabs_cover_the_volume_in_whole_chunks(monkeypatch, tmp_path, chunk):
+    import zarr
+
+    monkeypatch.setattr(metrics, "_SLAB_VOXELS", 4 * 11 * 8)
+    images = complex_normal((2, *SHAPE), 3)
+    stored = zarr.create_array(tmp_path / "a.zarr", data=images, chunks=(1, chunk, 11, 8))
+    slabs = list(frame_slabs(stored, 1, "head"))
+    np.testing.assert_array_equal(np.concatenate([slab for _, slab in slabs]), images[1])
+    assert all(where.start % chunk == 0 for where, _ in slabs)
+    assert len(slabs) > 1
+
+
+def test_nan_is_named(tmp_path):
+    import zarr
+
+    images = complex_normal((2, *SHAPE), 3)
+    images[1, 4, 10, 7] = np.nan
+    stored = zarr.create_array(tmp_path / "a.zarr", data=images, chunks=(1, 2, 11, 8))
+    with pytest.raises(DataError, match=r"head frame 1: NaN .* \(4, 10, 7\)"):
+        list(frame_slabs(stored, 1, "head"))
