@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError
 Axis = Literal["frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1"]
 ArrayName = Literal["kspace", "trajectory", "weights", "noise", "sensitivities", "reference"]
 Format = Literal["native", "arrays", "bart", "simulation"]
+Units = Literal["rad_per_voxel", "cycles_per_voxel", "cycles_per_fov", "rad_per_m", "cycles_per_m"]
 Matrix = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=2, max_length=3)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$")]
 PerAxis = Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
@@ -91,20 +92,21 @@ class ArraySettings(Settings):
     file: str | None = None
     """File, relative to the dataset's source where that is a folder."""
     name: str | None = None
-    """Name (path) of the array in its file."""
+    """Name (path) of the array in its file; not needed where the file holds one array."""
     real: str | None = None
     """Name of the real part, where it is stored apart."""
     imag: str | None = None
     """Name of the imaginary part, where it is stored apart."""
     components: tuple[str, ...] | None = None
-    """Trajectory: names of one array per image axis, in the order of the image axes."""
+    """Trajectory: names of one array per image axis, in image order or that of `axis_order`."""
     axes: tuple[str, ...]
     """Meaning of each stored axis in its stored order: frame, coil, readout, sample, axis, z, y, x;
-    `1` for an axis of length one to drop; `readout sample` for a joined axis (see
-    `samples_per_readout`)."""
+    `1` for an axis of length one to drop; `readout sample` for a joined axis, slowest first (see
+    `samples_per_readout` and `readouts_per_frame`). MATLAB's axes appear in reverse in HDF5
+    files (v7.3)."""
     axis_order: tuple[Literal["z", "y", "x"], ...] | None = None
     """Trajectory: which image axis each stored component belongs to; default: in image order."""
-    units: Literal["rad_per_voxel", "cycles_per_voxel", "cycles_per_fov"] = "rad_per_voxel"
+    units: Units = "rad_per_voxel"
     """Trajectory: its units as stored."""
     scale: float = 1.0
     """Factor on the stored values."""
@@ -114,13 +116,15 @@ class ArraySettings(Settings):
     @model_validator(mode="after")
     def _one_way_to_name_it(self) -> Self:
         ways = [self.name is not None, self.real is not None, self.components is not None]
-        if sum(ways) != 1 or (self.real is None) != (self.imag is None):
-            raise ValueError("give exactly one of `name`, `real` with `imag`, or `components`")
-        known = set(Axis.__args__)
-        for entry in self.axes:
-            for axis in entry.split():
-                if axis not in known:
-                    raise ValueError(f"unknown axis {axis!r}; known: {', '.join(sorted(known))}")
+        if sum(ways) > 1 or (self.real is None) != (self.imag is None):
+            raise ValueError("give one of `name`, `real` with `imag`, or `components`")
+        known = set(get_args(Axis))
+        axes = [axis for entry in self.axes for axis in entry.split()]
+        for axis in axes:
+            if axis not in known:
+                raise ValueError(f"unknown axis {axis!r}; known: {', '.join(sorted(known))}")
+            if axis != "1" and axes.count(axis) > 1:
+                raise ValueError(f"axis {axis!r} stands twice")
         return self
 
 
@@ -158,6 +162,8 @@ class SourceSettings(Settings):
     """Voxel size per image axis [m]; default 1 mm."""
     samples_per_readout: Annotated[int, Field(ge=1)] | None = None
     """Length of a readout where an axis of the source joins readouts and samples."""
+    readouts_per_frame: Annotated[int, Field(ge=1)] | None = None
+    """Readouts of a frame where an axis of the source joins frames and readouts."""
     arrays: dict[ArrayName, ArraySettings] | None = None
     bart: BartSettings | None = None
     simulation: SimulationSettings | None = None

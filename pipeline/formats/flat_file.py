@@ -1,0 +1,52 @@
+"""Arrays that lie uncompressed in a file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FlatFile:
+    """An array in a file, mapped anew for each read.
+
+    A lasting map would keep every page that was ever read among the resident memory of the process.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    offset : int
+        Where the values begin [byte].
+    shape : tuple of int
+        Sizes of the axes.
+    dtype : dtype
+        Type of the values.
+    order : {"C", "F"}
+        Whether the last or the first axis is the fastest.
+
+    Raises
+    ------
+    ValueError
+        If the file is shorter than shape and dtype need; it names both lengths.
+    """
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"] = "C"
+
+    def __post_init__(self) -> None:
+        needed = int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+        available = self.path.stat().st_size - self.offset
+        if needed > available:
+            raise ValueError(f"the array {self.shape} needs {needed} bytes, there are {available}")
+
+    def __getitem__(self, selection: Any) -> NDArray[Any]:
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)[selection]
+        mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
+        return np.array(mapped[selection])

@@ -1,0 +1,215 @@
+"""From the axes and values that a file stores to the project's.
+
+Each class is a `LazyArray` over others or over a stored array, so that a selection is carried down
+to the file and only its part is read.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.errors import DataError
+from pipeline.formats.acquisition import LazyArray, Selection
+
+
+class Stored(Protocol):
+    """An array in a file, sliced like a NumPy array: h5py's, a memory map, or one in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the values."""
+
+    def __getitem__(self, selection: Any, /) -> Any:
+        """Return a part."""
+
+
+class Rearranged:
+    """A stored array with the project's axes.
+
+    Parameters
+    ----------
+    stored
+        The array as it lies in the file.
+    axes
+        Meaning of each stored axis: a name, ``1`` for an axis of length one to drop, or names
+        separated by spaces for an axis that joins several, the slowest first.
+    target
+        Names of the axes wanted. One that is not stored gets length one.
+    lengths
+        Lengths of axes that a joined axis does not tell; at most one of a joined axis may be
+        unknown.
+    who
+        Dataset and array; begins the message of an error.
+
+    Raises
+    ------
+    DataError
+        If number or sizes of the stored axes contradict ``axes``.
+    """
+
+    def __init__(
+        self,
+        stored: Stored,
+        axes: Sequence[str],
+        target: Sequence[str],
+        lengths: Mapping[str, int],
+        who: str,
+    ) -> None:
+        if len(stored.shape) != len(axes):
+            raise DataError(
+                f"{who}: stored with {len(stored.shape)} axes {tuple(stored.shape)}, but `axes` "
+                f"names {len(axes)} ({', '.join(axes)})"
+            )
+        self._stored = stored
+        self._entries = [() if entry == "1" else tuple(entry.split()) for entry in axes]
+        names = [name for entry in self._entries for name in entry]
+        foreign = [name for name in names if name not in target]
+        if foreign:
+            raise DataError(
+                f"{who}: axis `{foreign[0]}` does not belong to it; its axes are "
+                f"{', '.join(target)}"
+            )
+        self._target = tuple(target)
+        self._sizes: dict[str, int] = {}
+        for entry, size in zip(self._entries, stored.shape, strict=True):
+            self._sizes.update(_split(entry, size, lengths, who))
+        self._order = [names.index(name) for name in target if name in names]
+        self.shape = tuple(self._sizes.get(name, 1) for name in target)
+        self.dtype: np.dtype[Any] = np.dtype(stored.dtype)
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        wanted = {
+            name: slice(*part.indices(size)[:2])
+            for name, part, size in zip(self._target, selection, self.shape, strict=True)
+        }
+        part = np.asarray(self._stored[tuple(self._stored_slice(e, wanted) for e in self._entries)])
+        # A joined axis is cut along its slowest name only; the faster ones are cut afterwards.
+        lengths, cuts = [], []
+        for entry in self._entries:
+            for position, name in enumerate(entry):
+                whole = slice(0, self._sizes[name])
+                cut = wanted[name] if position == 0 else whole
+                lengths.append(cut.stop - cut.start)
+                cuts.append(slice(None) if position == 0 else wanted[name])
+        part = part.reshape(lengths)[tuple(cuts)].transpose(self._order)
+        return part.reshape([wanted[name].stop - wanted[name].start for name in self._target])
+
+    def _stored_slice(self, entry: tuple[str, ...], wanted: Mapping[str, slice]) -> slice:
+        if not entry:
+            return slice(0, 1)
+        inner = math.prod(self._sizes[name] for name in entry[1:])
+        slowest = wanted[entry[0]]
+        return slice(slowest.start * inner, slowest.stop * inner)
+
+
+def _split(
+    entry: tuple[str, ...], size: int, lengths: Mapping[str, int], who: str
+) -> dict[str, int]:
+    """Return the size of each name of a stored axis."""
+    if not entry:
+        if size != 1:
+            raise DataError(f"{who}: an axis that `axes` gives as 1 has length {size}")
+        return {}
+    if len(entry) == 1:
+        return {entry[0]: size}
+    unknown = [name for name in entry if name not in lengths]
+    known = math.prod(lengths[name] for name in entry if name in lengths)
+    joined = " ".join(entry)
+    if len(unknown) > 1:
+        raise DataError(
+            f"{who}: the axis `{joined}` of length {size} can be split in more than one way; set "
+            "`samples_per_readout` and, if it joins frames too, `readouts_per_frame`"
+        )
+    if size % known or (not unknown and size != known):
+        counts = " x ".join(f"{lengths[name]} ({name})" for name in entry if name in lengths)
+        raise DataError(
+            f"{who}: the axis `{joined}` has length {size}, which is not a multiple of {counts}; "
+            "check `samples_per_readout` and `readouts_per_frame`"
+        )
+    return {name: lengths.get(name, size // known) for name in entry}
+
+
+class Complex:
+    """Real and imaginary part that are stored apart."""
+
+    def __init__(self, real: LazyArray, imag: LazyArray, who: str) -> None:
+        if real.shape != imag.shape:
+            raise DataError(
+                f"{who}: the real part has shape {real.shape}, the imaginary part {imag.shape}"
+            )
+        self._real, self._imag = real, imag
+        self.shape = real.shape
+        self.dtype: np.dtype[Any] = np.result_type(real.dtype, imag.dtype, np.complex64)
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        part = self._real.read(selection).astype(self.dtype)
+        part.imag = self._imag.read(selection)
+        return part
+
+
+class Components:
+    """Trajectory components that are stored apart, each with an ``axis`` of length one."""
+
+    def __init__(self, components: Sequence[LazyArray], who: str) -> None:
+        shapes = [component.shape for component in components]
+        if any(shape != shapes[0] for shape in shapes):
+            raise DataError(f"{who}: its components have different shapes: {shapes}")
+        self._components = components
+        self.shape = (*shapes[0][:-1], len(components))
+        self.dtype: np.dtype[Any] = np.result_type(*(component.dtype for component in components))
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        wanted = (*selection[:-1], slice(0, 1))
+        parts = [component.read(wanted) for component in self._components[selection[-1]]]
+        return np.concatenate(parts, axis=-1)
+
+
+class Scaled:
+    """An array times a factor, or a factor per element of its last axis; optionally conjugated.
+
+    Parameters
+    ----------
+    array
+        The values before.
+    factor
+        Real number, or one for each element of the last axis.
+    conjugate
+        Conjugate the values.
+    order
+        Which element of the last axis comes first, second ...; by default as they are.
+    """
+
+    def __init__(
+        self,
+        array: LazyArray,
+        factor: ArrayLike = 1.0,
+        *,
+        conjugate: bool = False,
+        order: Sequence[int] | None = None,
+    ) -> None:
+        self._array = array
+        self._conjugate = conjugate
+        self._order = list(range(array.shape[-1])) if order is None else list(order)
+        self._factor = np.broadcast_to(np.asarray(factor, np.float64), (len(self._order),))
+        self.shape = (*array.shape[:-1], len(self._order))
+        self.dtype: np.dtype[Any] = np.result_type(array.dtype, np.float64)
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        *front, last = selection
+        if self._order == list(range(self._array.shape[-1])):
+            part = self._array.read(selection)
+        else:
+            part = self._array.read((*front, slice(None)))[..., self._order[last]]
+        part = part * self._factor[last]
+        return np.conj(part) if self._conjugate else part

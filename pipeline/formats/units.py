@@ -1,0 +1,63 @@
+"""Units that trajectories come in."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import Units
+
+_RAD_PER_DEGREE = np.pi / 180
+
+
+def to_rad_per_voxel(
+    units: str, shape: Sequence[int], voxel_size: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the factor on each component that turns ``units`` into rad/voxel.
+
+    Parameters
+    ----------
+    units
+        As the trajectory is stored: one of `pipeline.config.Units`.
+    shape
+        Image matrix.
+    voxel_size
+        Per image axis [m].
+    """
+    counts, sizes = np.asarray(shape, np.float64), np.asarray(voxel_size, np.float64)
+    factors = {
+        "rad_per_voxel": np.ones_like(counts),
+        "cycles_per_voxel": np.full_like(counts, 2 * np.pi),
+        "cycles_per_fov": 2 * np.pi / counts,
+        "rad_per_m": sizes,
+        "cycles_per_m": 2 * np.pi * sizes,
+    }
+    return factors[units]
+
+
+def likely_units(
+    extent: NDArray[np.float64], shape: Sequence[int], voxel_size: Sequence[float]
+) -> str | None:
+    """Return the units in which a trajectory would fill k-space to at least a third, if any.
+
+    Parameters
+    ----------
+    extent
+        Largest magnitude of each component, as stored.
+    shape, voxel_size
+        As in `to_rad_per_voxel`.
+
+    Returns
+    -------
+    str or None
+        The value for `units`, or ``"degrees"``, which is none.
+    """
+    for units in get_args(Units):
+        if _fills(extent * to_rad_per_voxel(units, shape, voxel_size)):
+            return units
+    return "degrees" if _fills(extent * _RAD_PER_DEGREE) else None
+
+
+def _fills(extent: NDArray[np.float64]) -> bool:
+    return bool(np.pi / 3 <= extent.max() <= np.pi * 1.01)
