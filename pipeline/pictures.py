@@ -161,7 +161,7 @@ def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: f
     """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    figure, axes = _figure(6.0, 4.6)
+    figure, axes = _figure(6.0, 3.6)
     values = [value for group in points.values() for pair in group for value in pair]
     low, high = min(values) / 1.4, max([*values, limit or 0]) * 1.4
     axes.loglog([low, high], [low, high], color=_INK, linewidth=0.8, alpha=0.6)
@@ -169,11 +169,12 @@ def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: f
     if limit:
         axes.axvline(limit, color="#c8452f", linewidth=1.0)
         axes.axhline(limit, color="#c8452f", linewidth=1.0)
-        axes.text(limit, low, " limit ", color="#c8452f", fontsize=8, ha="right", va="bottom")
+        axes.text(limit, low, " limit ", color="#c8452f", fontsize=8, rotation=90, ha="right",
+                  va="bottom")  # fmt: skip
     for colour, (label, group) in zip(_cycle(len(points)), points.items(), strict=True):
         predicted, measured = zip(*group, strict=True)
         axes.scatter(predicted, measured, s=22, color=colour, alpha=0.75, label=label, linewidth=0)
-    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set(xlim=(low, high), ylim=(low, high))
     axes.set_xlabel("predicted peak [MB]")
     axes.set_ylabel("measured peak [MB]")
     for axis in (axes.xaxis, axes.yaxis):
@@ -181,7 +182,7 @@ def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: f
         axis.set_major_locator(LogLocator(subs=subdivisions))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="lower right")
+    figure.legend(frameon=False, labelcolor=_INK, fontsize=8, loc="outside right upper")
     return _svg(figure)
 
 

@@ -338,7 +338,9 @@ def _quality_note(images: "pd.DataFrame") -> str:
     references = images["reference"].dropna().unique()
     if not len(references):
         return "No reference to compare with."
-    against = str(references[0]) if len(references) == 1 else "the frame of the same number"
+    against = str(references[0])
+    if len(references) > 1:
+        against = f"first image: {against}; the others likewise"
     return (
         f"Against the dataset's reference ({against}). NRMSE, PSNR and SSIM are of magnitudes "
         "after one real scale factor; SSIM has a 7 × 7 window and the reference's maximum as its "
