@@ -6,23 +6,28 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pipeline.accounts import (
+    MOST_JOBS,
+    Bar,
+    duration,
+    length,
+    longest_jobs,
+    memory,
+    memory_chart,
+    time_bars,
+    totals,
+)
 from pipeline.figures import Figure, Picture, Series, strip, thumbnail, views
-from pipeline.pictures import convergence_curves, memory_scatter
-from pipeline.tables import rows_of
+from pipeline.pictures import convergence_curves
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STAGES = ("ingest", "calibrate", "plan", "reconstruct", "merge", "measure")
-"""Stages that leave receipts, in the order they run."""
-
 _LONGEST_TABLE = 16
-_MOST_JOBS = 400
-_COLOURS = 8
 _QUALITY = {
     "nrmse": ("NRMSE", ".4f"),
     "nrmse_complex": ("complex NRMSE", ".4f"),
@@ -77,33 +82,28 @@ class Reconstruction:
 
 
 @dataclass(frozen=True)
-class Bar:
-    """Wall time of one stage, split by phase.
+class DatasetSection:
+    """What the page shows of one dataset.
 
     Parameters
     ----------
-    label
-        The stage and its number of jobs.
-    seconds
-        Wall time of all its jobs.
-    parts
-        (phase, seconds, percent of the longest bar, colour number).
+    name
+        Name of the dataset.
+    facts
+        Label and value of what ingest and calibrate recorded.
+    reconstructions
+        Its reconstructions whose images can be read.
+    time
+        Bars of all its stages, drawn to one scale.
+    phases
+        Name and colour number of each phase in the bars.
     """
 
-    label: str
-    seconds: float
-    parts: tuple[tuple[str, float, float, int], ...]
-
-
-@dataclass
-class DatasetSection:
-    """What the page shows of one dataset."""
-
     name: str
-    facts: tuple[tuple[str, str], ...] = ()
-    reconstructions: list[Reconstruction] = field(default_factory=list)
-    time: tuple[Bar, ...] = ()
-    phases: tuple[tuple[str, int], ...] = ()
+    facts: tuple[tuple[str, str], ...]
+    reconstructions: tuple[Reconstruction, ...]
+    time: tuple[Bar, ...]
+    phases: tuple[tuple[str, int], ...]
 
 
 def report_page(
@@ -143,44 +143,19 @@ def report_page(
     scatters = [
         scatter
         for where, title in (("host", "Host memory"), ("device", "Device memory"))
-        if (scatter := _memory(jobs, where, title)) is not None
+        if (scatter := memory_chart(jobs, where, title)) is not None
     ]
     return environment.get_template("report.html.j2").render(
         sections=sections,
         cards=[one for section in sections for one in section.reconstructions],
-        totals=_totals(jobs, sections),
+        totals=totals(table),
         problems=problems,
         scatters=scatters,
-        jobs=_job_rows(jobs),
-        jobs_left_out=max(0, len(jobs) - _MOST_JOBS),
+        jobs=longest_jobs(jobs),
+        jobs_left_out=max(0, len(jobs) - MOST_JOBS),
         versions=_versions(receipts),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-
-
-def duration(seconds: float) -> str:
-    """Return a time [s] as people write it: 0.84 s, 12.3 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 1:
-        return f"{seconds:.2f} s"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def memory(megabytes: float) -> str:
-    """Return a size [MB] as people write it: 812 MB, 4.1 GB."""
-    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
-
-
-def length(metres: float) -> str:
-    """Return a length [m] as people write it: 500 µm, 20 mm, 1.5 m."""
-    for unit, size in (("m", 1.0), ("mm", 1e-3)):
-        if metres >= size * (1 - 1e-9):
-            return f"{metres / size:.3g} {unit}"
-    return f"{metres / 1e-6:.3g} µm"
 
 
 def _dataset_section(
@@ -190,11 +165,11 @@ def _dataset_section(
     series: Mapping[tuple[str, str], Series],
 ) -> DatasetSection:
     own = [receipt for receipt in receipts if receipt.get("dataset") == name]
-    time, phases = _time_bars(table[table["kind"] == "job"])
+    time, phases = time_bars(table[table["kind"] == "job"])
     return DatasetSection(
         name=name,
         facts=_dataset_facts(own),
-        reconstructions=[
+        reconstructions=tuple(
             _reconstruction(
                 table[table["reconstruction"] == reconstruction],
                 _receipt(own, "measure", reconstruction),
@@ -202,7 +177,7 @@ def _dataset_section(
             )
             for reconstruction in table["reconstruction"].dropna().unique()
             if (name, reconstruction) in series
-        ],
+        ),
         time=time,
         phases=phases,
     )
@@ -385,85 +360,6 @@ def _settings(jobs: "pd.DataFrame", measured: Mapping[str, Any]) -> tuple[tuple[
         if jobs[column].notna().any():
             settings.append((label, f"{jobs[column].max():.1e}"))
     return tuple(settings)
-
-
-def _time_bars(jobs: "pd.DataFrame") -> tuple[tuple[Bar, ...], tuple[tuple[str, int], ...]]:
-    """Return a bar for each stage of each reconstruction, and the phases' colours."""
-    columns = [name for name in jobs if str(name).startswith("seconds_") and jobs[name].sum() > 0]
-    phases = {str(name).removeprefix("seconds_"): index for index, name in enumerate(columns)}
-    rank = {stage: index for index, stage in enumerate(STAGES)}
-    groups = jobs.fillna({"reconstruction": ""}).groupby(["reconstruction", "stage"], sort=False)
-    entries = sorted(
-        ((str(reconstruction), str(stage), group) for (reconstruction, stage), group in groups),
-        key=lambda entry: (entry[0], rank.get(entry[1], len(rank))),
-    )
-    longest = max((float(group["seconds"].sum()) for *_, group in entries), default=0.0) or 1.0
-    bars = []
-    for reconstruction, stage, group in entries:
-        seconds = float(group["seconds"].sum())
-        parts = [
-            (phase, spent, 100 * spent / longest, index % _COLOURS)
-            for phase, index in phases.items()
-            if (spent := float(group[f"seconds_{phase}"].sum())) > 0
-        ]
-        rest = seconds - sum(part[1] for part in parts)
-        if rest > 0:
-            parts.append(("other", rest, 100 * rest / longest, _COLOURS))
-        count = f", {len(group)} jobs" if len(group) > 1 else ""
-        label = f"{reconstruction} · {stage}{count}" if reconstruction else f"{stage}{count}"
-        bars.append(Bar(label, seconds, tuple(parts)))
-    legend = [(phase, index % _COLOURS) for phase, index in phases.items()]
-    return tuple(bars), (*legend, ("other", _COLOURS))
-
-
-def _memory(jobs: "pd.DataFrame", where: str, title: str) -> tuple[str, str, str] | None:
-    """Return title, picture and caption of predicted against measured memory."""
-    predicted, measured = f"predicted_{where}_mb", f"peak_{where}_mb"
-    known = jobs[jobs[predicted].notna() & jobs[measured].notna()]
-    if known.empty:
-        return None
-    groups = {
-        f"{dataset} · {reconstruction}": list(zip(group[predicted], group[measured], strict=True))
-        for (dataset, reconstruction), group in known.groupby(
-            ["dataset", "reconstruction"], sort=False
-        )
-    }
-    if len(groups) > 6:
-        groups = {"all reconstructions": [pair for group in groups.values() for pair in group]}
-    limits = known[f"limit_{where}_mb"].dropna()
-    limit = float(limits.min()) if len(limits) else None
-    over = int((known[measured] > known[predicted]).sum())
-    closest = float((known[measured] / known[predicted]).max())
-    caption = (
-        f"{len(known)} {'job' if len(known) == 1 else 'jobs'}; the fullest used {closest:.0%} of "
-        f"what was planned for it, {over or 'none'} used more (shaded)."
-    )
-    if limit:
-        caption += f" The limit is {memory(limit)}."
-    return title, memory_scatter(groups, limit), caption
-
-
-def _totals(
-    jobs: "pd.DataFrame", sections: Sequence[DatasetSection]
-) -> tuple[tuple[str, str], ...]:
-    count = sum(len(section.reconstructions) for section in sections)
-    images = int(jobs["images"].sum())
-    totals = [
-        (str(len(sections)), "dataset" if len(sections) == 1 else "datasets"),
-        (str(count), "reconstruction" if count == 1 else "reconstructions"),
-        (str(images), "image" if images == 1 else "images"),
-        (str(len(jobs)), "job" if len(jobs) == 1 else "jobs"),
-        (duration(float(jobs["seconds"].sum())), "of work"),
-    ]
-    for where in ("host", "device"):
-        if jobs[f"peak_{where}_mb"].notna().any():
-            totals.append((memory(float(jobs[f"peak_{where}_mb"].max())), f"{where} peak"))
-    return tuple(totals)
-
-
-def _job_rows(jobs: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Return the longest jobs, without empty cells, in the order of the table."""
-    return rows_of([jobs.nlargest(_MOST_JOBS, "seconds").sort_index()])
 
 
 def _versions(receipts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -36,8 +36,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "coils": (_COUNT, "reconstruct: receive coils"),
     "samples": (_COUNT, "reconstruct: k-space samples per coil that went into an image"),
     "algorithm": (_TEXT, "reconstruct: gridding or cg-sense"),
-    "device": (_TEXT, "reconstruct: what it ran on"),
-    "threads": (_COUNT, "reconstruct: CPU threads"),
+    "device": (_TEXT, "job: what it computed on"),
+    "threads": (_COUNT, "job: CPU threads"),
     "backend": (_TEXT, "reconstruct: NUFFT back end"),
     "normal": (_TEXT, "reconstruct: form of the normal operator"),
     "iterations": (_COUNT, "iterations of the solver; of a block the most of any image"),
@@ -63,23 +63,24 @@ COLUMNS: dict[str, tuple[str, str]] = {
 """Type and meaning of each column. After them come ``seconds_<phase>`` and ``bytes_<phase>``: wall
 time and bytes read or written in each phase of a job."""
 
-_SAME_IN_RECEIPT = (
-    "dataset", "reconstruction", "stage", "block", "started", "seconds", "images", "coils",
-    "samples", "algorithm", "device", "threads", "backend", "normal",
+_OF_ANY_JOB = (
+    "dataset", "reconstruction", "stage", "block", "started", "seconds", "device", "threads",
 )  # fmt: skip
+_OF_RECONSTRUCT = ("images", "coils", "samples", "algorithm", "backend", "normal")
 _MEGABYTES = ("peak_host", "predicted_host", "limit_host",
               "peak_device", "predicted_device", "limit_device")  # fmt: skip
 
 
 def job_row(receipt: Mapping[str, Any]) -> dict[str, Any]:
     """Return the table's row for one receipt; what the receipt lacks stays empty."""
-    row = {name: receipt.get(name) for name in _SAME_IN_RECEIPT}
+    row = {name: receipt.get(name) for name in _OF_ANY_JOB}
     row["kind"] = "job"
     for name in _MEGABYTES:
         if receipt.get(f"{name}_bytes"):  # zero stands for no device
             row[f"{name}_mb"] = receipt[f"{name}_bytes"] / 1e6
-    if receipt.get("stage") == "reconstruct" and receipt.get("shape"):
-        row["matrix"] = " x ".join(str(size) for size in receipt["shape"])
+    if receipt.get("stage") == "reconstruct":
+        row.update((name, receipt.get(name)) for name in _OF_RECONSTRUCT)
+        row["matrix"] = " x ".join(str(size) for size in receipt.get("shape", ()))
     if (iterations := receipt.get("iterations")) is not None:
         row["iterations"] = max(iterations) if isinstance(iterations, list) else iterations
     curves = [curve for curve in receipt.get("residuals") or () if curve]

@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import MeasureSettings
 from pipeline.errors import DataError
-from pipeline.metrics import (
-    Array,
-    frame_slabs,
-    image_quality,
-    image_statistics,
-    reference_image,
-)
+from pipeline.metrics import Array, image_quality, image_statistics
 from pipeline.progress import track
+from pipeline.references import frame_slabs, reference_image
 from pipeline.storage.publish import open_published, read_json
 from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import DataError
 from pipeline.figures import Series
-from pipeline.metrics import reference_image
+from pipeline.references import reference_image
 from pipeline.report import report_page
 from pipeline.storage.publish import open_published, published_file, read_json
 from pipeline.storage.raw import RawData

@@ -1,4 +1,4 @@
-"""Pictures and figures of the report against arrays whose planes are known."""
+"""Pictures and figures against arrays whose planes are known."""
 
 import base64
 import io
@@ -18,7 +18,6 @@ from pipeline.pictures import (
     scale_bar_length,
     white_level,
 )
-from pipeline.report import duration, length, memory
 
 SHAPE = (4, 6, 5)
 
@@ -136,22 +135,3 @@ def test_curves_follow_the_theme_and_repeat():
 def test_memory_scatter(limit):
     text = svg(memory_scatter({"a": [(900, 700)], "b": [(500, 510)]}, limit))
     assert ("limit" in text) == (limit is not None)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.042, "0.04 s"),
-        (12.34, "12.3 s"),
-        (200, "3 min 20 s"),
-        (59.99, "60.0 s"),
-        (7500, "2 h 05 min"),
-    ],
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_memory_and_length():
-    assert [memory(812.4), memory(4120)] == ["812 MB", "4.1 GB"]
-    assert [length(0.02), length(5e-4), length(1.5)] == ["20 mm", "500 µm", "1.5 m"]

@@ -1,0 +1,86 @@
+"""What the jobs took, from a table whose sums are known."""
+
+import pytest
+
+from pipeline.accounts import (
+    duration,
+    length,
+    longest_jobs,
+    memory,
+    memory_chart,
+    time_bars,
+    totals,
+)
+from pipeline.tables import as_table
+
+
+def job(stage, seconds, reconstruction=None, **phases):
+    return {
+        "kind": "job", "dataset": "head", "stage": stage, "seconds": seconds,
+        "reconstruction": reconstruction, "peak_host_mb": 100 * seconds,
+        **{f"seconds_{phase}": spent for phase, spent in phases.items()},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def table():
+    return as_table(
+        [
+            job("merge", 1.0, "cg", write=1.0),
+            job("ingest", 2.0, read=1.5, write=0.5),
+            job("reconstruct", 3.0, "cg", read=1.0, solve=1.0) | {"predicted_host_mb": 400},
+            job("reconstruct", 5.0, "cg", solve=4.0) | {"predicted_host_mb": 400},
+            {"kind": "image", "dataset": "head", "reconstruction": "cg", "frame": 0},
+            {"kind": "image", "dataset": "head", "reconstruction": "cg", "frame": 1},
+        ]
+    )
+
+
+def test_totals(table):
+    assert totals(table) == (
+        ("1", "dataset"), ("1", "reconstruction"), ("2", "images"), ("4", "jobs"),
+        ("11.0 s", "of work"), ("500 MB", "host peak"),
+    )  # fmt: skip
+
+
+def test_bars_are_in_the_order_of_stages_and_add_up(table):
+    bars, phases = time_bars(table[table["kind"] == "job"])
+    assert [bar.label for bar in bars] == ["ingest", "cg · reconstruct, 2 jobs", "cg · merge"]
+    assert [bar.seconds for bar in bars] == [2, 8, 1]
+    for bar in bars:
+        assert sum(seconds for _, seconds, _, _ in bar.parts) == pytest.approx(bar.seconds)
+        assert sum(percent for _, _, percent, _ in bar.parts) == pytest.approx(
+            bar.seconds / 8 * 100
+        )
+    assert [part[:2] for part in bars[1].parts] == [("read", 1), ("solve", 5), ("other", 2)]
+    assert [phase for phase, _ in phases] == ["write", "read", "solve", "other"]
+
+
+def test_memory_says_which_jobs_used_more(table):
+    jobs = table[table["kind"] == "job"]
+    title, picture, caption = memory_chart(jobs, "host", "Host memory")
+    assert title == "Host memory"
+    assert picture.startswith("data:image/svg+xml")
+    assert "2 jobs; the fullest used 125% of what was planned for it, 1 used more" in caption
+    assert memory_chart(jobs, "device", "Device memory") is None
+
+
+def test_longest_jobs(table, monkeypatch):
+    monkeypatch.setattr("pipeline.accounts.MOST_JOBS", 2)
+    jobs = longest_jobs(table[table["kind"] == "job"])
+    assert [one["seconds"] for one in jobs] == [3, 5]
+    assert "peak_device_mb" not in jobs[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.042, "0.04 s"), (12.34, "12.3 s"), (200, "3 min 20 s"), (59.99, "60.0 s"),
+     (7500, "2 h 05 min")],
+)  # fmt: skip
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_memory_and_length():
+    assert [memory(812.4), memory(4120)] == ["812 MB", "4.1 GB"]
+    assert [length(0.02), length(5e-4), length(1.5)] == ["20 mm", "500 µm", "1.5 m"]
