@@ -105,7 +105,8 @@ class ArraySettings(Settings):
     `samples_per_readout` and `readouts_per_frame`). MATLAB's axes appear in reverse in HDF5
     files (v7.3)."""
     axis_order: tuple[Literal["z", "y", "x"], ...] | None = None
-    """Trajectory: which image axis each stored component belongs to; default: in image order."""
+    """Trajectory: which image axis each stored component belongs to (of complex numbers: real part,
+    imaginary part); default: in image order."""
     units: Units = "rad_per_voxel"
     """Trajectory: its units as stored."""
     scale: float = 1.0

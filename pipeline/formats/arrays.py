@@ -22,7 +22,14 @@ from pipeline.formats.acquisition import (
     voxel_size,
 )
 from pipeline.formats.flat_file import FlatFile
-from pipeline.formats.mapping import Complex, Components, Rearranged, Scaled, Stored
+from pipeline.formats.mapping import (
+    Complex,
+    Components,
+    RealAndImaginary,
+    Rearranged,
+    Scaled,
+    Stored,
+)
 from pipeline.formats.units import to_rad_per_voxel
 from pipeline.storage.raw import AXES
 
@@ -315,6 +322,8 @@ def _mapped(
         mapped = Complex(part(array.real), part(array.imag), who)
     else:
         mapped = part(array.name)
+    if name == "trajectory" and mapped.dtype.kind == "c" and mapped.shape[-1] == 1:
+        mapped = RealAndImaginary(mapped)
     if array.scale != 1.0 or array.conjugate:
         mapped = Scaled(mapped, array.scale, conjugate=array.conjugate)
     return mapped

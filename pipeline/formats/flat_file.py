@@ -49,4 +49,5 @@ class FlatFile:
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)[selection]
         mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
-        return np.array(mapped[selection])
+        part: NDArray[Any] = np.array(mapped[selection])
+        return part

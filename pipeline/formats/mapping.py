@@ -68,6 +68,7 @@ class Rearranged:
                 f"names {len(axes)} ({', '.join(axes)})"
             )
         self._stored = stored
+        self._who = who
         self._entries = [() if entry == "1" else tuple(entry.split()) for entry in axes]
         names = [name for entry in self._entries for name in entry]
         foreign = [name for name in names if name not in target]
@@ -90,7 +91,12 @@ class Rearranged:
             name: slice(*part.indices(size)[:2])
             for name, part, size in zip(self._target, selection, self.shape, strict=True)
         }
-        part = np.asarray(self._stored[tuple(self._stored_slice(e, wanted) for e in self._entries)])
+        try:
+            part = np.asarray(
+                self._stored[tuple(self._stored_slice(entry, wanted) for entry in self._entries)]
+            )
+        except (OSError, RuntimeError) as error:
+            raise DataError(f"{self._who}: its values are not readable ({error})") from None
         # A joined axis is cut along its slowest name only; the faster ones are cut afterwards.
         lengths, cuts = [], []
         for entry in self._entries:
@@ -172,6 +178,20 @@ class Components:
         wanted = (*selection[:-1], slice(0, 1))
         parts = [component.read(wanted) for component in self._components[selection[-1]]]
         return np.concatenate(parts, axis=-1)
+
+
+class RealAndImaginary:
+    """A 2D trajectory stored as complex numbers: its components are their two parts."""
+
+    def __init__(self, array: LazyArray) -> None:
+        self._array = array
+        self.shape = (*array.shape[:-1], 2)
+        self.dtype: np.dtype[Any] = np.zeros((), array.dtype).real.dtype
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        part = self._array.read((*selection[:-1], slice(0, 1)))
+        return np.concatenate([part.real, part.imag], axis=-1)[..., selection[-1]]
 
 
 class Scaled:

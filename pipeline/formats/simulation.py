@@ -128,8 +128,8 @@ class Scene:
             blocks.append(parts.view(np.complex128)[..., 0])
         start = readouts.start - first * _READOUTS_PER_NOISE_BLOCK
         wanted = slice(start, start + readouts.stop - readouts.start)
-        noise: NDArray[np.complex128] = np.concatenate(blocks)[wanted]
-        return noise * (self.noise_deviation / np.sqrt(2))
+        unit = np.concatenate(blocks)[wanted]
+        return np.asarray(unit * (self.noise_deviation / np.sqrt(2)))
 
 
 @dataclass(frozen=True)

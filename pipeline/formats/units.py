@@ -53,7 +53,8 @@ def likely_units(
     str or None
         The value for `units`, or ``"degrees"``, which is none.
     """
-    for units in get_args(Units):
+    known: tuple[str, ...] = get_args(Units)
+    for units in known:
         if _fills(extent * to_rad_per_voxel(units, shape, voxel_size)):
             return units
     return "degrees" if _fills(extent * _RAD_PER_DEGREE) else None

@@ -197,18 +197,26 @@ def _spoke(samples: int) -> NDArray[np.float64]:
 
 
 def wrapped(trajectory: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return a trajectory in single precision with its upper edge, pi, moved to -pi.
+    """Return a trajectory in single precision, within ``[-pi, pi)``.
 
-    On voxel positions, which are integers, both edges are the same. Rounding to single precision
-    can move a value that was just inside to just outside, so this comes after it.
+    On voxel positions, which are integers, k and k + 2 pi are the same, so that the upper edge, pi,
+    is moved to the lower one. Rounding to single precision can move a value that was just inside to
+    just outside, so this comes after it.
 
     Parameters
     ----------
     trajectory
         [rad/voxel], within ``[-pi, pi]`` up to rounding.
+
+    Returns
+    -------
+    ndarray
+        float32 [rad/voxel]; -pi is rounded to single precision.
     """
     single = np.asarray(trajectory, dtype=np.float32)
-    return np.where(single >= np.pi, single - np.float32(2 * np.pi), single)
+    turn = np.float32(2 * np.pi)
+    single = np.where(single >= np.float32(np.pi), single - turn, single)
+    return np.where(single < np.float32(-np.pi), single + turn, single)
 
 
 def resampled(
