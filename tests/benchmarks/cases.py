@@ -55,7 +55,7 @@ def quick(case: Case) -> Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """The inputs of one case.
+    """The inputs of one case; an array that an operation does not use may be left empty.
 
     Attributes
     ----------
@@ -83,12 +83,11 @@ class Problem:
             np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
-    def load(cls, folder: Path) -> "Problem":
-        """Map the arrays that `save` wrote; whoever uses one reads it into memory."""
-        arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in ("trajectory", "maps", "image", "kspace")
-        }
+    def load(cls, folder: Path, data: str) -> "Problem":
+        """Read what `save` wrote: trajectory, maps and ``data``, which is an image or k-space."""
+        arrays = {name: np.empty(0, np.complex64) for name in ("image", "kspace")}
+        for name in ("trajectory", "maps", data):
+            arrays[name] = np.load(folder / f"{name}.npy", allow_pickle=False)
         return cls(shape=arrays["maps"].shape[1:], **arrays)
 
 

@@ -122,5 +122,5 @@ def _solution(problem: Problem, threads: int) -> NDArray[np.complex128]:
     from benchmarks.implementations.padded_fft import PaddedFFT
 
     exact = PaddedFFT(problem, tolerance=_TOLERANCE, threads=threads, dtype="complex128")
-    solution, _ = exact.solve(exact.to_native(np.array(problem.kspace)), ITERATIONS)
+    solution, _ = exact.solve(exact.to_native(problem.kspace), ITERATIONS)
     return exact.to_numpy(solution)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.cases import Problem
+from benchmarks.cases import CASES, Problem, make_problem, quick
 from benchmarks.implementations import ENTRIES
 from benchmarks.implementations.base import Implementation
 from benchmarks.truth import ITERATIONS, relative_error
@@ -29,8 +29,9 @@ class Measurement:
     Attributes
     ----------
     seconds
-        Best of the repeats, after a warm-up. For ``cg-sense`` everything from k-space, trajectory
-        and maps to the image; for the others one application, everything prepared.
+        Best of the repeats, after a miniature of the same. For ``cg-sense`` everything from
+        k-space, trajectory and maps to the image; for the others one application, everything
+        prepared.
     setup_seconds
         What depends on the trajectory: plans and kernels, for ``cg-sense`` also the right-hand
         side. Part of ``seconds`` there, in addition to them elsewhere.
@@ -56,61 +57,69 @@ class Measurement:
 def main(arguments: list[str]) -> None:
     """Measure what the arguments say."""
     folder, name, operation, device, threads, tolerance, seconds = arguments
-    if device == "cuda" or name in ("kronufft", "torchkbnufft", "torch-fft-padded"):
+    settings: dict[str, Any] = {
+        "tolerance": float(tolerance),
+        "threads": int(threads),
+        "device": device,
+    }
+    if "torch" in ENTRIES[name].needs:
         import torch
 
         torch.set_num_threads(int(threads))
     with _device_memory(device) as device_memory:
         kind = ENTRIES[name].load()
-        problem = Problem.load(Path(folder))
-        implementation = kind(
-            problem, tolerance=float(tolerance), threads=int(threads), device=device
-        )
+        data = "image" if operation in ("forward", "normal") else "kspace"
+        problem = Problem.load(Path(folder), data)
         measure = _measure_solution if operation == "cg-sense" else _measure_operation
-        data = problem.image if operation in ("forward", "normal") else problem.kspace
-        result, timing = measure(implementation, operation, data, float(seconds))
+        _rehearse(kind, operation, len(problem.shape), settings)
+        implementation = kind(problem, **settings)
+        native = implementation.to_native(getattr(problem, data))
+        baseline = _resident_bytes("VmRSS")
+        result, timing = measure(implementation, operation, native, float(seconds))
     peak = (
         device_memory.peak_bytes
         if device == "cuda"
         else max(_resident_bytes("VmHWM"), implementation.peak_bytes_elsewhere())
     )
-    error = relative_error(implementation.to_numpy(result), operation, Path(folder))
-    measurement = Measurement(peak_mb=peak / 1e6, relative_error=error, **timing)
+    measurement = Measurement(
+        peak_mb=peak / 1e6,
+        baseline_mb=baseline / 1e6,
+        relative_error=relative_error(implementation.to_numpy(result), operation, Path(folder)),
+        **timing,
+    )
     print(json.dumps(asdict(measurement)))  # noqa: T201
 
 
-def _measure_operation(
-    implementation: Implementation, operation: str, data: Any, budget: float
-) -> tuple[Any, dict[str, Any]]:
-    import numpy as np
-
-    native = implementation.to_native(np.array(data))
-    baseline = _resident_bytes("VmRSS")
-    start = time.perf_counter()
+def _rehearse(
+    kind: type[Implementation], operation: str, axes: int, settings: dict[str, Any]
+) -> None:
+    """Do the same on a miniature: compiles, starts threads, imports what is imported late."""
+    case = next(case for case in CASES if len(case.shape) == axes)
+    problem = make_problem(quick(case))
+    implementation = kind(problem, **settings)
+    if operation == "cg-sense":
+        implementation.solve(implementation.to_native(problem.kspace), 1)
+        return
+    data = problem.image if operation in ("forward", "normal") else problem.kspace
     implementation.prepare(operation)
-    implementation.synchronize()
-    setup = time.perf_counter() - start
+    getattr(implementation, operation)(implementation.to_native(data))
+
+
+def _measure_operation(
+    implementation: Implementation, operation: str, native: Any, budget: float
+) -> tuple[Any, dict[str, Any]]:
+    _, setup = _timed(implementation, lambda: implementation.prepare(operation))
     apply = getattr(implementation, operation)
-    result, warm_up = _timed(implementation, lambda: apply(native))
-    seconds, repeats = warm_up, 1
-    if warm_up < budget:
+    result, first = _timed(implementation, lambda: apply(native))
+    seconds, repeats = first, 1
+    if first < budget:  # else the first run is all there is time for
         seconds, repeats = _best(implementation, lambda: apply(native), budget)
-    return result, {
-        "seconds": seconds,
-        "setup_seconds": setup,
-        "baseline_mb": baseline / 1e6,
-        "repeats": repeats,
-    }
+    return result, {"seconds": seconds, "setup_seconds": setup, "repeats": repeats}
 
 
 def _measure_solution(
-    implementation: Implementation, operation: str, data: Any, budget: float
+    implementation: Implementation, operation: str, native: Any, budget: float
 ) -> tuple[Any, dict[str, Any]]:
-    import numpy as np
-
-    native = implementation.to_native(np.array(data))
-    baseline = _resident_bytes("VmRSS")
-    implementation.solve(native, 1)  # compiles, plans transforms, fills caches
     best = setup = float("inf")
     repeats, spent = 0, 0.0
     while repeats == 0 or (repeats < _REPEATS and spent + best < budget):
@@ -120,12 +129,7 @@ def _measure_solution(
         if seconds < best:
             best, setup = seconds, this_setup
         repeats, spent = repeats + 1, spent + seconds
-    return result, {
-        "seconds": best,
-        "setup_seconds": setup,
-        "baseline_mb": baseline / 1e6,
-        "repeats": repeats,
-    }
+    return result, {"seconds": best, "setup_seconds": setup, "repeats": repeats}
 
 
 def _best(

@@ -46,20 +46,22 @@ class Entry:
 
 
 ENTRIES = {
-    "kronufft": Entry("kronufft", "Kronufft", ("pipeline",), devices=("cpu", "cuda")),
+    "kronufft": Entry("kronufft", "Kronufft", ("pipeline", "torch"), devices=("cpu", "cuda")),
     "finufft": Entry("finufft_plans", "FinufftPlans", ("finufft",)),
-    "cufinufft": Entry("cufinufft_plans", "CufinufftPlans", ("cufinufft",), devices=("cuda",)),
+    "cufinufft": Entry(
+        "cufinufft_plans", "CufinufftPlans", ("cufinufft", "torch"), devices=("cuda",)
+    ),
     "torch-fft-padded": Entry(
         "padded_fft",
         "PaddedFFT",
-        ("finufft",),
+        ("finufft", "torch"),
         operations=("normal", "cg-sense"),
         devices=("cpu", "cuda"),
     ),
     "mri-nufft": Entry("mri_nufft", "MRINufft", ("mrinufft", "finufft")),
     "sigpy": Entry("sigpy_linops", "SigPy", ("sigpy",)),
     "torchkbnufft": Entry(
-        "kaiser_bessel", "TorchKbNufft", ("torchkbnufft",), devices=("cpu", "cuda")
+        "kaiser_bessel", "TorchKbNufft", ("torchkbnufft", "torch"), devices=("cpu", "cuda")
     ),
     "bart": Entry("bart_pics", "Bart", ("bart",), operations=("cg-sense",), slow=True),
 }

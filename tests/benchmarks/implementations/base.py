@@ -33,8 +33,8 @@ class Implementation(ABC):
         self, problem: Problem, *, tolerance: float, threads: int, device: str = "cpu"
     ) -> None:
         self.shape = problem.shape
-        self.trajectory = np.array(problem.trajectory)
-        self.maps = np.array(problem.maps)
+        self.trajectory = problem.trajectory
+        self.maps = problem.maps
         self.tolerance = tolerance
         self.threads = threads
         self.device = device

@@ -1,0 +1,107 @@
+"""Kronufft: the operators as they are, and for CG-SENSE the parts that a reconstruct job runs."""
+
+import time
+
+import numpy as np
+import torch
+
+from benchmarks.cases import Problem
+from benchmarks.implementations.base import Implementation
+from pipeline.config import NufftSettings
+from pipeline.operators.nufft import NUFFT
+from pipeline.operators.sense import Sensitivities
+from pipeline.reconstruction import (
+    Sampling,
+    Transforms,
+    coil_tiles,
+    normal_operator,
+    right_hand_side,
+)
+from pipeline.solvers.cg import conjugate_gradient
+from pipeline.solvers.normal import NormalEquations
+
+_TILE_BYTES = 64_000_000  # of coil images at one moment, as the plan chooses it on a CPU
+
+
+class Kronufft(Implementation):
+    """NUFFT and Toeplitz normal operator, a tile of coils at a time."""
+
+    def __init__(
+        self, problem: Problem, *, tolerance: float, threads: int, device: str = "cpu"
+    ) -> None:
+        super().__init__(problem, tolerance=tolerance, threads=threads, device=device)
+        self._maps = torch.from_numpy(self.maps).to(device)
+        points = torch.from_numpy(self.trajectory).mT.contiguous().to(device)
+        # Images that share a trajectory are a batch; frames have one each.
+        points = points[0] if len(points) == 1 else points
+        weights = torch.ones(points.shape[:-2] + points.shape[-1:], device=device)
+        self._sampling = Sampling(points, weights)
+        coils = len(self.maps)
+        fitting = _TILE_BYTES // (self._maps[0].nbytes * len(self.trajectory))
+        self._coil_batch = coils if device == "cuda" else max(1, min(coils, fitting))
+        self._tiles = list(coil_tiles(coils, self._coil_batch))
+        self._transforms = Transforms(
+            shape=self.shape,
+            settings=NufftSettings(tolerance=tolerance),
+            dtype=torch.complex64,
+            threads=threads,
+            deterministic=False,
+        )
+
+    def prepare(self, operation: str) -> None:
+        if operation == "normal":
+            self._normal = normal_operator(
+                "toeplitz", self._transforms, self._sampling, self._maps, self._coil_batch
+            )
+            return
+        self._nuffts: dict[int, NUFFT] = {
+            count: self._transforms.nufft(self._sampling.trajectory, count)
+            for count in {tile.stop - tile.start for tile in self._tiles}
+        }
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        samples = self._sampling.trajectory.shape[-1]
+        kspace = image.new_empty(len(image), len(self._maps), samples)
+        for tile in self._tiles:
+            operator = self._nuffts[tile.stop - tile.start]
+            kspace[:, tile] = operator(Sensitivities(self._maps[tile])(image))
+        return kspace
+
+    def adjoint(self, kspace: torch.Tensor) -> torch.Tensor:
+        total = kspace.new_zeros(len(kspace), *self.shape)
+        for tile in self._tiles:
+            operator = self._nuffts[tile.stop - tile.start]
+            total += Sensitivities(self._maps[tile]).adjoint(operator.adjoint(kspace[:, tile]))
+        return total
+
+    def normal(self, image: torch.Tensor) -> torch.Tensor:
+        return self._normal(image)
+
+    def solve(self, kspace: torch.Tensor, iterations: int) -> tuple[torch.Tensor, float]:
+        start = time.perf_counter()
+        b, energy = right_hand_side(
+            lambda coils: kspace[:, coils],
+            self._transforms,
+            self._sampling,
+            self._maps,
+            self._tiles,
+        )
+        self.prepare("normal")
+        self.synchronize()
+        setup_seconds = time.perf_counter() - start
+        solution = conjugate_gradient(
+            NormalEquations(b, self._normal, energy),
+            iterations=iterations,
+            image_axes=len(self.shape),
+        )
+        return solution.image, setup_seconds
+
+    def to_native(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def to_numpy(self, result: torch.Tensor) -> np.ndarray:
+        return result.cpu().numpy()
+
+    def synchronize(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
