@@ -4,11 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import j1
 
-from pipeline.calibration.density import (
-    automatic_method,
-    radial_weights,
-    stack_of_stars_weights,
-)
+from pipeline.calibration.density import automatic_method
+from pipeline.calibration.radial_density import radial_weights, stack_of_stars_weights
 from pipeline.geometry.trajectories import golden_radial, kooshball, spiral, stack_of_stars
 
 
@@ -191,10 +188,9 @@ def test_stack_with_uneven_planes():
 
 
 def test_automatic_method():
-    assert automatic_method(kooshball(5, 8), has_weights=True) == "source"
-    assert automatic_method(kooshball(5, 8), has_weights=False) == "radial"
-    assert automatic_method(stack_of_stars(5, 8, 3), has_weights=False) == "stack-of-stars"
-    assert automatic_method(spiral(5, 100), has_weights=False) == "pipe-menon"
+    assert automatic_method(kooshball(5, 8)) == "radial"
+    assert automatic_method(stack_of_stars(5, 8, 3)) == "stack-of-stars"
+    assert automatic_method(spiral(5, 100)) == "pipe-menon"
 
 
 def blurred_ball_transform(radius: np.ndarray, size: float, dimensions: int) -> np.ndarray:
@@ -220,7 +216,7 @@ def test_gridded_object_has_its_intensity(trajectory):
     dimensions = trajectory.shape[-1]
     weights = (
         stack_of_stars_weights(trajectory)
-        if automatic_method(trajectory, has_weights=False) == "stack-of-stars"
+        if automatic_method(trajectory) == "stack-of-stars"
         else radial_weights(trajectory)
     ).ravel()
     points = trajectory.reshape(-1, dimensions)

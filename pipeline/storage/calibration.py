@@ -1,0 +1,112 @@
+"""`calibration.zarr`: what was estimated or copied before reconstruction.
+
+======================  =========  =========================================
+array                   dtype      axes
+======================  =========  =========================================
+sensitivities (opt.)    complex64  coil, z, y, x
+weights (optional)      float32    frame or 1, readout, sample
+======================  =========  =========================================
+
+Attributes: ``coil_maps`` and ``density`` (the methods used), and the ``settings``. Weights are in
+image units: see `pipeline.calibration.density`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.storage.blocks import image_chunks, image_codecs
+from pipeline.storage.publish import open_published
+
+if TYPE_CHECKING:
+    import zarr
+
+ALL = slice(None)
+
+# Maps are written plane by plane for all coils at once, so the chunks of one coil are small.
+_MAP_BYTES = 2 * 2**20
+
+
+def create_sensitivities(
+    group: "zarr.Group", shape: tuple[int, int, int, int]
+) -> "zarr.Array[Any]":
+    """Create the empty array of coil maps, ``[coil, z, y, x]``."""
+    return group.create_array(
+        "sensitivities",
+        shape=shape,
+        dtype="complex64",
+        chunks=(1, *image_chunks(shape[1:], 8, target_bytes=_MAP_BYTES)),
+        dimension_names=("coil", "z", "y", "x"),
+        compressors=image_codecs(np.dtype("complex64")),
+    )
+
+
+def create_weights(group: "zarr.Group", shape: tuple[int, int, int]) -> "zarr.Array[Any]":
+    """Create the empty array of density weights, ``[frame or 1, readout, sample]``."""
+    return group.create_array(
+        "weights",
+        shape=shape,
+        dtype="float32",
+        chunks=(1, *image_chunks(shape[1:], 4)),
+        dimension_names=("frame", "readout", "sample"),
+        compressors=image_codecs(np.dtype("float32")),
+    )
+
+
+class Calibration:
+    """A calibration on disk, read piece by piece.
+
+    Attributes
+    ----------
+    marker : Path
+        JSON marker of the store.
+    coil_maps : str
+        Where the coil maps come from: ``source``, ``walsh`` or ``none``.
+    density : str
+        Where the weights come from: ``source``, ``radial``, ``stack-of-stars``, ``pipe-menon`` or
+        ``none``.
+    """
+
+    def __init__(self, group: "zarr.Group", marker: Path) -> None:
+        self.marker = marker
+        self._stored: dict[str, Any] = dict(group.arrays())
+        try:
+            self.coil_maps = str(group.attrs["coil_maps"])
+            self.density = str(group.attrs["density"])
+        except KeyError as error:
+            raise DataError(
+                f"{marker}: its store says nothing about {error}; run `calibrate` again"
+            ) from None
+
+    @classmethod
+    def open(cls, marker: Path) -> Self:
+        """Open the calibration that ``marker`` stands for.
+
+        Raises
+        ------
+        DataError
+            If marker or store is missing or incomplete, or they do not belong together.
+        """
+        return cls(open_published(marker), marker)
+
+    def sensitivities(self, coils: slice = ALL) -> NDArray[np.complex64] | None:
+        """Return coil maps on the dataset's matrix, complex64 ``[coil, z, y, x]``."""
+        return self._read("sensitivities", coils) if "sensitivities" in self._stored else None
+
+    def weights(self, frame: int) -> NDArray[np.float32] | None:
+        """Return the density weights of one frame, float32 ``[readout, sample]``."""
+        if "weights" not in self._stored:
+            return None
+        shared = self._stored["weights"].shape[0] == 1
+        return self._read("weights", 0 if shared else frame)
+
+    def _read(self, name: str, selection: int | slice) -> NDArray[Any]:
+        try:
+            return np.asarray(self._stored[name][selection])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"{self.marker}: `{name}` is not readable ({error}); run `calibrate` again"
+            ) from None
