@@ -100,7 +100,7 @@ def _one(folder: Path, operation: str, name: str, effort: Effort) -> dict[str, A
             check=True,
         )
     except subprocess.TimeoutExpired:
-        return {"note": f"given up after {effort.limit:.0f} s"}
+        return {"note": f"given up after {effort.limit:g} s"}
     except subprocess.CalledProcessError as error:
         lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
         return {"note": f"failed: {lines[-1]}"}

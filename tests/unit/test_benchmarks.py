@@ -1,0 +1,108 @@
+"""The benchmark keeps working: implementations agree with exact results, measurements arrive."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.cases import CASES, Problem, make_problem, quick
+from benchmarks.implementations import ENTRIES
+from benchmarks.measurement import Effort, measure
+from benchmarks.table import COLUMNS
+from benchmarks.truth import ITERATIONS, OPERATIONS, make_truth, relative_error
+
+TESTS = Path(__file__).resolve().parents[1]
+
+# What sigpy and torchkbnufft reach, whose accuracy is not a setting. Errors of explicit normal
+# operators grow over ten iterations on an ill-conditioned problem.
+ALLOWED = {"forward": 2e-3, "adjoint": 2e-3, "normal": 2e-3, "cg-sense": 5e-2}
+
+
+@pytest.fixture(scope="module", params=[case.name for case in CASES[1:]])
+def problem(request, tmp_path_factory) -> tuple[Problem, Path]:
+    case = next(case for case in CASES if case.name == request.param)
+    folder = tmp_path_factory.mktemp(case.name)
+    problem = make_problem(quick(case))
+    for operation in OPERATIONS:
+        make_truth(problem, operation, folder, threads=1)
+    return problem, folder
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torchkbnufft compiles
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if not entry.slow])
+def test_implementations_give_the_exact_result(name, problem):
+    entry = ENTRIES[name]
+    if entry.missing() or "cpu" not in entry.devices:
+        pytest.skip(f"needs {', '.join(entry.missing()) or entry.devices}")
+    data, folder = problem
+    for operation in entry.operations:
+        implementation = entry.load()(data, tolerance=1e-5, threads=1)
+        if operation == "cg-sense":
+            found, _ = implementation.solve(implementation.to_native(data.kspace), ITERATIONS)
+        else:
+            implementation.prepare(operation)
+            array = data.kspace if operation == "adjoint" else data.image
+            found = getattr(implementation, operation)(implementation.to_native(array))
+        error = relative_error(implementation.to_numpy(found), operation, folder)
+        assert error < ALLOWED[operation], operation
+
+
+def test_exact_sums_against_the_dense_matrix(problem):
+    data, folder = problem
+    grid = np.stack(
+        np.meshgrid(*(np.arange(n) - n // 2 for n in data.shape), indexing="ij"), -1
+    ).reshape(-1, len(data.shape))
+    for frame, (points, image, kspace) in enumerate(
+        zip(data.trajectory, data.image, data.kspace, strict=True)
+    ):
+        matrix = np.exp(-1j * (points.astype(float) @ grid.T))
+        forward = (data.maps * image).reshape(len(data.maps), -1) @ matrix.T
+        adjoint = (data.maps.conj().reshape(len(data.maps), -1) * (kspace @ matrix.conj())).sum(0)
+        for operation, expected in (("forward", forward), ("adjoint", adjoint)):
+            with np.load(folder / f"{operation}.npz") as stored:
+                found, where = stored["values"][frame], stored["points"]
+            np.testing.assert_allclose(found, expected[..., where], rtol=1e-6)
+
+
+def test_the_programme_writes_its_table(tmp_path):
+    output = tmp_path / "benchmarks.csv"
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--cases", "radial-2d"]
+    command += ["--operations", "cg-sense", "--implementations", "kronufft,finufft"]
+    done = subprocess.run(
+        [*command, "--output", str(output)],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with output.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["implementation"] for row in rows] == ["kronufft", "finufft"]
+    assert all(float(row["seconds"]) > 0 and float(row["peak_mb"]) > 20 for row in rows)
+    assert all(float(row["relative_error"]) < ALLOWED["cg-sense"] for row in rows)
+    assert "1.00" in done.stdout  # ours in units of ours
+
+
+def test_what_cannot_be_measured_says_why(monkeypatch):
+    monkeypatch.setitem(ENTRIES, "absent", ENTRIES["sigpy"].__class__("none", "None", ("no_such",)))
+    effort = Effort(device="cpu", threads=1, tolerance=1e-3, seconds=0.0, limit=0.01)
+    rows = list(
+        measure([quick(CASES[0])], ["forward"], ["absent", "finufft"], effort, lambda _: None)
+    )
+    assert [row["note"] for row in rows] == ["not installed: no_such", "given up after 0.01 s"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_same_on_a_gpu(tmp_path):
+    effort = Effort(device="cuda", threads=1, tolerance=1e-3, seconds=0.0, limit=120.0)
+    names = [name for name, entry in ENTRIES.items() if "cuda" in entry.devices]
+    for row in measure([quick(CASES[2])], OPERATIONS, names, effort, lambda _: None):
+        if not str(row.get("note", "")).startswith("not installed"):
+            assert row["relative_error"] < ALLOWED[row["operation"]], row
