@@ -18,6 +18,10 @@ class DataError(KronufftError):
     """Measured data, trajectories or maps are unreadable or contradict each other."""
 
 
+class ShapeError(DataError, ValueError):
+    """An array's axes, dtype or device do not fit the operator that it is given to."""
+
+
 class PlanError(KronufftError):
     """A reconstruction cannot be planned within the memory limits."""
 

@@ -1,0 +1,333 @@
+"""Linear operators, their algebra and their gradients.
+
+Every operator maps complex tensors of shape ``(..., *domain)`` to ``(..., *codomain)``; the leading
+axes are a batch. Subclasses compute, this module checks shapes and differentiates: the backward of
+``forward`` is ``adjoint`` and the other way round, so gradients of any order exist and
+``torch.utils.checkpoint`` needs nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipeline.errors import ShapeError
+
+Shape = tuple[int, ...]
+
+
+class LinearOperator(ABC):
+    """A linear map between tensors, with its adjoint.
+
+    Parameters
+    ----------
+    domain, codomain
+        Trailing shape of inputs and of outputs; any batch axes stand before them.
+    dtype
+        Complex dtype that the operator works in; `None` where it takes any.
+    device
+        Device of the operator's own data; `None` where it has none.
+
+    Notes
+    -----
+    Subclasses implement `_forward` and `_adjoint`, which may rely on checked shapes and must not
+    modify their argument.
+    """
+
+    def __init__(
+        self,
+        domain: Sequence[int],
+        codomain: Sequence[int],
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.domain: Shape = tuple(int(size) for size in domain)
+        self.codomain: Shape = tuple(int(size) for size in codomain)
+        self.dtype = dtype
+        self.device = device
+
+    @abstractmethod
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the operator to ``(..., *domain)``."""
+
+    @abstractmethod
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Apply the conjugate transpose to ``(..., *codomain)``."""
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return the most bytes in use during one application, besides input and output.
+
+        Parameters
+        ----------
+        batch
+            Product of the leading batch axes.
+        """
+        return 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x
+            Complex tensor of shape ``(..., *domain)``.
+
+        Returns
+        -------
+        Tensor
+            Complex tensor of shape ``(..., *codomain)``.
+
+        Raises
+        ------
+        ShapeError
+            If the trailing axes, the dtype or the device are not the operator's.
+        """
+        self._check(x, self.domain, "forward")
+        return _Application.apply(x, self, False)  # type: ignore[no-any-return, no-untyped-call]
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        """Apply the conjugate transpose: ``(..., *codomain)`` to ``(..., *domain)``."""
+        self._check(y, self.codomain, "adjoint")
+        return _Application.apply(y, self, True)  # type: ignore[no-any-return, no-untyped-call]
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply the operator."""
+        return self.forward(x)
+
+    @property
+    def H(self) -> LinearOperator:  # noqa: N802 (the field's name for the adjoint)
+        """The adjoint as an operator."""
+        return Adjoint(self)
+
+    def __matmul__(self, inner: LinearOperator) -> LinearOperator:
+        return Composition(self, inner)
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        return Sum((self, other))
+
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        return Sum((self, Scaled(-1.0, other)))
+
+    def __mul__(self, factor: complex) -> LinearOperator:
+        return Scaled(factor, self)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> LinearOperator:
+        return Scaled(-1.0, self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.domain} -> {self.codomain})"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one complex number that the operator works on."""
+        return (self.dtype or torch.complex64).itemsize
+
+    def _check(self, x: torch.Tensor, expected: Shape, direction: str) -> None:
+        name = f"{type(self).__name__}.{direction}"
+        if x.ndim < len(expected) or tuple(x.shape[x.ndim - len(expected) :]) != expected:
+            raise ShapeError(
+                f"{name}: found shape {tuple(x.shape)}, but its last axes must be {expected}; "
+                "batch axes stand before them."
+            )
+        if not x.is_complex() or (self.dtype is not None and x.dtype != self.dtype):
+            raise ShapeError(
+                f"{name}: found {x.dtype}, but it needs {self.dtype or 'a complex dtype'}; "
+                "convert the input or build the operator with its dtype."
+            )
+        if self.device is not None and x.device != self.device:
+            raise ShapeError(
+                f"{name}: the input is on {x.device}, but the operator is on {self.device}; "
+                "move one of them."
+            )
+
+
+class _Application(torch.autograd.Function):
+    """One application of an operator, differentiable in its argument.
+
+    For complex tensors torch's gradient of a real loss is the conjugate cogradient, whose chain
+    rule through ``y = A x`` is exactly ``A^H``.
+    """
+
+    @staticmethod
+    def forward(x: torch.Tensor, operator: LinearOperator, adjoint: bool) -> torch.Tensor:
+        return operator._adjoint(x) if adjoint else operator._forward(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        _, ctx.operator, ctx.adjoint = inputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return _Application.apply(gradient, ctx.operator, not ctx.adjoint), None, None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor, *_: None) -> torch.Tensor:
+        return _Application.apply(tangent, ctx.operator, ctx.adjoint)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class Adjoint(LinearOperator):
+    """The conjugate transpose of an operator, as an operator."""
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__(
+            operator.codomain, operator.domain, dtype=operator.dtype, device=operator.device
+        )
+        self.operator = operator
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.operator._adjoint(x)
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.operator._forward(y)
+
+    @property
+    def H(self) -> LinearOperator:  # noqa: N802
+        """The operator itself."""
+        return self.operator
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return the workspace of the operator itself."""
+        return self.operator.workspace_bytes(batch)
+
+
+class Composition(LinearOperator):
+    """``outer @ inner``.
+
+    Where one of the two has fewer axes, the axes that it lacks are its batch: maps of shape
+    ``(coil, *shape)`` compose with a NUFFT of domain ``(frame, coil, *shape)``.
+    """
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        extra = len(outer.domain) - len(inner.codomain)
+        between = (outer.domain if extra >= 0 else inner.codomain)[abs(extra) :]
+        shorter = inner.codomain if extra >= 0 else outer.domain
+        if between != shorter:
+            raise ShapeError(
+                f"cannot compose {outer!r} with {inner!r}: {inner.codomain} is not the end of "
+                f"{outer.domain}, nor the other way round."
+            )
+        super().__init__(
+            outer.domain[: max(extra, 0)] + inner.domain,
+            inner.codomain[: max(-extra, 0)] + outer.codomain,
+            dtype=inner.dtype or outer.dtype,
+            device=inner.device or outer.device,
+        )
+        self.outer, self.inner = outer, inner
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.outer._forward(self.inner._forward(x))
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.inner._adjoint(self.outer._adjoint(y))
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return the intermediate array and the larger of the two workspaces."""
+        between = max(self.outer.domain, self.inner.codomain, key=len)
+        inner_batch = batch * (math.prod(between) // math.prod(self.inner.codomain))
+        outer_batch = batch * (math.prod(between) // math.prod(self.outer.domain))
+        return self.itemsize * batch * math.prod(between) + max(
+            self.inner.workspace_bytes(inner_batch), self.outer.workspace_bytes(outer_batch)
+        )
+
+
+class Sum(LinearOperator):
+    """Sum of operators between the same spaces."""
+
+    def __init__(self, operators: Sequence[LinearOperator]) -> None:
+        first, *others = operators
+        for other in others:
+            if (other.domain, other.codomain) != (first.domain, first.codomain):
+                raise ShapeError(f"cannot add {first!r} and {other!r}: their shapes differ.")
+        super().__init__(first.domain, first.codomain, dtype=first.dtype, device=first.device)
+        self.operators = tuple(operators)
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, *others = self.operators
+        total = first._forward(x)
+        for operator in others:
+            total = total + operator._forward(x)
+        return total
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        first, *others = self.operators
+        total = first._adjoint(y)
+        for operator in others:
+            total = total + operator._adjoint(y)
+        return total
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return one term and its workspace; the total and the new total count once each."""
+        size = batch * max(math.prod(self.domain), math.prod(self.codomain))
+        return 2 * size * self.itemsize + max(o.workspace_bytes(batch) for o in self.operators)
+
+
+class Scaled(LinearOperator):
+    """A number times an operator."""
+
+    def __init__(self, factor: complex, operator: LinearOperator) -> None:
+        super().__init__(
+            operator.domain, operator.codomain, dtype=operator.dtype, device=operator.device
+        )
+        self.factor, self.operator = complex(factor), operator
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.operator._forward(x) * self.factor
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self.operator._adjoint(y) * self.factor.conjugate()
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return the unscaled result and the operator's own workspace."""
+        size = batch * max(math.prod(self.domain), math.prod(self.codomain))
+        return max(size * self.itemsize, self.operator.workspace_bytes(batch))
+
+
+class Stack(LinearOperator):
+    """Operators on the same domain, their results joined along one axis.
+
+    Parameters
+    ----------
+    operators
+        Operators with equal domains and with codomains that agree in all axes but one.
+    axis
+        Axis of the codomain along which the results are joined: for example the coils or the
+        samples of the shards of one acquisition.
+    """
+
+    def __init__(self, operators: Sequence[LinearOperator], axis: int = 0) -> None:
+        first = operators[0]
+        axis %= len(first.codomain)
+        for other in operators[1:]:
+            ours, theirs = (o.codomain[:axis] + o.codomain[axis + 1 :] for o in (first, other))
+            if other.domain != first.domain or ours != theirs:
+                raise ShapeError(
+                    f"cannot stack {first!r} and {other!r} along axis {axis}: the domains and all "
+                    "other axes of the codomains must agree."
+                )
+        self.operators = tuple(operators)
+        self.sizes = [operator.codomain[axis] for operator in operators]
+        codomain = (*first.codomain[:axis], sum(self.sizes), *first.codomain[axis + 1 :])
+        super().__init__(first.domain, codomain, dtype=first.dtype, device=first.device)
+        self._axis = axis - len(first.codomain)  # counted from the end: batch axes may precede
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([operator._forward(x) for operator in self.operators], dim=self._axis)
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        parts = torch.split(y, self.sizes, dim=self._axis)
+        total = self.operators[0]._adjoint(parts[0])
+        for operator, part in zip(self.operators[1:], parts[1:], strict=True):
+            total = total + operator._adjoint(part)
+        return total
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return the parts before they are joined, or one term of the adjoint."""
+        size = batch * max(math.prod(self.codomain), 2 * math.prod(self.domain))
+        return size * self.itemsize + max(o.workspace_bytes(batch) for o in self.operators)

@@ -1,0 +1,371 @@
+"""Linear convolution with a kernel that is given by its real spectrum on a padded grid.
+
+The padded array is never formed. Only the first image axis is transformed as a whole, from ``N`` to
+``P`` (about ``2 N``) points, in groups of columns; then each plane (each row in 2D) of the result
+is padded, transformed, multiplied with its part of the spectrum, transformed back and cropped while
+it is in cache:
+
+    columns:  x -> [multiply with coil map] -> pad, FFT over the first axis -> t      (P, N, ...)
+    planes:   t -> pad, FFT, times spectrum, inverse FFT, crop              -> t      (P, N, ...)
+    columns:  t -> inverse FFT over the first axis, crop -> [times conj map, add] ->  y
+
+Lines that are zero before a transform, or that will be cropped after it, are left out, which halves
+the transforms of a padded volume in 3D. The arrays in memory are ``x``, ``y`` and ``t``, against
+``2^d N^d`` for each copy of the padded one. Coil maps are multiplied on the way, at no extra pass.
+
+Measured with ducc0 on 2 cores, complex64: 128^3 in 0.040 s, where padded `torch.fft` takes 0.23;
+192^3 in 0.147 s, against 1.30. Three quarters of that are FFTs in cache at 39 Gflop/s a core, so
+what limits it is arithmetic, not memory.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.operators.fourier import HostTransform
+from pipeline.operators.threads import share
+
+_HOST_CACHE = 2**19
+"""Bytes that one worker transforms at a time: half of a usual second-level cache."""
+
+_HOST_TILE = 2**24
+"""Bytes of small images that are worth doing together, so that workers seldom wait."""
+
+_DEVICE_SLAB = 2**27
+"""Bytes transformed at a time on an accelerator: enough to fill it, little beside a volume."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The pieces in which a convolution is computed; a pure function of the shapes.
+
+    Parameters
+    ----------
+    shape, padded
+        Image axes and the axes of the spectrum.
+    itemsize
+        Bytes of a complex number.
+    host
+        Whether the pieces should fit a CPU's cache, rather than fill an accelerator.
+    """
+
+    shape: tuple[int, ...]
+    padded: tuple[int, ...]
+    itemsize: int
+    host: bool
+
+    @property
+    def row(self) -> int:
+        """Voxels of one plane, or of one row in 2D."""
+        return math.prod(self.shape[1:])
+
+    @property
+    def stride(self) -> int:
+        """Distance between planes of ``t``: not a power of two, which would thrash the cache."""
+        return self.row + 16
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of ``t`` for one image."""
+        return self.padded[0] * self.stride * self.itemsize
+
+    def columns(self, images: int = 1) -> int:
+        """Columns transformed at a time, for so many images at once."""
+        budget = _HOST_CACHE if self.host else _DEVICE_SLAB
+        fitting = budget // (self.padded[0] * self.itemsize * images)
+        return min(self.row, max(16, fitting // 16 * 16))
+
+    def planes(self, images: int = 1) -> int:
+        """Planes transformed at a time, for so many images at once."""
+        budget = _HOST_CACHE if self.host else _DEVICE_SLAB
+        plane = math.prod(self.padded[1:]) * self.itemsize * images
+        return min(self.padded[0], max(1, budget // plane))
+
+    def frames(self, frames: int, coils: int) -> int:
+        """Frames done together, when `coils` coils of each are."""
+        return min(frames, max(1, _HOST_TILE // (coils * self.image_bytes)))
+
+    def worker_bytes(self) -> int:
+        """Bytes of the buffers of one worker on the host."""
+        columns = (self.padded[0] + self.shape[0]) * self.columns()
+        return (columns + self.planes() * math.prod(self.padded[1:])) * self.itemsize
+
+    def workspace_bytes(self, images: int, threads: int) -> int:
+        """Bytes beside input and output while `images` images are done together."""
+        total = images * self.image_bytes
+        if self.host:
+            return total + threads * self.worker_bytes()
+        # Padded copy, transform and torch's contiguous copy of one piece.
+        columns = self.columns(images) * self.padded[0] * self.itemsize * images
+        planes = self.planes(images) * math.prod(self.padded[1:]) * self.itemsize * images
+        return total + 4 * max(columns, planes)
+
+
+class Convolution(ABC):
+    """Convolutions of images with one kernel for each frame.
+
+    Parameters
+    ----------
+    spectrum
+        Real tensor of shape ``(frame, *padded)``; includes the factor ``1 / prod(padded)``.
+    shape
+        Image axes.
+    tiling
+        The pieces to work in.
+    """
+
+    def __init__(self, spectrum: torch.Tensor, shape: Sequence[int], tiling: Tiling) -> None:
+        self.spectrum = spectrum
+        self.shape = tuple(shape)
+        self.tiling = tiling
+
+    def convolve(self, images: torch.Tensor, *, out: torch.Tensor) -> None:
+        """Convolve every image of ``(frame, coil, *shape)`` into `out` of the same shape."""
+        frames, coils = images.shape[:2]
+        for coil_tile in _tiles(coils, self.coils_at_once(coils)):
+            size = coil_tile.stop - coil_tile.start
+            for frame_tile in _tiles(frames, self.tiling.frames(frames, size)):
+                self._convolve(
+                    frame_tile,
+                    images[frame_tile, coil_tile].flatten(3),
+                    None,
+                    out[frame_tile, coil_tile].flatten(3),
+                )
+
+    def combine(
+        self,
+        images: torch.Tensor,
+        maps: torch.Tensor,
+        coil_batch: int | None,
+        *,
+        out: torch.Tensor,
+    ) -> None:
+        """Weight with each coil's map, convolve, weight with its conjugate, and add the coils.
+
+        Parameters
+        ----------
+        images
+            ``(frame, *shape)``.
+        maps
+            ``(coil, *shape)``.
+        coil_batch
+            Coils that are done together; chosen here if `None`.
+        out
+            ``(frame, *shape)``, overwritten.
+        """
+        out.zero_()
+        frames, coils = len(images), len(maps)
+        for coil_tile in _tiles(coils, coil_batch or self.coils_at_once(coils)):
+            size = coil_tile.stop - coil_tile.start
+            for frame_tile in _tiles(frames, self.tiling.frames(frames, size)):
+                self._convolve(
+                    frame_tile,
+                    images[frame_tile].flatten(2)[:, None],
+                    maps[coil_tile].flatten(2),
+                    out[frame_tile].flatten(2)[:, None],
+                )
+
+    def coils_at_once(self, coils: int) -> int:
+        """Coils that are done together where nobody asks for a number."""
+        return min(coils, max(1, _HOST_TILE // self.tiling.image_bytes))
+
+    @abstractmethod
+    def _convolve(
+        self,
+        frames: slice,
+        source: torch.Tensor,
+        maps: torch.Tensor | None,
+        target: torch.Tensor,
+    ) -> None:
+        """Convolve one tile.
+
+        Without `maps`, `source` and `target` are ``(frame, coil, N, row)`` and `target` is
+        overwritten; with `maps` ``(coil, N, row)`` they are ``(frame, 1, N, row)`` and the sum over
+        the coils is added to `target`.
+        """
+
+
+class DeviceConvolution(Convolution):
+    """The same on any device, with `torch.fft`."""
+
+    def _convolve(
+        self,
+        frames: slice,
+        source: torch.Tensor,
+        maps: torch.Tensor | None,
+        target: torch.Tensor,
+    ) -> None:
+        size, length = self.shape[0], self.tiling.padded[0]
+        coils = source.shape[1] if maps is None else len(maps)
+        images = len(source) * coils
+        t = source.new_empty(len(source), coils, length, self.tiling.row)
+        pieces = _tiles(self.tiling.row, self.tiling.columns(images))
+        for columns in pieces:
+            piece = source[..., columns]
+            if maps is not None:
+                piece = piece * maps[..., columns]
+            t[..., columns] = torch.fft.fft(piece, n=length, dim=2)
+
+        inner = tuple(range(-len(self.shape) + 1, 0))
+        crop = tuple(slice(n) for n in self.shape[1:])
+        for planes in _tiles(length, self.tiling.planes(images)):
+            slab = t[:, :, planes].view(*t.shape[:2], -1, *self.shape[1:])
+            padded = torch.fft.fftn(slab, s=self.tiling.padded[1:], dim=inner)
+            padded *= self.spectrum[frames, None, planes]
+            padded = torch.fft.ifftn(padded, dim=inner, norm="forward")
+            slab.copy_(padded[(..., *crop)])
+
+        for columns in pieces:
+            piece = torch.fft.ifft(t[..., columns], dim=2, norm="forward")[:, :, :size]
+            if maps is None:
+                target[..., columns] = piece
+            else:
+                target[:, 0, :, columns] += (piece * maps[..., columns].conj()).sum(1)
+
+
+@dataclass
+class _Buffers:
+    """Memory of one application, kept for the next."""
+
+    t: NDArray[Any]
+    columns: list[NDArray[Any]] = field(default_factory=list)
+    conjugates: list[NDArray[Any]] = field(default_factory=list)
+    slabs: list[NDArray[Any]] = field(default_factory=list)
+
+
+class HostConvolution(Convolution):
+    """On the CPU: every worker transforms pieces in its own cache, with one thread each.
+
+    Parameters
+    ----------
+    spectrum, shape, tiling
+        As of `Convolution`.
+    transform
+        The FFT of one piece.
+    threads
+        Number of workers. Results do not depend on it.
+    """
+
+    def __init__(
+        self,
+        spectrum: torch.Tensor,
+        shape: Sequence[int],
+        tiling: Tiling,
+        *,
+        transform: HostTransform,
+        threads: int,
+    ) -> None:
+        super().__init__(spectrum, shape, tiling)
+        self._transform = transform
+        self._threads = threads
+        self._spectrum = spectrum.numpy()
+        self._dtype = np.result_type(self._spectrum.dtype, np.complex64)
+        # Fresh pages cost a tenth of an application, so buffers stay. A list, because two threads
+        # may apply the operator at the same time.
+        self._idle: list[_Buffers] = []
+
+    def _convolve(
+        self,
+        frames: slice,
+        source: torch.Tensor,
+        maps: torch.Tensor | None,
+        target: torch.Tensor,
+    ) -> None:
+        tiling, size = self.tiling, self.shape[0]
+        x, y = source.numpy(), target.numpy()
+        s = None if maps is None else maps.numpy()
+        coils = x.shape[1] if s is None else len(s)
+        images = len(x) * coils
+        buffers = self._take(images)
+        t = buffers.t[:images, :, : tiling.row]
+        column_pieces = _tiles(tiling.row, tiling.columns())
+        plane_pieces = _tiles(tiling.padded[0], tiling.planes())
+
+        def spread(task: int, worker: int) -> None:
+            image, piece = divmod(task, len(column_pieces))
+            frame, coil = divmod(image, coils)
+            columns = column_pieces[piece]
+            buffer = buffers.columns[worker][:, : columns.stop - columns.start]
+            if s is None:
+                buffer[:size] = x[frame, coil, :, columns]
+            else:
+                np.multiply(x[frame, 0, :, columns], s[coil, :, columns], out=buffer[:size])
+            buffer[size:] = 0
+            self._transform(buffer, (0,), out=t[image, :, columns])
+
+        def filter_planes(task: int, worker: int) -> None:
+            image, piece = divmod(task, len(plane_pieces))
+            planes = plane_pieces[piece]
+            count = planes.stop - planes.start
+            self._filter(
+                t[image, planes].reshape(count, *self.shape[1:]),
+                self._spectrum[frames.start + image // coils, planes],
+                buffers.slabs[worker][:count],
+            )
+
+        def gather(task: int, worker: int) -> None:
+            if s is None:
+                image, piece = divmod(task, len(column_pieces))
+                columns = column_pieces[piece]
+                buffer = buffers.columns[worker][:, : columns.stop - columns.start]
+                self._transform(t[image, :, columns], (0,), out=buffer, inverse=True)
+                y[image // coils, image % coils, :, columns] = buffer[:size]
+                return
+            frame, piece = divmod(task, len(column_pieces))
+            columns = column_pieces[piece]
+            width = columns.stop - columns.start
+            buffer = buffers.columns[worker][:, :width]
+            conjugate = buffers.conjugates[worker][:, :width]
+            for coil in range(coils):  # always in this order, so that the sum repeats bit by bit
+                self._transform(t[frame * coils + coil, :, columns], (0,), out=buffer, inverse=True)
+                np.conjugate(s[coil, :, columns], out=conjugate)
+                conjugate *= buffer[:size]
+                y[frame, 0, :, columns] += conjugate
+
+        share(images * len(column_pieces), spread, self._threads)
+        share(images * len(plane_pieces), filter_planes, self._threads)
+        outputs = images if s is None else len(x)
+        share(outputs * len(column_pieces), gather, self._threads)
+        self._idle.append(buffers)
+
+    def _filter(self, planes: NDArray[Any], spectrum: NDArray[Any], padded: NDArray[Any]) -> None:
+        """Pad, transform, multiply, transform back and crop some planes of the inner axes."""
+        padded[(slice(None), *(slice(n) for n in self.shape[1:]))] = planes
+        # Axis by axis, while the axes that follow are not padded yet.
+        regions = [
+            padded[(slice(None),) * (axis + 1) + tuple(slice(n) for n in self.shape[axis + 1 :])]
+            for axis in range(1, len(self.shape))
+        ]
+        for axis, region in enumerate(regions, start=1):
+            region[(slice(None),) * axis + (slice(self.shape[axis], None),)] = 0
+            self._transform(region, (axis,), out=region)
+        padded *= spectrum
+        for axis, region in reversed(list(enumerate(regions, start=1))):
+            self._transform(region, (axis,), out=region, inverse=True)
+        planes[...] = padded[(slice(None), *(slice(n) for n in self.shape[1:]))]
+
+    def _take(self, images: int) -> _Buffers:
+        buffers = self._idle.pop() if self._idle else None
+        if buffers is not None and len(buffers.t) >= images:
+            return buffers
+        tiling, workers = self.tiling, range(self._threads)
+        length, size, columns = tiling.padded[0], self.shape[0], tiling.columns()
+        slab = (tiling.planes(), *tiling.padded[1:])
+        return _Buffers(
+            t=np.empty((images, length, tiling.stride), self._dtype),
+            columns=[np.empty((length, columns), self._dtype) for _ in workers],
+            conjugates=[np.empty((size, columns), self._dtype) for _ in workers],
+            slabs=[np.empty(slab, self._dtype) for _ in workers],
+        )
+
+
+def _tiles(total: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, total)) for start in range(0, total, size)]

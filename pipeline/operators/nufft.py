@@ -1,0 +1,366 @@
+"""The non-uniform Fourier transform of images on given trajectories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import torch
+
+from pipeline.errors import ConfigError, ShapeError
+from pipeline.operators.base import LinearOperator
+from pipeline.operators.nufft_backends import (
+    BACKENDS,
+    PLANS,
+    Backend,
+    PerAxis,
+    choose_oversampling,
+    per_axis,
+    require,
+    smallest_tolerance,
+)
+from pipeline.operators.threads import share, thread_count
+
+_SMALL_IMAGE = 2**18
+"""Voxels below which whole transforms are shared between threads, rather than each one split."""
+
+_DEVICES: dict[str, tuple[str, ...]] = {
+    "ducc0": ("cpu",),
+    "finufft": ("cpu",),
+    "cufinufft": ("cuda",),
+    "torchkbnufft": ("cpu", "cuda"),
+}
+
+
+class NUFFT(LinearOperator):
+    """Evaluate the Fourier transform of images along trajectories.
+
+    ``y[m] = sum_r x[r] exp(-j k_m . r)`` with ``r`` the voxel index minus ``N // 2`` and without
+    any scaling; see `pipeline.geometry.axes`.
+
+    Parameters
+    ----------
+    shape
+        Image axes ``(z, y, x)`` or ``(y, x)``.
+    trajectory
+        Real tensor of shape ``(axis, sample)``, or ``(frame, axis, sample)`` where every frame has
+        its own [rad/voxel]. Its device is the operator's.
+    coils
+        Size of the coil axis of domain and codomain; `None` for no such axis.
+    tolerance
+        Relative l2 error allowed in each transform.
+    backend
+        ``"auto"`` or one of ``"ducc0"``, ``"finufft"``, ``"cufinufft"``, ``"torchkbnufft"``.
+    oversampling
+        For experts: ratio of the FFT grid to the matrix; with torchkbnufft also one per axis.
+    kernel_width
+        For experts, with torchkbnufft only: width of the interpolation kernel [grid points], one
+        number or one per axis. Together with `oversampling` it replaces `tolerance`.
+    dtype
+        complex64 or complex128.
+    threads
+        Threads on the CPU; torch's own number if not given.
+    deterministic
+        Repeat bit by bit: one thread for each transform, several transforms at a time. A volume
+        then needs one FFT grid for each thread.
+
+    Raises
+    ------
+    ConfigError
+        If the backend cannot do what is asked.
+    DependencyError
+        If the backend is not installed.
+
+    Notes
+    -----
+    Domain ``([frame,] [coil,] *shape)``, codomain ``([frame,] [coil,] sample)``.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        trajectory: torch.Tensor,
+        *,
+        coils: int | None = None,
+        tolerance: float = 1e-3,
+        backend: str = "auto",
+        oversampling: PerAxis = None,
+        kernel_width: PerAxis = None,
+        dtype: torch.dtype = torch.complex64,
+        threads: int | None = None,
+        deterministic: bool = False,
+    ) -> None:
+        self.shape = tuple(int(size) for size in shape)
+        self.backend = choose_backend(
+            self.shape,
+            trajectory.device,
+            backend,
+            tolerance=tolerance,
+            dtype=dtype,
+            frames=trajectory.shape[0] if trajectory.ndim == 3 else 1,
+            deterministic=deterministic,
+        )
+        if trajectory.ndim not in (2, 3) or trajectory.shape[-2] != len(self.shape):
+            raise ShapeError(
+                f"NUFFT: found a trajectory of shape {tuple(trajectory.shape)} for the matrix "
+                f"{self.shape}; allowed are (axis, sample) and (frame, axis, sample) with "
+                f"{len(self.shape)} axes."
+            )
+        frames = trajectory.shape[:-2]
+        group = () if coils is None else (coils,)
+        samples = trajectory.shape[-1]
+        super().__init__(
+            (*frames, *group, *self.shape),
+            (*frames, *group, samples),
+            dtype=dtype,
+            device=trajectory.device,
+        )
+        self.frames, self.coils, self.samples = math.prod(frames), coils, samples
+        self.tolerance = tolerance
+        self.threads = thread_count(threads)
+        self._workers = parallel_transforms(
+            self.shape,
+            self.frames,
+            coils or 1,
+            backend=self.backend,
+            threads=self.threads,
+            deterministic=deterministic,
+        )
+        # Each worker that may be busy with a frame needs a plan of its own.
+        replicas = min(coils or 1, -(-self._workers // self.frames))
+        small = math.prod(self.shape) <= _SMALL_IMAGE
+        self._plans = [
+            [
+                PLANS[self.backend](
+                    self.shape,
+                    frame,
+                    tolerance=tolerance,
+                    dtype=dtype,
+                    threads=1 if self._workers > 1 or deterministic else self.threads,
+                    oversampling=oversampling,
+                    kernel_width=kernel_width,
+                    group=-(-(coils or 1) // replicas) if small else 1,
+                )
+                for _ in range(replicas)
+            ]
+            for frame in trajectory.detach().reshape(self.frames, len(self.shape), samples)
+        ]
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch = x.shape[: x.ndim - len(self.domain)]
+        images = self._transforms(x, len(self.shape))
+        samples = images.new_empty(*images.shape[:3], self.samples)
+        self._run(images, samples, adjoint=False)
+        return samples.reshape(*batch, *self.codomain)
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        batch = y.shape[: y.ndim - len(self.codomain)]
+        samples = self._transforms(y, 1)
+        images = samples.new_empty(*samples.shape[:3], *self.shape)
+        self._run(images, samples, adjoint=True)
+        return images.reshape(*batch, *self.domain)
+
+    def _transforms(self, array: torch.Tensor, trailing: int) -> torch.Tensor:
+        """Return a contiguous ``(batch, frame, coil, ...)`` view or copy."""
+        array = array.detach().resolve_conj().resolve_neg().contiguous()
+        sizes = array.shape[array.ndim - trailing :]
+        if self.frames == 1:  # then all that stands before is a batch of one trajectory
+            return array.reshape(1, 1, -1, *sizes)
+        return array.reshape(-1, self.frames, self.coils or 1, *sizes)
+
+    def _run(self, images: torch.Tensor, samples: torch.Tensor, *, adjoint: bool) -> None:
+        replicas = len(self._plans[0])
+
+        def work(task: int, _: int) -> None:
+            frame, replica = divmod(task, replicas)
+            plan = self._plans[frame][replica]
+            coils = -(-images.shape[2] // replicas)
+            group = slice(replica * coils, (replica + 1) * coils)
+            for item in range(len(images)):
+                image, sample = images[item, frame, group], samples[item, frame, group]
+                if not len(image):
+                    continue
+                if adjoint:
+                    plan.adjoint(sample, image)
+                else:
+                    plan.forward(image, sample)
+
+        share(self.frames * replicas, work, self._workers)
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return the bytes of the plans and of their FFT grids."""
+        return nufft_workspace_bytes(
+            self.shape,
+            self.samples,
+            (self.coils or 1) * batch,
+            backend=self.backend,
+            tolerance=self.tolerance,
+            itemsize=self.itemsize,
+            frames=self.frames,
+            threads=self.threads,
+            workers=self._workers,
+        )
+
+
+def choose_backend(
+    shape: Sequence[int],
+    device: torch.device,
+    backend: str,
+    *,
+    tolerance: float,
+    dtype: torch.dtype,
+    frames: int = 1,
+    deterministic: bool = False,
+) -> Backend:
+    """Choose the library that computes a NUFFT, or check the one that was asked for.
+
+    On GPUs cuFINUFFT, else torchkbnufft. On CPUs ducc0, which is up to three times faster than
+    FINUFFT in 3D, except for series of 2D frames, where FINUFFT is ahead; whichever is installed
+    and reaches the tolerance.
+
+    Parameters
+    ----------
+    shape
+        Image axes.
+    device
+        Where the data are.
+    backend
+        ``"auto"`` or a backend's name.
+    tolerance
+        Relative l2 error allowed.
+    dtype
+        complex64 or complex128.
+    frames
+        Number of trajectories.
+    deterministic
+        Whether transforms must repeat bit by bit.
+
+    Raises
+    ------
+    ConfigError
+        If the backend is unknown, does not work on the device or in the dtype, or cannot reach the
+        tolerance.
+    DependencyError
+        If it is not installed.
+    """
+    if dtype not in (torch.complex64, torch.complex128):
+        raise ConfigError(f"NUFFT: found dtype {dtype}, allowed are complex64 and complex128.")
+    if len(shape) not in (2, 3):
+        raise ShapeError(f"NUFFT: found the matrix {tuple(shape)}, allowed are 2 and 3 axes.")
+    if backend == "auto":
+        order: tuple[Backend, ...] = ("ducc0", "finufft", "torchkbnufft")
+        if len(shape) == 2 and frames > 1:
+            order = ("finufft", "ducc0", "torchkbnufft")
+        if device.type != "cpu":
+            order = ("torchkbnufft",) if deterministic else ("cufinufft", "torchkbnufft")
+        for name in order:
+            if find_spec(name) and tolerance >= smallest_tolerance(name, shape, dtype):
+                return name
+        backend = order[0]  # whose complaint is the most useful one
+    if backend not in BACKENDS:
+        raise ConfigError(
+            f"NUFFT: found the backend {backend!r}, allowed are auto, {', '.join(BACKENDS)}."
+        )
+    require(backend)
+    if device.type not in _DEVICES[backend]:
+        raise ConfigError(
+            f"NUFFT backend {backend} works on {' and '.join(_DEVICES[backend])}, found {device}; "
+            "use another device or the backend auto."
+        )
+    if deterministic and backend == "cufinufft":
+        raise ConfigError(
+            "NUFFT backend cufinufft adds in an order that changes from run to run; for "
+            "deterministic results use the backend torchkbnufft or the device cpu."
+        )
+    smallest = smallest_tolerance(backend, shape, dtype)
+    if tolerance < smallest:
+        raise ConfigError(
+            f"NUFFT backend {backend} reaches {smallest:.1e} at best for the matrix {tuple(shape)} "
+            f"in {dtype}, found tolerance {tolerance:.1e}; raise the tolerance, use double "
+            "precision or another backend."
+        )
+    return backend
+
+
+def parallel_transforms(
+    shape: Sequence[int],
+    frames: int,
+    coils: int,
+    *,
+    backend: Backend,
+    threads: int,
+    deterministic: bool,
+) -> int:
+    """Return how many transforms run at a time, each on one thread; 1 where each uses them all."""
+    if backend in ("cufinufft", "torchkbnufft"):
+        return 1
+    if deterministic or (math.prod(shape) <= _SMALL_IMAGE and frames * coils >= threads):
+        return min(threads, frames * coils)
+    return 1
+
+
+def nufft_workspace_bytes(
+    shape: Sequence[int],
+    samples: int,
+    transforms: int,
+    *,
+    backend: str,
+    tolerance: float,
+    itemsize: int,
+    frames: int = 1,
+    threads: int = 1,
+    workers: int = 1,
+    oversampling: PerAxis = None,
+) -> int:
+    """Predict what a `NUFFT` holds besides its input and output; builds nothing.
+
+    Parameters
+    ----------
+    shape
+        Image axes.
+    samples
+        Samples of one trajectory.
+    transforms
+        Transforms of one trajectory in one call: coils times batch.
+    backend
+        A backend's name, not ``"auto"``.
+    tolerance
+        Relative l2 error allowed.
+    itemsize
+        Bytes of a complex number: 8 or 16.
+    frames
+        Number of trajectories.
+    threads
+        Threads on the CPU.
+    workers
+        Transforms that run at a time (`parallel_transforms`).
+    oversampling
+        As given to `NUFFT`.
+
+    Returns
+    -------
+    int
+        Bytes of the plans, which live as long as the operator, and of the FFT grids.
+    """
+    dtype = torch.complex64 if itemsize == 8 else torch.complex128
+    name: Backend = backend  # type: ignore[assignment]
+    if oversampling is None:
+        oversampling = choose_oversampling(name, tolerance, dtype, len(shape))
+    factors = per_axis(oversampling, len(shape))
+    grid = math.prod(math.ceil(f * n) for f, n in zip(factors, shape, strict=True)) * itemsize
+    coordinates = len(shape) * samples * itemsize // 2
+    replicas = min(transforms, -(-workers // frames))
+    plans = frames * replicas
+    if backend == "ducc0":
+        return plans * (coordinates + 4 * samples) + int(1.1 * workers * grid)
+    if backend == "finufft":
+        # Small images are transformed in groups, as many at a time as there are threads.
+        small = math.prod(shape) <= _SMALL_IMAGE
+        at_once = min(transforms, threads) if small and workers == 1 else 1
+        return plans * (coordinates + 8 * samples + int(1.1 * at_once * grid))
+    if backend == "cufinufft":
+        at_once = min(transforms, 8) if math.prod(shape) <= _SMALL_IMAGE else 1
+        return 2 * plans * (coordinates + 8 * samples + int(1.1 * at_once * grid))
+    # torchkbnufft: the grid, its transform and a padded copy; indices, coefficients and products.
+    return 3 * transforms * grid + samples * (24 + 8 * itemsize + 3 * transforms * itemsize)

@@ -1,0 +1,407 @@
+"""The libraries that compute NUFFTs, behind one interface.
+
+A `Plan` belongs to one trajectory. It maps ``(transforms, *shape)`` to ``(transforms, sample)`` and
+back, on tensors of one dtype and device. What is true of all of them:
+
+- They are asked for the relative l2 error that the user wants, with the margin that their own
+  accuracy parameter needs (measured against the exact sum on white noise in 2D and 3D).
+- forward and adjoint share kernel and grid, so they are each other's transpose to rounding.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+
+from pipeline.errors import ConfigError, DependencyError
+
+Backend = Literal["ducc0", "finufft", "cufinufft", "torchkbnufft"]
+BACKENDS: tuple[Backend, ...] = ("ducc0", "finufft", "cufinufft", "torchkbnufft")
+
+PerAxis = float | Sequence[float] | None
+
+INSTALL = {
+    "ducc0": "pip install 'kronufft[ducc]' (GPL-2.0-or-later)",
+    "finufft": "pip install finufft",
+    "cufinufft": "pip install 'kronufft[cuda]' (needs an NVIDIA GPU)",
+    "torchkbnufft": "pip install 'kronufft[torchkbnufft]'",
+}
+
+
+class Plan(ABC):
+    """NUFFTs of one trajectory. Not to be called from two threads at once.
+
+    Parameters
+    ----------
+    shape
+        Image axes.
+    trajectory
+        Real tensor of shape ``(axis, sample)`` [rad/voxel].
+    tolerance
+        Relative l2 error allowed in each transform.
+    dtype
+        complex64 or complex128.
+    threads
+        Threads of one transform, on the CPU.
+    group
+        Transforms that are best done in one call.
+    oversampling, kernel_width
+        As of `pipeline.operators.nufft.NUFFT`.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        trajectory: torch.Tensor,
+        *,
+        tolerance: float,
+        dtype: torch.dtype,
+        threads: int,
+        group: int = 1,
+        oversampling: PerAxis = None,
+        kernel_width: PerAxis = None,
+    ) -> None:
+        self.shape = tuple(shape)
+        self.trajectory = trajectory.to(dtype.to_real())
+        self.tolerance = tolerance
+        self.dtype = dtype
+        self.threads = threads
+        self.group = group
+        self.oversampling = oversampling
+        self.kernel_width = kernel_width
+        self._prepare()
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Sort the points and fill the tables, as far as that can be done before the data."""
+
+    @abstractmethod
+    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+        """Fill `samples` ``(transforms, sample)`` from `images` ``(transforms, *shape)``."""
+
+    @abstractmethod
+    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+        """Fill `images` ``(transforms, *shape)`` from `samples` ``(transforms, sample)``."""
+
+
+def require(backend: Backend) -> None:
+    """Raise `DependencyError` with the way to install `backend` if it is missing."""
+    if not find_spec(backend):
+        raise DependencyError(
+            f"NUFFT backend {backend} is not installed. Install it with `{INSTALL[backend]}`, "
+            "or set the backend to auto."
+        )
+
+
+def smallest_tolerance(backend: Backend, shape: Sequence[int], dtype: torch.dtype) -> float:
+    """Return the smallest relative error that a backend reaches.
+
+    In single precision all but ducc0 round the coordinates to float32 before they scale them, so
+    that their error grows with the matrix: 6e-8 a voxel was measured. torchkbnufft reads its kernel
+    from a table, which takes seconds to fill for 1e-5 and minutes beyond.
+    """
+    single = dtype == torch.complex64
+    if backend == "ducc0":
+        return 1e-6 if single else 1e-12
+    rounding = max(1e-5, 1e-7 * max(shape)) if single else 1e-11
+    return max(rounding, 1e-5) if backend == "torchkbnufft" else rounding
+
+
+def choose_oversampling(
+    backend: Backend, tolerance: float, dtype: torch.dtype, dimensions: int
+) -> float:
+    """Return the ratio of grid to matrix that a backend uses where the user sets none.
+
+    The least at which the backend has a kernel for the tolerance: in 3D that is also the fastest,
+    or nearly so, and the grid is most of the memory. FINUFFT's kernels at 1.25 reach an error of
+    2.5e-5 in single precision and 2e-10 in double.
+    """
+    single = dtype == torch.complex64
+    if backend == "ducc0":
+        from ducc0.nufft import bestEpsilon
+
+        for factor in (1.5, 1.75, 2.0):
+            low, high = _ducc0_window(factor)
+            if ducc0_accuracy(tolerance, dtype) >= bestEpsilon(
+                ndim=dimensions, singleprec=single, sigma_min=low, sigma_max=high
+            ):
+                return factor
+        return 2.4
+    if backend in ("finufft", "cufinufft"):
+        return 1.25 if tolerance >= (1e-4 if single else 1e-8) else 2.0
+    return 2.0
+
+
+def ducc0_accuracy(tolerance: float, dtype: torch.dtype) -> float:
+    """Return the ``epsilon`` at which ducc0's relative l2 error stays below `tolerance`.
+
+    Measured: the error is at most 0.42 of epsilon, and at most 0.1 near the limit of single
+    precision, where kernels are few.
+    """
+    return tolerance * (3.0 if dtype == torch.complex64 and tolerance < 3e-6 else 2.0)
+
+
+def _ducc0_window(factor: float) -> tuple[float, float]:
+    """Return the oversampling that ducc0 may choose from its table of kernels."""
+    return max(1.19, factor - 0.06), factor + 0.06
+
+
+def finufft_accuracy(tolerance: float) -> float:
+    """Return the ``eps`` at which FINUFFT's relative l2 error stays below `tolerance`.
+
+    Measured: the error is up to 2.2 times eps in 2D.
+    """
+    return tolerance / 2.5
+
+
+def kaiser_bessel_width(tolerance: float, oversampling: float) -> int:
+    """Return the width of the Kaiser-Bessel kernel, in grid points, for half of `tolerance`."""
+    decay = math.pi * math.sqrt(1.0 - 1.0 / oversampling)
+    return max(2, math.ceil(math.log(16.0 / tolerance) / decay))
+
+
+def kaiser_bessel_shape(width: float, oversampling: float) -> float:
+    """Return the shape parameter beta of Beatty et al. (2005), equation 5."""
+    return math.pi * math.sqrt(max((width * (1.0 - 0.5 / oversampling)) ** 2 - 0.8, 0.1))
+
+
+def per_axis(value: float | Sequence[float], dimensions: int) -> tuple[float, ...]:
+    """Return one number for each axis."""
+    if isinstance(value, int | float):
+        return (float(value),) * dimensions
+    if len(value) != dimensions:
+        raise ConfigError(
+            f"NUFFT: found {len(value)} numbers {tuple(value)} for {dimensions} image axes; "
+            "give one number or one for each axis."
+        )
+    return tuple(float(number) for number in value)
+
+
+def _one_oversampling(plan: Plan, backend: Backend) -> float:
+    """Return the oversampling as one number, for the backends that know nothing finer."""
+    if plan.kernel_width is not None:
+        raise ConfigError(
+            f"NUFFT backend {backend} chooses its kernel width from the tolerance, found "
+            f"kernel_width {plan.kernel_width}; leave it out or use the backend torchkbnufft."
+        )
+    if plan.oversampling is None:
+        return choose_oversampling(backend, plan.tolerance, plan.dtype, len(plan.shape))
+    if not isinstance(plan.oversampling, int | float):
+        raise ConfigError(
+            f"NUFFT backend {backend} takes one oversampling for all axes, found "
+            f"{plan.oversampling}; give one number or use the backend torchkbnufft."
+        )
+    return float(plan.oversampling)
+
+
+class Ducc0Plan(Plan):
+    """ducc0: points are sorted once, one plan serves both directions.
+
+    References
+    ----------
+    .. [1] M. Reinecke, DUCC, https://gitlab.mpcdf.mpg.de/mtr/ducc
+    """
+
+    def _prepare(self) -> None:
+        from ducc0.nufft import plan
+
+        factor = _one_oversampling(self, "ducc0")
+        low, high = _ducc0_window(factor)
+        try:
+            self._plan = plan(
+                nu2u=True,
+                coord=self.trajectory.T.contiguous().numpy(),
+                grid_shape=self.shape,
+                epsilon=ducc0_accuracy(self.tolerance, self.dtype),
+                nthreads=self.threads,
+                sigma_min=low,
+                sigma_max=high,
+            )
+        except RuntimeError as error:
+            raise ConfigError(
+                f"NUFFT backend ducc0 has no kernel for tolerance {self.tolerance:g} at "
+                f"oversampling {factor:g}; raise one of the two (oversampling is at most 2.4)."
+            ) from error
+
+    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+        """Fill `samples`."""
+        self._plan.u2nu(forward=True, grid=images.numpy(), out=samples.numpy())
+
+    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+        """Fill `images`."""
+        self._plan.nu2u(forward=False, points=samples.numpy(), out=images.numpy())
+
+
+class FinufftPlan(Plan):
+    """FINUFFT: one plan for groups of equally many transforms, and one for what remains.
+
+    References
+    ----------
+    .. [1] A. H. Barnett, J. Magland, L. af Klinteberg, "A parallel nonuniform fast Fourier
+       transform library based on an 'exponential of semicircle' kernel", SIAM J. Sci. Comput. 41,
+       C479-C504 (2019).
+    """
+
+    def _prepare(self) -> None:
+        self._options = {
+            "eps": finufft_accuracy(self.tolerance),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "upsampfac": _one_oversampling(self, "finufft"),
+            "nthreads": self.threads,
+        }
+        self._coordinates = [axis.contiguous().numpy() for axis in self.trajectory]
+        self._plans: dict[int, Any] = {}
+
+    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+        """Fill `samples`."""
+        for start in range(0, len(images), self.group):
+            group = slice(start, start + self.group)
+            image, sample = images[group].numpy(), samples[group].numpy()
+            self._plan(len(image)).execute_adjoint(image, out=sample)
+
+    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+        """Fill `images`."""
+        for start in range(0, len(images), self.group):
+            group = slice(start, start + self.group)
+            image, sample = images[group].numpy(), samples[group].numpy()
+            self._plan(len(image)).execute(sample, out=image)
+
+    def _plan(self, transforms: int) -> Any:
+        if transforms not in self._plans:
+            from finufft import Plan as Finufft
+
+            plan = Finufft(1, self.shape, transforms, isign=1, **self._options)
+            plan.setpts(*self._coordinates)
+            self._plans[transforms] = plan
+        return self._plans[transforms]
+
+
+class CufinufftPlan(Plan):
+    """cuFINUFFT: plans of both directions, made when first used, on torch's current stream.
+
+    References
+    ----------
+    .. [1] Y.-H. Shih, G. Wright, J. Andén, J. Blaschke, A. H. Barnett, "cuFINUFFT: a load-balanced
+       GPU library for general-purpose nonuniform FFTs", IEEE IPDPS Workshops, 688-697 (2021).
+    """
+
+    def _prepare(self) -> None:
+        self._device = self.trajectory.device
+        self._stream = torch.cuda.current_stream(self._device)
+        self._options = {
+            "eps": finufft_accuracy(self.tolerance),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "upsampfac": _one_oversampling(self, "cufinufft"),
+            "gpu_device_id": self._device.index or 0,
+            "gpu_stream": self._stream.cuda_stream,
+        }
+        self._coordinates = [axis.contiguous() for axis in self.trajectory]
+        self._plans: dict[tuple[int, int], Any] = {}
+
+    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+        """Fill `samples`."""
+        self._execute(2, images, samples)
+
+    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+        """Fill `images`."""
+        self._execute(1, samples, images)
+
+    def _execute(self, kind: int, source: torch.Tensor, target: torch.Tensor) -> None:
+        # The plans are bound to the stream that was current when they were made.
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        for start in range(0, len(source), self.group):
+            group = slice(start, start + self.group)
+            self._plan(kind, len(source[group])).execute(source[group], out=target[group])
+        current.wait_stream(self._stream)
+        if current != self._stream:
+            source.record_stream(self._stream)
+            target.record_stream(self._stream)
+
+    def _plan(self, kind: int, transforms: int) -> Any:
+        key = (kind, transforms)
+        if key not in self._plans:
+            from cufinufft import Plan as Cufinufft
+
+            sign = 1 if kind == 1 else -1
+            plan = Cufinufft(kind, self.shape, transforms, isign=sign, **self._options)
+            plan.setpts(*self._coordinates)
+            self._plans[key] = plan
+        return self._plans[key]
+
+
+class TorchKbNufftPlan(Plan):
+    """torchkbnufft: Kaiser-Bessel interpolation from a table, pure torch, any device.
+
+    References
+    ----------
+    .. [1] M. J. Muckley, R. Stern, T. Murrell, F. Knoll, "TorchKbNufft: a high-level,
+       hardware-agnostic non-uniform fast Fourier transform", ISMRM Workshop on Data Sampling &
+       Image Reconstruction (2020).
+    .. [2] P. J. Beatty, D. G. Nishimura, J. M. Pauly, "Rapid gridding reconstruction with a minimal
+       oversampling ratio", IEEE Trans. Med. Imaging 24, 799-808 (2005).
+    """
+
+    def _prepare(self) -> None:
+        with warnings.catch_warnings():  # of torch.jit, which it is written in
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from torchkbnufft import KbNufft, KbNufftAdjoint
+        _rest_before_exit()
+        factors = per_axis(self.oversampling or 2.0, len(self.shape))
+        grid = tuple(math.ceil(f * n / 2) * 2 for f, n in zip(factors, self.shape, strict=True))
+        ratios = [g / n for g, n in zip(grid, self.shape, strict=True)]
+        if self.kernel_width is None:
+            widths = [kaiser_bessel_width(self.tolerance, ratio) for ratio in ratios]
+        else:
+            widths = [int(width) for width in per_axis(self.kernel_width, len(self.shape))]
+        # One shape parameter, relative to the width, serves all axes: the most cautious one.
+        shape_parameter = min(
+            kaiser_bessel_shape(width, ratio) / width
+            for width, ratio in zip(widths, ratios, strict=True)
+        )
+        options = {
+            "im_size": self.shape,
+            "grid_size": grid,
+            "numpoints": tuple(widths),
+            # The table is read at its nearest entry: an error of 0.9 over its density.
+            "table_oversamp": 2 ** max(10, math.ceil(math.log2(1.8 / self.tolerance))),
+            "kbwidth": shape_parameter,
+            "dtype": self.dtype,
+            "device": self.trajectory.device,
+        }
+        self._forward, self._adjoint = KbNufft(**options), KbNufftAdjoint(**options)
+
+    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+        """Fill `samples`."""
+        samples.copy_(self._forward(images[None], self.trajectory)[0])
+
+    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+        """Fill `images`."""
+        images.copy_(self._adjoint(samples[None], self.trajectory)[0])
+
+
+PLANS: dict[Backend, type[Plan]] = {
+    "ducc0": Ducc0Plan,
+    "finufft": FinufftPlan,
+    "cufinufft": CufinufftPlan,
+    "torchkbnufft": TorchKbNufftPlan,
+}
+
+
+@cache
+def _rest_before_exit() -> None:
+    """Let torch's inter-op threads come to rest before the interpreter ends.
+
+    torchkbnufft forks its work to them, and a process that ends within microseconds of its last
+    transform aborts.
+    """
+    atexit.register(time.sleep, 0.2)

@@ -1,0 +1,126 @@
+"""Coil sensitivities, and the normal operator of a multi-coil acquisition."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from pipeline.errors import ShapeError
+from pipeline.operators.base import LinearOperator
+from pipeline.operators.toeplitz import Toeplitz
+
+
+class Sensitivities(LinearOperator):
+    """Multiply an image with the sensitivity of each coil [1]_.
+
+    Parameters
+    ----------
+    maps
+        Complex tensor of shape ``(coil, *shape)``, dimensionless.
+
+    Notes
+    -----
+    Maps ``(..., *shape)`` to ``(..., coil, *shape)``.
+
+    References
+    ----------
+    .. [1] K. P. Pruessmann, M. Weiger, P. Börnert, P. Boesiger, "Advances in sensitivity encoding
+       with arbitrary k-space trajectories", Magn. Reson. Med. 46, 638-651 (2001).
+    """
+
+    def __init__(self, maps: torch.Tensor) -> None:
+        if not maps.is_complex() or maps.ndim < 2:
+            raise ShapeError(
+                f"Sensitivities: found maps of shape {tuple(maps.shape)} and {maps.dtype}; needed "
+                "are complex ones of shape (coil, *shape)."
+            )
+        super().__init__(maps.shape[1:], maps.shape, dtype=maps.dtype, device=maps.device)
+        self.maps = maps
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unsqueeze(-len(self.domain) - 1) * self.maps
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        coils = y.unbind(-len(self.codomain))
+        total = coils[0] * self.maps[0].conj()
+        for coil, sensitivity in zip(coils[1:], self.maps[1:], strict=True):
+            total.addcmul_(coil, sensitivity.conj())
+        return total
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return the conjugate of one map."""
+        return self.maps[0].numel() * self.itemsize
+
+
+class SenseNormal(LinearOperator):
+    """``sum_c conj(S_c) G (S_c x)`` with one normal operator ``G`` for all coils.
+
+    Parameters
+    ----------
+    normal
+        ``G`` on ``([frame,] *shape)``: a `Toeplitz`, with which the maps are multiplied inside its
+        transforms; or any other operator, such as ``A.H @ Diagonal(weights) @ A`` of a NUFFT, to
+        which the coils are passed as a batch.
+    maps
+        Complex tensor of shape ``(coil, *shape)``.
+    coil_batch
+        Coils that are done together: more need more memory; chosen by the operator if `None`.
+
+    Notes
+    -----
+    Maps ``([frame,] *shape)`` to the same; self-adjoint.
+    """
+
+    def __init__(
+        self, normal: LinearOperator, maps: torch.Tensor, coil_batch: int | None = None
+    ) -> None:
+        shape = tuple(maps.shape[1:])
+        frames = normal.domain[: -len(shape)]
+        if not (normal.domain == normal.codomain == (*frames, *shape) and len(frames) <= 1):
+            raise ShapeError(
+                f"SenseNormal: found {normal!r} and maps of shape {tuple(maps.shape)}; the "
+                "operator must map ([frame,] *shape) to itself, and the maps be (coil, *shape)."
+            )
+        if maps.dtype != (normal.dtype or maps.dtype):
+            raise ShapeError(
+                f"SenseNormal: found maps of {maps.dtype}, but the operator is of {normal.dtype}."
+            )
+        super().__init__(normal.domain, normal.domain, dtype=maps.dtype, device=maps.device)
+        self.normal = normal
+        self.maps = maps.detach().resolve_conj().contiguous()
+        self.frames = frames
+        self.coil_batch = coil_batch
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not isinstance(self.normal, Toeplitz):
+            return self._by_batches(x)
+        images = x.detach().resolve_conj().resolve_neg().contiguous()
+        images = images.reshape(-1, *(self.frames or (1,)), *self.maps.shape[1:])
+        result = torch.empty_like(images)
+        for image, total in zip(images, result, strict=True):
+            self.normal.convolution.combine(image, self.maps, self.coil_batch, out=total)
+        return result.reshape(x.shape)
+
+    def _by_batches(self, x: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros_like(x)
+        between = (1,) * (x.ndim - self.maps.ndim + 1)
+        for maps in torch.split(self.maps, self.coil_batch or 1):
+            batch = maps.reshape(len(maps), *between, *maps.shape[1:])
+            images = self.normal._forward(x * batch)
+            total += (images * batch.conj()).sum(0)
+        return total
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self._forward(y)
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return the bytes that one coil batch needs besides input and output."""
+        if isinstance(self.normal, Toeplitz):
+            coils = self.coil_batch or self.normal.convolution.coils_at_once(len(self.maps))
+            return self.normal.tile_bytes(min(coils, len(self.maps)))
+        coils = (self.coil_batch or 1) * batch
+        # The weighted images, the operator's result, its product with the conjugate maps.
+        return 3 * coils * math.prod(self.domain) * self.itemsize + self.normal.workspace_bytes(
+            coils
+        )

@@ -1,0 +1,50 @@
+"""Work shared between the threads of one process.
+
+The libraries below release Python's lock while they compute, so plain threads that each call a
+single-threaded transform on data in their own cache are faster than one many-threaded transform on
+data in memory, and they repeat bit by bit.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import torch
+
+
+def thread_count(threads: int | None) -> int:
+    """Return `threads`, or as many as torch uses where it is `None`."""
+    return torch.get_num_threads() if threads is None else max(1, threads)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="operator")
+
+
+def share(tasks: int, work: Callable[[int, int], None], threads: int) -> None:
+    """Call ``work(task, worker)`` for every task; the calling thread is worker 0.
+
+    Parameters
+    ----------
+    tasks
+        Number of tasks. A worker takes the next one as soon as it is free, so tasks must not
+        depend on who runs them, nor on their order.
+    work
+        Called with the number of the task and of the worker, which is below `threads`.
+    threads
+        Number of workers.
+    """
+    workers = min(threads, tasks)
+    numbers = iter(range(tasks))  # next() on a range iterator is atomic
+
+    def run(worker: int) -> None:
+        for task in numbers:
+            work(task, worker)
+
+    futures = [_pool(threads).submit(run, worker) for worker in range(1, workers)]
+    try:
+        run(0)
+    finally:
+        for future in futures:
+            future.result()

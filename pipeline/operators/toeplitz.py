@@ -1,0 +1,418 @@
+"""The normal operator of a NUFFT as a convolution.
+
+``A^H W A`` has the entries ``K[r - r']`` with the kernel ``K[n] = sum_m w_m exp(j k_m . n)``, so it
+is a convolution, computed with FFTs of at least ``2 N - 1`` points an axis [1]_. With real weights
+the kernel is Hermitian and its spectrum is real.
+
+References
+----------
+.. [1] J. A. Fessler, S. Lee, V. T. Olafsson, H. R. Shi, D. C. Noll, "Toeplitz-based iterative image
+   reconstruction for MRI with correction for magnetic field inhomogeneity", IEEE Trans. Signal
+   Process. 53, 3393-3402 (2005).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.errors import ConfigError, ShapeError
+from pipeline.operators.base import LinearOperator
+from pipeline.operators.convolution import (
+    Convolution,
+    DeviceConvolution,
+    HostConvolution,
+    Tiling,
+)
+from pipeline.operators.fourier import Provider, good_size, host_transform, irfftn, provider
+from pipeline.operators.nufft import NUFFT, choose_backend, nufft_workspace_bytes
+from pipeline.operators.nufft_backends import choose_oversampling, smallest_tolerance
+from pipeline.operators.threads import thread_count
+
+_GRID_LIMIT = 2**28
+"""Bytes of the FFT grid above which the kernel is computed in pieces."""
+
+_CHUNK = 2**18
+"""Samples whose phases are computed at a time."""
+
+
+def padded_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the axes of the spectrum: fast FFT lengths of ``2 N - 1`` or more."""
+    return tuple(good_size(2 * int(size) - 1) for size in shape)
+
+
+def toeplitz_spectrum(
+    shape: Sequence[int],
+    trajectory: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    *,
+    tolerance: float = 1e-6,
+    backend: str = "auto",
+    dtype: torch.dtype = torch.complex64,
+    threads: int | None = None,
+    deterministic: bool = False,
+) -> torch.Tensor:
+    """Compute the spectrum of ``A^H W A``.
+
+    Parameters
+    ----------
+    shape
+        Image axes.
+    trajectory
+        Real tensor of shape ``(axis, sample)`` or ``(frame, axis, sample)`` [rad/voxel].
+    weights
+        Real tensor of shape ``(sample,)`` or ``(frame, sample)``, dimensionless; ones if `None`.
+    tolerance
+        Relative l2 error of the kernel. That of the operator is up to 20 times larger in 3D, so
+        this should be far below the tolerance of a NUFFT; it is paid once.
+    backend
+        As of `pipeline.operators.nufft.NUFFT`.
+    dtype
+        complex64 or complex128.
+    threads
+        Threads on the CPU.
+    deterministic
+        Repeat bit by bit.
+
+    Returns
+    -------
+    Tensor
+        Real, ``([frame,] *padded_shape(shape))``, in FFT order; it includes the factor of the
+        inverse transform, so that `Toeplitz` works with unscaled ones.
+
+    Notes
+    -----
+    Being Hermitian, the kernel is computed for ``n >= 0`` on the last axis only, and in ``s`` or
+    ``s^2`` equal boxes along the others where its FFT grid would be large: 2 boxes at 128^3, 4 from
+    there on, none of them larger than ``N`` an axis.
+    """
+    shape = tuple(int(size) for size in shape)
+    trajectory = trajectory.detach()
+    frames = trajectory.reshape(-1, *trajectory.shape[-2:])
+    expected = (*trajectory.shape[:-2], trajectory.shape[-1])
+    if weights is None:
+        weights = trajectory.new_ones(expected)
+    if tuple(weights.shape) != expected or weights.is_complex():
+        raise ShapeError(
+            f"Toeplitz spectrum: found weights of shape {tuple(weights.shape)} and "
+            f"{weights.dtype}, but the trajectory needs real ones of shape {expected}."
+        )
+    working = _working_dtype(
+        shape, frames, backend, tolerance=tolerance, dtype=dtype, deterministic=deterministic
+    )
+    padded = padded_shape(shape)
+    scale = 1.0 / math.prod(padded)
+    spectra = [
+        irfftn(
+            _half_kernel(
+                shape,
+                frame,
+                weight.detach() * scale,
+                tolerance=tolerance,
+                backend=backend,
+                dtype=working,
+                threads=threads,
+                deterministic=deterministic,
+            ),
+            padded,
+            threads=threads,
+        ).to(dtype.to_real())
+        for frame, weight in zip(
+            frames, weights.reshape(len(frames), trajectory.shape[-1]), strict=True
+        )
+    ]
+    stacked = spectra[0][None] if len(spectra) == 1 else torch.stack(spectra)
+    return stacked.reshape(*trajectory.shape[:-2], *padded)
+
+
+def _working_dtype(
+    shape: tuple[int, ...],
+    trajectory: torch.Tensor,
+    backend: str,
+    *,
+    tolerance: float,
+    dtype: torch.dtype,
+    deterministic: bool,
+) -> torch.dtype:
+    """Return the dtype in which some backend reaches the tolerance: double if it must be."""
+    try:
+        choose_backend(
+            shape,
+            trajectory.device,
+            backend,
+            tolerance=tolerance,
+            dtype=dtype,
+            deterministic=deterministic,
+        )
+    except ConfigError:
+        return torch.complex128
+    return dtype
+
+
+def _half_kernel(
+    shape: tuple[int, ...],
+    trajectory: torch.Tensor,
+    weights: torch.Tensor,
+    *,
+    tolerance: float,
+    backend: str,
+    dtype: torch.dtype,
+    threads: int | None,
+    deterministic: bool,
+) -> torch.Tensor:
+    """Return the conjugate kernel, FFT order, last axis from 0 to half of the padded length."""
+    padded = padded_shape(shape)
+    library = choose_backend(
+        shape,
+        trajectory.device,
+        backend,
+        tolerance=tolerance,
+        dtype=dtype,
+        deterministic=deterministic,
+    )
+    oversampling = choose_oversampling(library, tolerance, dtype, len(shape))
+    pieces = kernel_pieces(shape, oversampling, dtype.itemsize)
+    box = _kernel_box(shape, pieces)
+    # The inverse transform of the conjugate kernel is the spectrum, so all phases are negative.
+    nufft = NUFFT(
+        box,
+        -trajectory,
+        tolerance=tolerance,
+        backend=library,
+        dtype=dtype,
+        threads=threads,
+        deterministic=deterministic,
+    )
+    half = torch.zeros((*padded[:-1], padded[-1] // 2 + 1), dtype=dtype, device=trajectory.device)
+    corners = (range(1 - n, n, b) for n, b in zip(shape[:-1], box[:-1], strict=True))
+    for corner in itertools.product(*corners, (0,)):
+        kernel = nufft.adjoint(_shifted(weights, trajectory, corner, box, dtype))
+        places = []
+        for axis, (start, size) in enumerate(zip(corner[:-1], shape[:-1], strict=True)):
+            kernel = kernel.narrow(axis, 0, min(kernel.shape[axis], size - start))
+            indices = torch.arange(start, start + kernel.shape[axis], device=half.device)
+            places.append(indices % padded[axis])
+        half[..., : shape[-1]].index_put_(torch.meshgrid(*places, indexing="ij"), kernel)
+    return half
+
+
+def _shifted(
+    weights: torch.Tensor,
+    trajectory: torch.Tensor,
+    corner: Sequence[int],
+    box: Sequence[int],
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """Return the weights with the phases that move the kernel's box to its corner.
+
+    A NUFFT's indices begin at ``-(N // 2)``. Phases are formed in double precision, and in chunks,
+    because there may be many samples.
+    """
+    shift = torch.tensor(
+        [start + size // 2 for start, size in zip(corner, box, strict=True)],
+        dtype=torch.float64,
+        device=trajectory.device,
+    )
+    samples = torch.empty(weights.shape, dtype=dtype, device=weights.device)
+    for start in range(0, len(weights), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        phases = -(shift @ trajectory[:, chunk].to(torch.float64))
+        samples[chunk] = torch.polar(weights[chunk].to(torch.float64), phases)
+    return samples
+
+
+def _kernel_box(shape: Sequence[int], pieces: int) -> tuple[int, ...]:
+    """Return the box of which `pieces` (1, 2, 4) cover the half kernel; even sizes are faster."""
+    sizes = [2 * size for size in shape[:-1]] + [shape[-1]]
+    for axis in range(len(shape) - 1):
+        if pieces > 1:
+            sizes[axis] = shape[axis]
+            pieces //= 2
+    return tuple(sizes)
+
+
+def kernel_pieces(shape: Sequence[int], oversampling: float, itemsize: int) -> int:
+    """Return in how many boxes the kernel is computed: 1, 2 or, in 3D, 4."""
+    grid = itemsize * math.prod(2 * n * oversampling for n in shape) / 2
+    pieces = 1
+    while grid / pieces > _GRID_LIMIT and pieces < 2 ** (len(shape) - 1):
+        pieces *= 2
+    return pieces
+
+
+class Toeplitz(LinearOperator):
+    """``A^H W A`` on images, as a convolution.
+
+    Parameters
+    ----------
+    spectrum
+        Real tensor ``([frame,] *padded)`` of `toeplitz_spectrum`.
+    shape
+        Image axes.
+    coils
+        Size of the coil axis; `None` for no such axis.
+    fft
+        FFT library: ``"auto"``, ``"ducc0"``, ``"scipy"`` or ``"torch"``.
+    threads
+        Threads on the CPU; torch's own number if not given. Results do not depend on it.
+
+    Notes
+    -----
+    Maps ``([frame,] [coil,] *shape)`` to the same; self-adjoint. Repeats bit by bit.
+    """
+
+    def __init__(
+        self,
+        spectrum: torch.Tensor,
+        shape: Sequence[int],
+        *,
+        coils: int | None = None,
+        fft: Provider = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.shape = tuple(int(size) for size in shape)
+        padded = padded_shape(self.shape)
+        frames = tuple(spectrum.shape[: -len(padded)])
+        if spectrum.is_complex() or (*frames, *padded) != spectrum.shape or len(frames) > 1:
+            raise ShapeError(
+                f"Toeplitz: found a spectrum of shape {tuple(spectrum.shape)} and {spectrum.dtype}"
+                f"; the matrix {self.shape} needs a real one of shape ([frame,] {padded})."
+            )
+        domain = (*frames, *(() if coils is None else (coils,)), *self.shape)
+        super().__init__(domain, domain, dtype=spectrum.dtype.to_complex(), device=spectrum.device)
+        self.frames, self.coils = frames, coils
+        self.spectrum = spectrum
+        self.threads = thread_count(threads)
+        library = provider(fft, spectrum.device)
+        tiling = Tiling(self.shape, padded, self.itemsize, host=library != "torch")
+        kernels = spectrum.detach().reshape(-1, *padded)
+        self.convolution: Convolution = (
+            DeviceConvolution(kernels, self.shape, tiling)
+            if library == "torch"
+            else HostConvolution(
+                kernels,
+                self.shape,
+                tiling,
+                transform=host_transform(library),
+                threads=self.threads,
+            )
+        )
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        images = x.detach().resolve_conj().resolve_neg().contiguous()
+        if self.frames:
+            images = images.reshape(-1, *self.frames, self.coils or 1, *self.shape)
+        else:  # all that stands before is a batch of one kernel
+            images = images.reshape(1, 1, -1, *self.shape)
+        result = torch.empty_like(images)
+        for image, convolved in zip(images, result, strict=True):
+            self.convolution.convolve(image, out=convolved)
+        return result.reshape(x.shape)
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self._forward(y)
+
+    def tile_bytes(self, coils: int) -> int:
+        """Return the bytes in use while `coils` coils are done together."""
+        return toeplitz_workspace_bytes(
+            self.shape,
+            coils,
+            itemsize=self.itemsize,
+            frames=math.prod(self.frames),
+            threads=self.threads,
+            host=self.convolution.tiling.host,
+        )
+
+    def workspace_bytes(self, batch: int = 1) -> int:
+        """Return the bytes in use besides spectrum, input and output."""
+        coils = (self.coils or 1) * (1 if self.frames else batch)
+        return self.tile_bytes(self.convolution.coils_at_once(coils))
+
+
+def toeplitz_spectrum_bytes(shape: Sequence[int], *, itemsize: int, frames: int = 1) -> int:
+    """Return the bytes of the spectra, real numbers of half of `itemsize`."""
+    return frames * math.prod(padded_shape(shape)) * (itemsize // 2)
+
+
+def toeplitz_workspace_bytes(
+    shape: Sequence[int],
+    coil_batch: int,
+    *,
+    itemsize: int,
+    frames: int = 1,
+    threads: int = 1,
+    host: bool = True,
+) -> int:
+    """Predict the bytes that `Toeplitz` needs besides spectrum, input and output.
+
+    Parameters
+    ----------
+    shape
+        Image axes.
+    coil_batch
+        Coils that are done together.
+    itemsize
+        Bytes of a complex number: 8 or 16.
+    frames
+        Number of frames.
+    threads
+        Threads on the CPU.
+    host
+        Whether it runs on the CPU with ducc0 or SciPy, rather than with torch.
+    """
+    tiling = Tiling(tuple(shape), padded_shape(shape), itemsize, host)
+    images = coil_batch * tiling.frames(frames, coil_batch)
+    return tiling.workspace_bytes(images, threads)
+
+
+def toeplitz_spectrum_workspace_bytes(
+    shape: Sequence[int],
+    samples: int,
+    *,
+    backend: str,
+    tolerance: float = 1e-6,
+    itemsize: int = 8,
+    threads: int = 1,
+) -> int:
+    """Predict the bytes that `toeplitz_spectrum` needs for one frame besides input and spectra.
+
+    Parameters
+    ----------
+    shape
+        Image axes.
+    samples
+        Samples of one frame.
+    backend
+        A NUFFT backend's name, not ``"auto"``.
+    tolerance
+        Relative l2 error of the kernel.
+    itemsize
+        Bytes of a complex number of the spectrum's precision: 8 or 16.
+    threads
+        Threads on the CPU.
+    """
+    dtype = torch.complex64 if itemsize == 8 else torch.complex128
+    if tolerance < smallest_tolerance(backend, shape, dtype):  # type: ignore[arg-type]
+        itemsize, dtype = 16, torch.complex128
+    oversampling = choose_oversampling(backend, tolerance, dtype, len(shape))  # type: ignore[arg-type]
+    box = _kernel_box(shape, kernel_pieces(shape, oversampling, itemsize))
+    padded = padded_shape(shape)
+    half = math.prod(padded[:-1]) * (padded[-1] // 2 + 1) * itemsize
+    gridding = (
+        nufft_workspace_bytes(
+            box,
+            samples,
+            1,
+            backend=backend,
+            tolerance=tolerance,
+            itemsize=itemsize,
+            threads=threads,
+        )
+        + math.prod(box) * itemsize
+        # Trajectory and phases in double precision, their complex exponentials, the samples.
+        + samples * (8 * len(shape) + 8 * 3 + 16 + itemsize)
+    )
+    return half + max(gridding, toeplitz_spectrum_bytes(shape, itemsize=itemsize))

@@ -1,0 +1,43 @@
+"""Inner products that are accurate whatever the precision of the images."""
+
+import torch
+
+_CHUNK = 2**20
+"""Numbers that are converted to double precision at a time."""
+
+
+def inner_product(x: torch.Tensor, y: torch.Tensor, image_axes: int) -> torch.Tensor:
+    """Return the real part of ``<x, y>`` for each image, accumulated in float64.
+
+    In complex64 accumulation alone moves the tenth iterate of conjugate gradients by a percent.
+
+    Parameters
+    ----------
+    x, y
+        Complex tensors of one shape.
+    image_axes
+        Number of trailing axes that make one image.
+
+    Returns
+    -------
+    Tensor
+        float64 on the device of `x`, of the shape of the leading axes.
+    """
+    leading = x.shape[: x.ndim - image_axes]
+    # Re(conj(x) y) is the real inner product of the parts, which converts without temporaries of
+    # the size of an image.
+    a, b = (
+        torch.view_as_real(tensor.resolve_conj().contiguous()).reshape(*leading, -1)
+        for tensor in (x, y)
+    )
+    total = torch.zeros(leading, dtype=torch.float64, device=x.device)
+    step = max(1, _CHUNK // max(1, leading.numel()))
+    for start in range(0, a.shape[-1], step):
+        chunk = slice(start, start + step)
+        total += (a[..., chunk].double() * b[..., chunk].double()).sum(-1)
+    return total
+
+
+def inner_product_bytes() -> int:
+    """Return the bytes of the chunks in double precision and of their product."""
+    return 3 * 8 * _CHUNK

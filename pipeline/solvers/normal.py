@@ -1,0 +1,67 @@
+"""The normal equations: all that a solver sees of the measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.errors import ShapeError
+from pipeline.solvers.inner import inner_product
+
+Gram = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """``G x = b`` with ``G = sum_i A_i^H W_i A_i`` and ``b = sum_i A_i^H W_i y_i``.
+
+    Two of them add up to the normal equations of both sets of measurements, so each shard of an
+    acquisition is reduced to its share and then forgotten.
+
+    Parameters
+    ----------
+    b
+        Complex right-hand side, the shape of the images.
+    gram
+        ``x -> G x``, Hermitian and positive semidefinite. It must not modify ``x``.
+    energy
+        ``sum_i y_i^H W_i y_i``: what the cost function is at zero, doubled. A number, or one for
+        each independent problem.
+    """
+
+    b: torch.Tensor
+    gram: Gram
+    energy: float | torch.Tensor = 0.0
+
+    def __add__(self, other: NormalEquations) -> NormalEquations:
+        if other.b.shape != self.b.shape:
+            raise ShapeError(
+                f"NormalEquations: cannot add right-hand sides of shapes {tuple(self.b.shape)} "
+                f"and {tuple(other.b.shape)}; shards must share one image grid."
+            )
+        return NormalEquations(
+            self.b + other.b,
+            lambda x: self.gram(x) + other.gram(x),
+            self.energy + other.energy,
+        )
+
+    def cost(self, image: torch.Tensor, image_axes: int | None = None) -> torch.Tensor:
+        """Evaluate ``1/2 sum_i || W_i^(1/2) (A_i x - y_i) ||^2``.
+
+        Parameters
+        ----------
+        image
+            Where; the shape of `b`.
+        image_axes
+            Number of trailing axes that make one problem; all if `None`.
+
+        Returns
+        -------
+        Tensor
+            float64, one number for each problem.
+        """
+        axes = image.ndim if image_axes is None else image_axes
+        quadratic = inner_product(image, self.gram(image), axes)
+        return 0.5 * quadratic - inner_product(self.b, image, axes) + 0.5 * self.energy

@@ -1,0 +1,282 @@
+"""Every NUFFT backend against the exact sum."""
+
+import numpy as np
+import pytest
+import torch
+from adjointness import assert_adjoint, random_complex
+from exact import exact_adjoint, exact_forward, relative_error
+
+from pipeline.errors import ConfigError, DependencyError, ShapeError
+from pipeline.operators import nufft
+from pipeline.operators.nufft import NUFFT, choose_backend
+from pipeline.operators.nufft_backends import smallest_tolerance
+
+SHAPES = [(16, 21), (15, 12), (8, 11, 14), (9, 7, 10)]  # all sizes differ; odd and even
+HOST = ["ducc0", "finufft", "torchkbnufft"]
+SAMPLES = 150
+CPU = torch.device("cpu")
+
+
+def trajectory_of(shape, *, frames=(), samples=SAMPLES, seed=3, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(*frames, len(shape), samples, generator=generator, dtype=torch.float64)
+    return ((2 * uniform - 1) * torch.pi).to(dtype)
+
+
+def host_backend(name):
+    pytest.importorskip(name)
+    return name
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [
+        (torch.complex64, 1e-2),
+        (torch.complex64, 1e-3),
+        (torch.complex64, 1e-4),
+        (torch.complex64, 1e-5),
+        (torch.complex128, 1e-4),
+        (torch.complex128, 1e-7),
+        (torch.complex128, 1e-10),
+    ],
+    ids=lambda value: str(value).removeprefix("torch."),
+)
+@pytest.mark.parametrize("backend", HOST)
+def test_reaches_the_tolerance(backend, shape, dtype, tolerance):
+    host_backend(backend)
+    if backend == "torchkbnufft" and tolerance < 1e-4:
+        pytest.skip("tables take seconds to fill; the limit has a test of its own")
+    trajectory = trajectory_of(shape, dtype=dtype.to_real())
+    k = trajectory.numpy()
+    operator = NUFFT(shape, trajectory, tolerance=tolerance, backend=backend, dtype=dtype)
+    x = random_complex(*shape, dtype=dtype)
+    y = random_complex(SAMPLES, dtype=dtype, seed=1)
+    assert relative_error(operator(x).numpy(), exact_forward(x.numpy(), k)) <= tolerance
+    adjoint = exact_adjoint(y.numpy(), k, shape)
+    assert relative_error(operator.adjoint(y).numpy(), adjoint) <= tolerance
+    assert_adjoint(operator)
+
+
+@pytest.mark.parametrize("backend", HOST)
+@pytest.mark.parametrize("coils", [None, 5])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_frames_have_trajectories_of_their_own(backend, coils, deterministic):
+    host_backend(backend)
+    shape, frames = (10, 13), 3
+    trajectory = trajectory_of(shape, frames=(frames,), samples=40, dtype=torch.float64)
+    operator = NUFFT(
+        shape,
+        trajectory,
+        coils=coils,
+        tolerance=1e-4,
+        backend=backend,
+        dtype=torch.complex128,
+        threads=2,
+        deterministic=deterministic,
+    )
+    group = () if coils is None else (coils,)
+    assert operator.domain == (frames, *group, *shape)
+    assert operator.codomain == (frames, *group, 40)
+    x = random_complex(2, *operator.domain)
+    found = operator(x)
+    assert found.shape == (2, *operator.codomain)
+    flat_x = x.reshape(2, frames, -1, *shape).numpy()
+    flat_y = found.reshape(2, frames, -1, 40).numpy()
+    for index in np.ndindex(flat_x.shape[:3]):
+        truth = exact_forward(flat_x[index], trajectory[index[1]].numpy())
+        assert relative_error(flat_y[index], truth) <= 1e-4
+    assert_adjoint(operator, batch=(2,))
+
+
+@pytest.mark.parametrize("backend", HOST)
+def test_any_batch_of_one_trajectory(backend):
+    host_backend(backend)
+    shape = (8, 11)
+    operator = NUFFT(shape, trajectory_of(shape), coils=3, backend=backend, dtype=torch.complex128)
+    x = random_complex(2, 2, 3, *shape)
+    one_by_one = torch.stack([operator(item) for item in x.reshape(4, 3, *shape)])
+    torch.testing.assert_close(operator(x).reshape(4, 3, -1), one_by_one)
+    assert_adjoint(operator, batch=(2, 2))
+
+
+@pytest.mark.parametrize("backend", ["ducc0", "finufft"])
+@pytest.mark.parametrize("shape", [(30, 41), (12, 17, 20)], ids=str)
+def test_deterministic_repeats_bit_by_bit(backend, shape):
+    host_backend(backend)
+    trajectory = trajectory_of(shape, samples=20000, dtype=torch.float32)
+    y = random_complex(4, 20000, dtype=torch.complex64)
+    results = [
+        NUFFT(shape, trajectory, coils=4, backend=backend, threads=threads, deterministic=True)
+        .adjoint(y)
+        .numpy()
+        .tobytes()
+        for threads in (1, 2, 2, 3)
+    ]
+    assert len(set(results)) == 1
+
+
+def test_wraps_trajectories_that_leave_the_period():
+    shape = (12, 15)
+    trajectory = trajectory_of(shape)
+    x = random_complex(*shape)
+    inside = NUFFT(shape, trajectory, tolerance=1e-6, dtype=torch.complex128)(x)
+    outside = NUFFT(shape, trajectory + 2 * torch.pi, tolerance=1e-6, dtype=torch.complex128)(x)
+    assert relative_error(outside.numpy(), inside.numpy()) < 4e-6
+
+
+def test_centre_of_k_space_is_the_sum():
+    shape = (9, 12, 7)
+    operator = NUFFT(shape, torch.zeros(3, 1), tolerance=1e-5, dtype=torch.complex64)
+    x = random_complex(*shape, dtype=torch.complex64)
+    torch.testing.assert_close(operator(x)[0], x.sum(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("oversampling", "kernel_width"),
+    [(1.5, 6), ((2.0, 1.5), (5, 7)), (2.0, None), (None, 6)],
+    ids=str,
+)
+def test_torchkbnufft_takes_expert_settings(oversampling, kernel_width):
+    host_backend("torchkbnufft")
+    shape = (16, 21)
+    trajectory = trajectory_of(shape)
+    operator = NUFFT(
+        shape,
+        trajectory,
+        backend="torchkbnufft",
+        oversampling=oversampling,
+        kernel_width=kernel_width,
+        tolerance=1e-3,
+        dtype=torch.complex128,
+    )
+    x = random_complex(*shape)
+    assert relative_error(operator(x), exact_forward(x.numpy(), trajectory.numpy())) < 2e-3
+    assert_adjoint(operator)
+
+
+@pytest.mark.parametrize("backend", ["ducc0", "finufft"])
+def test_oversampling_is_passed_on(backend):
+    host_backend(backend)
+    shape = (16, 21)
+    trajectory = trajectory_of(shape)
+    x = random_complex(*shape)
+    truth = exact_forward(x.numpy(), trajectory.numpy())
+    for oversampling in (1.25, 2.0):
+        operator = NUFFT(
+            shape, trajectory, backend=backend, oversampling=oversampling, dtype=torch.complex128
+        )
+        assert relative_error(operator(x), truth) <= 1e-3
+
+
+@pytest.mark.parametrize("backend", ["ducc0", "finufft"])
+@pytest.mark.parametrize(
+    "expert", [{"kernel_width": 6}, {"oversampling": (2.0, 1.5)}], ids=["width", "per axis"]
+)
+def test_refuses_expert_settings_that_a_backend_lacks(backend, expert):
+    host_backend(backend)
+    with pytest.raises(ConfigError, match=f"{backend}.*torchkbnufft"):
+        NUFFT((8, 9), trajectory_of((8, 9)), backend=backend, **expert)
+
+
+def test_refuses_a_wrong_number_of_axes_in_expert_settings():
+    host_backend("torchkbnufft")
+    with pytest.raises(ConfigError, match="3 numbers"):
+        NUFFT((8, 9), trajectory_of((8, 9)), backend="torchkbnufft", oversampling=(2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype", "tolerance"),
+    [
+        ("ducc0", torch.complex64, 1e-7),
+        ("finufft", torch.complex64, 1e-6),
+        ("torchkbnufft", torch.complex128, 1e-6),
+        ("ducc0", torch.complex128, 1e-14),
+    ],
+)
+def test_refuses_tolerances_out_of_reach(backend, dtype, tolerance):
+    host_backend(backend)
+    assert smallest_tolerance(backend, (8, 9), dtype) > tolerance
+    with pytest.raises(ConfigError, match=f"{backend}.*{tolerance:.1e}"):
+        NUFFT((8, 9), trajectory_of((8, 9)), backend=backend, dtype=dtype, tolerance=tolerance)
+
+
+def test_refuses_what_it_does_not_know():
+    with pytest.raises(ConfigError, match=r"'nfft'.*ducc0"):
+        NUFFT((8, 9), trajectory_of((8, 9)), backend="nfft")
+    with pytest.raises(ConfigError, match="complex32"):
+        NUFFT((8, 9), trajectory_of((8, 9)), dtype=torch.complex32)
+    with pytest.raises(ShapeError, match=r"\(8, 9\)"):
+        NUFFT((8, 9), trajectory_of((8, 9, 10)))
+    with pytest.raises(ShapeError, match="2 and 3 axes"):
+        NUFFT((8,), torch.zeros(1, 5))
+
+
+def test_refuses_wrong_shapes():
+    operator = NUFFT((8, 9), trajectory_of((8, 9)), coils=2)
+    with pytest.raises(ShapeError, match=r"\(2, 8, 10\).*\(2, 8, 9\)"):
+        operator(torch.zeros(2, 8, 10, dtype=torch.complex64))
+    with pytest.raises(ShapeError, match=r"complex128.*complex64"):
+        operator(torch.zeros(2, 8, 9, dtype=torch.complex128))
+
+
+def test_names_the_way_to_install_a_missing_backend(monkeypatch):
+    monkeypatch.setattr("pipeline.operators.nufft_backends.find_spec", lambda name: None)
+    with pytest.raises(DependencyError, match=r"ducc0 is not installed.*kronufft\[ducc\]"):
+        NUFFT((8, 9), trajectory_of((8, 9)), backend="ducc0")
+
+
+def test_automatic_choice_falls_back(monkeypatch):
+    choose = {"tolerance": 1e-3, "dtype": torch.complex64}
+    installed = {"ducc0", "finufft", "torchkbnufft"}
+    monkeypatch.setattr(nufft, "find_spec", lambda name: name in installed or None)
+    assert choose_backend((8, 9, 10), CPU, "auto", **choose) == "ducc0"
+    assert choose_backend((8, 9), CPU, "auto", frames=2, **choose) == "finufft"
+    installed.remove("ducc0")
+    assert choose_backend((8, 9, 10), CPU, "auto", **choose) == "finufft"
+    cuda = torch.device("cuda")
+    assert choose_backend((8, 9, 10), cuda, "auto", **choose) == "torchkbnufft"
+    installed.add("cufinufft")
+    assert choose_backend((8, 9, 10), cuda, "auto", **choose) == "cufinufft"
+    assert choose_backend((8, 9), cuda, "auto", deterministic=True, **choose) == "torchkbnufft"
+
+
+def test_devices_are_checked():
+    with pytest.raises(ConfigError, match="ducc0 works on cpu, found cuda"):
+        choose_backend((8, 9), torch.device("cuda"), "ducc0", tolerance=1e-3, dtype=torch.complex64)
+
+
+@pytest.mark.parametrize("backend", ["ducc0", "finufft"])
+def test_gradients(backend):
+    host_backend(backend)
+    shape = (5, 6)
+    operator = NUFFT(
+        shape, trajectory_of(shape, samples=7), backend=backend, tolerance=1e-9,
+        dtype=torch.complex128,
+    )  # fmt: skip
+    x = random_complex(*shape).requires_grad_()
+    y = random_complex(7).requires_grad_()
+    assert torch.autograd.gradcheck(operator, x)
+    assert torch.autograd.gradcheck(operator.adjoint, y)
+    assert torch.autograd.gradgradcheck(operator, x)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("backend", ["cufinufft", "torchkbnufft"])
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_device_agrees_with_the_exact_sum(backend, shape, dtype):
+    host_backend(backend)
+    trajectory = trajectory_of(shape, frames=(2,), dtype=dtype.to_real())
+    operator = NUFFT(
+        shape, trajectory.cuda(), coils=3, tolerance=1e-4, backend=backend, dtype=dtype
+    )
+    x = random_complex(*operator.domain, dtype=dtype)
+    found = operator(x.cuda()).cpu().numpy()
+    for frame, coil in np.ndindex(2, 3):
+        truth = exact_forward(x[frame, coil].numpy(), trajectory[frame].numpy())
+        assert relative_error(found[frame, coil], truth) <= 1e-4
+    assert_adjoint(operator, batch=(2,))
+    with torch.cuda.stream(torch.cuda.Stream()):  # plans follow the caller's stream
+        torch.testing.assert_close(operator(x.cuda()).cpu().numpy(), found)
