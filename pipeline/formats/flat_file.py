@@ -47,7 +47,7 @@ class FlatFile:
 
     def __getitem__(self, selection: Any) -> NDArray[Any]:
         if 0 in self.shape:
-            return np.empty(self.shape, self.dtype)[selection]
+            return np.asarray(np.empty(self.shape, self.dtype)[selection])
         mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
         part: NDArray[Any] = np.array(mapped[selection])
         return part
