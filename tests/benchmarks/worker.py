@@ -19,7 +19,7 @@ from benchmarks.implementations import ENTRIES
 from benchmarks.implementations.base import Implementation
 from benchmarks.truth import ITERATIONS, relative_error
 
-_REPEATS = 7
+_REPEATS, _FEW = 7, 3
 
 
 @dataclass(frozen=True)
@@ -108,45 +108,45 @@ def _rehearse(
 def _measure_operation(
     implementation: Implementation, operation: str, native: Any, budget: float
 ) -> tuple[Any, dict[str, Any]]:
-    _, setup = _timed(implementation, lambda: implementation.prepare(operation))
+    start = time.perf_counter()
+    implementation.prepare(operation)
+    implementation.synchronize()
+    setup = time.perf_counter() - start
     apply = getattr(implementation, operation)
-    result, first = _timed(implementation, lambda: apply(native))
-    seconds, repeats = first, 1
-    if first < budget:  # else the first run is all there is time for
-        seconds, repeats = _best(implementation, lambda: apply(native), budget)
-    return result, {"seconds": seconds, "setup_seconds": setup, "repeats": repeats}
+    result, times = _repeated(implementation, lambda: apply(native), budget)
+    return result, {"seconds": min(times), "setup_seconds": setup, "repeats": len(times)}
 
 
 def _measure_solution(
     implementation: Implementation, operation: str, native: Any, budget: float
 ) -> tuple[Any, dict[str, Any]]:
-    best = setup = float("inf")
-    repeats, spent = 0, 0.0
-    while repeats == 0 or (repeats < _REPEATS and spent + best < budget):
-        (result, this_setup), seconds = _timed(
-            implementation, lambda: implementation.solve(native, ITERATIONS)
-        )
-        if seconds < best:
-            best, setup = seconds, this_setup
-        repeats, spent = repeats + 1, spent + seconds
-    return result, {"seconds": best, "setup_seconds": setup, "repeats": repeats}
+    setups: list[float] = []
+
+    def solve() -> Any:
+        image, setup = implementation.solve(native, ITERATIONS)
+        setups.append(setup)
+        return image
+
+    result, times = _repeated(implementation, solve, budget)
+    seconds, setup = min(zip(times, setups, strict=True))
+    return result, {"seconds": seconds, "setup_seconds": setup, "repeats": len(times)}
 
 
-def _best(
+def _repeated(
     implementation: Implementation, call: Callable[[], Any], budget: float
-) -> tuple[float, int]:
-    best, repeats, spent = float("inf"), 0, 0.0
-    while repeats == 0 or (repeats < _REPEATS and spent + best < budget):
-        _, seconds = _timed(implementation, call)
-        best, repeats, spent = min(best, seconds), repeats + 1, spent + seconds
-    return best, repeats
-
-
-def _timed(implementation: Implementation, call: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
-    result = call()
-    implementation.synchronize()
-    return result, time.perf_counter() - start
+) -> tuple[Any, list[float]]:
+    """Call until the time is spent: at least once, and a few times unless that takes long."""
+    times: list[float] = []
+    while not times or (
+        len(times) < _REPEATS
+        and sum(times) + times[-1] < (budget if len(times) >= _FEW else _FEW * budget)
+    ):
+        result = None  # so that the memory of two results is never held
+        start = time.perf_counter()
+        result = call()
+        implementation.synchronize()
+        times.append(time.perf_counter() - start)
+    return result, times
 
 
 def _resident_bytes(field: str) -> int:

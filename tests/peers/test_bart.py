@@ -1,0 +1,222 @@
+"""The whole chain against the Berkeley Advanced Reconstruction Toolbox, where it is installed.
+
+BART makes the phantom, the trajectory, the multi-coil k-space (in closed form) and the coil maps,
+and reconstructs them with `pics`; we ingest the same files. Both minimise
+
+    1/2 sum_c |A S_c x - y_c|^2 + lambda/2 |x|^2
+
+but BART's transform is ours divided by the square root of the number of voxels V. Its lambda is
+therefore ours, which is relative to the M samples, times M / V, and its image is ours times the
+square root of V. `pics -w 1` keeps it from scaling the data by an estimate of its own.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config import Config, Dataset, load_config, stage_settings
+from pipeline.operators.nufft import NUFFT
+
+pytestmark = pytest.mark.skipif(shutil.which("bart") is None, reason="bart is not installed")
+
+THREADS = 2
+RECONSTRUCTION = "cg-sense"
+
+
+def bart(folder: Path, *arguments: str | float) -> None:
+    done = subprocess.run(
+        ["bart", *(str(argument) for argument in arguments)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": str(THREADS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"bart {arguments}: {done.stdout}{done.stderr}"
+
+
+def read_cfl(base: Path) -> np.ndarray:
+    """Return a BART array without axes of length one, its fastest dimension last."""
+    sizes = base.with_suffix(".hdr").read_text().splitlines()[1].split()
+    values = np.fromfile(base.with_suffix(".cfl"), np.complex64)
+    return values.reshape([int(size) for size in reversed(sizes)]).squeeze()
+
+
+class Scan(NamedTuple):
+    """An acquisition in BART's files `kspace`, `trajectory` and `maps`."""
+
+    folder: Path
+    shape: tuple[int, ...]
+    samples: int
+
+    @property
+    def voxels(self) -> int:
+        return int(np.prod(self.shape))
+
+
+def make_scan(folder: Path, *, size: int, axes: int, spokes: int, coils: int) -> Scan:
+    """Measure the Shepp-Logan phantom along spokes, twice as densely as the field of view asks."""
+    dimensions = ("-3",) if axes == 3 else ()
+    bart(folder, "traj", *dimensions, "-r", "-x", 2 * size, "-y", spokes, "fine")
+    bart(folder, "scale", 0.5, "fine", "trajectory")
+    bart(folder, "phantom", *dimensions, "-k", "-s", coils, "-t", "trajectory", "kspace")
+    bart(folder, "phantom", *dimensions, "-S", coils, "-x", size, "unscaled")
+    # As BART makes them, their root sum of squares is about 1e5.
+    bart(folder, "normalize", 8, "unscaled", "maps")
+    return Scan(folder, (size,) * axes, 2 * size * spokes)
+
+
+def reconstructed_by_bart(scan: Scan, *, regularization: float, iterations: int) -> np.ndarray:
+    """Return BART's image in our scaling."""
+    weight = regularization * scan.samples / scan.voxels
+    options = ("-l2", "-r", weight, "-i", iterations, "-w", 1, "-t", "trajectory")
+    bart(scan.folder, "pics", *options, "kspace", "maps", "image")
+    return read_cfl(scan.folder / "image") / np.sqrt(scan.voxels)
+
+
+def reconstructed_by_us(scan: Scan, *, regularization: float, iterations: int) -> np.ndarray:
+    """Run every stage from ingest to merge and return the image."""
+    import zarr
+    from pipeline.stages.calibrate import calibrate
+
+    from pipeline.planning.table import read_plan
+    from pipeline.stages.ingest import ingest
+    from pipeline.stages.merge import merge
+    from pipeline.stages.plan import plan
+    from pipeline.stages.reconstruct import reconstruct
+
+    config, dataset = settings_of(scan, regularization=regularization, iterations=iterations)
+    results = scan.folder / "results"
+    results.mkdir()
+    raw, calibration = results / "raw.json", results / "calibration.json"
+    table, image = results / "plan.tsv", results / "image.json"
+    both = {"dataset": dataset.dataset, "reconstruction": RECONSTRUCTION}
+
+    def of(stage: str):
+        return stage_settings(config, dataset, stage, RECONSTRUCTION)
+
+    def receipt(name: str) -> Path:
+        return results / "receipts" / f"{name}.json"
+
+    machine = {"device": "cpu", "threads": THREADS}
+    ingest(settings=of("ingest"), dataset=dataset.dataset, raw=raw, receipt=receipt("ingest"))
+    calibrate(
+        settings=of("calibrate"),
+        dataset=dataset.dataset,
+        raw=raw,
+        calibration=calibration,
+        receipt=receipt("calibrate"),
+        **machine,
+    )
+    plan(
+        settings=of("plan"),
+        raw=raw,
+        calibration=calibration,
+        plan=table,
+        receipt=receipt("plan"),
+        **both,
+    )
+    blocks = []
+    for block in read_plan(table):
+        blocks.append(results / "blocks" / f"{block}.zarr.zip")
+        reconstruct(
+            settings=of("reconstruct"),
+            raw=raw,
+            calibration=calibration,
+            plan=table,
+            block=block,
+            image=blocks[-1],
+            receipt=receipt(f"reconstruct-{block}"),
+            **both,
+            **machine,
+        )
+    merge(
+        settings=of("merge"),
+        raw=raw,
+        plan=table,
+        blocks=blocks,
+        image=image,
+        receipt=receipt("merge"),
+        threads=THREADS,
+        **both,
+    )
+    stored = zarr.open_array(image.with_suffix(".zarr") / "image", mode="r")
+    return np.asarray(stored[0]).reshape(scan.shape)
+
+
+def settings_of(scan: Scan, *, regularization: float, iterations: int) -> tuple[Config, Dataset]:
+    config = load_config(
+        {
+            "data_root": str(scan.folder),
+            "output": {"ome_zarr": False, "nifti": False},
+            "sources": {
+                "phantom": {
+                    "shape": list(scan.shape),
+                    "bart": {
+                        "kspace": "kspace",
+                        "trajectory": "trajectory",
+                        "sensitivities": "maps",
+                    },
+                }
+            },
+            "reconstructions": {
+                RECONSTRUCTION: {
+                    "algorithm": "cg-sense",
+                    "weights": "none",
+                    "regularization": regularization,
+                    "iterations": iterations,
+                }
+            },
+        }
+    )
+    dataset = Dataset(
+        dataset="phantom",
+        kind="mri",
+        format="bart",
+        source=".",
+        reconstructions=(RECONSTRUCTION,),
+    )
+    return config, dataset
+
+
+def assert_same_image(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """Allow one complex factor, which has to be near one, and 2 % beyond it."""
+    assert ours.shape == theirs.shape
+    factor = np.vdot(ours, theirs) / np.vdot(ours, ours)
+    error = np.linalg.norm(theirs - factor * ours) / np.linalg.norm(theirs)
+    assert error <= 0.02
+    assert abs(factor - 1) <= 0.01
+
+
+def test_transform_is_barts_exact_sum(tmp_path):
+    size, spokes = 24, 7
+    bart(tmp_path, "phantom", "-x", size, "real")
+    bart(tmp_path, "scale", "0.8+0.6i", "real", "image")
+    bart(tmp_path, "traj", "-r", "-x", size, "-y", spokes, "trajectory")
+    bart(tmp_path, "nufft", "-s", "trajectory", "image", "kspace")  # -s: the sum, unscaled
+    image, kspace = read_cfl(tmp_path / "image"), read_cfl(tmp_path / "kspace")
+    # BART's component 0 is its dimension 0, our last axis.
+    cycles = read_cfl(tmp_path / "trajectory").real.reshape(-1, 3)[:, 1::-1]
+    trajectory = torch.from_numpy(np.ascontiguousarray(cycles.T) * 2 * np.pi / size)
+    found = NUFFT(image.shape, trajectory, tolerance=1e-5)(torch.from_numpy(image))
+    expected = torch.from_numpy(kspace.reshape(-1))
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
+
+
+def test_radial_2d(tmp_path):
+    scan = make_scan(tmp_path, size=128, axes=2, spokes=48, coils=8)
+    how = {"regularization": 0.02, "iterations": 100}
+    assert_same_image(reconstructed_by_us(scan, **how), reconstructed_by_bart(scan, **how))
+
+
+@pytest.mark.slow
+def test_kooshball_3d(tmp_path):
+    scan = make_scan(tmp_path, size=96, axes=3, spokes=2000, coils=8)
+    how = {"regularization": 1.0, "iterations": 15}
+    assert_same_image(reconstructed_by_us(scan, **how), reconstructed_by_bart(scan, **how))
