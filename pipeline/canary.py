@@ -46,10 +46,13 @@ def exact_samples(image: Tensor, trajectory: Tensor) -> Tensor:
     Tensor
         complex128, ``(sample,)``.
     """
-    partial = image.to(torch.complex128).expand(trajectory.shape[-1], *image.shape)
-    for component in trajectory.to(torch.float64):
-        positions = torch.from_numpy(voxel_positions(partial.shape[1])).to(component.device)
-        phase = torch.exp(-1j * component[:, None] * positions)
+    phases = [
+        torch.exp(-1j * component[:, None] * torch.from_numpy(voxel_positions(size)).to(component))
+        for component, size in zip(trajectory.to(torch.float64), image.shape, strict=True)
+    ]
+    # The first axis for all samples in one product, the others sample by sample.
+    partial = torch.tensordot(phases[0], image.to(torch.complex128), dims=1)
+    for phase in phases[1:]:
         partial = torch.einsum("sn,sn...->s...", phase, partial)
     return partial
 

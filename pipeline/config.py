@@ -272,6 +272,7 @@ class PlanSettings(Settings):
     nufft: NufftSettings
     memory: MemorySettings
     precision: Literal["single", "double"]
+    deterministic: bool
 
 
 class ReconstructSettings(Settings):
@@ -481,6 +482,7 @@ def stage_settings(
                 nufft=config.nufft,
                 memory=config.memory,
                 precision=config.compute.precision,
+                deterministic=config.compute.deterministic,
             )
         case "reconstruct":
             return ReconstructSettings(

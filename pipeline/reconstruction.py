@@ -4,7 +4,7 @@ A batch of images is reconstructed at a time, and coils a few at a time: what ha
 device is the unknown, the coil maps and one tile of the measurement.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pipeline.config import NufftSettings
 from pipeline.operators.base import LinearOperator
+from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.nufft import NUFFT
-from pipeline.operators.sense import SenseNormal, Sensitivities
+from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 
 ReadCoils = Callable[[slice], Tensor]
@@ -35,9 +36,10 @@ class Sampling:
     trajectory: Tensor
     weights: Tensor
 
-    def total_weight(self) -> Tensor:
-        """Return the sum of the weights of each image: the diagonal of the normal operator."""
-        return self.weights.sum(-1, dtype=torch.float64)
+    @property
+    def coil_weights(self) -> Tensor:
+        """The weights, to multiply samples ``(image, coil, sample)``."""
+        return self.weights if self.weights.ndim == 1 else self.weights[:, None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ def coil_tiles(coils: int, coil_batch: int) -> Iterator[slice]:
 
 
 def right_hand_side(
-    read: ReadCoils, transforms: Transforms, sampling: Sampling, maps: Tensor | None, tiles: list[slice]
+    read: ReadCoils,
+    transforms: Transforms,
+    sampling: Sampling,
+    maps: Tensor | None,
+    tiles: Sequence[slice],
 ) -> tuple[Tensor, Tensor]:
     """Return ``b = A^H W y`` and ``e = y^H W y`` of a batch of images.
 
@@ -84,9 +90,10 @@ def right_hand_side(
     transforms, sampling
         The transform's settings, and where the samples lie.
     maps
-        complex ``(coil, *shape)``; None combines coils by root sum of squares (one coil: as is).
+        complex ``(coil, *shape)``; without them coils are combined by root sum of squares, and one
+        coil is left as it is.
     tiles
-        The slices of coils, one after the other.
+        Slices that cover the coils.
 
     Returns
     -------
@@ -95,38 +102,44 @@ def right_hand_side(
     e
         float64, ``(image,)``.
     """
-    several = len(tiles) > 1 or tiles[0].stop - tiles[0].start > 1
-    weights = sampling.weights if sampling.weights.ndim == 1 else sampling.weights[:, None]
+    coil_axis = -len(transforms.shape) - 1
+    alone = tiles[-1].stop == 1
     operator: NUFFT | None = None
-    total: Tensor | None = None
+    b: Tensor | None = None
     energy: Tensor | None = None
     for tile in tiles:
         samples = read(tile)
         coils = tile.stop - tile.start
-        if operator is None or operator.domain[-len(transforms.shape) - 1] != coils:
+        if operator is None or operator.coils != coils:
+            del operator
             operator = transforms.nufft(sampling.trajectory, coils=coils)
-        weighted = samples * weights
-        part_energy = torch.sum((weighted.conj() * samples).real, dim=(-2, -1), dtype=torch.float64)
-        images = operator.adjoint(weighted)
-        del samples, weighted
+        weighted = samples * sampling.coil_weights
+        # Summed in double precision: there are millions of samples.
+        share = torch.linalg.vecdot(weighted, samples).real.sum(-1, dtype=torch.float64)
+        del samples
+        gridded = operator.adjoint(weighted)
+        del weighted
         if maps is not None:
-            part = torch.linalg.vecdot(maps[tile], images, dim=-len(transforms.shape) - 1)
-        elif several:
-            part = images.abs().square().sum(-len(transforms.shape) - 1)
+            part = torch.linalg.vecdot(maps[tile], gridded, dim=coil_axis)
+        elif alone:
+            part = gridded.squeeze(coil_axis)
         else:
-            part = images.squeeze(-len(transforms.shape) - 1)
-        total = part if total is None else total.add_(part)
-        energy = part_energy if energy is None else energy.add_(part_energy)
-    if total is None or energy is None:
+            part = gridded.abs().square().sum(coil_axis).to(transforms.dtype)
+        del gridded
+        b = part if b is None else b.add_(part)
+        energy = share if energy is None else energy.add_(share)
+    if b is None or energy is None:
         raise ValueError("no coils to reconstruct from")
-    if maps is None and several:
-        total = total.sqrt().to(transforms.dtype)
-    return total, energy
+    return (b if maps is not None or alone else b.sqrt()), energy
 
 
 def normal_operator(
-    form: str, transforms: Transforms, sampling: Sampling, maps: Tensor | None, coil_batch: int
-) -> Callable[[Tensor], Tensor]:
+    form: str,
+    transforms: Transforms,
+    sampling: Sampling,
+    maps: Tensor | None,
+    coil_batch: int | None,
+) -> LinearOperator:
     """Return ``G = A^H W A`` on images ``(image, *shape)``.
 
     Parameters
@@ -136,8 +149,9 @@ def normal_operator(
     transforms, sampling, maps
         As in `right_hand_side`.
     coil_batch
-        Coils that are transformed at one moment.
+        Coils that are transformed at one moment; None leaves it to the operator.
     """
+    one_coil: LinearOperator
     if form == "toeplitz":
         spectrum = toeplitz_spectrum(
             transforms.shape,
@@ -148,31 +162,8 @@ def normal_operator(
             threads=transforms.threads,
             deterministic=transforms.deterministic,
         )
-        toeplitz = Toeplitz(spectrum, transforms.shape, threads=transforms.threads)
-        return toeplitz if maps is None else SenseNormal(toeplitz, maps, coil_batch)
-    return _ExplicitNormal(transforms, sampling, maps, coil_batch)
-
-
-class _ExplicitNormal:
-    """``sum_c S_c^H F^H W F S_c``, a tile of coils at a time."""
-
-    def __init__(
-        self, transforms: Transforms, sampling: Sampling, maps: Tensor | None, coil_batch: int
-    ) -> None:
-        self.weights = sampling.weights if sampling.weights.ndim == 1 else sampling.weights[:, None]
-        self.maps = [None] if maps is None else list(maps.split(coil_batch))
-        self.transforms: dict[int, LinearOperator] = {
-            count: transforms.nufft(sampling.trajectory, coils=count)
-            for count in {1 if part is None else len(part) for part in self.maps}
-        }
-
-    def __call__(self, image: Tensor) -> Tensor:
-        total = torch.zeros_like(image)
-        for part in self.maps:
-            sensitivities = None if part is None else Sensitivities(part)
-            count = 1 if part is None else len(part)
-            coils = image.unsqueeze(1) if sensitivities is None else sensitivities(image)
-            operator = self.transforms[count]
-            gathered = operator.adjoint(self.weights * operator(coils))
-            total += gathered.squeeze(1) if sensitivities is None else sensitivities.adjoint(gathered)
-        return total
+        one_coil = Toeplitz(spectrum, transforms.shape, threads=transforms.threads)
+    else:
+        nufft = transforms.nufft(sampling.trajectory)
+        one_coil = nufft.H @ Diagonal(sampling.weights) @ nufft
+    return one_coil if maps is None else SenseNormal(one_coil, maps, coil_batch)

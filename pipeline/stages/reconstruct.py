@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import canary
@@ -33,6 +34,7 @@ from pipeline.storage.receipts import Receipt
 
 _COMPLEX = {"single": torch.complex64, "double": torch.complex128}
 _REAL = {"single": torch.float32, "double": torch.float64}
+_EDGE = np.pi * (1 + 1e-6)
 
 
 def reconstruct(
@@ -131,7 +133,7 @@ class _BlockWork:
         self.frames_per_image = raw.frames if joined == "all" else joined
         self.form = "explicit" if self.settings.normal == "explicit" else "toeplitz"
 
-    def run(self) -> np.ndarray:
+    def run(self) -> NDArray[np.complexfloating]:
         """Return the block's images, complex64 or complex128 ``[image, z, y, x]``."""
         maps = self._maps()
         first, last = self.row.first_image, self.row.first_image + self.row.images
@@ -209,13 +211,16 @@ class _BlockWork:
             return Sampling(trajectory[0].to(self.device), weights[0].to(self.device))
         return Sampling(trajectory.to(self.device), weights.to(self.device))
 
-    def _image_sampling(self, image: int) -> tuple[np.ndarray, np.ndarray]:
+    def _image_sampling(
+        self, image: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Return trajectory ``(axis, sample)`` and weights ``(sample,)`` of one image's frames."""
         positions, weights = [], []
         for frame in self._frames(image):
-            trajectory = self.raw.trajectory(frame).reshape(-1, len(self.shape))
-            trajectory, inside = resampled(trajectory, self.raw.shape, self.shape)
-            counts = inside.astype(np.float64)
+            trajectory = resampled(self.raw.trajectory(frame), self.raw.shape, self.shape)
+            trajectory = trajectory.reshape(-1, len(self.shape))
+            # On a smaller matrix the outer k-space is not resolved: it counts nothing.
+            counts = np.all(np.abs(trajectory) <= _EDGE, axis=-1).astype(np.float64)
             if self.settings.algorithm == "gridding" or self.settings.weights == "density":
                 density = self.calibration.weights(frame)
                 if density is None:
@@ -269,21 +274,26 @@ class _BlockWork:
         with self._phase("right_hand_side"):
             b, energy = right_hand_side(read, self.transforms, sampling, maps, tiles)
         if self.settings.algorithm == "gridding":
-            self.job.record(normal="none")
             return b, [[] for _ in images]
+        # A CPU's caches, not its memory, decide how many coils are best done together.
+        coil_batch = self.row.coil_batch if self.device.startswith("cuda") else None
         with self._phase("kernel"):
-            gram = normal_operator(self.form, self.transforms, sampling, maps, self.row.coil_batch)
-        weight = self.settings.regularization * sampling.total_weight()
+            gram = normal_operator(self.form, self.transforms, sampling, maps, coil_batch)
+        # The sum of the weights is the diagonal of the normal operator for unit sensitivities.
+        diagonal = sampling.weights.sum(-1, dtype=torch.float64).expand(len(images))
         with self._phase("solve"):
             solution = conjugate_gradient(
                 NormalEquations(b, gram, energy),
-                regularization=weight.expand(len(images)),
+                regularization=self.settings.regularization * diagonal,
                 iterations=self.settings.iterations,
                 residual=self.settings.residual,
                 image_axes=len(self.shape),
             )
         self.job.record(normal=self.form)
-        return solution.image, solution.residuals
+        return solution.image, [
+            residuals[1 : 1 + int(count)].tolist()
+            for residuals, count in zip(solution.residuals.T, solution.iterations, strict=True)
+        ]
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

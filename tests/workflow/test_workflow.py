@@ -41,8 +41,8 @@ CONFIG = {
 }
 TABLE = [
     ["dataset", "kind", "format", "source", "reconstruction"],
-    ["series", "mri", "simulation", "-", "cg,cg-all"],
-    ["still", "mri", "simulation", "-", "gridding"],
+    ["series", "mri", "simulation", "shepp-logan", "cg,cg-all"],
+    ["still", "mri", "simulation", "shepp-logan", "gridding"],
 ]
 
 

@@ -1,0 +1,123 @@
+"""Plan the blocks of one reconstruction, and print the plan."""
+
+from pathlib import Path
+
+from pipeline.config import PlanSettings, image_count, image_shape
+from pipeline.errors import DataError
+from pipeline.planning.limits import planned_limits
+from pipeline.planning.memory import Work
+from pipeline.planning.plan import Limits, plan_blocks
+from pipeline.planning.table import PlanRow, write_plan
+from pipeline.storage.calibration import Calibration
+from pipeline.storage.raw import RawData
+from pipeline.storage.receipts import Receipt
+
+
+def plan(
+    *,
+    settings: PlanSettings,
+    dataset: str,
+    reconstruction: str,
+    raw: Path,
+    calibration: Path,
+    plan: Path,
+    receipt: Path,
+    device: str,
+    threads: int,
+) -> None:
+    """Write the table of blocks of one reconstruction.
+
+    Parameters
+    ----------
+    settings
+        How to reconstruct, and the limits.
+    dataset, reconstruction
+        Whose plan this is.
+    raw, calibration
+        Markers of the stores: only shapes are read.
+    plan, receipt
+        Files to write.
+    device
+        What the jobs will compute on; it need not be there if its memory is given.
+    threads
+        CPU threads of each job.
+
+    Raises
+    ------
+    PlanError
+        If the work does not fit the limits.
+    DataError
+        If cg-sense is asked for without coil maps.
+    """
+    who = f"{dataset} {reconstruction}"
+    with Receipt(receipt, "plan", dataset=dataset, reconstruction=reconstruction) as job:
+        data = RawData.open(raw)
+        chosen = settings.reconstruction
+        maps = Calibration.open(calibration).coil_maps != "none"
+        if chosen.algorithm == "cg-sense" and data.coils > 1 and not maps:
+            raise DataError(
+                f"{who}: cg-sense of {data.coils} coils needs coil maps, and calibration.coil_maps "
+                "is none; set it to auto, source or walsh"
+            )
+        device_mb, host_mb = planned_limits(
+            device, settings.memory.device_mb, settings.memory.host_mb
+        )
+        joined = (
+            data.frames if chosen.frames_per_image == "all" else chosen.frames_per_image
+        )
+        work = Work(
+            shape=image_shape(data.shape, chosen),
+            coils=data.coils,
+            samples=data.readouts * data.samples * min(joined, data.frames),
+            images=1,
+            image_batch=1,
+            coil_batch=1,
+            shared_trajectory=not data.own_trajectory,
+            maps=maps,
+            algorithm=chosen.algorithm,
+            normal="explicit" if chosen.normal == "explicit" else "toeplitz",
+            iterations=chosen.iterations,
+            backend=settings.nufft.backend,
+            tolerance=settings.nufft.tolerance,
+            itemsize=8 if settings.precision == "single" else 16,
+            on_device=device_mb > 0,
+            threads=threads,
+            deterministic=settings.deterministic,
+        )
+        rows = plan_blocks(
+            work,
+            images=image_count(data.frames, chosen),
+            limits=Limits(device_mb, host_mb),
+            who=who,
+        )
+        write_plan(plan, rows)
+        job.record(
+            blocks=len(rows),
+            predicted_seconds=round(sum(row.seconds for row in rows), 1),
+            limit_device_bytes=device_mb * 10**6,
+            limit_host_bytes=host_mb * 10**6,
+        )
+    _print_plan(who, rows)
+
+
+def _print_plan(who: str, rows: list[PlanRow]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Plan of {who}: {len(rows)} blocks")
+    columns = ("block", "images", "at once", "coils at once", "device MB", "host MB", "seconds")
+    for name in columns:
+        table.add_column(name, justify="right")
+    table.add_column("largest part")
+    for row in rows if len(rows) <= 20 else [*rows[:10], *rows[-3:]]:
+        table.add_row(
+            row.block,
+            f"{row.first_image}-{row.first_image + row.images - 1}",
+            str(row.image_batch),
+            str(row.coil_batch),
+            f"{row.device_mb} of {row.limit_device_mb}" if row.limit_device_mb else "-",
+            f"{row.host_mb} of {row.limit_host_mb}",
+            f"{row.seconds:.0f}",
+            row.dominant,
+        )
+    Console().print(table)
