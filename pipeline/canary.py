@@ -51,7 +51,7 @@ def exact_samples(image: Tensor, trajectory: Tensor) -> Tensor:
         for component, size in zip(trajectory.to(torch.float64), image.shape, strict=True)
     ]
     # The first axis for all samples in one product, the others sample by sample.
-    partial = torch.tensordot(phases[0], image.to(torch.complex128), dims=1)
+    partial: Tensor = torch.tensordot(phases[0], image.to(torch.complex128), dims=1)
     for phase in phases[1:]:
         partial = torch.einsum("sn,sn...->s...", phase, partial)
     return partial

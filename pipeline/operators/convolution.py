@@ -93,6 +93,10 @@ class Tiling:
         """Frames done together, when `coils` coils of each are."""
         return min(frames, max(1, _HOST_TILE // (coils * self.image_bytes)))
 
+    def coils_at_once(self, coils: int) -> int:
+        """Coils that are done together where nobody asks for a number."""
+        return min(coils, max(1, _HOST_TILE // self.image_bytes))
+
     def worker_bytes(self) -> int:
         """Bytes of the buffers of one worker on the host."""
         columns = (self.padded[0] + self.shape[0]) * self.columns()
@@ -130,7 +134,7 @@ class Convolution(ABC):
     def convolve(self, images: torch.Tensor, *, out: torch.Tensor) -> None:
         """Convolve every image of ``(frame, coil, *shape)`` into `out` of the same shape."""
         frames, coils = images.shape[:2]
-        for coil_tile in _tiles(coils, self.coils_at_once(coils)):
+        for coil_tile in _tiles(coils, self.tiling.coils_at_once(coils)):
             size = coil_tile.stop - coil_tile.start
             for frame_tile in _tiles(frames, self.tiling.frames(frames, size)):
                 self._convolve(
@@ -163,7 +167,7 @@ class Convolution(ABC):
         """
         out.zero_()
         frames, coils = len(images), len(maps)
-        for coil_tile in _tiles(coils, coil_batch or self.coils_at_once(coils)):
+        for coil_tile in _tiles(coils, coil_batch or self.tiling.coils_at_once(coils)):
             size = coil_tile.stop - coil_tile.start
             for frame_tile in _tiles(frames, self.tiling.frames(frames, size)):
                 self._convolve(
@@ -172,10 +176,6 @@ class Convolution(ABC):
                     maps[coil_tile].flatten(2),
                     out[frame_tile].flatten(2)[:, None],
                 )
-
-    def coils_at_once(self, coils: int) -> int:
-        """Coils that are done together where nobody asks for a number."""
-        return min(coils, max(1, _HOST_TILE // self.tiling.image_bytes))
 
     @abstractmethod
     def _convolve(

@@ -117,7 +117,7 @@ class SenseNormal(LinearOperator):
     def workspace_bytes(self, batch: int = 1) -> int:
         """Return the bytes that one coil batch needs besides input and output."""
         if isinstance(self.normal, Toeplitz):
-            coils = self.coil_batch or self.normal.convolution.coils_at_once(len(self.maps))
+            coils = self.coil_batch or self.normal.convolution.tiling.coils_at_once(len(self.maps))
             return self.normal.tile_bytes(min(coils, len(self.maps)))
         coils = (self.coil_batch or 1) * batch
         # The weighted images, the operator's result, its product with the conjugate maps.

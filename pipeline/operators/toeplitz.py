@@ -329,7 +329,7 @@ class Toeplitz(LinearOperator):
     def workspace_bytes(self, batch: int = 1) -> int:
         """Return the bytes in use besides spectrum, input and output."""
         coils = (self.coils or 1) * (1 if self.frames else batch)
-        return self.tile_bytes(self.convolution.coils_at_once(coils))
+        return self.tile_bytes(self.convolution.tiling.coils_at_once(coils))
 
 
 def toeplitz_spectrum_bytes(shape: Sequence[int], *, itemsize: int, frames: int = 1) -> int:

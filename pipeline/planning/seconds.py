@@ -22,9 +22,9 @@ def _fft_flops(voxels: float) -> float:
 
 def predicted_seconds(work: Work) -> float:
     """Return the predicted wall time of a job [s]."""
-    axes = sum(size > 1 for size in work.shape)
-    voxels = math.prod(work.shape)
-    spread = 16.0 * work.samples * _KERNEL_WIDTH**axes
+    axes = len(work.shape)
+    voxels = float(math.prod(work.shape))
+    spread = 16.0 * work.samples * float(_KERNEL_WIDTH**axes)
     transform = spread + _fft_flops(2.0**axes * voxels)
     flops = work.coils * transform
     if work.algorithm == "cg-sense":
