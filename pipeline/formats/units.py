@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from pipeline.config import Units
 
-_RAD_PER_DEGREE = np.pi / 180
-
 
 def to_rad_per_voxel(
     units: str, shape: Sequence[int], voxel_size: Sequence[float]
@@ -39,7 +37,7 @@ def to_rad_per_voxel(
 def likely_units(
     extent: NDArray[np.float64], shape: Sequence[int], voxel_size: Sequence[float]
 ) -> str | None:
-    """Return the units in which a trajectory would fill k-space to at least a third, if any.
+    """Return the units in which a trajectory would fill k-space best, and at least a third.
 
     Parameters
     ----------
@@ -51,14 +49,12 @@ def likely_units(
     Returns
     -------
     str or None
-        The value for `units`, or ``"degrees"``, which is none.
+        One of `pipeline.config.Units`, or ``"degrees"``, which is none of them.
     """
     known: tuple[str, ...] = get_args(Units)
-    for units in known:
-        if _fills(extent * to_rad_per_voxel(units, shape, voxel_size)):
-            return units
-    return "degrees" if _fills(extent * _RAD_PER_DEGREE) else None
-
-
-def _fills(extent: NDArray[np.float64]) -> bool:
-    return bool(np.pi / 3 <= extent.max() <= np.pi * 1.01)
+    reach = {
+        units: float(np.max(extent * to_rad_per_voxel(units, shape, voxel_size))) for units in known
+    }
+    reach["degrees"] = float(np.max(extent)) * np.pi / 180
+    possible = [units for units, k in reach.items() if np.pi / 3 <= k <= np.pi * 1.01]
+    return min(possible, key=lambda units: abs(reach[units] - np.pi), default=None)

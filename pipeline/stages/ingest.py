@@ -118,6 +118,8 @@ def _check_shapes(acquisition: Acquisition, dataset: str) -> None:
         for axis, size in zip(AXES[name], array.shape, strict=True):
             if size == expected[axis] or (axis == "frame" and size == 1):
                 continue
+            if name == "noise" and axis == "sample":  # as long as the scanner listened
+                continue
             if axis in ("z", "y", "x", "axis"):
                 other = f"the image matrix is {acquisition.shape}"
             else:
@@ -215,6 +217,6 @@ def _check_units(
     else:
         advice = "It looks like none of the units known here"
     if extent.max() > _EDGE and units == "cycles_per_fov":
-        holding = tuple(int(size) for size in np.ceil(2 * stored))
+        holding = tuple(int(size) for size in np.ceil(2 * stored * (1 - 1e-6)))
         advice += f"; or set `sources.{dataset}.shape`: a matrix of {holding} would hold it"
     raise DataError(message + advice)
