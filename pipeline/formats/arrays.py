@@ -1,15 +1,8 @@
-"""Arrays in NumPy, HDF5 and MATLAB files, mapped to ours by the dataset's settings."""
+"""Arrays in files of any layout, mapped to ours by the dataset's settings."""
 
-import shutil
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.config import ArraySettings, IngestSettings
 from pipeline.errors import ConfigError, DataError
@@ -21,212 +14,10 @@ from pipeline.formats.acquisition import (
     image_matrix,
     voxel_size,
 )
-from pipeline.formats.flat_file import FlatFile
-from pipeline.formats.mapping import (
-    Complex,
-    Components,
-    RealAndImaginary,
-    Rearranged,
-    Scaled,
-    Stored,
-)
+from pipeline.formats.array_files import ArrayFile, open_file
+from pipeline.formats.mapping import Complex, Components, RealAndImaginary, Rearranged, Scaled
 from pipeline.formats.units import to_rad_per_voxel
 from pipeline.storage.raw import AXES
-
-if TYPE_CHECKING:
-    import h5py
-
-_NPY, _ZIP, _HDF5 = b"\x93NUMPY", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
-_MATLAB_HEADER = 128
-_HDF5_CHUNK_CACHE = 64 * 2**20
-
-
-class ArrayFile:
-    """The arrays of one file, by name.
-
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    names
-        What it holds.
-    load
-        Returns the array of a name, reading as little as the format allows.
-    """
-
-    def __init__(self, path: Path, names: list[str], load: Callable[[str], Stored]) -> None:
-        self.path = path
-        self.names = names
-        self._load = load
-
-    def array(self, name: str | None, who: str) -> Stored:
-        """Return the array ``name``, or the only one if it is None.
-
-        Raises
-        ------
-        DataError
-            If it is missing, or holds something else than numbers.
-        """
-        if name is None:
-            if len(self.names) != 1:
-                raise DataError(
-                    f"{who}: {self.path} holds {len(self.names)} arrays "
-                    f"({', '.join(self.names[:20])}); set `name`"
-                )
-            name = self.names[0]
-        # HDF5 paths may begin with a slash; other names are looked up as they are.
-        found = name if name in self.names else name.strip("/")
-        if found not in self.names:
-            held = ", ".join(self.names[:20]) or "nothing"
-            raise DataError(f"{who}: {self.path} holds no array `{name}`; it holds {held}")
-        try:
-            stored = self._load(found)
-        except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
-            raise DataError(
-                f"{who}: array `{name}` of {self.path} is not readable ({error})"
-            ) from None
-        if np.dtype(stored.dtype).kind not in "fciub":
-            raise DataError(
-                f"{who}: array `{name}` of {self.path} holds {stored.dtype}; expected numbers"
-            )
-        return stored
-
-
-def open_file(path: Path, stack: ExitStack) -> ArrayFile:
-    """Open a file by what it begins with, whatever its suffix.
-
-    Parameters
-    ----------
-    path
-        NumPy (.npy, .npz), HDF5, or MATLAB (v5 to v7.3).
-    stack
-        Closes what was opened.
-
-    Raises
-    ------
-    DataError
-        If it is missing, damaged, or none of these.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(_MATLAB_HEADER)
-            file.seek(512)
-            after_header = file.read(len(_HDF5))
-        if start.startswith(_HDF5) or after_header == _HDF5:
-            return _open_hdf5(path, stack)
-        if start.startswith(_ZIP):
-            return _open_npz(path, stack)
-        if start.startswith(_NPY):
-            return ArrayFile(path, [path.stem], lambda name: _map_npy(path, 0))
-        if start[126:128] in (b"IM", b"MI"):
-            return _open_matlab(path)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not readable ({error})") from None
-    raise DataError(
-        f"{path}: neither NumPy (.npy, .npz), HDF5 nor MATLAB; it begins with {start[:8]!r}"
-    )
-
-
-class CompoundComplex:
-    """A complex array that HDF5 holds as pairs, which is how MATLAB writes it."""
-
-    def __init__(self, stored: "h5py.Dataset") -> None:
-        self._stored = stored
-        self.shape: tuple[int, ...] = stored.shape
-        real, imag = stored.dtype.names
-        self._names = real, imag
-        self.dtype = np.result_type(stored.dtype[real], stored.dtype[imag], np.complex64)
-
-    def __getitem__(self, selection: Any) -> NDArray[Any]:
-        pairs = self._stored[selection]
-        part = pairs[self._names[0]].astype(self.dtype)
-        part.imag = pairs[self._names[1]]
-        return np.asarray(part)
-
-
-def _open_hdf5(path: Path, stack: ExitStack) -> ArrayFile:
-    import h5py
-
-    file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_HDF5_CHUNK_CACHE))
-    names: list[str] = []
-    file.visititems(
-        lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
-    )
-
-    def load(name: str) -> Stored:
-        stored = file[name]
-        if stored.external or stored.is_virtual:
-            raise ValueError("its values lie in other files; copy them into this one")
-        if stored.dtype.names in (("real", "imag"), ("r", "i"), ("re", "im")):
-            return CompoundComplex(stored)
-        found: Stored = stored
-        return found
-
-    return ArrayFile(path, names, load)
-
-
-def _open_npz(path: Path, stack: ExitStack) -> ArrayFile:
-    archive = stack.enter_context(zipfile.ZipFile(path))
-    members = {
-        member.filename.removesuffix(".npy"): member
-        for member in archive.infolist()
-        if member.filename.endswith(".npy")
-    }
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kronufft-")))
-
-    def load(name: str) -> Stored:
-        member = members[name]
-        if member.compress_type == zipfile.ZIP_STORED:
-            return _map_npy(path, _start_of(path, member))
-        unpacked = folder / f"{list(members).index(name)}.npy"
-        with archive.open(member) as packed, unpacked.open("wb") as file:
-            shutil.copyfileobj(packed, file, 2**20)
-        return _map_npy(unpacked, 0)
-
-    return ArrayFile(path, list(members), load)
-
-
-def _start_of(path: Path, member: zipfile.ZipInfo) -> int:
-    """Return where the bytes of an uncompressed member begin: after its own header in the file."""
-    with path.open("rb") as file:
-        file.seek(member.header_offset + 26)
-        lengths = file.read(4)
-    name, extra = int.from_bytes(lengths[:2], "little"), int.from_bytes(lengths[2:], "little")
-    return member.header_offset + 30 + name + extra
-
-
-def _map_npy(path: Path, start: int) -> Stored:
-    """Map the array whose NumPy header begins at byte ``start`` of a file."""
-    with path.open("rb") as file:
-        file.seek(start)
-        shape, fortran_order, dtype = _npy_header(file)
-        data = file.tell()
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not read from data files")
-    return FlatFile(path, data, shape, dtype, "F" if fortran_order else "C")
-
-
-def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
-
-
-def _open_matlab(path: Path) -> ArrayFile:
-    import scipy.io
-
-    names = [name for name, _, _ in scipy.io.whosmat(str(path))]
-
-    def load(name: str) -> Stored:
-        # The format is compressed as a whole and limited to 2 GiB an array: there is no reading
-        # of parts.
-        found: Stored = np.asarray(
-            scipy.io.loadmat(str(path), variable_names=[name], struct_as_record=True)[name]
-        )
-        return found
-
-    return ArrayFile(path, names, load)
 
 
 @contextmanager
@@ -245,18 +36,13 @@ def open_arrays(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
     with ExitStack() as stack:
         files: dict[Path, ArrayFile] = {}
 
-        def file_of(array: ArraySettings, who: str) -> ArrayFile:
+        arrays: dict[str, LazyArray] = {}
+        for name, array in mapping.items():
+            who = f"{dataset}: {name}"
             path = _path_of(source, array, who)
             if path not in files:
-                files[path] = open_file(path, stack)
-            return files[path]
-
-        arrays: dict[str, LazyArray] = {
-            name: _mapped(
-                file_of(array, f"{dataset}: {name}"), name, array, settings, f"{dataset}: {name}"
-            )
-            for name, array in mapping.items()
-        }
+                files[path] = open_file(path, stack, who)
+            arrays[name] = _mapped(files[path], name, array, settings, who)
         trajectory = arrays["trajectory"]
         dimensions = trajectory.shape[-1]
         if dimensions not in (2, 3):

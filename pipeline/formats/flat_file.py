@@ -30,7 +30,7 @@ class FlatFile:
     Raises
     ------
     ValueError
-        If the file is shorter than shape and dtype need; it names both lengths.
+        If the shape is impossible, or the file shorter than shape and dtype need.
     """
 
     path: Path
@@ -40,6 +40,8 @@ class FlatFile:
     order: Literal["C", "F"] = "C"
 
     def __post_init__(self) -> None:
+        if min(self.shape, default=0) < 0:
+            raise ValueError(f"its header gives the impossible shape {self.shape}")
         needed = int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
         available = self.path.stat().st_size - self.offset
         if needed > available:

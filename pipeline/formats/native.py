@@ -1,9 +1,8 @@
 """The project's own layout, as left by another run or written by another program."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,13 @@ from numpy.typing import NDArray
 
 from pipeline.config import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.acquisition import Acquisition, Selection, describe_files, existing_source
+from pipeline.formats.acquisition import (
+    Acquisition,
+    Selection,
+    describe_files,
+    existing_source,
+    voxel_size,
+)
 from pipeline.storage.publish import store_beside
 from pipeline.storage.raw import AXES
 
@@ -72,21 +77,19 @@ def open_native(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
                 f"{dataset}: {source} has the attribute kind = {attributes.get('kind')!r}; "
                 "expected 'mri'"
             )
-        try:
-            shape = tuple(int(size) for size in attributes["shape"])
-            voxel_size = tuple(float(size) for size in attributes["voxel_size"])
-            affine = (
-                np.asarray(attributes["affine"], np.float64) if "affine" in attributes else None
-            )
-        except (KeyError, TypeError, ValueError) as error:
+        shape, stored_voxel_size, affine = _geometry(attributes, f"{dataset}: {source}")
+        wanted = settings.details.shape
+        if wanted is not None and wanted != shape:
             raise DataError(
-                f"{dataset}: {source} lacks a usable attribute ({error!r}); expected shape and "
-                "voxel_size with one value per image axis"
-            ) from None
-        _check_agreement(settings, dataset, source, shape)
+                f"{dataset}: {source} has the image matrix {shape}, but "
+                f"`sources.{dataset}.shape` is {wanted}; leave it out, and give a reconstruction "
+                "the `shape` that you want"
+            )
+        if settings.details.voxel_size is not None:
+            stored_voxel_size, affine = voxel_size(settings, dataset, len(shape)), None
         yield Acquisition(
             shape=shape,
-            voxel_size=settings.details.voxel_size or voxel_size,
+            voxel_size=stored_voxel_size,
             arrays=arrays,
             provenance={
                 "format": "native",
@@ -94,16 +97,24 @@ def open_native(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
                 "source": attributes.get("source"),
                 "provenance": attributes.get("provenance"),
             },
-            affine=None if settings.details.voxel_size else affine,
+            affine=affine,
         )
 
 
-def _check_agreement(
-    settings: IngestSettings, dataset: str, source: Path, shape: tuple[int, ...]
-) -> None:
-    wanted = settings.details.shape
-    if wanted is not None and wanted != shape:
+def _geometry(
+    attributes: Mapping[str, Any], who: str
+) -> tuple[tuple[int, ...], tuple[float, ...], NDArray[np.float64] | None]:
+    """Return image matrix, voxel size [m] and affine, where there is one, of a store."""
+    try:
+        shape = tuple(int(size) for size in attributes["shape"])
+        size = tuple(float(length) for length in attributes["voxel_size"])
+        stored = attributes.get("affine")
+        affine = None if stored is None else np.asarray(stored, np.float64).reshape(4, 4)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{who} lacks a usable attribute: {error!r}") from None
+    if len(shape) not in (2, 3) or min(shape) < 1 or len(size) != len(shape) or min(size) <= 0:
         raise DataError(
-            f"{dataset}: {source} has the image matrix {shape}, but `sources.{dataset}.shape` is "
-            f"{wanted}; leave it out, and give a reconstruction the `shape` that you want"
+            f"{who} has the attributes shape = {shape} and voxel_size = {size}; expected one "
+            "positive value per image axis, for 2 or 3 axes"
         )
+    return shape, size, affine

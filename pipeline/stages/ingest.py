@@ -60,7 +60,8 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
         Receipt(receipt, "ingest", dataset=dataset) as record,
         open_acquisition(settings, dataset) as acquisition,
     ):
-        _check_shapes(acquisition, dataset)
+        _check_arrays(acquisition, dataset)
+        _check_agreement(acquisition, dataset)
         affine = acquisition.affine
         if affine is None:
             affine = centred_affine(acquisition.shape, acquisition.voxel_size)
@@ -90,8 +91,8 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
         )
 
 
-def _check_shapes(acquisition: Acquisition, dataset: str) -> None:
-    """Raise `DataError` if arrays are missing, empty, or their sizes disagree."""
+def _check_arrays(acquisition: Acquisition, dataset: str) -> None:
+    """Raise `DataError` if an array is missing, empty, or of the wrong rank or type."""
     arrays = acquisition.arrays
     for name in _REQUIRED:
         if name not in arrays:
@@ -106,8 +107,15 @@ def _check_shapes(acquisition: Acquisition, dataset: str) -> None:
             )
         if 0 in array.shape:
             raise DataError(f"{dataset}: {name} is empty: shape {array.shape} ({axes})")
+        if array.dtype.kind not in "fciub":
+            raise DataError(f"{dataset}: {name} holds {array.dtype}; expected numbers")
         if name in REAL_ARRAYS and array.dtype.kind == "c":
             raise DataError(f"{dataset}: {name} holds complex numbers; expected real ones")
+
+
+def _check_agreement(acquisition: Acquisition, dataset: str) -> None:
+    """Raise `DataError` if the sizes of two arrays disagree."""
+    arrays = acquisition.arrays
     volume = as_volume(acquisition.shape)
     expected = {
         **dict(zip(AXES["kspace"], arrays["kspace"].shape, strict=True)),

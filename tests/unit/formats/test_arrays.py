@@ -196,6 +196,13 @@ def test_unreadable_files(tmp_path, data):
         path.write_bytes(path.read_bytes()[:keep])
         with pytest.raises(DataError, match=rf"{name}.*not readable"):
             read(settings(path, mapping()))
+    # Damage in the middle of a compressed member, which zlib or the checksum meets.
+    np.savez_compressed(tmp_path / "scan.npz", **data)
+    content = bytearray((tmp_path / "scan.npz").read_bytes())
+    content[200:240] = bytes(40)
+    (tmp_path / "scan.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"array `kspace` .* is not readable"):
+        read(settings(tmp_path / "scan.npz", mapping()))
     (tmp_path / "text").write_text("not an array at all")
     with pytest.raises(DataError, match=r"neither NumPy.*begins with b'not an a'"):
         read(settings(tmp_path / "text", mapping()))

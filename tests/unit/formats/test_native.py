@@ -56,6 +56,23 @@ def test_other_matrix(tmp_path, stored):
         pass
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": [6, 7, 8]}, r"shape = \(6, 7, 8\) and voxel_size = \(0.002, 0.001\)"),
+        ({"shape": "large"}, "lacks a usable attribute"),
+        ({"affine": [1, 2]}, "lacks a usable attribute"),
+    ],
+)
+def test_unusable_attributes(tmp_path, stored, change, message):
+    zarr.open_group(tmp_path / "raw.zarr").attrs.update(change)
+    with (
+        pytest.raises(DataError, match=message),
+        open_acquisition(settings(tmp_path / "raw.zarr"), "scan"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("kind", ["nothing", "file", "version 2", "rf"])
 def test_not_an_acquisition(tmp_path, kind):
     source = tmp_path / "raw.zarr"
