@@ -98,7 +98,7 @@ def _gridded_intensity(
     """
     transform = torch.ones_like(weights, dtype=torch.float64)
     for position, size in zip(trajectory.double(), shape, strict=True):
-        width = size / 10  # [voxel]
+        width = max(size / 10, 1.0)  # [voxel]
         transform *= math.sqrt(2 * math.pi) * width * torch.exp(-((width * position) ** 2) / 2)
     intensity = float(weights.double() @ transform)
     return intensity if intensity > 0.5 else 1.0

@@ -161,7 +161,8 @@ class _Spokes:
             nearest = distance <= distance.min(axis=1, keepdims=True) + self._tolerance
             kink = angles[0] * _kink(self._position, self._tolerance)
             kink += angles[1] * _kink(-self._position, self._tolerance)
-            weights += nearest * (kink / nearest.sum(axis=1))[:, None]
+            # Negative only where a very coarse spoke has halves of very different angles.
+            weights = np.maximum(weights + nearest * (kink / nearest.sum(axis=1))[:, None], 0)
         return np.asarray(weights / (2 * np.pi) ** dimensions)
 
 

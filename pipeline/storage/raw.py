@@ -178,6 +178,8 @@ class RawData:
         Names of the arrays that are there.
     own_trajectory : bool
         Whether each frame has a trajectory of its own.
+    own_weights : bool
+        Whether each frame has density weights of its own.
     """
 
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
@@ -193,6 +195,7 @@ class RawData:
             self.affine = np.asarray(attributes["affine"], dtype=np.float64)
             self.frames, self.coils, self.readouts, self.samples = self._stored["kspace"].shape
             self.own_trajectory = self._stored["trajectory"].shape[0] > 1
+            self.own_weights = "weights" in self.arrays and self._stored["weights"].shape[0] > 1
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{marker}: its store is not a complete acquisition ({error!r}); run `ingest` again"

@@ -1,0 +1,155 @@
+"""Low-resolution coil images from the centre of k-space, averaged over frames."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.config import NufftSettings
+from pipeline.errors import DataError
+from pipeline.geometry.axes import voxel_positions
+from pipeline.operators.nufft import NUFFT
+from pipeline.storage.raw import RawData
+
+_READ_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class CentreGrid:
+    """A coarse grid over the field of view that carries the centre of k-space.
+
+    Its voxels are half the size that the measured centre resolves. It has one voxel more at either
+    end than the field of view needs, so that each voxel of the full matrix lies between its voxels.
+
+    Parameters
+    ----------
+    matrix
+        The full matrix.
+    width
+        Diameter of the centre [Cartesian samples].
+    """
+
+    matrix: tuple[int, ...]
+    width: int
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Coarse voxels per field of view, along each axis."""
+        return tuple(2 * min(self.width, size) for size in self.matrix)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Matrix of the grid."""
+        return tuple(cells + 2 for cells in self.cells)
+
+    @property
+    def coordinates(self) -> list[NDArray[np.float64]]:
+        """Where the full matrix lies along z, y and x, as fractional indices into the grid."""
+        found = [
+            voxel_positions(size) * (cells / size) + (cells + 2) // 2
+            for size, cells in zip(self.matrix, self.cells, strict=True)
+        ]
+        return [np.zeros(1)] * (3 - len(found)) + found
+
+    def trajectory(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return points ``[sample, axis]`` of k-space in rad per voxel of the grid."""
+        return np.asarray(points, np.float64) * np.divide(self.matrix, self.cells)
+
+    def taper(self, trajectory: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return a Hann window over the centre, float64 ``[...]`` for points ``[..., axis]``."""
+        samples = np.asarray(trajectory, np.float64) * np.asarray(self.matrix) / (2 * np.pi)
+        radius = np.minimum(np.linalg.norm(samples, axis=-1) / (self.width / 2), 1.0)
+        return np.asarray(0.5 + 0.5 * np.cos(np.pi * radius))
+
+
+def centre_images(
+    raw: RawData,
+    weights: Callable[[int], NDArray[np.floating]],
+    grid: CentreGrid,
+    *,
+    nufft: NufftSettings,
+    device: str,
+    threads: int,
+    advance: Callable[[], None],
+) -> Tensor:
+    """Grid the centre of k-space of all frames together.
+
+    K-space is read in parts of some 64 MB.
+
+    Parameters
+    ----------
+    raw
+        The acquisition.
+    weights
+        Density weights ``[readout, sample]`` of a frame.
+    grid
+        Where the images are made.
+    nufft
+        How transforms are computed.
+    device, threads
+        What they are computed with.
+    advance
+        Called after each frame.
+
+    Returns
+    -------
+    Tensor
+        complex64 ``(coil, z, y, x)`` on ``device``; 2D images have z = 1.
+
+    Raises
+    ------
+    DataError
+        If the centre was not measured.
+    """
+    images = torch.zeros((raw.coils, *grid.shape), dtype=torch.complex64, device=device)
+    transform: NUFFT | None = None
+    for frame in range(raw.frames):
+        if transform is None or raw.own_trajectory:
+            trajectory = raw.trajectory(frame)
+            taper = grid.taper(trajectory)
+            inside = taper > 0
+            if not inside.any():
+                raise DataError(
+                    f"{raw.marker}: frame {frame} has no samples within {grid.width} / 2 Cartesian "
+                    "samples of the centre of k-space, which Walsh's coil maps are estimated from; "
+                    "raise calibration.calibration_width or set calibration.coil_maps to source"
+                )
+            points = torch.from_numpy(np.ascontiguousarray(grid.trajectory(trajectory[inside]).T))
+            transform = NUFFT(
+                grid.shape,
+                points.to(device, torch.float32),
+                tolerance=nufft.tolerance,
+                backend=nufft.backend,
+                oversampling=nufft.oversampling,
+                kernel_width=nufft.kernel_width,
+                threads=threads,
+            )
+        factors = torch.from_numpy((taper * weights(frame))[inside].astype(np.float32)).to(device)
+        for coils in _coil_tiles(raw):
+            samples = torch.from_numpy(_read_where(raw, frame, coils, inside)).to(device)
+            images[coils] += transform.adjoint(samples * factors)
+        advance()
+    return images.reshape(raw.coils, *([1] * (3 - len(grid.shape))), *grid.shape)
+
+
+def _coil_tiles(raw: RawData) -> Iterator[slice]:
+    """Yield ranges of coils whose readouts of a frame are read together."""
+    count = max(1, _READ_BYTES // (8 * raw.readouts * raw.samples))
+    for start in range(0, raw.coils, count):
+        yield slice(start, min(start + count, raw.coils))
+
+
+def _read_where(
+    raw: RawData, frame: int, coils: slice, inside: NDArray[np.bool_]
+) -> NDArray[np.complex64]:
+    """Return the samples ``[coil, sample]`` of a frame that are ``inside``, a part at a time."""
+    rows = max(1, _READ_BYTES // (8 * (coils.stop - coils.start) * raw.samples))
+    parts = []
+    for start in range(0, raw.readouts, rows):
+        readouts = slice(start, min(start + rows, raw.readouts))
+        if inside[readouts].any():
+            parts.append(raw.kspace(frame, coils, readouts)[:, inside[readouts]])
+    return np.concatenate(parts, axis=1)

@@ -1,0 +1,203 @@
+"""Calibrate: coil maps and density weights, copied from the source or estimated."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.calibration.centre import CentreGrid, centre_images
+from pipeline.calibration.coilmaps import interpolated, unit_norm, walsh_maps
+from pipeline.calibration.density import Method, automatic_method, density_weights
+from pipeline.config import CalibrateSettings
+from pipeline.errors import DataError
+from pipeline.geometry.axes import as_volume
+from pipeline.planning.limits import torch_device
+from pipeline.progress import track
+from pipeline.storage.calibration import create_sensitivities, create_weights
+from pipeline.storage.publish import published_store
+from pipeline.storage.raw import RawData
+from pipeline.storage.receipts import Receipt
+
+if TYPE_CHECKING:
+    import zarr
+
+CoilMaps = Literal["source", "walsh", "none"]
+Density = Literal["source"] | Method
+
+
+def calibrate(
+    *,
+    settings: CalibrateSettings,
+    dataset: str,
+    raw: Path,
+    calibration: Path,
+    receipt: Path,
+    device: str,
+    threads: int,
+) -> None:
+    """Calibrate one dataset.
+
+    Parameters
+    ----------
+    settings
+        What to estimate and how.
+    dataset
+        Name.
+    raw
+        Marker of the acquisition.
+    calibration
+        Marker of the store to write.
+    receipt
+        This job's receipt.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads
+        CPU threads to use.
+
+    Raises
+    ------
+    DataError
+        If the source lacks what the settings take from it, or a method does not fit the data.
+    DeviceError
+        If the device is absent.
+    """
+    with Receipt(receipt, "calibrate", dataset=dataset) as job:
+        torch.set_num_threads(threads)
+        work = _Calibration(settings, dataset, RawData.open(raw), torch_device(device), threads)
+        with published_store(calibration) as group:
+            group.attrs.update(
+                {
+                    "dataset": dataset,
+                    "coil_maps": work.coil_maps,
+                    "density": work.density,
+                    "settings": settings.model_dump(mode="json"),
+                }
+            )
+            if work.density != "none":
+                with job.phase("density"):
+                    work.write_weights(group, work.density)
+            if work.coil_maps == "source":
+                with job.phase("copy_maps"):
+                    work.copy_maps(group)
+            elif work.coil_maps == "walsh":
+                with job.phase("centre"):
+                    images = work.centre_images(group)
+                with job.phase("walsh"):
+                    maps = walsh_maps(images)
+                with job.phase("interpolate"):
+                    work.write_maps(group, maps)
+        job.record(
+            coil_maps=work.coil_maps, density=work.density, device=work.device, threads=threads,
+            coils=work.raw.coils, frames=work.raw.frames,
+        )  # fmt: skip
+
+
+class _Calibration:
+    """One dataset, its settings, and the methods chosen for it."""
+
+    def __init__(
+        self, settings: CalibrateSettings, dataset: str, raw: RawData, device: str, threads: int
+    ) -> None:
+        self.settings = settings.calibration
+        self.nufft = settings.nufft
+        self.dataset = dataset
+        self.raw = raw
+        self.device = device
+        self.threads = threads
+        self.grid = CentreGrid(raw.shape, self.settings.calibration_width)
+        self.coil_maps = self._choose_coil_maps()
+        self.density = self._choose_density()
+
+    def _choose_coil_maps(self) -> CoilMaps:
+        wanted, in_source = self.settings.coil_maps, "sensitivities" in self.raw.arrays
+        if wanted == "source" and not in_source:
+            raise DataError(
+                f"{self.dataset}: calibration.coil_maps is source, but the source has no coil "
+                "maps; set it to auto or walsh, or name `sensitivities` in the dataset's arrays"
+            )
+        if wanted == "source" or (wanted == "auto" and in_source):
+            return "source"
+        return "none" if wanted == "none" or self.raw.coils == 1 else "walsh"
+
+    def _choose_density(self) -> Density | Literal["none"]:
+        wanted, in_source = self.settings.density, "weights" in self.raw.arrays
+        if wanted == "source" and not in_source:
+            raise DataError(
+                f"{self.dataset}: calibration.density is source, but the source has no density "
+                "weights; set it to auto, or name `weights` in the dataset's arrays"
+            )
+        if wanted != "auto":
+            return wanted
+        return "source" if in_source else automatic_method(self.raw.trajectory(0))
+
+    def write_weights(self, group: "zarr.Group", method: Density) -> None:
+        """Write the weights, frame by frame; of the first only where all frames share them."""
+        raw = self.raw
+        own = raw.own_weights if method == "source" else raw.own_trajectory
+        frames = raw.frames if own else 1
+        stored = create_weights(group, (frames, raw.readouts, raw.samples))
+        with track(f"{self.dataset}: density weights", frames) as advance:
+            for frame in range(frames):
+                stored[frame] = self._weights(method, frame)
+                advance()
+
+    def _weights(self, method: Density, frame: int) -> NDArray[np.float32]:
+        if method == "source":
+            return np.asarray(self.raw.weights(frame))
+        return density_weights(
+            method,
+            self.raw.trajectory(frame),
+            self.raw.shape,
+            settings=self.settings,
+            nufft=self.nufft,
+            device=self.device,
+            threads=self.threads,
+            who=f"{self.dataset} frame {frame}",
+        )
+
+    def copy_maps(self, group: "zarr.Group") -> None:
+        """Copy the source's maps coil by coil."""
+        stored = create_sensitivities(group, (self.raw.coils, *as_volume(self.raw.shape)))
+        for coil in range(self.raw.coils):
+            one = slice(coil, coil + 1)
+            stored[one] = np.asarray(self.raw.sensitivities(one))
+
+    def centre_images(self, group: "zarr.Group") -> torch.Tensor:
+        """Return coil images of low resolution, of all frames together."""
+        weights: Callable[[int], NDArray[np.float32]]
+        stored: Any = group.get("weights")
+        if stored is None:
+            method = automatic_method(self.raw.trajectory(0))
+
+            def weights(frame: int) -> NDArray[np.float32]:
+                return self._weights(method, frame)
+        else:
+
+            def weights(frame: int) -> NDArray[np.float32]:
+                return np.asarray(stored[frame if stored.shape[0] > 1 else 0])
+
+        with track(f"{self.dataset}: centre of k-space", self.raw.frames) as advance:
+            return centre_images(
+                self.raw,
+                weights,
+                self.grid,
+                nufft=self.nufft,
+                device=self.device,
+                threads=self.threads,
+                advance=advance,
+            )
+
+    def write_maps(self, group: "zarr.Group", maps: torch.Tensor) -> None:
+        """Write maps on the full matrix, some planes of all coils at a time."""
+        volume = as_volume(self.raw.shape)
+        stored = create_sensitivities(group, (self.raw.coils, *volume))
+        planes, rows, columns = self.grid.coordinates
+        with track(f"{self.dataset}: planes of coil maps", volume[0]) as advance:
+            for start in range(0, volume[0], stored.chunks[1]):
+                slab = slice(start, min(start + stored.chunks[1], volume[0]))
+                full = unit_norm(interpolated(maps, [planes[slab], rows, columns]))
+                stored[:, slab] = full.cpu().numpy()
+                advance(slab.stop - slab.start)

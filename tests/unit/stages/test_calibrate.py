@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+
+from pipeline.calibration.radial_density import radial_weights, stack_of_stars_weights
+from pipeline.config import CalibrateSettings, CalibrationSettings, NufftSettings
+from pipeline.errors import DataError
+from pipeline.formats.coil_arrays import coils_around
+from pipeline.formats.phantoms import fourier_transform, shepp_logan, voxel_average
+from pipeline.geometry.trajectories import golden_radial, kooshball, spiral, stack_of_stars
+from pipeline.stages.calibrate import calibrate
+from pipeline.storage import raw
+from pipeline.storage.calibration import Calibration
+from pipeline.storage.publish import published_store, read_json
+
+
+def write_raw(marker, shape, trajectories, *, coils=4, frames=None, **arrays) -> None:
+    """Write the phantom, measured along one trajectory a frame or one for all ``frames``."""
+    array = coils_around(shape, coils)
+    with published_store(marker) as group:
+        voxel_size = (1e-3,) * len(shape)
+        raw.write_attributes(
+            group,
+            shape=shape,
+            voxel_size=voxel_size,
+            affine=raw.centred_affine(shape, voxel_size),
+            source="test",
+            provenance={},
+        )
+        frames = frames or len(trajectories)
+        sizes = trajectories[0].shape[:2]
+        kspace = raw.create_array(group, "kspace", (frames, coils, *sizes))
+        stored = raw.create_array(group, "trajectory", (len(trajectories), *trajectories[0].shape))
+        for frame, trajectory in enumerate(trajectories):
+            stored[frame] = trajectory.astype("float32")
+        for frame in range(frames):
+            points = trajectories[frame % len(trajectories)].reshape(-1, len(shape))
+            signal = fourier_transform(
+                shepp_logan(len(shape)), shape, points, array.shifts, array.coefficients
+            )
+            kspace[frame] = signal.reshape(coils, *sizes).astype("complex64")
+        for name, values in arrays.items():
+            raw.create_array(group, name, values.shape)[...] = values
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run_calibrate(**settings) -> Calibration:
+        calibrate(
+            settings=CalibrateSettings(
+                calibration=CalibrationSettings(**settings), nufft=NufftSettings()
+            ),
+            dataset="brain",
+            raw=tmp_path / "raw.json",
+            calibration=tmp_path / "calibration.json",
+            receipt=tmp_path / "receipts" / "calibrate.json",
+            device="cpu",
+            threads=2,
+        )
+        return Calibration.open(tmp_path / "calibration.json")
+
+    return run_calibrate
+
+
+def assert_like_true_maps(found, shape, coils) -> None:
+    true = coils_around(shape, coils).maps()
+    true /= np.linalg.norm(true, axis=0)
+    inside = voxel_average(shepp_logan(len(shape)), shape, supersampling=2) > 0.05
+    found = found.reshape(true.shape)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=0)[inside], 1, rtol=1e-5)
+    assert np.abs(np.sum(found.conj() * true, axis=0))[inside].min() > 0.98
+
+
+def test_dynamic_series(tmp_path, run):
+    shape = (45, 52)
+    trajectories = [golden_radial(21, 104, frame=frame) for frame in range(3)]
+    write_raw(tmp_path / "raw.json", shape, trajectories)
+    found = run()
+    assert (found.coil_maps, found.density) == ("walsh", "radial")
+    assert_like_true_maps(found.sensitivities(), shape, 4)
+    assert found.sensitivities(slice(1, 3)).shape == (2, 1, *shape)
+    for frame, trajectory in enumerate(trajectories):
+        expected = radial_weights(trajectory)
+        weights = found.weights(frame)
+        assert weights.dtype == np.float32
+        np.testing.assert_allclose(weights, expected, rtol=1e-3, atol=1e-4 * expected.max())
+    receipt = read_json(tmp_path / "receipts" / "calibrate.json")
+    assert receipt["coil_maps"] == "walsh"
+    assert receipt["density"] == "radial"
+    assert set(receipt["phases"]) == {"density", "centre", "walsh", "interpolate"}
+
+
+def test_volume_without_weights(tmp_path, run):
+    shape = (20, 31, 28)
+    write_raw(tmp_path / "raw.json", shape, [kooshball(700, 48)], coils=3)
+    found = run(density="none")
+    assert found.density == "none"
+    assert found.weights(0) is None
+    assert found.sensitivities().shape == (3, *shape)
+    assert_like_true_maps(found.sensitivities(), shape, 3)
+
+
+@pytest.mark.parametrize(
+    ("trajectory", "shape", "method"),
+    [
+        (stack_of_stars(13, 24, 8), (8, 12, 14), "stack-of-stars"),
+        (spiral(4, 120), (16, 18), "pipe-menon"),
+    ],
+)
+def test_frames_of_one_trajectory_share_weights(tmp_path, run, trajectory, shape, method):
+    write_raw(tmp_path / "raw.json", shape, [trajectory], coils=1, frames=3)
+    found = run()
+    assert (found.coil_maps, found.density) == ("none", method)
+    assert found.sensitivities() is None
+    assert found._stored["weights"].shape == (1, *trajectory.shape[:2])
+    np.testing.assert_array_equal(found.weights(0), found.weights(2))
+    if method == "stack-of-stars":
+        expected = stack_of_stars_weights(trajectory)
+        np.testing.assert_allclose(found.weights(1), expected, rtol=1e-3, atol=1e-6)
+
+
+def test_source_is_copied(tmp_path, run):
+    shape = (12, 14)
+    random = np.random.default_rng(7)
+    maps = (random.normal(size=(4, 1, *shape)) + 1j).astype("complex64")
+    weights = random.uniform(size=(2, 5, 20)).astype("float32")
+    trajectory = golden_radial(5, 20)
+    write_raw(
+        tmp_path / "raw.json", shape, [trajectory], frames=2, sensitivities=maps, weights=weights
+    )
+    found = run()
+    assert (found.coil_maps, found.density) == ("source", "source")
+    np.testing.assert_array_equal(found.sensitivities(), maps)
+    np.testing.assert_array_equal(found.weights(1), weights[1])
+    estimated = run(coil_maps="walsh", density="radial", calibration_width=8)
+    assert (estimated.coil_maps, estimated.density) == ("walsh", "radial")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"coil_maps": "source"}, "brain: calibration.coil_maps is source.*auto or walsh"),
+        ({"density": "source"}, "brain: calibration.density is source.*auto"),
+        ({"density": "radial"}, "brain frame 0: calibration.density is radial.*pipe-menon"),
+        ({"density": "stack-of-stars"}, "brain frame 0: .*stack-of-stars.*pipe-menon"),
+    ],
+)
+def test_what_the_data_cannot_give(tmp_path, run, settings, message):
+    write_raw(tmp_path / "raw.json", (16, 18), [spiral(4, 120)])
+    with pytest.raises(DataError, match=message):
+        run(**settings)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw.json", "raw.zarr"]
