@@ -4,6 +4,7 @@ Each subcommand imports its stage when it runs, so that `kronufft --help` stays 
 loads only the packages it needs. A user's error ends in one line on standard error and status 1.
 """
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -243,6 +244,11 @@ def main() -> None:
         app()
     except KronufftError as error:
         typer.echo(f"kronufft: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        typer.echo(f"kronufft: no space left ({error}); nothing was published", err=True)
         sys.exit(1)
 
 

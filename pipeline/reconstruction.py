@@ -16,6 +16,7 @@ from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
+from pipeline.solvers.inner import inner_product
 
 ReadCoils = Callable[[slice], Tensor]
 
@@ -36,10 +37,10 @@ class Sampling:
     trajectory: Tensor
     weights: Tensor
 
-    @property
-    def coil_weights(self) -> Tensor:
-        """The weights, to multiply samples ``(image, coil, sample)``."""
-        return self.weights if self.weights.ndim == 1 else self.weights[:, None]
+    def roots(self) -> Tensor:
+        """Return ``W^(1/2)``, to multiply samples ``(image, coil, sample)``."""
+        roots = self.weights.sqrt()
+        return roots if roots.ndim == 1 else roots[:, None]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def right_hand_side(
     Parameters
     ----------
     read
-        Returns the samples ``(image, coil, sample)`` of a slice of coils, on the device.
+        Returns the samples ``(image, coil, sample)`` of a slice of coils, on the device, in a
+        tensor that may be overwritten.
     transforms, sampling
         The transform's settings, and where the samples lie.
     maps
@@ -107,18 +109,18 @@ def right_hand_side(
     operator: NUFFT | None = None
     b: Tensor | None = None
     energy: Tensor | None = None
+    roots = sampling.roots()
     for tile in tiles:
         samples = read(tile)
         coils = tile.stop - tile.start
         if operator is None or operator.coils != coils:
             del operator
             operator = transforms.nufft(sampling.trajectory, coils=coils)
-        weighted = samples * sampling.coil_weights
-        # Summed in double precision: there are millions of samples.
-        share = torch.linalg.vecdot(weighted, samples).real.sum(-1, dtype=torch.float64)
+        # In two steps and in place: there are millions of samples, and one copy of them is enough.
+        samples.mul_(roots)
+        share = inner_product(samples, samples, image_axes=1).sum(-1)
+        gridded = operator.adjoint(samples.mul_(roots))
         del samples
-        gridded = operator.adjoint(weighted)
-        del weighted
         if maps is not None:
             part = torch.linalg.vecdot(maps[tile], gridded, dim=coil_axis)
         elif alone:

@@ -25,7 +25,7 @@ MEGABYTE = 10**6
 
 # Resident memory of a job before it holds any data: the interpreter and its packages, the pools of
 # their threads, and on CUDA the host's part of the context.
-_PROCESS_BYTES = 480 * MEGABYTE
+_PROCESS_BYTES = 300 * MEGABYTE
 _PROCESS_BYTES_WITH_CUDA = 2000 * MEGABYTE
 # What the allocator of a device keeps in unused pieces, and the work areas of its FFT library.
 _DEVICE_SLACK = 1.1
@@ -126,27 +126,26 @@ def _phases(work: Work) -> tuple[Parts, list[Parts]]:
         "trajectory and weights": trajectories * work.samples * (axes + 1) * work.itemsize // 2,
         "right-hand side": work.image_batch * voxels,
     }
+    # Trajectories and weights on their way from float32 on disk to the precision of the job.
+    sample = {"trajectory as read": work.image_batch * work.samples * (16 * axes + 20)}
     gather = {
-        # As stored, in the precision of the job, and weighted.
-        "k-space tile": tile_samples * (8 + 2 * work.itemsize),
+        # In the precision of the job, and one coil as it is read; in double also as stored.
+        "k-space tile": tile_samples * (work.itemsize if work.itemsize == 8 else 24)
+        + work.samples * 16,
         "gridded coils": work.image_batch * (work.coil_batch + 1) * voxels,
         "NUFFT": nufft,
     }
     if work.algorithm == "gridding":
-        return always, [gather]
-    vectors = conjugate_gradient_bytes(
-        (work.image_batch, *work.shape), itemsize=work.itemsize
-    )
+        return always, [sample, gather]
+    vectors = conjugate_gradient_bytes((work.image_batch, *work.shape), itemsize=work.itemsize)
     if work.normal == "explicit":
         normal = {
             "explicit normal operator": nufft
             + 2 * work.image_batch * work.coil_batch * voxels
             + 2 * tile_samples * work.itemsize,
         }
-        return always, [gather, {"solver vectors": vectors, **normal}]
-    spectra = toeplitz_spectrum_bytes(
-        work.shape, itemsize=work.itemsize, frames=trajectories
-    )
+        return always, [sample, gather, {"solver vectors": vectors, **normal}]
+    spectra = toeplitz_spectrum_bytes(work.shape, itemsize=work.itemsize, frames=trajectories)
     kernel_library = choose_backend(
         work.shape,
         torch.device("cuda" if work.on_device else "cpu"),
@@ -165,6 +164,7 @@ def _phases(work: Work) -> tuple[Parts, list[Parts]]:
     tiling = Tiling(work.shape, padded_shape(work.shape), work.itemsize, not work.on_device)
     coils = work.coil_batch if work.on_device else tiling.coils_at_once(work.coils)
     return always, [
+        sample,
         gather,
         # Spectra of several frames are made one by one and then stacked.
         {"Toeplitz kernel": kernel, "spectra": spectra * (1 if trajectories == 1 else 2)},

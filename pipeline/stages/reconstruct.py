@@ -15,6 +15,7 @@ from pipeline.config import ReconstructSettings, image_shape
 from pipeline.errors import DataError, DeviceError
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.trajectories import resampled
+from pipeline.host_memory import return_freed_memory
 from pipeline.planning.limits import torch_device
 from pipeline.planning.table import PlanRow, read_plan
 from pipeline.progress import track
@@ -82,9 +83,12 @@ def reconstruct(
         row = read_plan(plan).get(block)
         if row is None:
             raise DataError(f"{plan}: no block `{block}`; run `plan` again")
+        return_freed_memory()
         torch.set_num_threads(threads)
         job.record(device=torch_device(device), threads=threads)
-        work = _BlockWork(settings, dataset, RawData.open(raw), Calibration.open(calibration), row, job)
+        work = _BlockWork(
+            settings, dataset, RawData.open(raw), Calibration.open(calibration), row, job
+        )
         try:
             images = work.run()
         except torch.cuda.OutOfMemoryError as error:
@@ -195,11 +199,13 @@ class _BlockWork:
 
     def _sampling(self, images: range) -> Sampling:
         """Read where the images were sampled; one trajectory where all images share it."""
-        shared = not self.raw.own_trajectory and len(
-            {len(self._frames(image)) for image in images}
-        ) == 1
+        shared = (
+            not self.raw.own_trajectory and len({len(self._frames(image)) for image in images}) == 1
+        )
         with self.job.phase("read"):
-            per_image = [self._image_sampling(image) for image in (images[:1] if shared else images)]
+            per_image = [
+                self._image_sampling(image) for image in (images[:1] if shared else images)
+            ]
         longest = max(weights.shape[0] for _, weights in per_image)
         trajectory = torch.zeros(len(per_image), len(self.shape), longest, dtype=self.real)
         weights = torch.zeros(len(per_image), longest, dtype=self.real)
@@ -211,9 +217,7 @@ class _BlockWork:
             return Sampling(trajectory[0].to(self.device), weights[0].to(self.device))
         return Sampling(trajectory.to(self.device), weights.to(self.device))
 
-    def _image_sampling(
-        self, image: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    def _image_sampling(self, image: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Return trajectory ``(axis, sample)`` and weights ``(sample,)`` of one image's frames."""
         positions, weights = [], []
         for frame in self._frames(image):
@@ -240,12 +244,14 @@ class _BlockWork:
         found = np.zeros((len(images), count, length), dtype=np.complex64)
         with self.job.phase("read"):
             for index, image in enumerate(images):
-                start = 0
-                for frame in self._frames(image):
-                    part = self.raw.kspace(frame, coils).reshape(count, -1)
-                    found[index, :, start : start + part.shape[1]] = part
-                    start += part.shape[1]
-                    self.job.count_bytes("read", part.nbytes)
+                for coil in range(count):
+                    one = slice(coils.start + coil, coils.start + coil + 1)
+                    start = 0
+                    for frame in self._frames(image):
+                        part = self.raw.kspace(frame, one).ravel()
+                        found[index, coil, start : start + part.size] = part
+                        start += part.size
+            self.job.count_bytes("read", found.nbytes)
         return torch.from_numpy(found).to(self.device, self.complex)
 
     def _check_arithmetic(self, sampling: Sampling, who: str) -> None:

@@ -3,8 +3,6 @@
 One JSON file a job. The metrics read receipts and never logs.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pipeline.host_memory import peak_host_bytes
 from pipeline.storage.publish import write_json
 
 _RECORDED_PACKAGES = (
     "kronufft", "torch", "numpy", "zarr", "dask", "snakemake", "finufft", "ducc0", "torchkbnufft",
 )  # fmt: skip
-
-
-def peak_host_bytes() -> int:
-    """Return the largest resident memory of this process so far [byte]."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _installed_versions() -> dict[str, str]:

@@ -1,0 +1,88 @@
+"""Small acquisitions and calibrations on disk, filled with truly complex random numbers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import PlanSettings, ReconstructSettings
+from pipeline.geometry.axes import as_volume
+from pipeline.storage.calibration import create_sensitivities, create_weights
+from pipeline.storage.publish import published_store
+from pipeline.storage.raw import centred_affine, create_array, write_attributes
+
+
+def complex_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    parts = generator.standard_normal((2, *shape), dtype=np.float32)
+    return parts[0] + 1j * parts[1]
+
+
+def write_acquisition(
+    folder: Path,
+    *,
+    shape: tuple[int, ...],
+    coils: int,
+    readouts: int,
+    samples: int,
+    frames: int = 1,
+    own_trajectory: bool = True,
+    maps: bool = True,
+    seed: int = 0,
+) -> dict[str, Path]:
+    """Write ``raw`` and ``calibration`` below ``folder``; return the paths of their markers."""
+    generator = np.random.default_rng(seed)
+    raw, calibration = folder / "raw.json", folder / "calibration.json"
+    trajectories = frames if own_trajectory else 1
+    with published_store(raw) as group:
+        voxel_size = (0.001,) * len(shape)
+        write_attributes(
+            group,
+            shape=shape,
+            voxel_size=voxel_size,
+            affine=centred_affine(shape, voxel_size),
+            source="random numbers",
+            provenance={},
+        )
+        kspace = create_array(group, "kspace", (frames, coils, readouts, samples))
+        for frame in range(frames):
+            for coil in range(coils):
+                kspace[frame, coil] = complex_normal(generator, (readouts, samples))
+        trajectory = create_array(
+            group, "trajectory", (trajectories, readouts, samples, len(shape))
+        )
+        for frame in range(trajectories):
+            trajectory[frame] = generator.uniform(
+                -np.pi, np.pi, (readouts, samples, len(shape))
+            ).astype(np.float32)
+    with published_store(calibration) as group:
+        group.attrs.update({"coil_maps": "source" if maps else "none", "density": "source"})
+        create_weights(group, (trajectories, readouts, samples))[:] = generator.uniform(
+            0.5, 1.5, (trajectories, readouts, samples)
+        ).astype(np.float32)
+        if maps:
+            stored = create_sensitivities(group, (coils, *as_volume(shape)))
+            for coil in range(coils):
+                stored[coil] = complex_normal(generator, as_volume(shape))
+    return {"raw": raw, "calibration": calibration}
+
+
+def reconstruction_settings(
+    *,
+    precision: str = "single",
+    deterministic: bool = False,
+    host_mb: int | str = "auto",
+    tolerance: float = 1e-3,
+    backend: str = "auto",
+    **reconstruction: Any,
+) -> tuple[PlanSettings, ReconstructSettings]:
+    """Return the settings of `plan` and of `reconstruct` for the same reconstruction."""
+    common = {
+        "reconstruction": reconstruction,
+        "nufft": {"tolerance": tolerance, "backend": backend},
+        "precision": precision,
+        "deterministic": deterministic,
+    }
+    return (
+        PlanSettings.model_validate({**common, "memory": {"host_mb": host_mb}}),
+        ReconstructSettings.model_validate(common),
+    )
