@@ -1,8 +1,8 @@
 """Fingerprint of the code that a stage runs, so that changed code reruns what it made.
 
-Snakemake sees a rule's command, not the modules behind it. The fingerprint covers the stage's module
-and every module of this package that it imports, directly or not. It is taken from the syntax tree:
-comments and layout do not count.
+Snakemake sees a rule's command, not the modules behind it. The fingerprint covers the stage's
+module and every module of this package that it imports, directly or not. It is taken from the
+syntax tree: comments and layout do not count.
 """
 
 import ast
@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_TEMPLATES = _PACKAGE / "templates"
+_TEMPLATES = _PACKAGE / "report" / "templates"
 
 
 def _file_of(module: str) -> Path | None:

@@ -1,8 +1,8 @@
 """What a reconstruct job needs, in bytes, from shapes alone.
 
-The peak of a job is what is always there and the largest of its phases; each phase is a sum of named
-parts, so that a plan that cannot be made shows its arithmetic. Operators and solvers state their own
-workspace; nothing is built and nothing is measured here.
+The peak of a job is what is always there and the largest of its phases; each phase is a sum of
+named parts, so that a plan that cannot be made shows its arithmetic. Operators and solvers state
+their own workspace; nothing is built and nothing is measured here.
 """
 
 import math

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import MeasureSettings
 from pipeline.errors import DataError
-from pipeline.metrics import Array, image_quality, image_statistics
+from pipeline.metrics.quality import Array, image_quality, image_statistics
+from pipeline.metrics.references import frame_slabs, reference_image
+from pipeline.metrics.tables import as_table, job_row, write_table
 from pipeline.progress import track
-from pipeline.references import frame_slabs, reference_image
 from pipeline.storage.publish import open_published, read_json
 from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt
-from pipeline.tables import as_table, job_row, write_table
 
 if TYPE_CHECKING:
     import zarr

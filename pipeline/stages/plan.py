@@ -62,9 +62,7 @@ def plan(
         device_mb, host_mb = planned_limits(
             device, settings.memory.device_mb, settings.memory.host_mb
         )
-        joined = (
-            data.frames if chosen.frames_per_image == "all" else chosen.frames_per_image
-        )
+        joined = data.frames if chosen.frames_per_image == "all" else chosen.frames_per_image
         work = Work(
             shape=image_shape(data.shape, chosen),
             coils=data.coils,

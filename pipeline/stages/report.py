@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import DataError
-from pipeline.figures import Series
-from pipeline.references import reference_image
-from pipeline.report import report_page
+from pipeline.metrics.references import reference_image
+from pipeline.metrics.tables import as_table, job_row, read_table, rows_of, write_table
+from pipeline.report.figures import Series
+from pipeline.report.page import report_page
 from pipeline.storage.publish import open_published, published_file, read_json
 from pipeline.storage.raw import RawData
-from pipeline.tables import as_table, job_row, read_table, rows_of, write_table
 
 if TYPE_CHECKING:
     import pandas as pd

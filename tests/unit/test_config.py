@@ -30,11 +30,6 @@ def test_shipped_configs_and_their_tables_are_valid(path):
     assert config.load_datasets(ROOT / settings.datasets, settings)
 
 
-def _described_keys(model, prefix=""):
-    for name, field in model.model_fields.items():
-        yield f"{prefix}{name}"
-
-
 def test_every_key_is_explained_in_the_config_readme():
     text = (ROOT / "config/README.md").read_text()
     models = [
@@ -53,7 +48,7 @@ def test_every_key_is_explained_in_the_config_readme():
     missing = [
         f"{model.__name__}.{key}"
         for model in models
-        for key in _described_keys(model)
+        for key in model.model_fields
         if f"`{key}`" not in text
     ]
     assert not missing

@@ -1,4 +1,4 @@
-"""The workflow as a user runs it: a small phantom, Snakemake, and what it repeats after a change."""
+"""The workflow as a user runs it: small phantoms, and what is repeated after a change."""
 
 import csv
 import json
@@ -119,7 +119,11 @@ def test_everything_is_there(finished):
 def test_the_table_has_a_row_for_each_job_and_image(finished):
     with (finished / "results/metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    jobs = [(row["dataset"], row["reconstruction"], row["stage"]) for row in rows if row["kind"] == "job"]
+    jobs = [
+        (row["dataset"], row["reconstruction"], row["stage"])
+        for row in rows
+        if row["kind"] == "job"
+    ]
     for dataset in ("series", "still"):
         assert (dataset, "", "ingest") in jobs
         assert (dataset, "", "calibrate") in jobs

@@ -92,7 +92,6 @@ def test_measured_is_below_predicted_is_below_the_limit(tmp_path, case, record_p
     measured = receipt["peak_host_bytes"] / 1e6
     record_property("measured_mb", measured)
     record_property("predicted_mb", row.host_mb)
-    print(f"{case}: measured {measured:.0f}, predicted {row.host_mb} ({row.dominant})")
     assert measured <= row.host_mb <= row.limit_host_mb
     # Not by reserving too much: a job that could run must not be refused.
     assert row.host_mb <= 1.25 * measured

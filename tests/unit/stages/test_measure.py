@@ -9,9 +9,9 @@ from results_tree import write_images, write_run
 
 from pipeline.config import MeasureSettings
 from pipeline.errors import DataError
-from pipeline.metrics import magnitude_correlation, scaled_nrmse
+from pipeline.metrics.quality import magnitude_correlation, scaled_nrmse
+from pipeline.metrics.tables import read_table
 from pipeline.stages.measure import measure
-from pipeline.tables import read_table
 
 
 def measured(run, frames_per_image=1):

@@ -9,9 +9,9 @@ from results_tree import write_run
 
 from pipeline.config import MeasureSettings
 from pipeline.errors import DataError
+from pipeline.metrics.tables import read_table
 from pipeline.stages.measure import measure
 from pipeline.stages.report import report
-from pipeline.tables import read_table
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 

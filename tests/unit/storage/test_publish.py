@@ -33,7 +33,8 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
             temporary.write_text("half")
             raise RuntimeError
 
-    pytest.raises(RuntimeError, write)
+    with pytest.raises(RuntimeError):
+        write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -47,7 +48,8 @@ def test_a_failure_leaves_the_old_store_and_nothing_else(tmp_path):
             group.create_array("image", data=np.zeros(3))
             raise RuntimeError
 
-    pytest.raises(RuntimeError, write)
+    with pytest.raises(RuntimeError):
+        write()
     assert publish.open_published(marker)["image"][0] == 1.0
     assert {path.name for path in tmp_path.iterdir()} == {"raw.json", "raw.zarr"}
 

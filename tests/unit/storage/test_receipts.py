@@ -24,7 +24,7 @@ def test_phases_add_up_and_inner_time_counts_once(tmp_path):
     assert content["iterations"] == 4
     assert phases["read"]["bytes"] == 111
     assert phases["read"]["seconds"] >= 0.05
-    assert 0.02 <= phases["solve"]["seconds"]
+    assert phases["solve"]["seconds"] >= 0.02
     assert sum(phase["seconds"] for phase in phases.values()) <= content["seconds"]
     assert content["peak_host_bytes"] > 10**6
     assert content["versions"]["numpy"]
@@ -37,5 +37,6 @@ def test_a_failed_job_leaves_no_receipt(tmp_path):
         with Receipt(path, "merge"):
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert not path.exists()

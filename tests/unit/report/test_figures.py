@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from pipeline.figures import Series, strip, views
-from pipeline.pictures import (
+from pipeline.report.figures import Series, strip, views
+from pipeline.report.pictures import (
     PLANES,
     central_plane,
     convergence_curves,

@@ -13,7 +13,7 @@ from skimage.metrics import (
     structural_similarity,
 )
 
-from pipeline.metrics import (
+from pipeline.metrics.quality import (
     image_quality,
     image_statistics,
     magnitude_correlation,

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import DataError
-from pipeline.tables import (
+from pipeline.metrics.tables import (
     COLUMNS,
     as_table,
     column_type,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from results_tree import ellipsoids, write_raw
 
-from pipeline import references
 from pipeline.errors import DataError
-from pipeline.references import fourier_resampled, frame_slabs, reference_image
+from pipeline.metrics import references
+from pipeline.metrics.references import fourier_resampled, frame_slabs, reference_image
 from pipeline.storage.raw import RawData
 
 SHAPE = (5, 11, 8)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.accounts import (
+from pipeline.metrics.tables import as_table
+from pipeline.report.accounts import (
     duration,
     length,
     longest_jobs,
@@ -11,7 +12,6 @@ from pipeline.accounts import (
     time_bars,
     totals,
 )
-from pipeline.tables import as_table
 
 
 def job(stage, seconds, reconstruction=None, **phases):
@@ -66,7 +66,7 @@ def test_memory_says_which_jobs_used_more(table):
 
 
 def test_longest_jobs(table, monkeypatch):
-    monkeypatch.setattr("pipeline.accounts.MOST_JOBS", 2)
+    monkeypatch.setattr("pipeline.report.accounts.MOST_JOBS", 2)
     jobs = longest_jobs(table[table["kind"] == "job"])
     assert [one["seconds"] for one in jobs] == [3, 5]
     assert "peak_device_mb" not in jobs[0]

@@ -1,0 +1,132 @@
+"""What images are compared with, and how stored images are read for it."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.geometry.axes import as_volume
+
+if TYPE_CHECKING:
+    import zarr
+
+    from pipeline.storage.raw import RawData
+
+Array = NDArray[Any]
+
+_SLAB_VOXELS = 2**21
+
+
+def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tuple[slice, Array]]:
+    """Yield one frame of stored images in slabs of whole chunks along z.
+
+    Parameters
+    ----------
+    images
+        Stored array ``[frame, z, y, x]``.
+    frame
+        Which frame.
+    who
+        Names the images in an error.
+
+    Yields
+    ------
+    tuple
+        The slab's slice along z and its array ``[z, y, x]``, at most about two million voxels.
+
+    Raises
+    ------
+    DataError
+        If a voxel is NaN or infinite.
+    """
+    _, depth, height, width = images.shape
+    chunk = images.chunks[1]
+    step = max(chunk, _SLAB_VOXELS // (height * width) // chunk * chunk)
+    for first in range(0, depth, step):
+        where = slice(first, min(first + step, depth))
+        slab = np.asarray(images[frame, where])
+        _require_finite(slab, f"{who} frame {frame}", first)
+        yield where, slab
+
+
+def reference_image(raw: "RawData", frames: range, shape: Sequence[int]) -> Array | None:
+    """Return what an image made of ``frames`` is compared with.
+
+    One frame is compared with its stored reference. Several frames joined into one image are
+    compared with the mean of their references' magnitudes, since their phases need not agree. On
+    another matrix the reference is brought to it by `fourier_resampled`.
+
+    Parameters
+    ----------
+    raw
+        The dataset.
+    frames
+        Measured frames that were joined into the image.
+    shape
+        Matrix of the image, ``(z, y, x)`` or ``(y, x)``.
+
+    Returns
+    -------
+    ndarray or None
+        ``[z, y, x]``, complex for one frame and real for several; None where the dataset has no
+        reference.
+
+    Raises
+    ------
+    DataError
+        If the reference is NaN or infinite somewhere.
+    """
+    total: Array | None = None
+    for frame in frames:
+        stored = raw.reference(slice(frame, frame + 1))
+        if stored is None or not len(stored):
+            return None
+        _require_finite(stored[0], f"{raw.marker}: reference frame {frame}", 0)
+        one = fourier_resampled(stored[0], as_volume(shape))
+        if len(frames) == 1:
+            return one
+        magnitude = np.abs(one) / len(frames)
+        total = magnitude if total is None else total + magnitude
+    return total
+
+
+def fourier_resampled(volume: Array, shape: Sequence[int]) -> Array:
+    """Bring a volume to another matrix over the same field of view.
+
+    Crops or zero-fills its centred spectrum axis by axis, which is exact for band-limited
+    volumes and is what measuring at the other resolution would have seen; values keep their
+    scale.
+
+    Parameters
+    ----------
+    volume
+        ``[z, y, x]``, returned as it is if it has the shape already.
+    shape
+        The new ``(z, y, x)``.
+    """
+    from scipy import fft
+
+    for axis, (old, new) in enumerate(zip(volume.shape, shape, strict=True)):
+        if old == new:
+            continue
+        spectrum = fft.fftshift(fft.fft(fft.ifftshift(volume, axis), axis=axis), axis)
+        first = old // 2 - new // 2
+        kept = spectrum.take(range(max(first, 0), min(first + new, old)), axis)
+        width = [(0, 0)] * volume.ndim
+        width[axis] = (max(-first, 0), max(first + new - old, 0))
+        spectrum = np.pad(kept, width) if new > old else kept
+        volume = fft.fftshift(fft.ifft(fft.ifftshift(spectrum, axis), axis=axis), axis) * (
+            new / old
+        )
+    return volume
+
+
+def _require_finite(values: Array, who: str, first: int) -> None:
+    if not np.isfinite(values).all():
+        z, y, x = np.argwhere(~np.isfinite(values))[0]
+        raise DataError(
+            f"{who}: NaN or infinite at voxel (z, y, x) = ({first + z}, {y}, {x}); "
+            "run the stage that made it again, and look at its input"
+        )

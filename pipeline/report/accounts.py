@@ -1,0 +1,141 @@
+"""What the jobs of a run took: totals, time by phase and memory, as the report shows them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.metrics.tables import rows_of
+from pipeline.report.pictures import memory_scatter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STAGES = ("ingest", "calibrate", "plan", "reconstruct", "merge", "measure")
+"""Stages that leave receipts, in the order they run."""
+
+MOST_JOBS = 400
+"""Jobs that the page lists; all are in the table."""
+
+_COLOURS = 8
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Wall time of one stage, split by phase.
+
+    Parameters
+    ----------
+    label
+        The stage and its number of jobs.
+    seconds
+        Wall time of all its jobs.
+    parts
+        (phase, seconds, percent of the longest bar, colour number).
+    """
+
+    label: str
+    seconds: float
+    parts: tuple[tuple[str, float, float, int], ...]
+
+
+def duration(seconds: float) -> str:
+    """Return a time [s] as people write it: 0.84 s, 12.3 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def memory(megabytes: float) -> str:
+    """Return a size [MB] as people write it: 812 MB, 4.1 GB."""
+    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
+
+
+def length(metres: float) -> str:
+    """Return a length [m] as people write it: 500 µm, 20 mm, 1.5 m."""
+    for unit, size in (("m", 1.0), ("mm", 1e-3)):
+        if metres >= size * (1 - 1e-9):
+            return f"{metres / size:.3g} {unit}"
+    return f"{metres / 1e-6:.3g} µm"
+
+
+def time_bars(jobs: "pd.DataFrame") -> tuple[tuple[Bar, ...], tuple[tuple[str, int], ...]]:
+    """Return a bar for each stage of each reconstruction, and the phases' colours."""
+    columns = [name for name in jobs if str(name).startswith("seconds_") and jobs[name].sum() > 0]
+    phases = {str(name).removeprefix("seconds_"): index for index, name in enumerate(columns)}
+    rank = {stage: index for index, stage in enumerate(STAGES)}
+    groups = jobs.fillna({"reconstruction": ""}).groupby(["reconstruction", "stage"], sort=False)
+    entries = sorted(
+        ((str(reconstruction), str(stage), group) for (reconstruction, stage), group in groups),
+        key=lambda entry: (entry[0], rank.get(entry[1], len(rank))),
+    )
+    longest = max((float(group["seconds"].sum()) for *_, group in entries), default=0.0) or 1.0
+    bars = []
+    for reconstruction, stage, group in entries:
+        seconds = float(group["seconds"].sum())
+        parts = [
+            (phase, spent, 100 * spent / longest, index % _COLOURS)
+            for phase, index in phases.items()
+            if (spent := float(group[f"seconds_{phase}"].sum())) > 0
+        ]
+        rest = seconds - sum(part[1] for part in parts)
+        if rest > 0:
+            parts.append(("other", rest, 100 * rest / longest, _COLOURS))
+        count = f", {len(group)} jobs" if len(group) > 1 else ""
+        label = f"{reconstruction} · {stage}{count}" if reconstruction else f"{stage}{count}"
+        bars.append(Bar(label, seconds, tuple(parts)))
+    legend = [(phase, index % _COLOURS) for phase, index in phases.items()]
+    return tuple(bars), (*legend, ("other", _COLOURS))
+
+
+def memory_chart(jobs: "pd.DataFrame", where: str, title: str) -> tuple[str, str, str] | None:
+    """Return title, picture and caption of predicted against measured memory."""
+    predicted, measured = f"predicted_{where}_mb", f"peak_{where}_mb"
+    known = jobs[jobs[predicted].notna() & jobs[measured].notna()]
+    if known.empty:
+        return None
+    groups = {
+        f"{dataset} · {reconstruction}": list(zip(group[predicted], group[measured], strict=True))
+        for (dataset, reconstruction), group in known.groupby(
+            ["dataset", "reconstruction"], sort=False
+        )
+    }
+    if len(groups) > 6:
+        groups = {"all reconstructions": [pair for group in groups.values() for pair in group]}
+    limits = known[f"limit_{where}_mb"].dropna()
+    limit = float(limits.min()) if len(limits) else None
+    over = int((known[measured] > known[predicted]).sum())
+    closest = float((known[measured] / known[predicted]).max())
+    caption = (
+        f"{len(known)} {'job' if len(known) == 1 else 'jobs'}; the fullest used {closest:.0%} of "
+        f"what was planned for it, {over or 'none'} used more (shaded)."
+    )
+    if limit:
+        caption += f" The limit is {memory(limit)}."
+    return title, memory_scatter(groups, limit), caption
+
+
+def totals(table: "pd.DataFrame") -> tuple[tuple[str, str], ...]:
+    """Return (value, what it counts) for the whole metrics table."""
+    jobs = table[table["kind"] == "job"]
+    made = table[["dataset", "reconstruction"]].dropna().drop_duplicates()
+    counts = {
+        "dataset": table["dataset"].nunique(),
+        "reconstruction": len(made),
+        "image": int((table["kind"] == "image").sum()),
+        "job": len(jobs),
+    }
+    found = [(str(count), name if count == 1 else f"{name}s") for name, count in counts.items()]
+    found.append((duration(float(jobs["seconds"].sum())), "of work"))
+    for where in ("host", "device"):
+        if jobs[f"peak_{where}_mb"].notna().any():
+            found.append((memory(float(jobs[f"peak_{where}_mb"].max())), f"{where} peak"))
+    return tuple(found)
+
+
+def longest_jobs(jobs: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return the longest jobs, without empty cells, in the order of the table."""
+    return rows_of([jobs.nlargest(MOST_JOBS, "seconds").sort_index()])

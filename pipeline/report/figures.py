@@ -1,0 +1,220 @@
+"""Figures of one reconstruction: orthogonal views, strips of frames, reference and difference."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.report.pictures import (
+    PLANES,
+    WINDOW_PERCENTILE,
+    Plane,
+    central_plane,
+    grey_png,
+    plane_size,
+    scale_bar_length,
+    white_level,
+)
+
+DIFFERENCE_GAIN = 5
+"""Differences from a reference are drawn this much brighter than the images."""
+
+LARGEST_STRIP = 8
+"""Frames shown of a series, evenly spaced."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One grey plane.
+
+    Parameters
+    ----------
+    source
+        Data URI of the PNG.
+    label
+        What it shows.
+    width, height
+        Extent [m].
+    across, down
+        Marks of the axes to the right and along the vertical, such as ``x`` and ``y``.
+    up
+        Whether the vertical axis grows upwards.
+    """
+
+    source: str
+    label: str
+    width: float
+    height: float
+    across: str
+    down: str
+    up: bool
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Rows of pictures, each row drawn to one scale.
+
+    Parameters
+    ----------
+    rows
+        Title and pictures of each row; all rows are equally long.
+    bar
+        Length of the scale bar, which stands in the first picture [m].
+    caption
+        What is shown and with which settings.
+    """
+
+    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+    bar: float
+    caption: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """The images of one reconstruction, and what they may be compared with.
+
+    Parameters
+    ----------
+    images
+        Array ``[frame, z, y, x]``, stored or in memory.
+    voxel_size
+        (z, y, x) [m].
+    reference
+        Returns the reference ``[z, y, x]`` of a frame, or None.
+    scales
+        For each frame that was compared, the real factor that brings it closest to its reference.
+    """
+
+    images: Any
+    voxel_size: Sequence[float]
+    reference: Callable[[int], Array | None]
+    scales: Mapping[int, float]
+
+    @property
+    def frames(self) -> int:
+        """Number of images."""
+        return int(self.images.shape[0])
+
+    @property
+    def planes(self) -> tuple[Plane, ...]:
+        """Planes worth showing: all three of a volume, the only one of a slice."""
+        return tuple(PLANES) if self.images.shape[1] > 1 else ("axial",)
+
+    def rows(self, frame: int, planes: Sequence[Plane]) -> dict[str, list[Array]]:
+        """Return the planes of an image, and of its reference and their difference if any."""
+        shown = [central_plane(self.images, frame, plane) for plane in planes]
+        reference = self.reference(frame) if frame in self.scales else None
+        if reference is None:
+            return {"reconstruction": shown}
+        shown = [self.scales[frame] * plane for plane in shown]
+        truth = [central_plane(reference[np.newaxis], 0, plane) for plane in planes]
+        difference = [
+            DIFFERENCE_GAIN * np.abs(one - other) for one, other in zip(shown, truth, strict=True)
+        ]
+        return {
+            "reconstruction": shown,
+            "reference": truth,
+            f"difference × {DIFFERENCE_GAIN}": difference,
+        }
+
+    def picture(self, plane: Plane, values: Array, white: float, label: str) -> Picture:
+        """Return one plane ready for the page."""
+        geometry = PLANES[plane]
+        width, height = plane_size(plane, self.images.shape[1:], self.voxel_size)
+        return Picture(
+            source=grey_png(values, white),
+            label=label,
+            width=width,
+            height=height,
+            across=geometry.across,
+            down=geometry.down,
+            up=geometry.up,
+        )
+
+
+def thumbnail(series: Series) -> Picture:
+    """Return the central axial plane of the middle image."""
+    plane = central_plane(series.images, series.frames // 2, "axial")
+    return series.picture("axial", plane, white_level([plane]), "")
+
+
+def views(series: Series) -> Figure:
+    """Return the planes through the centre of the middle image.
+
+    A volume's three planes stand side by side, with the reference and the difference below; a
+    slice has the reference and the difference beside it.
+    """
+    frame = series.frames // 2
+    planes = series.planes
+    values = series.rows(frame, planes)
+    white = white_level(values.get("reference", values["reconstruction"]))
+    rows = tuple(
+        (
+            title,
+            tuple(
+                series.picture(plane, shown, white, plane)
+                for plane, shown in zip(planes, row, strict=True)
+            ),
+        )
+        for title, row in values.items()
+    )
+    subject = f"Frame {frame} (of 0 to {series.frames - 1}). " if series.frames > 1 else ""
+    if len(planes) > 1:
+        subject += f"Planes through the centre, {_positions(series, planes)}. "
+    else:
+        pictures = (replace(picture, label=title) for title, (picture,) in rows)
+        rows = (("", tuple(pictures)),)
+    return Figure(
+        rows=rows,
+        bar=scale_bar_length(rows[0][1][0].width),
+        caption=subject + _settings(values, white),
+    )
+
+
+def strip(series: Series) -> Figure:
+    """Return axial planes of frames evenly spaced over a series, drawn to one window."""
+    count = min(series.frames, LARGEST_STRIP)
+    frames = [round(index * (series.frames - 1) / max(1, count - 1)) for index in range(count)]
+    values = [series.rows(frame, ["axial"]) for frame in frames]
+    white = white_level([column.get("reference", column["reconstruction"])[0] for column in values])
+    rows = tuple(
+        (
+            title,
+            tuple(
+                series.picture("axial", column[title][0], white, f"frame {frame}")
+                for frame, column in zip(frames, values, strict=True)
+            ),
+        )
+        for title in values[0]
+    )
+    subject = "All frames" if count == series.frames else f"{count} of {series.frames} frames"
+    if len(series.planes) > 1:
+        subject += f", {_positions(series, ['axial'])}"
+    return Figure(
+        rows=rows,
+        bar=scale_bar_length(rows[0][1][0].width),
+        caption=f"{subject}. {_settings(values[0], white)}",
+    )
+
+
+def _positions(series: Series, planes: Sequence[Plane]) -> str:
+    """Return where planes lie: ``z = 36, y = 48``."""
+    axes = (PLANES[plane].axis for plane in planes)
+    return ", ".join(f"{'zyx'[axis]} = {series.images.shape[1 + axis] // 2}" for axis in axes)
+
+
+def _settings(values: Mapping[str, Any], white: float) -> str:
+    text = (
+        f"Magnitude, linear grey from 0 to {white:.3g}, the {WINDOW_PERCENTILE:g}th percentile of "
+        f"the {'reference' if 'reference' in values else 'planes'} shown"
+    )
+    if "reference" not in values:
+        return text + "."
+    return (
+        f"{text}; the reconstruction is scaled by one real factor to fit the reference, and the "
+        f"difference of magnitudes is drawn {DIFFERENCE_GAIN} times as bright."
+    )
