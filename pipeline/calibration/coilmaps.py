@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.geometry.grids import resampled_coordinates
 
-_SLAB_BYTES = 256 * 2**20
+_SLAB_BYTES = 64 * 2**20
 
 
 def walsh_maps(images: Tensor, *, neighbourhood: int = 5) -> Tensor:
@@ -45,7 +45,7 @@ def walsh_maps(images: Tensor, *, neighbourhood: int = 5) -> Tensor:
 
     Notes
     -----
-    Takes 256 MB for covariances, or what ``neighbourhood`` planes of them need.
+    Takes some 200 MB for covariances, or what ``neighbourhood`` planes of them need.
     """
     coils, depth, *plane = images.shape
     images = images / images.abs().amax().clamp_min(torch.finfo(images.real.dtype).tiny)
