@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pipeline.errors import CanaryError
 from pipeline.geometry.axes import voxel_positions
-from pipeline.operators.base import LinearOperator
+from pipeline.operators.nufft import NUFFT
+from pipeline.solvers.inner import inner_product
 
 _SAMPLES = 16384
 _EXACT_SAMPLES = 8
@@ -23,10 +24,12 @@ _MARGIN = 10.0
 
 @dataclass(frozen=True)
 class Canary:
-    """What the checks found, both relative."""
+    """What the checks found; errors are relative."""
 
+    backend: str
+    """Library that computed the transforms."""
     adjoint_error: float
-    """``|<A x, y> - <x, A^H y>|`` over ``||A x|| ||y||``."""
+    """``|Re <A x, y> - Re <x, A^H y>|`` over ``||A x|| ||y||``."""
     forward_error: float
     """Distance of ``A x`` from the exact sum at a few samples, over the exact sum's norm."""
 
@@ -58,18 +61,18 @@ def exact_samples(image: Tensor, trajectory: Tensor) -> Tensor:
 
 
 def check_operator(
-    build: Callable[[Tensor], LinearOperator], trajectory: Tensor, tolerance: float, who: str
+    build: Callable[[Tensor], NUFFT], trajectory: Tensor, tolerance: float, who: str
 ) -> Canary:
-    """Check the operator that ``build`` makes of a part of the trajectory.
+    """Check the transform that ``build`` makes, on a part of the trajectory.
 
     Parameters
     ----------
     build
-        Makes the job's operator, one coil, for a trajectory of shape ``(axis, sample)``.
+        Makes the job's transform of one coil for a trajectory of the shape it is given.
     trajectory
-        real, ``(axis, sample)`` [rad/voxel], on the device of the job.
+        real, ``(axis, sample)`` or ``(image, axis, sample)`` [rad/voxel], on the job's device.
     tolerance
-        Relative error that the operator was asked for.
+        Relative error that the transform was asked for.
     who
         Dataset and block, for the message of an error.
 
@@ -79,35 +82,39 @@ def check_operator(
         If an error is more than ten times what tolerance and precision allow.
     """
     generator = torch.Generator().manual_seed(0)
-    count = trajectory.shape[-1]
-    chosen = torch.randperm(count, generator=generator)[:_SAMPLES].to(trajectory.device)
-    part = trajectory[:, chosen].contiguous()
+    images = 1 if trajectory.ndim == 2 else trajectory.shape[0]
+    count = max(_EXACT_SAMPLES, _SAMPLES // images)
+    chosen = torch.randperm(trajectory.shape[-1], generator=generator)[:count]
+    part = trajectory[..., chosen.to(trajectory.device)].contiguous()
     operator = build(part)
-    dtype = torch.complex64 if trajectory.dtype == torch.float32 else torch.complex128
     image, data = (
-        torch.randn(*shape, dtype=dtype, generator=generator).to(trajectory.device)
+        torch.randn(*shape, dtype=trajectory.dtype.to_complex(), generator=generator).to(
+            trajectory.device
+        )
         for shape in (operator.domain, operator.codomain)
     )
     forward = operator(image)
-    left = torch.sum(data.conj().to(torch.complex128) * forward)
-    right = torch.sum(operator.adjoint(data).conj().to(torch.complex128) * image)
-    scale = torch.linalg.vector_norm(forward) * torch.linalg.vector_norm(data)
-    adjoint_error = float((left - right).abs() / scale)
+    left = inner_product(data, forward, data.ndim)
+    right = inner_product(operator.adjoint(data), image, image.ndim)
+    sizes = [inner_product(values, values, values.ndim).sqrt() for values in (forward, data)]
+    adjoint_error = float((left - right).abs() / (sizes[0] * sizes[1]))
 
-    exact = exact_samples(image, part[:, :_EXACT_SAMPLES])
-    difference = forward[:_EXACT_SAMPLES] - exact
+    # The exact sum of the first image.
+    first = part.reshape(images, -1, part.shape[-1])[0]
+    exact = exact_samples(image.reshape(images, *operator.shape)[0], first[:, :_EXACT_SAMPLES])
+    found = forward.reshape(images, -1)[0, : len(exact)]
     # Relative to the whole of the samples: a single one may be small by chance.
-    typical = torch.linalg.vector_norm(forward) / forward.numel() ** 0.5 * exact.numel() ** 0.5
-    forward_error = float(torch.linalg.vector_norm(difference) / typical)
+    typical = sizes[0] * (len(exact) / forward.numel()) ** 0.5
+    forward_error = float(torch.linalg.vector_norm(found - exact) / typical)
 
     rounding = float(torch.finfo(trajectory.dtype).eps)
     allowed = _MARGIN * (tolerance + 100 * rounding)
-    for name, found in (("adjoint", adjoint_error), ("forward", forward_error)):
-        if not found <= allowed:
+    for name, error in (("adjoint", adjoint_error), ("forward", forward_error)):
+        if not error <= allowed:
             raise CanaryError(
-                f"{who}: the {name} check of {type(operator).__name__} on {trajectory.device} "
-                f"found a relative error of {found:.1e}; allowed is {allowed:.1e}. The device, its "
-                "driver or a package computes wrongly: try another nufft.backend or "
-                "compute.device, and report it"
+                f"{who}: the {name} check of {operator.backend} on {trajectory.device} found a "
+                f"relative error of {error:.1e}; allowed is {allowed:.1e}. The device, its driver "
+                "or a package computes wrongly: try another nufft.backend or compute.device, and "
+                "report it"
             )
-    return Canary(adjoint_error, forward_error)
+    return Canary(operator.backend, adjoint_error, forward_error)

@@ -255,15 +255,15 @@ class _BlockWork:
         return torch.from_numpy(found).to(self.device, self.complex)
 
     def _check_arithmetic(self, sampling: Sampling, who: str) -> None:
-        trajectory = sampling.trajectory
         with self._phase("prepare"):
             found = canary.check_operator(
                 self.transforms.nufft,
-                trajectory if trajectory.ndim == 2 else trajectory[0],
+                sampling.trajectory,
                 self.transforms.settings.tolerance,
                 who,
             )
         self.job.record(
+            backend=found.backend,
             canary={"adjoint_error": found.adjoint_error, "forward_error": found.forward_error}
         )
 
