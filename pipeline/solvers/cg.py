@@ -1,4 +1,4 @@
-"""Conjugate gradients on normal equations."""
+"""Conjugate gradients on normal equations, preconditioned where asked."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import torch
 
 from pipeline.errors import ConfigError
 from pipeline.solvers.inner import inner_product, inner_product_bytes
-from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.normal import CountedGram, Gram, NormalEquations
+from pipeline.solvers.problems import for_images, problem_axes
 
 Report = Callable[[int, float], None]
+
+Preconditioner = Callable[[torch.Tensor], torch.Tensor]
+"""``r -> M^-1 r``, Hermitian and positive definite, ``M`` near ``G + regularization``."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,16 @@ class Solution:
     iterations
         int64 on the CPU, one for each problem: how many iterations changed it.
     residuals
-        float64 on the CPU, ``(iteration, *problems)``: ``|b - G x| / |b|`` before the first
-        iteration and after each one.
+        float64 on the CPU, ``(iteration, *problems)``: what the solver watches. Conjugate
+        gradients: ``|b - G x| / |b|`` before the first iteration and after each one.
+    evaluations
+        How many times ``G`` was applied, to all problems together.
     """
 
     image: torch.Tensor
     iterations: torch.Tensor
     residuals: torch.Tensor
+    evaluations: int = 0
 
 
 def conjugate_gradient(
@@ -42,6 +49,7 @@ def conjugate_gradient(
     iterations: int,
     residual: float = 0.0,
     image_axes: int,
+    preconditioner: Preconditioner | None = None,
     report: Report | None = None,
 ) -> Solution:
     """Minimise ``1/2 x^H G x - Re(b^H x) + regularization / 2 |x|^2`` from zero [1]_.
@@ -59,6 +67,9 @@ def conjugate_gradient(
         Relative residual ``|b - (G + regularization) x| / |b|`` at which a problem has converged.
     image_axes
         Number of trailing axes that make one image.
+    preconditioner
+        ``r -> M^-1 r`` as those of `pipeline.solvers.preconditioners`; it must not modify ``r``.
+        The residuals remain those of the system itself.
     report
         Called after every iteration with its number and the largest relative residual.
 
@@ -89,56 +100,116 @@ def conjugate_gradient(
             f"conjugate gradients: found iterations {iterations}, residual {residual} and "
             f"regularization {regularization}; none may be negative."
         )
-    if not 0 < image_axes <= b.ndim:
-        raise ConfigError(
-            f"conjugate gradients: found image_axes {image_axes}, but b has {b.ndim} axes."
-        )
-    problems = b.shape[: b.ndim - image_axes]
+    problems = problem_axes(b, image_axes, "conjugate gradients")
+    gram = CountedGram(normal.gram)
+    x, r = torch.zeros_like(b), b.clone()
+    taken, history = improve(
+        x,
+        r,
+        gram,
+        regularization=weight.to(b.device).expand(problems) if bool(weight.any()) else None,
+        scale=inner_product(b, b, image_axes).sqrt(),
+        iterations=iterations,
+        residual=residual,
+        image_axes=image_axes,
+        preconditioner=preconditioner,
+        report=report,
+    )
+    return Solution(x, taken.cpu(), history.cpu(), gram.evaluations)
+
+
+def improve(
+    x: torch.Tensor,
+    r: torch.Tensor,
+    gram: Gram,
+    *,
+    regularization: torch.Tensor | None = None,
+    scale: torch.Tensor,
+    iterations: int,
+    residual: float,
+    image_axes: int,
+    preconditioner: Preconditioner | None = None,
+    report: Report | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Do iterations of conjugate gradients from any start, in place.
+
+    Who keeps ``x`` and ``r`` and corrects ``r`` for a new right-hand side starts again where it
+    was, without an evaluation of ``G`` for the first residual.
+
+    Parameters
+    ----------
+    x, r
+        Estimate and its residual ``b - (G + regularization) x``; both are overwritten.
+    gram
+        ``x -> G x``.
+    regularization
+        float64, one for each problem, on the device of `x`; `None` for none.
+    scale
+        float64, one for each problem: what residuals are relative to. Where it is zero a problem
+        counts as converged.
+    iterations, residual, image_axes, preconditioner, report
+        As of `conjugate_gradient`.
+
+    Returns
+    -------
+    taken : Tensor
+        int64, one for each problem: the iterations that changed it.
+    history : Tensor
+        float64, ``(iteration, *problems)``: relative residuals, the first of them the start's.
+    """
+
+    def apart(rr: torch.Tensor) -> torch.Tensor:
+        """Return the residual relative to the scale; zero where that is zero."""
+        return torch.where(scale > 0, rr.sqrt() / torch.where(scale > 0, scale, 1.0), 0.0)
 
     def each(factors: torch.Tensor) -> torch.Tensor:
-        """Shape one factor per problem so that it multiplies images."""
-        return factors.to(b.dtype).reshape(*problems, *(1,) * image_axes)
+        return for_images(factors, x, image_axes).to(x.dtype)
 
-    regularized = bool(weight.any())
-    weight = weight.to(b.device).expand(problems)
-    x = torch.zeros_like(b)
-    r = b.clone()
-    p = b.clone()
-    rho = inner_product(r, r, image_axes)
-    start = rho.clone()
-    # Zero where b is zero, so that such problems count as converged from the beginning.
-    relative = torch.where(start > 0, 1.0, 0.0).to(torch.float64)
+    # The direction is overwritten, so it must not be the residual, nor what an identity returns.
+    z = r if preconditioner is None else preconditioner(r)
+    p = z.clone()
+    rr = inner_product(r, r, image_axes)
+    rho = rr if preconditioner is None else inner_product(r, z, image_axes)
+    relative = apart(rr)
     history = [relative]
     active = relative > residual
-    taken = torch.zeros(problems, dtype=torch.int64, device=b.device)
+    taken = torch.zeros(rr.shape, dtype=torch.int64, device=x.device)
     watched = residual > 0 or report is not None
     for iteration in range(1, iterations + 1):
         if watched and not bool(active.any()):
             break
-        q = normal.gram(p)
+        q = gram(p)
         curvature = inner_product(p, q, image_axes)
-        if regularized:
-            curvature += weight * inner_product(p, p, image_axes)
+        if regularization is not None:
+            curvature += regularization * inner_product(p, p, image_axes)
         # A direction without curvature, or a vanished residual, ends a problem without a NaN.
         active = active & (curvature > 0) & (rho > 0)
         alpha = torch.where(active, rho / torch.where(active, curvature, 1.0), 0.0)
         x.addcmul_(p, each(alpha))
         r.addcmul_(q, each(-alpha))
-        if regularized:
-            r.addcmul_(p, each(-alpha * weight))
-        previous, rho = rho, torch.where(active, inner_product(r, r, image_axes), rho)
+        if regularization is not None:
+            r.addcmul_(p, each(-alpha * regularization))
+        del q  # before the next one is made
+        rr = torch.where(active, inner_product(r, r, image_axes), rr)
+        if preconditioner is None:
+            z, previous, rho = r, rho, rr
+        else:
+            z = preconditioner(r)
+            previous, rho = rho, torch.where(active, inner_product(r, z, image_axes), rho)
         beta = torch.where(active, rho / torch.where(active, previous, 1.0), 0.0)
-        p.mul_(each(beta)).add_(r)
+        p.mul_(each(beta)).add_(z)
         taken += active
-        relative = torch.where(start > 0, (rho / torch.where(start > 0, start, 1.0)).sqrt(), 0.0)
+        relative = apart(rr)
         history.append(relative)
         active = active & (relative > residual)
         if report is not None:
             report(iteration, float(relative.max()))
-    return Solution(x, taken.cpu(), torch.stack(history).cpu())
+    return taken, torch.stack(history)
 
 
-def conjugate_gradient_bytes(shape: Sequence[int], *, itemsize: int) -> int:
+def conjugate_gradient_bytes(
+    shape: Sequence[int], *, itemsize: int, preconditioned: bool = False
+) -> int:
     """Predict the bytes that the solver needs besides ``b`` and the workspace of ``G``.
 
     Parameters
@@ -147,10 +218,13 @@ def conjugate_gradient_bytes(shape: Sequence[int], *, itemsize: int) -> int:
         Shape of ``b``, all problems together.
     itemsize
         Bytes of a complex number: 8 or 16.
+    preconditioned
+        Whether there is a preconditioner, whose own workspace comes on top.
 
     Returns
     -------
     int
-        Solution, residual, direction and ``G`` times the direction.
+        Solution, residual, direction and ``G`` times the direction; preconditioned, also the
+        preconditioned residual.
     """
-    return 4 * math.prod(shape) * itemsize + inner_product_bytes()
+    return (4 + preconditioned) * math.prod(shape) * itemsize + inner_product_bytes()

@@ -13,6 +13,25 @@ from pipeline.solvers.inner import inner_product
 Gram = Callable[[torch.Tensor], torch.Tensor]
 
 
+class CountedGram:
+    """``G`` that counts how often it was applied, to however many problems together.
+
+    Parameters
+    ----------
+    gram
+        ``x -> G x``.
+    """
+
+    def __init__(self, gram: Gram) -> None:
+        self._gram = gram
+        self.evaluations = 0
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply ``G``."""
+        self.evaluations += 1
+        return self._gram(x)
+
+
 @dataclass(frozen=True)
 class NormalEquations:
     """``G x = b`` with ``G = sum_i A_i^H W_i A_i`` and ``b = sum_i A_i^H W_i y_i``.
