@@ -71,6 +71,10 @@ def density_weights(
     DataError
         If the method does not apply to the trajectory.
     """
+    if not trajectory.any():
+        raise DataError(
+            f"{who}: all samples are at the centre of k-space; check the trajectory in the source"
+        )
     if method == "radial":
         if not is_radial(trajectory):
             raise DataError(

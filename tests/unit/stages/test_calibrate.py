@@ -10,7 +10,7 @@ from pipeline.geometry.trajectories import golden_radial, kooshball, spiral, sta
 from pipeline.stages.calibrate import calibrate
 from pipeline.storage import raw
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.publish import published_store, read_json
+from pipeline.storage.publish import open_published, published_store, read_json
 
 
 def write_raw(marker, shape, trajectories, *, coils=4, frames=None, **arrays) -> None:
@@ -111,7 +111,8 @@ def test_frames_of_one_trajectory_share_weights(tmp_path, run, trajectory, shape
     found = run()
     assert (found.coil_maps, found.density) == ("none", method)
     assert found.sensitivities() is None
-    assert found._stored["weights"].shape == (1, *trajectory.shape[:2])
+    stored = open_published(found.marker)["weights"]
+    assert stored.shape == (1, *trajectory.shape[:2])
     np.testing.assert_array_equal(found.weights(0), found.weights(2))
     if method == "stack-of-stars":
         expected = stack_of_stars_weights(trajectory)
@@ -133,6 +134,12 @@ def test_source_is_copied(tmp_path, run):
     np.testing.assert_array_equal(found.weights(1), weights[1])
     estimated = run(coil_maps="walsh", density="radial", calibration_width=8)
     assert (estimated.coil_maps, estimated.density) == ("walsh", "radial")
+
+
+def test_nothing_but_the_centre(tmp_path, run):
+    write_raw(tmp_path / "raw.json", (16, 18), [np.zeros((3, 8, 2))])
+    with pytest.raises(DataError, match="brain frame 0: all samples are at the centre of k-space"):
+        run()
 
 
 @pytest.mark.parametrize(
