@@ -10,6 +10,7 @@ therefore ours, which is relative to the M samples, times M / V, and its image i
 square root of V. `pics -w 1` keeps it from scaling the data by an estimate of its own.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -83,9 +84,9 @@ def reconstructed_by_bart(scan: Scan, *, regularization: float, iterations: int)
 def reconstructed_by_us(scan: Scan, *, regularization: float, iterations: int) -> np.ndarray:
     """Run every stage from ingest to merge and return the image."""
     import zarr
-    from pipeline.stages.calibrate import calibrate
 
     from pipeline.planning.table import read_plan
+    from pipeline.stages.calibrate import calibrate
     from pipeline.stages.ingest import ingest
     from pipeline.stages.merge import merge
     from pipeline.stages.plan import plan
@@ -121,6 +122,7 @@ def reconstructed_by_us(scan: Scan, *, regularization: float, iterations: int) -
         plan=table,
         receipt=receipt("plan"),
         **both,
+        **machine,
     )
     blocks = []
     for block in read_plan(table):
@@ -136,6 +138,9 @@ def reconstructed_by_us(scan: Scan, *, regularization: float, iterations: int) -
             **both,
             **machine,
         )
+        # Iterates of both would agree at any iteration; converged they are the minimum.
+        history = json.loads(receipt(f"reconstruct-{block}").read_text())["residuals"]
+        assert history[0][-1] < 5e-3
     merge(
         settings=of("merge"),
         raw=raw,

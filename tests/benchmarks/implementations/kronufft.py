@@ -39,6 +39,8 @@ class Kronufft(Implementation):
         coils = len(self.maps)
         fitting = _TILE_BYTES // (self._maps[0].nbytes * len(self.trajectory))
         self._coil_batch = coils if device == "cuda" else max(1, min(coils, fitting))
+        # On a CPU the operator chooses what its caches hold, as in a job.
+        self._normal_batch = coils if device == "cuda" else None
         self._tiles = list(coil_tiles(coils, self._coil_batch))
         self._transforms = Transforms(
             shape=self.shape,
@@ -51,7 +53,7 @@ class Kronufft(Implementation):
     def prepare(self, operation: str) -> None:
         if operation == "normal":
             self._normal = normal_operator(
-                "toeplitz", self._transforms, self._sampling, self._maps, self._coil_batch
+                "toeplitz", self._transforms, self._sampling, self._maps, self._normal_batch
             )
             return
         self._nuffts: dict[int, NUFFT] = {
@@ -80,7 +82,7 @@ class Kronufft(Implementation):
     def solve(self, kspace: torch.Tensor, iterations: int) -> tuple[torch.Tensor, float]:
         start = time.perf_counter()
         b, energy = right_hand_side(
-            lambda coils: kspace[:, coils],
+            lambda coils: kspace[:, coils].clone(),  # a job reads them into a tensor of its own
             self._transforms,
             self._sampling,
             self._maps,
