@@ -1,5 +1,6 @@
 """Reconstruct one block of images on one device."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -235,7 +236,10 @@ class _BlockWork:
                 counts *= density.reshape(-1)
             positions.append(trajectory.T)
             weights.append(counts)
-        scale = 1 / len(positions)  # joined frames share the volume of k-space among them
+        # Joined frames share the volume of k-space among them; on another matrix over the same
+        # field of view, k in rad/voxel and with it the volume of each sample are others.
+        ratio = math.prod(self.raw.shape) / math.prod(self.shape)
+        scale = ratio / len(positions)
         return np.concatenate(positions, axis=1), scale * np.concatenate(weights)
 
     def _samples(self, images: range, coils: slice, length: int) -> Tensor:
@@ -264,7 +268,7 @@ class _BlockWork:
             )
         self.job.record(
             backend=found.backend,
-            canary={"adjoint_error": found.adjoint_error, "forward_error": found.forward_error}
+            canary={"adjoint_error": found.adjoint_error, "forward_error": found.forward_error},
         )
 
     def _reconstruct(
