@@ -1,4 +1,4 @@
-"""`python -m benchmarks`, with `tests/` on PYTHONPATH; `make bench` runs it."""
+"""The command line of the benchmark; `run.py` starts it from anywhere."""
 
 import os
 import sys
