@@ -52,6 +52,8 @@ def main(
         limit=limit,
     )
     progress = Console(stderr=True)
+    if os.getloadavg()[0] > 0.5:
+        progress.print(f"The machine is busy (load {os.getloadavg()[0]:.1f}): times will be long.")
     rows = []
     for row in measure(
         problems, _chosen("operation", operations, OPERATIONS), chosen, effort, progress.print
