@@ -100,6 +100,8 @@ def _one(folder: Path, operation: str, name: str, effort: Effort) -> dict[str, A
     command = [sys.executable, "-m", "benchmarks.worker", str(folder), name, operation]
     command += [effort.device, str(effort.threads), str(effort.tolerance), str(effort.seconds)]
     environment = dict.fromkeys(_THREAD_VARIABLES, str(effort.threads))
+    # Threads of one library that wait for work must not take the cores of another that works.
+    environment["OMP_WAIT_POLICY"] = "passive"
     here = str(Path(__file__).resolve().parents[1])
     try:
         done = subprocess.run(
