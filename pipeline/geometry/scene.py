@@ -1,0 +1,113 @@
+"""The grid of an RF image: where its voxels are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.geometry.axes import voxel_positions
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A uniform grid of voxels.
+
+    Scene axis ``d`` runs along coordinate ``d`` of the positions of antennas and voxels, and voxel
+    ``n`` of an axis with ``N`` voxels lies ``(n - N // 2) * spacing`` from the origin.
+
+    Parameters
+    ----------
+    shape
+        Voxels of each axis, 2 or 3 of them. A scene of two axes lies in the plane through the
+        origin.
+    spacing
+        Distance of neighbouring voxels on each axis [m].
+    origin
+        Position of voxel ``N // 2`` of all axes [m]; a missing third coordinate is 0.
+    range
+        If given, the first two axes are direction cosines (their spacing is dimensionless) seen by
+        an observer at this distance [m] from the origin, who looks along the third coordinate; a
+        third axis is the distance beyond the origin's [m]. `None`: all axes are Cartesian.
+
+    Raises
+    ------
+    DataError
+        If sizes, spacing, origin or range are not what is said here.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...] = (0.0, 0.0, 0.0)
+    range: float | None = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(size) for size in self.shape)
+        spacing = tuple(float(step) for step in self.spacing)
+        origin = tuple(float(x) for x in self.origin) + (0.0,) * (3 - len(self.origin))
+        if len(shape) not in (2, 3) or min(shape) < 1:
+            raise DataError(f"scene: found shape {shape}; it needs 2 or 3 axes of 1 voxel or more.")
+        if len(spacing) != len(shape) or not all(math.isfinite(s) and s > 0 for s in spacing):
+            raise DataError(
+                f"scene: found spacing {spacing}; it needs {len(shape)} positive numbers [m], one "
+                "per axis."
+            )
+        if len(origin) != 3 or not all(math.isfinite(x) for x in origin):
+            raise DataError(
+                f"scene: found origin {origin}; it needs 2 or 3 finite coordinates [m]."
+            )
+        if self.range is not None and not (math.isfinite(self.range) and self.range > 0):
+            raise DataError(f"scene: found range {self.range}; it must be positive [m].")
+        for name, value in (("shape", shape), ("spacing", spacing), ("origin", origin)):
+            object.__setattr__(self, name, value)
+        if self.range is not None and self._largest_cosine() >= 1:
+            raise DataError(
+                f"scene: shape {shape} at spacing {spacing} reaches direction cosines of "
+                f"{self._largest_cosine():.3g}; they must stay below 1."
+            )
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels."""
+        return math.prod(self.shape)
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """The origin as an array, float64 ``(3,)`` [m]."""
+        return np.asarray(self.origin)
+
+    def offsets(self, axis: int) -> NDArray[np.float64]:
+        """Return the voxels of one axis relative to the origin, float64 ``(N,)`` [m]."""
+        return voxel_positions(self.shape[axis]) * self.spacing[axis]
+
+    def positions(self, voxels: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.float64]:
+        """Return where voxels are.
+
+        Parameters
+        ----------
+        voxels
+            Flat indices in C order, or a slice of them; all if not given.
+
+        Returns
+        -------
+        ndarray
+            float64 ``(voxel, 3)`` [m].
+        """
+        flat = np.arange(*voxels.indices(self.voxels)) if isinstance(voxels, slice) else voxels
+        offsets = np.zeros((flat.size, 3))
+        for axis, index in enumerate(np.unravel_index(flat, self.shape)):
+            offsets[:, axis] = self.offsets(axis)[index]
+        if self.range is None:
+            return self.centre + offsets
+        cosines = offsets[:, :2]
+        forward = np.sqrt(1 - np.sum(cosines**2, axis=1))
+        directions = np.column_stack([cosines, forward])
+        observer = self.centre - [0.0, 0.0, self.range]
+        return np.asarray(observer + (self.range + offsets[:, 2:]) * directions)
+
+    def _largest_cosine(self) -> float:
+        first, second = (np.abs(self.offsets(axis)).max() for axis in (0, 1))
+        return float(np.hypot(first, second))
