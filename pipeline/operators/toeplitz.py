@@ -94,7 +94,7 @@ def toeplitz_spectrum(
     frames = trajectory.reshape(-1, *trajectory.shape[-2:])
     expected = (*trajectory.shape[:-2], trajectory.shape[-1])
     if weights is None:
-        weights = trajectory.new_ones(expected)
+        weights = trajectory.new_ones(()).expand(expected)
     if tuple(weights.shape) != expected or weights.is_complex():
         raise ShapeError(
             f"Toeplitz spectrum: found weights of shape {tuple(weights.shape)} and "
@@ -412,7 +412,7 @@ def toeplitz_spectrum_workspace_bytes(
             threads=threads,
         )
         + math.prod(box) * itemsize
-        # Trajectory and phases in double precision, their complex exponentials, the samples.
-        + samples * (8 * len(shape) + 8 * 3 + 16 + itemsize)
+        # Weights, shifted weights and the trajectory with its sign changed.
+        + samples * itemsize * (3 + len(shape)) // 2
     )
-    return half + max(gridding, toeplitz_spectrum_bytes(shape, itemsize=itemsize))
+    return int(1.05 * (half + max(gridding, toeplitz_spectrum_bytes(shape, itemsize=itemsize))))

@@ -62,6 +62,9 @@ class Work:
     """Whether a CUDA device computes, with memory of its own."""
     threads: int
     deterministic: bool = False
+    kernels: int = 0
+    """Sub-apertures of an RF phase history, each with a voxel phase and a Toeplitz kernel that
+    stay; 0 for MRI, whose images have one kernel each."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,6 @@ def _phases(work: Work) -> tuple[Parts, list[Parts]]:
         work.backend,
         tolerance=work.tolerance,
         dtype=torch.complex64 if work.itemsize == 8 else torch.complex128,
-        frames=trajectories,
         deterministic=work.deterministic,
     )
     nufft = nufft_workspace_bytes(
@@ -123,11 +125,16 @@ def _phases(work: Work) -> tuple[Parts, list[Parts]]:
     )
     always = {
         "coil maps": work.coils * voxels if work.maps else 0,
+        "voxel phases": work.kernels * voxels,
         "trajectory and weights": trajectories * work.samples * (axes + 1) * work.itemsize // 2,
         "right-hand side": work.image_batch * voxels,
     }
     # Trajectories and weights on their way from float32 on disk to the precision of the job.
-    sample = {"trajectory as read": work.image_batch * work.samples * (16 * axes + 20)}
+    sample = {
+        "trajectory as read": work.image_batch * work.samples * (16 * axes + 20),
+        # Positions, path lengths and phases in double precision.
+        "voxel phase as made": 80 * math.prod(work.shape) if work.kernels else 0,
+    }
     gather = {
         # In the precision of the job, and one coil as it is read; in double also as stored.
         "k-space tile": tile_samples * (work.itemsize if work.itemsize == 8 else 24)
@@ -135,7 +142,7 @@ def _phases(work: Work) -> tuple[Parts, list[Parts]]:
         "gridded coils": work.image_batch * (work.coil_batch + 1) * voxels,
         "NUFFT": nufft,
     }
-    if work.algorithm == "gridding":
+    if work.algorithm in ("gridding", "matched-filter"):
         return always, [sample, gather]
     vectors = conjugate_gradient_bytes((work.image_batch, *work.shape), itemsize=work.itemsize)
     if work.normal == "explicit":
@@ -145,7 +152,9 @@ def _phases(work: Work) -> tuple[Parts, list[Parts]]:
             + 2 * tile_samples * work.itemsize,
         }
         return always, [sample, gather, {"solver vectors": vectors, **normal}]
-    spectra = toeplitz_spectrum_bytes(work.shape, itemsize=work.itemsize, frames=trajectories)
+    spectra = toeplitz_spectrum_bytes(
+        work.shape, itemsize=work.itemsize, frames=max(trajectories, work.kernels)
+    )
     kernel_library = choose_backend(
         work.shape,
         torch.device("cuda" if work.on_device else "cpu"),

@@ -175,7 +175,7 @@ def test_tiling_covers_and_fits(shape):
     tiling = Tiling(shape, padded_shape(shape), 8, True)
     assert 1 <= tiling.columns() <= tiling.row
     assert 1 <= tiling.planes() <= tiling.padded[0]
-    assert tiling.columns() * tiling.padded[0] * 8 <= max(2**19, 16 * tiling.padded[0] * 8)
+    assert tiling.columns() * tiling.padded[0] * 8 <= max(2**20, 16 * tiling.padded[0] * 8)
 
 
 def test_lengths_are_fast_and_long_enough():

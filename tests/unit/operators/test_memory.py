@@ -1,0 +1,100 @@
+"""Stated workspace against the peak of a fresh process."""
+
+import subprocess
+import sys
+
+import pytest
+
+# How much work raises the resident memory of a process above what it returns, once all is loaded.
+MEASURE = """
+import ctypes, gc, math, torch
+torch.manual_seed(0)
+from pipeline.operators.nufft import NUFFT
+from pipeline.operators.sense import SenseNormal
+from pipeline.operators.toeplitz import (
+    Toeplitz, padded_shape, toeplitz_spectrum, toeplitz_spectrum_workspace_bytes
+)
+def resident(key):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
+def trajectory(*sizes):
+    return torch.rand(*sizes).mul_(2).sub_(1).mul_(math.pi)
+def grown(work):
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as peaks:
+        peaks.write("5")
+    start = resident("VmRSS")
+    result = work()
+    return resident("VmHWM") - start - result.nbytes
+def built(make, *inputs):
+    def work():
+        global operator
+        operator = make()
+        return operator.adjoint(*inputs)
+    return grown(work)
+small = NUFFT((8, 9, 10), trajectory(3, 50), backend=BACKEND)
+small.adjoint(small(torch.zeros(8, 9, 10, dtype=torch.complex64)))
+spectrum = toeplitz_spectrum((8, 9, 10), trajectory(3, 50), backend=BACKEND)
+maps = torch.zeros(3, 8, 9, 10, dtype=torch.complex64)
+SenseNormal(Toeplitz(spectrum, (8, 9, 10)), maps, 2)(maps[0])
+"""
+
+NUFFT_VOLUME = """
+k, y = trajectory(3, 3_000_000), torch.randn(2, 3_000_000, dtype=torch.complex64)
+measured = built(lambda: NUFFT((180, 170, 200), k, coils=2, backend=BACKEND, threads=2), y)
+predicted = operator.workspace_bytes()
+"""
+NUFFT_DETERMINISTIC = """
+k, y = trajectory(3, 200_000), torch.randn(4, 200_000, dtype=torch.complex64)
+measured = built(
+    lambda: NUFFT(
+        (160, 150, 170), k, coils=4, backend=BACKEND, threads=2, deterministic=True
+    ), y
+)
+predicted = operator.workspace_bytes()
+"""
+NUFFT_SERIES = """
+k, y = trajectory(16, 2, 1_500_000), torch.randn(16, 1, 1_500_000, dtype=torch.complex64)
+measured = built(lambda: NUFFT((200, 180), k, coils=1, backend=BACKEND, threads=2), y)
+predicted = operator.workspace_bytes()
+"""
+SPECTRUM = """
+shape, k = (120, 128, 100), trajectory(3, 3_000_000)
+measured = grown(lambda: toeplitz_spectrum(shape, k, backend=BACKEND, threads=2))
+predicted = toeplitz_spectrum_workspace_bytes(
+    shape, 3_000_000, backend=BACKEND, itemsize=8, threads=2
+)
+"""
+SENSE = """
+shape = (192, 180, 200)
+spectrum, maps = torch.rand(padded_shape(shape)), torch.randn(2, *shape, dtype=torch.complex64)
+x = torch.randn(shape, dtype=torch.complex64)
+measured = built(lambda: SenseNormal(Toeplitz(spectrum, shape, threads=2), maps, 2), x)
+predicted = operator.workspace_bytes()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("backend", ["ducc0", "finufft"])
+@pytest.mark.parametrize(
+    ("case", "excess"),
+    [
+        (NUFFT_VOLUME, 1.4),
+        (NUFFT_DETERMINISTIC, 1.4),
+        (NUFFT_SERIES, 1.25),
+        (SPECTRUM, 1.6),
+        (SENSE, 1.25),
+    ],
+    ids=["volume", "deterministic", "series", "spectrum", "sense"],
+)
+def test_peak_is_predicted(case, excess, backend):
+    pytest.importorskip(backend)
+    program = f"BACKEND = {backend!r}\n{MEASURE}{case}print(measured, predicted)"
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    measured, predicted = map(int, result.stdout.split())
+    assert measured > 50e6, "too small to say anything"
+    assert measured <= predicted <= excess * measured
