@@ -63,7 +63,7 @@ def read_gotcha(files: Sequence[Path], dataset: str) -> PhaseHistory:
         only zeros somewhere, or does not fit the files before it.
     """
     if not files:
-        raise DataError(f"{dataset}: there are no .mat files in its source")
+        raise DataError(f"{dataset}: there are no files of type mat in its source")
     _require_one_polarisation(files, dataset)
     frequencies = _GotchaFile.read(files[0], dataset).frequencies
     paths = []
@@ -179,21 +179,26 @@ class _GotchaFile:
 
 def _structure(path: Path, who: str) -> dict[str, Any]:
     """Return the fields of the structure ``data``."""
+    import zlib
+
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
+    # What the reader makes of a damaged file is documented nowhere.
+    damage = (
+        OSError, ValueError, TypeError, ArithmeticError, LookupError, MemoryError, MatReadError,
+        zlib.error,
+    )  # fmt: skip
+
+    if not path.is_file():
+        raise DataError(f"{who}: no such file")
     try:
         found = loadmat(
             path, variable_names=["data"], squeeze_me=True, struct_as_record=False, appendmat=False
         )
-    except FileNotFoundError:
-        raise DataError(f"{who}: no such file") from None
     except NotImplementedError:
         raise DataError(f"{who} is of MATLAB version 7.3; save it again with `-v7`") from None
-    # What a damaged file makes of the reader is not documented.
-    except (OSError, ValueError, TypeError, ArithmeticError, LookupError, MemoryError) as error:
-        raise DataError(f"{who} is truncated or no MATLAB file ({error!r})") from None
-    except MatReadError as error:
+    except damage as error:
         raise DataError(f"{who} is truncated or no MATLAB file ({error!r})") from None
     data = found.get("data")
     fields = {name: getattr(data, name) for name in getattr(data, "_fieldnames", ())}

@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError
+from pipeline.geometry.antennas import checked_frequencies
 
-_LOWEST, _HIGHEST = 1e6, 1e13  # Hz; beyond, a value is in another unit
+_HIGHEST = 1e13  # Hz: beyond is light, or another unit
 
 
 def require_frequencies(frequencies: ArrayLike, who: str) -> NDArray[np.float64]:
@@ -22,32 +23,17 @@ def require_frequencies(frequencies: ArrayLike, who: str) -> NDArray[np.float64]
     ------
     DataError
         If there are none, one is not finite, they do not increase, or, by the look of them, they
-        are not in Hz.
+        are not in Hz; the message names ``who``.
     """
-    values = np.asarray(frequencies, dtype=np.float64)
-    if values.ndim != 1 or not values.size:
+    try:
+        values = checked_frequencies(frequencies)
+    except DataError as error:
+        raise DataError(f"{who}: {error}") from None
+    if values[-1] > _HIGHEST:
         raise DataError(
-            f"{who}: the frequencies have the shape {values.shape}; expected one axis with at "
-            "least one value [Hz]"
+            f"{who}: the frequencies reach {values[-1]:g} Hz, beyond {_HIGHEST:g}; were they in Hz "
+            "already?"
         )
-    if not np.isfinite(values).all():
-        index = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise DataError(f"{who}: frequency {index} is {values[index]}; expected a value in Hz")
-    falling = np.flatnonzero(np.diff(values) <= 0)
-    if falling.size:
-        first = int(falling[0])
-        raise DataError(
-            f"{who}: the frequencies do not increase: {values[first]:.9g} Hz is followed by "
-            f"{values[first + 1]:.9g} Hz at index {first + 1}; sort them together with the data"
-        )
-    low, high = values[0], values[-1]
-    if not (low >= _LOWEST and high <= _HIGHEST):
-        found = f"{who}: the frequencies reach from {low:.6g} to {high:.6g}, taken as Hz. "
-        if low > 0 and high < 1e3:
-            raise DataError(found + "They look like GHz: multiply them by 1e9")
-        if low > 0 and high < 1e6:
-            raise DataError(found + "They look like MHz: multiply them by 1e6")
-        raise DataError(found + f"Expected {_LOWEST:g} to {_HIGHEST:g} Hz")
     return values
 
 

@@ -1,0 +1,295 @@
+"""`raw.zarr` of radar and wireless imaging.
+
+Two layouts, told apart by the attribute ``layout``. **pairs**: arrays of transmitters and receivers
+in which every transmitter is heard by every receiver.
+
+=========================  ==========  ==================================================
+array                      dtype       axes
+=========================  ==========  ==================================================
+frequencies                float64     freq                                         [Hz]
+y                          complex64   frame, pair, freq, m1, m2 (, m3)
+pair/<p>/y                 complex64   frame, freq, m1, m2 (, m3); instead of ``y`` where
+                                       pairs differ in size
+pair/<p>/tx, rx            float64     element, 3                                    [m]
+pair/<p>/A1, A2, A3        complex64   freq, m_i, n_i; optional
+pair/<p>/kappa1, 2, 3      float64     freq, m_i; optional                       [rad/m]
+pair/<p>/gain_tx, gain_rx  complex64   element; optional
+weights (optional)         complex128  pair, freq: path loss, gain and carrier phase
+phase (optional)           float64     frame, pair                                 [rad]
+delay (optional)           float64     pair                                          [s]
+noise_std (optional)       float32     pair, in units of ``y``
+reference (optional)       complex64   frame or 1, and the image as a volume
+targets (optional)         float64     target, 3: where scatterers are known to be   [m]
+=========================  ==========  ==================================================
+
+**phase-history**: one antenna position a pulse, anywhere; see `pipeline.geometry.antenna_paths` for
+what the measurements mean. In place of the pairs' arrays it has
+
+=========================  ==========  ==================================================
+y                          complex64   frame, pulse, freq
+transmitter, receiver      float64     frame or 1, pulse, 3                          [m]
+reference_path             float64     frame or 1, pulse                             [m]
+=========================  ==========  ==================================================
+
+Attributes: ``kind`` ("rf"), ``layout``, ``frames``, ``shape``, ``spacing`` [m], ``origin`` [m] and
+``range`` of the scene (see `pipeline.geometry.scene`), ``model`` (level of approximation, or null),
+``model_error`` (its relative error, or null), ``source``, ``provenance``, and in each group of a
+pair ``tx_grid`` and ``rx_grid``. An image as a volume is ``(n1, n2, n3)``, or ``(1, n1, n2)``.
+
+``y`` is stored as it is, with a checksum, in chunks of one frame and one pair, or a range of its
+frequencies or pulses. Missing chunks read as NaN and are therefore met at once.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.geometry.antenna_paths import AntennaPaths
+from pipeline.geometry.antennas import Pair
+from pipeline.geometry.scene import Scene
+from pipeline.storage.publish import open_published
+from pipeline.storage.raw import centred_affine
+
+if TYPE_CHECKING:
+    import zarr
+
+Layout = Literal["pairs", "phase-history"]
+
+ALL = slice(None)
+
+AXES: Mapping[str, tuple[str, ...]] = {
+    "weights": ("pair", "freq"),
+    "phase": ("frame", "pair"),
+    "delay": ("pair",),
+    "noise_std": ("pair",),
+    "reference": ("frame", "z", "y", "x"),
+    "targets": ("target", "coordinate"),
+}
+"""Axes of the optional arrays of a dataset."""
+
+PAIR_AXES: Mapping[str, tuple[str, ...]] = {
+    **{f"A{axis}": ("freq", f"m{axis}", f"n{axis}") for axis in (1, 2, 3)},
+    **{f"kappa{axis}": ("freq", f"m{axis}") for axis in (1, 2, 3)},
+    "gain_tx": ("tx",),
+    "gain_rx": ("rx",),
+}
+"""Axes of the optional arrays of a pair."""
+
+PATH_AXES: Mapping[str, tuple[str, ...]] = {
+    "transmitter": ("frame", "pulse", "coordinate"),
+    "receiver": ("frame", "pulse", "coordinate"),
+    "reference_path": ("frame", "pulse"),
+}
+"""Axes of the arrays that place the pulses of a phase history."""
+
+
+class RfRawData:
+    """An ingested RF acquisition, read pair by pair or pulse by pulse.
+
+    Attributes
+    ----------
+    marker : Path
+        JSON marker of the store.
+    layout : {"pairs", "phase-history"}
+        How the measurements are arranged; decides which methods apply.
+    scene : Scene
+        Grid of the image.
+    frequencies : ndarray
+        float64 ``[freq]`` [Hz].
+    frames, pairs, pulses : int
+        Sizes; a phase history has no pairs, and only it has pulses.
+    model : str or None
+        Level of approximation that the factors hold, where ingest knew it.
+    model_error : float or None
+        Its relative error.
+    arrays : set of str
+        Names of the dataset's arrays that are there.
+    """
+
+    def __init__(self, group: "zarr.Group", marker: Path) -> None:
+        self.marker = marker
+        self._group = group
+        self._stored: dict[str, Any] = dict(group.arrays())
+        self.arrays = set(self._stored)
+        attributes: dict[str, Any] = dict(group.attrs)
+        try:
+            if attributes["kind"] != "rf":
+                raise DataError(
+                    f"{marker}: its store has kind = {attributes['kind']!r}; expected 'rf'"
+                )
+            self.layout: Layout = attributes["layout"]
+            self.frames = int(attributes["frames"])
+            self.scene = Scene(
+                shape=tuple(attributes["shape"]),
+                spacing=tuple(attributes["spacing"]),
+                origin=tuple(attributes["origin"]),
+                range=attributes.get("range"),
+            )
+            self.model: str | None = attributes.get("model")
+            self.model_error: float | None = attributes.get("model_error")
+            self.frequencies: NDArray[np.float64] = np.asarray(self._stored["frequencies"][:])
+            self.pulses = 0
+            self._pairs: list[dict[str, Any]] = []
+            if self.layout == "phase-history":
+                self.pulses = int(self._stored["y"].shape[1])
+            else:
+                folder = group["pair"]
+                self._grids = []
+                for index in range(int(attributes["pairs"])):
+                    pair: Any = folder[str(index)]  # type: ignore[index]
+                    self._pairs.append(dict(pair.arrays()))
+                    self._grids.append((pair.attrs.get("tx_grid"), pair.attrs.get("rx_grid")))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"{marker}: its store is not a complete RF acquisition ({error!r}); "
+                "run `ingest` again"
+            ) from None
+        self.pairs = len(self._pairs)
+
+    @classmethod
+    def open(cls, marker: Path) -> Self:
+        """Open the acquisition that ``marker`` stands for.
+
+        Raises
+        ------
+        DataError
+            If marker or store is missing or incomplete, or they do not belong together.
+        """
+        return cls(open_published(marker), marker)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Image matrix."""
+        return self.scene.shape
+
+    @property
+    def voxel_size(self) -> tuple[float, ...]:
+        """Spacing of the scene, per image axis [m]."""
+        return self.scene.spacing
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """float64 ``(4, 4)``: from the index of a voxel in the volume to its position [m].
+
+        A scene of two axes lies in the volume as ``(1, n1, n2)``, so its position is
+        ``(x3, x1, x2)``.
+        """
+        affine = centred_affine(self.scene.shape, self.scene.spacing)
+        affine[:3, 3] += np.roll(self.scene.origin, 1 if len(self.shape) == 2 else 0)
+        return affine
+
+    def measurement_shape(self, pair: int) -> tuple[int, ...]:
+        """Return ``(m1, m2)`` or ``(m1, m2, m3)`` of a pair."""
+        stored = self._pairs[pair].get("y")
+        return tuple(self._stored["y"].shape[3:] if stored is None else stored.shape[2:])
+
+    def measurements(
+        self, frame: int, pair: int, frequencies: slice = ALL
+    ) -> NDArray[np.complex64]:
+        """Return what one pair measured, complex64 ``[freq, m1, m2(, m3)]``."""
+        stored = self._pairs[pair].get("y")
+        if stored is None:
+            return self._read(self._stored["y"], (frame, pair, frequencies))
+        return self._read(stored, (frame, frequencies))
+
+    def antennas(self, pair: int) -> Pair | None:
+        """Return the antennas of a pair, without gains, or None where only factors are known."""
+        stored = self._pairs[pair]
+        if "tx" not in stored or "rx" not in stored:
+            return None
+        tx_grid, rx_grid = (None if grid is None else tuple(grid) for grid in self._grids[pair])
+        return Pair(self._read(stored["tx"], ()), self._read(stored["rx"], ()), tx_grid, rx_grid)
+
+    def factors(
+        self, pair: int, frequencies: slice = ALL
+    ) -> tuple[NDArray[np.complex64], ...] | None:
+        """Return the stored Kronecker factors of a pair, complex64 ``[freq, m_i, n_i]`` each."""
+        return self._per_axis("A", pair, frequencies)
+
+    def wave_vectors(
+        self, pair: int, frequencies: slice = ALL
+    ) -> tuple[NDArray[np.float64], ...] | None:
+        """Return the stored plane waves of a pair, float64 ``[freq, m_i]`` each [rad/m].
+
+        The factor of axis i is ``exp(-j kappa_i x_i)``, ``x_i`` from the scene's origin.
+        """
+        return self._per_axis("kappa", pair, frequencies)
+
+    def gains(self, pair: int) -> tuple[NDArray[np.complex64] | None, NDArray[np.complex64] | None]:
+        """Return the gains of a pair's transmitters and of its receivers, ``[element]`` each."""
+        stored = self._pairs[pair]
+        transmitters, receivers = (
+            self._read(stored[name], ()) if name in stored else None
+            for name in ("gain_tx", "gain_rx")
+        )
+        return transmitters, receivers
+
+    def weights(self, pair: int, frequencies: slice = ALL) -> NDArray[np.complex128] | None:
+        """Return path loss, gain and carrier phase of a pair, complex128 ``[freq]``."""
+        return self._optional("weights", (pair, frequencies))
+
+    def phase(self, frame: int) -> NDArray[np.float64] | None:
+        """Return the phase of each pair's clock, float64 ``[pair]`` [rad]."""
+        return self._optional("phase", (frame,))
+
+    def delay(self) -> NDArray[np.float64] | None:
+        """Return the delay of each pair, float64 ``[pair]`` [s]."""
+        return self._optional("delay", ())
+
+    def noise_std(self) -> NDArray[np.float32] | None:
+        """Return the standard deviation of each pair's complex noise, float32 ``[pair]``."""
+        return self._optional("noise_std", ())
+
+    def targets(self) -> NDArray[np.float64] | None:
+        """Return where scatterers are known to be, float64 ``[target, 3]`` [m]."""
+        return self._optional("targets", ())
+
+    def reference(self, frames: slice = ALL) -> NDArray[np.complex64] | None:
+        """Return the true image, complex64 ``[frame, z, y, x]``; repeated if frames share it."""
+        if "reference" not in self.arrays:
+            return None
+        if self._stored["reference"].shape[0] == self.frames:
+            return self._read(self._stored["reference"], (frames,))
+        shared = self._read(self._stored["reference"], (0,))
+        wanted = len(range(*frames.indices(self.frames)))
+        return np.broadcast_to(shared, (wanted, *shared.shape))
+
+    def paths(self, frame: int, pulses: slice = ALL) -> AntennaPaths:
+        """Return where the antennas of a phase history were, of some or all pulses."""
+        selection = (frame if self._stored["reference_path"].shape[0] > 1 else 0, pulses)
+        return AntennaPaths(*(self._read(self._stored[name], selection) for name in PATH_AXES))
+
+    def pulse_measurements(
+        self, frame: int, pulses: slice = ALL, frequencies: slice = ALL
+    ) -> NDArray[np.complex64]:
+        """Return what pulses of a phase history measured, complex64 ``[pulse, freq]``."""
+        return self._read(self._stored["y"], (frame, pulses, frequencies))
+
+    def _per_axis(
+        self, letter: str, pair: int, frequencies: slice
+    ) -> tuple[NDArray[Any], ...] | None:
+        names = [f"{letter}{axis + 1}" for axis in range(len(self.shape))]
+        stored = self._pairs[pair]
+        if not all(name in stored for name in names):
+            return None
+        return tuple(self._read(stored[name], (frequencies,)) for name in names)
+
+    def _optional(self, name: str, selection: tuple[int | slice, ...]) -> NDArray[Any] | None:
+        return self._read(self._stored[name], selection) if name in self.arrays else None
+
+    def _read(self, stored: "zarr.Array[Any]", selection: tuple[int | slice, ...]) -> NDArray[Any]:
+        who = f"{self.marker}: `{stored.path}` {selection}"
+        try:
+            values = np.asarray(stored[selection])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DataError(f"{who} is not readable ({error}); run `ingest` again") from None
+        # NaN survives a sum, which is cheaper than looking at each value.
+        if np.isnan(values.sum(dtype=np.promote_types(values.dtype, np.float64))):
+            raise DataError(f"{who} has missing chunks; run `ingest` again")
+        return values
