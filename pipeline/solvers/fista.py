@@ -1,0 +1,186 @@
+"""Accelerated proximal gradients, and least squares on the support they find."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.solvers.cg import Report, Solution, conjugate_gradient
+from pipeline.solvers.inner import inner_product, inner_product_bytes
+from pipeline.solvers.normal import CountedGram, NormalEquations
+from pipeline.solvers.penalties import Penalty
+from pipeline.solvers.power import largest_eigenvalue
+from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes
+
+
+def fista(
+    normal: NormalEquations,
+    penalty: Penalty,
+    *,
+    iterations: int,
+    change: float = 1e-5,
+    lipschitz: float | torch.Tensor | None = None,
+    start: torch.Tensor | None = None,
+    report: Report | None = None,
+) -> Solution:
+    """Minimise ``1/2 x^H G x - Re(b^H x) + R(x)`` by FISTA [1]_ with adaptive restart [2]_.
+
+    Parameters
+    ----------
+    normal
+        ``G`` and ``b``. Axes of ``b`` before those of one image count independent problems: each
+        has a step length and momentum of its own, and rests once it has converged.
+    penalty
+        ``R``; says which axes make one image.
+    iterations
+        Most iterations; each evaluates ``G`` once.
+    change
+        Relative change ``|x_k - x_(k-1)| / |x_k|`` at which a problem has converged.
+    lipschitz
+        A number no smaller than the largest eigenvalue of ``G``, or one for each problem;
+        `largest_eigenvalue` if `None`.
+    start
+        First estimate; zero if `None`.
+    report
+        Called after every iteration with its number and the largest relative change.
+
+    Returns
+    -------
+    Solution
+        `residuals` are the relative changes, one for each iteration. `evaluations` includes those
+        for the largest eigenvalue.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is negative or the penalty's axes do not fit ``b``.
+
+    References
+    ----------
+    .. [1] A. Beck, M. Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear
+       inverse problems", SIAM J. Imaging Sci. 2, 183-202 (2009).
+    .. [2] B. O'Donoghue, E. Candès, "Adaptive restart for accelerated gradient schemes", Found.
+       Comput. Math. 15, 715-732 (2015).
+    """
+    positive_settings("FISTA", iterations=iterations, change=change)
+    b, image_axes = normal.b, penalty.image_axes
+    problems = problem_axes(b, image_axes, "FISTA")
+    gram = CountedGram(normal.gram)
+    if lipschitz is None:
+        lipschitz = largest_eigenvalue(gram, b, image_axes=image_axes)
+    bound = torch.as_tensor(lipschitz, dtype=torch.float64, device=b.device).expand(problems)
+    # Without any measurement there is no gradient, and the penalty's minimum is zero.
+    step = torch.where(bound > 0, 1 / torch.where(bound > 0, bound, 1.0), 0.0)
+
+    def each(factors: torch.Tensor) -> torch.Tensor:
+        return for_images(factors, b, image_axes)
+
+    x = torch.zeros_like(b) if start is None else start.clone()
+    ahead = x.clone()
+    momentum = torch.ones(problems, dtype=torch.float64, device=b.device)
+    active = torch.ones(problems, dtype=torch.bool, device=b.device)
+    taken = torch.zeros(problems, dtype=torch.int64, device=b.device)
+    relative = torch.zeros(problems, dtype=torch.float64, device=b.device)
+    history: list[torch.Tensor] = []
+    for iteration in range(1, iterations + 1):
+        # A problem at rest takes no step, neither along its gradient nor to its penalty.
+        newer = torch.sub(b, gram(ahead)).mul_(each(step)).add_(ahead)
+        newer = penalty.proximal(newer, step)
+        if not bool(active.all()):
+            newer = torch.where(each(active) > 0, newer, x)
+        taken += active
+        # `ahead` becomes x_(k-1) + ... only below; here it still is the point of the gradient.
+        move = newer - x
+        uphill = inner_product(ahead.sub_(newer), move, image_axes) > 0
+        length, size = norm(move, image_axes), norm(newer, image_axes)
+        momentum = torch.where(uphill, 1.0, momentum)
+        following = (1 + (1 + 4 * momentum**2).sqrt()) / 2
+        factor = torch.where(uphill, 0.0, (momentum - 1) / following)
+        ahead, momentum = move.mul_(each(factor)).add_(newer), following
+        x = newer
+        changed = torch.where(size > 0, length / torch.where(size > 0, size, 1.0), 0.0)
+        # From something to nothing is no convergence.
+        changed = torch.where((size == 0) & (length > 0), 1.0, changed)
+        relative = torch.where(active, changed, relative)
+        history.append(relative)
+        active = active & (relative > change)
+        if report is not None:
+            report(iteration, float(relative.max()))
+        if not bool(active.any()):
+            break
+    residuals = torch.stack(history) if history else torch.empty((0, *problems))
+    return Solution(x, taken.cpu(), residuals.to("cpu", torch.float64), gram.evaluations)
+
+
+def debias(
+    normal: NormalEquations,
+    solution: Solution,
+    *,
+    image_axes: int,
+    iterations: int = 50,
+    residual: float = 1e-6,
+    report: Report | None = None,
+) -> Solution:
+    """Solve least squares on the voxels that are not zero, which a sparse penalty has shortened.
+
+    Parameters
+    ----------
+    normal
+        ``G`` and ``b``.
+    solution
+        Of a sparse penalty; only where it is not zero matters.
+    image_axes
+        Number of trailing axes that make one image.
+    iterations, residual, report
+        Of `conjugate_gradient` on the support.
+
+    Returns
+    -------
+    Solution
+        Image and residuals of the conjugate gradients; `iterations` and `evaluations` are those of
+        both solutions together.
+    """
+    support = solution.image != 0
+    gram = CountedGram(normal.gram)
+    # Every iterate is zero outside, so only the result of G must be cut.
+    restricted = NormalEquations(normal.b * support, lambda x: gram(x) * support, normal.energy)
+    refined = conjugate_gradient(
+        restricted, iterations=iterations, residual=residual, image_axes=image_axes, report=report
+    )
+    return dataclasses.replace(
+        refined,
+        iterations=solution.iterations + refined.iterations,
+        evaluations=solution.evaluations + gram.evaluations,
+    )
+
+
+def fista_bytes(shape: Sequence[int], *, itemsize: int, components: int = 0) -> int:
+    """Predict the bytes that `fista` needs besides ``b`` and the workspace of ``G``.
+
+    Parameters
+    ----------
+    shape
+        Shape of ``b``, all problems together.
+    itemsize
+        Bytes of a complex number: 8 or 16.
+    components
+        Image axes of a total variation, whose inner iteration needs memory of its own; 0 for
+        penalties in closed form.
+
+    Returns
+    -------
+    int
+        Estimate, the point ahead of it, what ``G`` makes of that and the step from there: four
+        images. Total variation: at most six images and four dual vectors.
+    """
+    images = 4.0 if components == 0 else 6.0 + 4.0 * components
+    return math.ceil(images * math.prod(shape) * itemsize) + inner_product_bytes()
+
+
+def debias_bytes(shape: Sequence[int], *, itemsize: int) -> int:
+    """Predict the bytes of `debias` besides ``b``, the solution and the workspace of ``G``."""
+    # Conjugate gradients, the masked b, G before its mask, and a byte a voxel for the mask.
+    return 6 * math.prod(shape) * itemsize + math.prod(shape) + inner_product_bytes()

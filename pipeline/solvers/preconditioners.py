@@ -1,0 +1,296 @@
+"""Preconditioners of Toeplitz normal operators: circulant, and nearest Kronecker product.
+
+Both are made from the spectrum that `pipeline.operators.toeplitz` convolves with, and are applied
+to images of shape ``(..., *shape)``. They approximate ``(G + regularization)^-1`` and serve
+`conjugate_gradient` and, with ``rho`` for the regularisation, `admm`.
+
+References
+----------
+.. [1] T. F. Chan, "An optimal circulant preconditioner for Toeplitz systems", SIAM J. Sci. Stat.
+   Comput. 9, 766-771 (1988).
+.. [2] C. F. Van Loan, N. Pitsianis, "Approximation with Kronecker products", in Linear Algebra for
+   Large Scale and Real-Time Applications, Kluwer, 293-314 (1993).
+.. [3] J. Kamm, J. G. Nagy, "Optimal Kronecker product approximation of block Toeplitz matrices",
+   SIAM J. Matrix Anal. Appl. 22, 155-172 (2000).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipeline.errors import ShapeError
+from pipeline.operators.kronecker import Kronecker
+from pipeline.operators.toeplitz import padded_shape
+
+_SWEEPS = 10
+"""Alternating updates of the factors in 3D; in 2D the start is the solution already."""
+
+
+class CirculantPreconditioner:
+    """The inverse of the circulant operator nearest to a Toeplitz one in Frobenius norm [1]_.
+
+    Parameters
+    ----------
+    spectrum
+        Real, ``([frame,] *padded_shape(shape))``.
+    shape
+        Image axes.
+    regularization
+        Tikhonov weight of the system; added to the eigenvalues.
+    floor
+        Smallest eigenvalue that is inverted, relative to the largest: what lies below was hardly
+        measured, and its eigenvalue is not to be relied on.
+
+    Attributes
+    ----------
+    eigenvalues
+        Real, ``([frame,] *shape)``, in FFT order: those of the circulant operator.
+
+    Notes
+    -----
+    An eigenvalue is the Rayleigh quotient of the Toeplitz operator with a Fourier vector, so it is
+    never negative. As a function of the padded spectrum it is a Fejér mean, which is separable: one
+    real matrix an axis, and no complex array on the padded grid.
+    """
+
+    def __init__(
+        self,
+        spectrum: torch.Tensor,
+        shape: Sequence[int],
+        *,
+        regularization: float = 0.0,
+        floor: float = 1e-3,
+    ) -> None:
+        self.axes = tuple(range(-len(shape), 0))
+        _check_spectrum(spectrum, shape, "CirculantPreconditioner")
+        values = spectrum.detach()
+        for axis, size in zip(self.axes, shape, strict=True):
+            means = _fejer_means(int(size), values.shape[axis], values)
+            values = torch.tensordot(values, means, dims=([axis], [1])).movedim(-1, axis)
+        self.eigenvalues = values.clamp_(min=0)
+        self._inverse = _inverse(self.eigenvalues, regularization, floor, self.axes)
+
+    def __call__(self, r: torch.Tensor) -> torch.Tensor:
+        """Apply the preconditioner to images ``(..., [frame,] *shape)``."""
+        transformed = torch.fft.fftn(r, dim=self.axes).mul_(self._inverse)
+        applied: torch.Tensor = torch.fft.ifftn(transformed, dim=self.axes)
+        return applied
+
+
+def _fejer_means(size: int, padded: int, like: torch.Tensor) -> torch.Tensor:
+    """Return the real matrix from an axis of the padded spectrum to circulant eigenvalues."""
+    double: dict[str, Any] = {"dtype": torch.float64, "device": like.device}
+    # lambda_j = sum_d (1 - |d| / N) t_d exp(-2 pi i j d / N),  t_d = sum_p s_p exp(2 pi i p d / P),
+    # and the sum over d is Fejér's kernel at theta = 2 pi (p / P - j / N).
+    half = torch.pi * (
+        torch.arange(padded, **double) / padded - torch.arange(size, **double)[:, None] / size
+    )
+    sines = torch.sin(half)
+    ratio = torch.sin(size * half) / torch.where(sines.abs() > 1e-12, sines, 1.0)
+    means = torch.where(sines.abs() > 1e-12, ratio**2 / size, float(size))
+    return means.to(like.dtype)
+
+
+def _inverse(
+    eigenvalues: torch.Tensor, regularization: float, floor: float, axes: tuple[int, ...]
+) -> torch.Tensor:
+    """Return the reciprocals of shifted eigenvalues, none larger than the floor allows."""
+    shifted = eigenvalues + regularization
+    smallest = floor * shifted.amax(dim=axes, keepdim=True)
+    # Nothing measured, nothing to precondition.
+    inverse = torch.where(smallest > 0, 1 / torch.maximum(shifted, smallest), 1.0)
+    return inverse
+
+
+def _check_spectrum(spectrum: torch.Tensor, shape: Sequence[int], who: str) -> None:
+    expected = padded_shape(shape)
+    if spectrum.is_complex() or tuple(spectrum.shape[-len(expected) :]) != expected:
+        raise ShapeError(
+            f"{who}: found a spectrum of shape {tuple(spectrum.shape)} and {spectrum.dtype}; the "
+            f"matrix {tuple(shape)} needs a real one of shape ([frame,] {expected})."
+        )
+
+
+class KroneckerPreconditioner:
+    """The inverse of the Kronecker product nearest to a Toeplitz operator [2]_, [3]_.
+
+    Parameters
+    ----------
+    spectrum
+        Real, ``padded_shape(shape)``, of a single frame.
+    shape
+        Image axes.
+    regularization
+        Tikhonov weight of the system; added to the eigenvalues.
+    floor
+        Smallest eigenvalue that is inverted, relative to the largest.
+
+    Attributes
+    ----------
+    energy
+        Share of the squared Frobenius norm that the product holds, 0 to 1. Above 0.99 it is the
+        better preconditioner, because it has no wrap-around; below, the circulant one is.
+    factors
+        Hermitian Toeplitz matrices ``(n_i, n_i)``.
+
+    Notes
+    -----
+    Lag ``d`` occurs ``prod(N_i - |d_i|)`` times in the matrix, so the nearest Kronecker product is
+    the nearest product of one vector an axis to the kernel times the root of that: a singular value
+    decomposition in 2D, alternating least squares from the leading vectors in 3D.
+    """
+
+    def __init__(
+        self,
+        spectrum: torch.Tensor,
+        shape: Sequence[int],
+        *,
+        regularization: float = 0.0,
+        floor: float = 1e-3,
+    ) -> None:
+        _check_spectrum(spectrum, shape, "KroneckerPreconditioner")
+        if spectrum.ndim != len(shape):
+            raise ShapeError(
+                f"KroneckerPreconditioner: found a spectrum of shape {tuple(spectrum.shape)}, but "
+                "it takes a single frame."
+            )
+        kernel = _weighted_kernel(spectrum.detach(), shape)
+        total = float(torch.linalg.vector_norm(kernel)) ** 2
+        vectors, size = _nearest_product(kernel)
+        self.energy = size**2 / total if total > 0 else 1.0
+        self.factors = [
+            _hermitian_toeplitz(vector, int(n)) for vector, n in zip(vectors, shape, strict=True)
+        ]
+        self.factors[0] = self.factors[0] * size
+        eigenvalues, bases = torch.ones((), dtype=torch.float64, device=spectrum.device), []
+        for factor in self.factors:
+            values, basis = torch.linalg.eigh(factor)
+            eigenvalues = eigenvalues[..., None] * values
+            bases.append(basis.mH.to(spectrum.dtype.to_complex()))
+        self._analysis = Kronecker(bases)
+        axes = tuple(range(-len(shape), 0))
+        inverse = _inverse(eigenvalues.clamp(min=0), regularization, floor, axes)
+        self._inverse = inverse.to(spectrum.dtype)
+
+    def __call__(self, r: torch.Tensor) -> torch.Tensor:
+        """Apply the preconditioner to images ``(..., *shape)``."""
+        return self._analysis.adjoint(self._analysis(r).mul_(self._inverse))
+
+
+def _weighted_kernel(spectrum: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Return the kernel at lags ``1 - N .. N - 1`` an axis, times the root of their numbers."""
+    axes = tuple(range(spectrum.ndim))
+    kernel = torch.fft.ifftn(spectrum, dim=axes, norm="forward")
+    for axis, size in enumerate(shape):
+        lags = torch.arange(1 - int(size), int(size), device=spectrum.device)
+        roots = (int(size) - lags.abs()).to(spectrum.dtype).sqrt()
+        kernel = kernel.index_select(axis, lags % kernel.shape[axis])
+        kernel.mul_(roots.reshape(-1, *(1,) * (kernel.ndim - axis - 1)))
+    weighted: torch.Tensor = kernel
+    return weighted
+
+
+def _nearest_product(kernel: torch.Tensor) -> tuple[list[torch.Tensor], float]:
+    """Return unit vectors in double precision whose outer product, times a size, is nearest."""
+    vectors = []
+    for axis in range(kernel.ndim):
+        unfolded = kernel.movedim(axis, 0).flatten(1)
+        squared = (unfolded @ unfolded.mH).to(torch.complex128)
+        vectors.append(torch.linalg.eigh(squared).eigenvectors[:, -1])
+    size = torch.zeros(())
+    for _ in range(1 if kernel.ndim == 1 else _SWEEPS):
+        for axis in range(kernel.ndim):
+            rest = kernel
+            # From the last axis to the first, so that the numbers of the others stay.
+            for other in reversed(range(kernel.ndim)):
+                if other != axis:
+                    vector = vectors[other].conj().to(kernel.dtype)
+                    rest = torch.tensordot(rest, vector, dims=([other], [0]))
+            rest = rest.to(torch.complex128)
+            size = torch.linalg.vector_norm(rest)
+            vectors[axis] = rest / torch.where(size > 0, size, 1.0)
+    # The phases of the vectors cancel in their product; take each as near to Hermitian as it gets.
+    return [_without_phase(vector) for vector in vectors], float(size)
+
+
+def _without_phase(vector: torch.Tensor) -> torch.Tensor:
+    """Multiply a vector over lags by the phase with which ``v[-d] = conj(v[d])``, ``v[0] > 0``."""
+    asymmetry = torch.sum(vector * vector.flip(0))
+    vector = vector * torch.polar(torch.ones_like(asymmetry.real), -asymmetry.angle() / 2)
+    middle = vector[len(vector) // 2].real
+    return vector * (-1.0 if float(middle) < 0 else 1.0)
+
+
+def _hermitian_toeplitz(vector: torch.Tensor, size: int) -> torch.Tensor:
+    """Return the matrix with ``vector / sqrt(N - |d|)`` on its diagonals, made Hermitian."""
+    lags = torch.arange(1 - size, size, dtype=torch.float64, device=vector.device)
+    diagonals = vector / (size - lags.abs()).sqrt()
+    diagonals = (diagonals + diagonals.flip(0).conj()) / 2
+    index = torch.arange(size, device=vector.device)
+    matrix: torch.Tensor = diagonals[index[:, None] - index[None, :] + size - 1]
+    return matrix
+
+
+def toeplitz_preconditioner(
+    spectrum: torch.Tensor,
+    shape: Sequence[int],
+    *,
+    regularization: float = 0.0,
+    floor: float = 1e-3,
+    energy: float = 0.99,
+) -> CirculantPreconditioner | KroneckerPreconditioner:
+    """Return the nearest Kronecker product if it holds enough of the energy, else the circulant.
+
+    Parameters
+    ----------
+    spectrum
+        Real, ``([frame,] *padded_shape(shape))``; several frames are always circulant.
+    shape
+        Image axes.
+    regularization, floor
+        As of the preconditioners.
+    energy
+        Share of the energy that the Kronecker product must hold.
+    """
+    if spectrum.ndim == len(shape):
+        nearest = KroneckerPreconditioner(
+            spectrum, shape, regularization=regularization, floor=floor
+        )
+        if nearest.energy > energy:
+            return nearest
+    return CirculantPreconditioner(spectrum, shape, regularization=regularization, floor=floor)
+
+
+def preconditioner_bytes(
+    shape: Sequence[int], *, itemsize: int, kronecker: bool = False, frames: int = 1
+) -> tuple[int, int]:
+    """Predict the bytes of a preconditioner besides spectrum, input and output.
+
+    Parameters
+    ----------
+    shape
+        Image axes.
+    itemsize
+        Bytes of a complex number: 8 or 16.
+    kronecker
+        Whether the nearest Kronecker product is looked for (and kept, or not).
+    frames
+        Number of frames, each with a circulant preconditioner of its own.
+
+    Returns
+    -------
+    resident, setup : int
+        What stays, with the workspace of one application; and the peak while it is made. For the
+        Kronecker product that is the kernel on the padded grid, and its cropped copies.
+    """
+    voxels, padded = math.prod(shape), math.prod(padded_shape(shape))
+    resident = frames * voxels * itemsize + voxels * itemsize
+    circulant = frames * 2 * padded * (itemsize // 2)
+    if not kronecker:
+        return resident, circulant
+    bases = 16 * sum(int(size) ** 2 for size in shape)
+    return resident + bases, max(circulant, 3 * padded * itemsize + 6 * bases)

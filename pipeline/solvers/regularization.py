@@ -1,0 +1,240 @@
+"""How much to regularise: by the noise, or by the discrepancy that the noise must leave.
+
+References
+----------
+.. [1] D. L. Donoho, I. M. Johnstone, "Ideal spatial adaptation by wavelet shrinkage", Biometrika
+   81, 425-455 (1994).
+.. [2] V. A. Morozov, "On the solution of functional equations by the method of regularization",
+   Soviet Math. Dokl. 7, 414-417 (1966).
+.. [3] M. F. Hutchinson, "A stochastic estimator of the trace of the influence matrix for Laplacian
+   smoothing splines", Commun. Stat. Simul. Comput. 19, 433-450 (1990).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.solvers.inner import inner_product
+from pipeline.solvers.normal import CountedGram, Gram, NormalEquations
+from pipeline.solvers.problems import problem_axes
+
+_DECADES = 12
+"""Factors of ten that are searched in each direction for a bracket."""
+
+
+def mean_diagonal(
+    gram: Gram, like: torch.Tensor, *, image_axes: int, probes: int = 4
+) -> torch.Tensor:
+    """Estimate the mean squared norm of the atoms: the mean of the diagonal of ``G`` [3]_.
+
+    Parameters
+    ----------
+    gram
+        ``x -> G x``.
+    like
+        A tensor of the shape, dtype and device of the images.
+    image_axes
+        Number of trailing axes that make one image.
+    probes
+        Evaluations of ``G``, on random signs that are the same every time.
+
+    Returns
+    -------
+    Tensor
+        float64 on the device of `like`, one number for each problem. Its relative standard
+        deviation is ``|G off the diagonal|_F / (trace sqrt(probes))``.
+    """
+    problem_axes(like, image_axes, "mean diagonal")
+    image_shape = like.shape[like.ndim - image_axes :]
+    generator = torch.Generator().manual_seed(0)
+    total = torch.zeros(like.shape[: like.ndim - image_axes], dtype=torch.float64).to(like.device)
+    for _ in range(probes):
+        # The fourth roots of unity: of all probes the ones with the least variance.
+        quarters = torch.randint(0, 4, image_shape, generator=generator).to(like.device)
+        roots = torch.tensor([1, 1j, -1, -1j], dtype=like.dtype, device=like.device)
+        probe = roots[quarters].expand(like.shape).contiguous()
+        total += inner_product(probe, gram(probe), image_axes)
+    return total / (probes * math.prod(image_shape))
+
+
+def noise_weight(
+    noise: float | torch.Tensor, diagonal: float | torch.Tensor, voxels: int
+) -> torch.Tensor:
+    """Return the l1 weight ``sigma sqrt(d ln Q)`` that noise alone seldom exceeds [1]_.
+
+    Of ``Q`` correlations ``A^H n`` with complex noise of variance ``sigma^2`` (both parts together)
+    the largest is close to ``sigma sqrt(d ln Q)``, ``d`` the squared norm of an atom.
+
+    Parameters
+    ----------
+    noise
+        Standard deviation of the complex noise, in the units of the weighted data: 1 where the
+        weights are ``1 / sigma^2``.
+    diagonal
+        ``d``, the diagonal of ``G``, see `mean_diagonal`.
+    voxels
+        ``Q``.
+
+    Returns
+    -------
+    Tensor
+        float64, in the units of ``b``.
+    """
+    level = torch.as_tensor(noise, dtype=torch.float64)
+    atom = torch.as_tensor(diagonal, dtype=torch.float64)
+    if bool((level < 0).any()) or bool((atom < 0).any()):
+        raise ConfigError(
+            f"noise weight: found noise {noise} and diagonal {diagonal}; neither may be negative."
+        )
+    return level.to(atom.device) * (atom * math.log(voxels)).sqrt()
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """What the discrepancy principle found.
+
+    Parameters
+    ----------
+    image
+        Solution with the weights found.
+    weight
+        float64, one for each problem.
+    misfit
+        float64, ``|W^(1/2) (A x - y)|`` of the image, one for each problem.
+    solutions
+        How many solutions the search took.
+    evaluations
+        How many times ``G`` was applied to measure misfits; the solver's own are not known here.
+    """
+
+    image: torch.Tensor
+    weight: torch.Tensor
+    misfit: torch.Tensor
+    solutions: int
+    evaluations: int
+
+
+def discrepancy(
+    normal: NormalEquations,
+    solve: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    target: float | torch.Tensor,
+    start: float | torch.Tensor,
+    image_axes: int,
+    tolerance: float = 0.05,
+    solutions: int = 40,
+) -> Discrepancy:
+    """Find the weight whose solution leaves as much of the data as there is noise [2]_.
+
+    Parameters
+    ----------
+    normal
+        ``G``, ``b`` and the energy, with which the misfit needs no data.
+    solve
+        ``weight -> image``; the weight is float64, one for each problem, on the device of ``b``.
+        The misfit must grow with it.
+    target
+        ``sigma sqrt(M)`` of ``M`` measurements; one number or one for each problem.
+    start
+        First weight, positive; one number or one for each problem.
+    image_axes
+        Number of trailing axes that make one image.
+    tolerance
+        Relative deviation of the misfit from the target that is allowed.
+    solutions
+        Most solutions.
+
+    Returns
+    -------
+    Discrepancy
+        Image, weight and misfit.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is not positive.
+    DataError
+        If no weight leaves this misfit: data with less in them than the noise that was stated, or
+        that the model cannot explain so well.
+
+    Notes
+    -----
+    Steps of ten until the target is enclosed, then false position in the logarithms of both, with
+    bisection whenever that has not halved the interval. A misfit below a thousandth of the data's
+    norm cannot be told from its energy in single precision.
+    """
+    b = normal.b
+    problems = problem_axes(b, image_axes, "discrepancy principle")
+
+    def numbers(value: float | torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(value, dtype=torch.float64, device=b.device).expand(problems)
+
+    goal, weight, norms = numbers(target), numbers(start).clone(), numbers(normal.energy).sqrt()
+    if not bool((goal > 0).all()) or not bool((weight > 0).all()) or tolerance <= 0:
+        raise ConfigError(
+            f"discrepancy principle: found target {target}, start {start} and tolerance "
+            f"{tolerance}; all must be positive."
+        )
+    loud = goal >= norms
+    if bool(loud.any()):
+        wanted, found = _first(loud, goal, norms)
+        raise DataError(
+            f"discrepancy principle: the misfit should be {wanted:.4g}, but the data's norm is "
+            f"{found:.4g}: the zero image would do. Check the noise level, or set the weight."
+        )
+    gram = CountedGram(normal.gram)
+    counted = NormalEquations(b, gram, normal.energy)
+    # Logarithms of weights that leave too little and too much, and of misfits over the target.
+    low, high = torch.full_like(weight, -math.inf), torch.full_like(weight, math.inf)
+    below, above = low.clone(), high.clone()
+    first = weight.log()
+    for count in range(1, solutions + 1):
+        image = solve(weight)
+        misfit = (2 * counted.cost(image, image_axes)).clamp(min=0).sqrt()
+        excess = (misfit.clamp(min=torch.finfo(torch.float64).tiny) / goal).log()
+        done = (misfit / goal - 1).abs() <= tolerance
+        if bool(done.all()):
+            return Discrepancy(image, weight, misfit, count, gram.evaluations)
+        position, width, small = weight.log(), high - low, excess < 0
+        low, below = torch.where(small, position, low), torch.where(small, excess, below)
+        high, above = torch.where(small, high, position), torch.where(small, above, excess)
+        following = _next_position(low, high, below, above, width)
+        far = (following - first).abs() > (_DECADES + 0.5) * math.log(10)
+        if bool((far & ~done).any()) or count == solutions:
+            break
+        weight = torch.where(done, weight, following.exp())
+    wanted, found, tried = _first(~done, goal, misfit, weight)
+    raise DataError(
+        f"discrepancy principle: the misfit should be {wanted:.4g}, but was {found:.4g} with the "
+        f"weight {tried:.4g} after {count} solutions. Above the target, the model does not explain "
+        "the data so well, or the solver needs more iterations; below it, there is less in the "
+        "data than noise. Check the noise level, or set the weight."
+    )
+
+
+def _next_position(
+    low: torch.Tensor,
+    high: torch.Tensor,
+    below: torch.Tensor,
+    above: torch.Tensor,
+    previous: torch.Tensor,
+) -> torch.Tensor:
+    """Return the next log weight: a decade further, false position, or the middle."""
+    width, decade = high - low, math.log(10)
+    # Where an end is missing, infinities give NaN, which `where` leaves behind.
+    secant = low - below * width / (above - below)
+    slow = previous.isfinite() & (width > previous / 2)
+    inside = torch.where(slow, (low + high) / 2, secant)
+    inside = torch.where(low.isinf(), high - decade, inside)
+    return torch.where(high.isinf(), low + decade, inside)
+
+
+def _first(which: torch.Tensor, *values: torch.Tensor) -> list[float]:
+    """Return the figures of the first problem that is marked."""
+    index = int(which.flatten().int().argmax())
+    return [float(value.flatten()[index]) for value in values]

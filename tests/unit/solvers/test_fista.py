@@ -1,0 +1,205 @@
+"""FISTA against closed forms and conditions of optimality; debiasing against dense solutions."""
+
+import pytest
+import torch
+from adjointness import random_complex
+from allocations import Allocations
+from dense_problems import dense_problem
+
+from pipeline.errors import ConfigError
+from pipeline.solvers import inner
+from pipeline.solvers.fista import debias, debias_bytes, fista, fista_bytes
+from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.penalties import L1, GroupSparsity, TotalVariation
+from pipeline.solvers.proximal import soft_threshold, total_variation_proximal
+
+
+def assert_lasso_optimal(normal, image, weight, tolerance):
+    """Assert that ``b - G x`` is a subgradient of ``weight |x|_1`` at the image."""
+    gradient = (normal.b - normal.gram(image)) / weight
+    nonzero = image != 0
+    assert nonzero.any()
+    assert not nonzero.all()
+    torch.testing.assert_close(gradient[nonzero], torch.sgn(image[nonzero]), atol=tolerance, rtol=0)
+    assert (gradient[~nonzero].abs() <= 1 + tolerance).all()
+
+
+def test_a_unitary_system_is_solved_by_a_threshold():
+    unitary, _ = torch.linalg.qr(random_complex(12, 12))
+    b = unitary.mH @ random_complex(12, seed=1)
+    solution = fista(NormalEquations(b, lambda x: x), L1(0.8, 1), iterations=10, lipschitz=1.0)
+    torch.testing.assert_close(solution.image, soft_threshold(b, 0.8))
+    assert solution.iterations <= 2
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_a_diagonal_system_has_a_closed_form(single):
+    dtype = torch.complex64 if single else torch.complex128
+    diagonal = torch.tensor([0.5, 1.0, 2.0, 8.0], dtype=dtype.to_real())
+    b = random_complex(3, 4, dtype=dtype)
+    solution = fista(
+        NormalEquations(b, lambda x: diagonal * x), L1(0.6, 1), iterations=500, change=1e-12
+    )
+    expected = soft_threshold(b, 0.6) / diagonal
+    torch.testing.assert_close(solution.image, expected)
+    assert solution.image.dtype == dtype
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_random_problems_satisfy_the_conditions_of_optimality(seed):
+    problem = dense_problem(30, (6, 10), nonzero=5, noise=0.01, seed=seed)
+    solution = fista(problem.normal, L1(0.05, 2), iterations=3000, change=1e-12)
+    assert_lasso_optimal(problem.normal, solution.image, 0.05, 1e-6)
+    usual = fista(problem.normal, L1(0.05, 2), iterations=3000)
+    assert usual.residuals[-1] <= 1e-5
+    assert usual.iterations == len(usual.residuals) < 200
+    assert usual.evaluations == usual.iterations + 16
+    assert_lasso_optimal(problem.normal, usual.image, 0.05, 1e-2)
+
+
+def test_problems_are_independent_and_rest():
+    problem = dense_problem(30, (5, 8), problems=(2, 2), nonzero=4, noise=0.01)
+    normal = problem.normal
+    weights = torch.tensor([[0.02, 0.05], [0.1, 100.0]], dtype=torch.float64)
+    together = fista(normal, L1(weights, 2), iterations=500)
+    assert together.iterations.unique().numel() > 2
+    assert together.residuals.shape == (int(together.iterations.max()), 2, 2)
+    assert (together.image[1, 1] == 0).all()  # the weight is above the largest correlation
+    for index in ((0, 0), (0, 1), (1, 0)):
+        matrix = problem.matrix[index]
+        alone = fista(
+            NormalEquations(
+                normal.b[index],
+                lambda x, a=matrix: (a.mH @ (a @ x.flatten())).reshape(x.shape),
+            ),
+            L1(weights[index], 2),
+            iterations=500,
+        )
+        torch.testing.assert_close(together.image[index], alone.image)
+        assert together.iterations[index] == alone.iterations
+
+
+def test_group_sparsity_satisfies_the_conditions_of_optimality():
+    """Two pairs measure scenes of their own with the same few voxels."""
+    problem = dense_problem(24, (30,), problems=(2,), nonzero=4, noise=0.01)
+    problem.truth[1] *= problem.truth[0] != 0
+    weight = 0.2
+    normal = problem.normal
+    solution = fista(normal, GroupSparsity(weight, 2), iterations=3000, change=1e-12)
+    gradient = normal.b - normal.gram(solution.image)
+    norms = torch.linalg.vector_norm(solution.image, dim=0)
+    there = norms > 0
+    assert 0 < there.sum() < 30
+    assert torch.equal(there, solution.image[0] != 0)
+    torch.testing.assert_close(
+        gradient[:, there], weight * solution.image[:, there] / norms[there], atol=1e-7, rtol=0
+    )
+    assert (torch.linalg.vector_norm(gradient[:, ~there], dim=0) <= weight).all()
+
+
+def test_total_variation_of_the_identity_is_denoising():
+    b = random_complex(5, 6)
+    solution = fista(
+        NormalEquations(b, lambda x: x),
+        TotalVariation(0.3, 2, iterations=500, change=0),
+        iterations=3,
+        lipschitz=1.0,
+    )
+    torch.testing.assert_close(
+        solution.image, total_variation_proximal(b, 0.3, 2, iterations=500, change=0)
+    )
+
+
+def test_debiasing_is_least_squares_on_the_support():
+    problem = dense_problem(30, (6, 10), problems=(2,), nonzero=5, noise=0.01)
+    sparse = fista(problem.normal, L1(0.1, 2), iterations=500)
+    solution = debias(problem.normal, sparse, image_axes=2, residual=1e-10)
+    for index in range(2):
+        support = sparse.image[index].flatten() != 0
+        picked = problem.matrix[index][:, support]
+        dense = torch.linalg.lstsq(picked, problem.data[index, :, None]).solution[:, 0]
+        found = solution.image[index].flatten()
+        torch.testing.assert_close(found[support], dense)
+        assert (found[~support] == 0).all()
+    error = [torch.linalg.vector_norm(s.image - problem.truth) for s in (sparse, solution)]
+    assert error[1] < 0.3 * error[0]
+    assert solution.evaluations > sparse.evaluations
+    assert (solution.iterations > sparse.iterations).all()
+
+
+def test_starts_where_it_is_told():
+    problem = dense_problem(30, (6, 10), nonzero=5, noise=0.01)
+    first = fista(problem.normal, L1(0.05, 2), iterations=1000, change=1e-9)
+    kept = first.image.clone()
+    again = fista(problem.normal, L1(0.05, 2), iterations=1000, start=first.image)
+    assert again.iterations == 1
+    assert torch.equal(first.image, kept)
+
+
+def test_without_data_or_iterations():
+    b = torch.zeros(3, 4, dtype=torch.complex64)
+    nothing = fista(NormalEquations(b, torch.zeros_like), L1(0.1, 2), iterations=5)
+    assert (nothing.image == 0).all()
+    assert nothing.residuals.tolist() == [0.0]
+    none = fista(dense_problem(9, (3, 4)).normal, L1(0.1, 2), iterations=0)
+    assert (none.image == 0).all()
+    assert none.residuals.shape == (0,)
+
+
+def test_reports_and_refuses():
+    seen = []
+    normal = dense_problem(9, (3, 4)).normal
+    solution = fista(
+        normal, L1(0.1, 2), iterations=3, change=0, report=lambda *values: seen.append(values)
+    )
+    assert [number for number, _ in seen] == [1, 2, 3]
+    assert [change for _, change in seen] == solution.residuals.tolist()
+    with pytest.raises(ConfigError, match="change -1"):
+        fista(normal, L1(0.1, 2), iterations=3, change=-1)
+    with pytest.raises(ConfigError, match="FISTA: found image_axes 3"):
+        fista(normal, L1(0.1, 3), iterations=3)
+
+
+@pytest.mark.parametrize("penalty", [L1(0.1, 3), GroupSparsity(0.1, 3), TotalVariation(0.1, 3)])
+def test_memory_is_as_predicted(penalty, monkeypatch):
+    monkeypatch.setattr(inner, "_CHUNK", 2**12)  # as small beside the images as it usually is
+    b = random_complex(20, 30, 40, dtype=torch.complex64)
+    diagonal = torch.linspace(0.1, 1, 40)
+    normal = NormalEquations(b, lambda x: diagonal * x)
+    components = penalty.components if isinstance(penalty, TotalVariation) else 0
+    predicted = fista_bytes(b.shape, itemsize=8, components=components)
+    with Allocations() as measured:
+        solution = fista(normal, penalty, iterations=3)
+    assert 0.7 * predicted < measured.peak <= 1.001 * predicted  # but for a few scalars
+    with Allocations() as measured:
+        debias(normal, solution, image_axes=3, iterations=3)
+    assert measured.peak <= 1.001 * debias_bytes(b.shape, itemsize=8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "recovered"), [(0.40, True), (0.52, False)])
+def test_the_published_weak_threshold(share, recovered):
+    """Complex l1 recovery from half as many measurements succeeds up to s / M = 0.458."""
+    voxels = 300
+    problem = dense_problem(voxels // 2, (voxels,), nonzero=int(share * voxels / 2))
+    solution = fista(problem.normal, L1(1e-4, 1), iterations=1500, change=1e-8)
+    error = torch.linalg.vector_norm(solution.image - problem.truth)
+    relative = float(error / torch.linalg.vector_norm(problem.truth))
+    assert (relative < 0.05) == recovered, relative
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_device_agrees_with_the_cpu():
+    problem = dense_problem(30, (2, 5, 6), problems=(3,), nonzero=5, noise=0.01)
+    for penalty in (L1(0.05, 3), GroupSparsity(0.05, 3), TotalVariation(0.01, 3)):
+        here, there = (
+            fista(p.normal, penalty, iterations=30, change=0) for p in (problem, problem.to("cuda"))
+        )
+        assert there.image.is_cuda
+        torch.testing.assert_close(there.image.cpu(), here.image)
+        refined = [
+            debias(p.normal, s, image_axes=3)
+            for p, s in ((problem, here), (problem.to("cuda"), there))
+        ]
+        torch.testing.assert_close(refined[1].image.cpu(), refined[0].image)
