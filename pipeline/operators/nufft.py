@@ -74,7 +74,8 @@ class NUFFT(LinearOperator):
 
     Notes
     -----
-    Domain ``([frame,] [coil,] *shape)``, codomain ``([frame,] [coil,] sample)``.
+    Domain ``([frame,] [coil,] *shape)``, codomain ``([frame,] [coil,] sample)``. The libraries
+    keep work areas in their plans, so one operator must not be applied from two threads at once.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class NUFFT(LinearOperator):
         )
         self.frames, self.coils, self.samples = math.prod(frames), coils, samples
         self.tolerance = tolerance
+        self._oversampling = oversampling
         self.threads = thread_count(threads)
         self._workers = parallel_transforms(
             self.shape,
@@ -199,6 +201,7 @@ class NUFFT(LinearOperator):
             frames=self.frames,
             threads=self.threads,
             workers=self._workers,
+            oversampling=self._oversampling,
         )
 
 
@@ -249,10 +252,11 @@ def choose_backend(
         order: tuple[Backend, ...] = ("ducc0", "finufft", "torchkbnufft")
         if device.type != "cpu":
             order = ("torchkbnufft",) if deterministic else ("cufinufft", "torchkbnufft")
-        for name in order:
-            if find_spec(name) and tolerance >= smallest_tolerance(name, shape, dtype):
+        installed = [name for name in order if find_spec(name)]
+        for name in installed:
+            if tolerance >= smallest_tolerance(name, shape, dtype):
                 return name
-        backend = order[0]  # whose complaint is the most useful one
+        backend = (installed or list(order))[0]  # whose complaint is the most useful one
     if backend not in BACKENDS:
         raise ConfigError(
             f"NUFFT: found the backend {backend!r}, allowed are auto, {', '.join(BACKENDS)}."

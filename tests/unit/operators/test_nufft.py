@@ -58,6 +58,19 @@ def test_reaches_the_tolerance(backend, shape, dtype, tolerance):
     assert_adjoint(operator)
 
 
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-4])
+@pytest.mark.parametrize("shape", [(64, 75), (20, 27, 24)], ids=str)
+@pytest.mark.parametrize("backend", HOST)
+def test_reaches_the_tolerance_on_a_constant_image(backend, shape, tolerance):
+    # Harder than noise: nearly all samples are small against the one at the centre.
+    host_backend(backend)
+    trajectory = trajectory_of(shape, samples=1000, dtype=torch.float32)
+    x = torch.ones(shape, dtype=torch.complex64)
+    found = NUFFT(shape, trajectory, tolerance=tolerance, backend=backend)(x)
+    truth = exact_forward(x.numpy(), trajectory.numpy())
+    assert relative_error(found.numpy(), truth) <= tolerance
+
+
 @pytest.mark.parametrize("backend", HOST)
 @pytest.mark.parametrize("coils", [None, 5])
 @pytest.mark.parametrize("deterministic", [False, True])

@@ -6,9 +6,11 @@ import pytest
 import torch
 from adjointness import assert_adjoint, random_complex
 from exact import dense_matrix, relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, DependencyError, ShapeError
-from pipeline.operators import fourier, toeplitz
+from pipeline.operators import fourier, nufft, toeplitz
 from pipeline.operators.convolution import Tiling
 from pipeline.operators.toeplitz import (
     Toeplitz,
@@ -68,6 +70,39 @@ def test_single_precision_kernel_from_any_backend(backend):
     x = random_complex(*shape, dtype=torch.complex64)
     truth = dense_normal(shape, trajectory, weights) @ x.flatten().numpy()
     assert relative_error(Toeplitz(spectrum, shape)(x).flatten().numpy(), truth) <= 5e-6
+
+
+def test_single_precision_kernel_without_ducc0(monkeypatch):
+    monkeypatch.setattr(nufft, "find_spec", lambda name: name == "finufft" or None)
+    shape = (12, 15)
+    trajectory, weights = measured(shape, dtype=torch.float32)
+    spectrum = toeplitz_spectrum(shape, trajectory, weights)  # FINUFFT reaches 1e-6 in double only
+    assert spectrum.dtype == torch.float32
+    x = random_complex(*shape, dtype=torch.complex64)
+    truth = dense_normal(shape, trajectory, weights) @ x.flatten().numpy()
+    assert relative_error(Toeplitz(spectrum, shape)(x).flatten().numpy(), truth) <= 5e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 11), min_size=2, max_size=3),
+    frames=st.integers(1, 3),
+    coils=st.integers(1, 4),
+    fft=st.sampled_from(["scipy", "torch"]),
+    cache=st.sampled_from([2**10, 2**12, 2**20]),
+)
+def test_any_shape_in_any_pieces(shape, frames, coils, fft, cache):
+    kernel = torch.rand(frames, *padded_shape(shape), dtype=torch.float64)
+    x = random_complex(frames, coils, *shape)
+    sizes, axes = padded_shape(shape), tuple(range(-len(shape), 0))
+    truth = torch.fft.ifftn(
+        torch.fft.fftn(x, s=sizes, dim=axes) * kernel[:, None], dim=axes, norm="forward"
+    )[(..., *(slice(n) for n in shape))]
+    with pytest.MonkeyPatch.context() as patch:
+        for limit in ("_HOST_CACHE", "_HOST_TILE", "_DEVICE_SLAB"):
+            patch.setattr(f"pipeline.operators.convolution.{limit}", cache)
+        found = Toeplitz(kernel, shape, coils=coils, fft=fft, threads=2)(x)
+    torch.testing.assert_close(found, truth)
 
 
 @pytest.mark.parametrize("shape", [(12, 15), (6, 9, 8)], ids=str)
