@@ -18,7 +18,7 @@ from pipeline.geometry.antennas import Pair, checked_spectrum, green, wavenumber
 from pipeline.geometry.scene import Scene
 from pipeline.operators.base import LinearOperator
 
-_TILE_BYTES = 2**26
+_TILE_BYTES = 2**25
 """Bytes of Green's functions that are held at a time."""
 
 Tile = tuple[slice, slice, torch.Tensor, torch.Tensor]
@@ -61,7 +61,7 @@ class Born(LinearOperator):
     -----
     Maps ``(..., *scene.shape)`` or ``(..., point)`` to ``(..., pair, freq, m1, m2)``. One
     application costs a Green's function for each antenna, voxel and frequency, in tiles of voxels
-    and frequencies of at most 64 MiB (one voxel and one frequency at least), and a matrix product.
+    and frequencies of at most 32 MiB (one voxel and one frequency at least), and a matrix product.
 
     References
     ----------
@@ -147,20 +147,31 @@ class Born(LinearOperator):
         return result.reshape(*batch, *self.domain)
 
     def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the bytes of a tile: Green's functions, their phases and products."""
-        elements = max(len(pair.tx) + len(pair.rx) for pair in self._pairs)
-        everything = 16 * elements * self._k.numel() * math.prod(self.domain)
-        return 5 * max(min(_TILE_BYTES, everything), 16 * elements)
+        """Return the bytes of a tile and of its making.
+
+        As measured: eight times the Green's functions, and four times what they measure.
+        """
+        most = 0
+        for pair in self._pairs:
+            width, height = self._tile_sizes(pair)
+            green = width * height * (len(pair.tx) + len(pair.rx))
+            measured = height * math.prod(pair.measurement_shape)
+            most = max(most, 16 * (8 * green + 4 * measured + 8 * width))
+        return most
 
     def _tiles(self, pair: int) -> Sequence[Tile] | Iterator[Tile]:
         """Return the tiles of a pair; computed now unless they are resident."""
         return self._resident[pair] if self._resident else self._computed_tiles(self._pairs[pair])
 
+    def _tile_sizes(self, pair: Pair) -> tuple[int, int]:
+        """Return voxels and frequencies of a tile."""
+        column = 16 * (len(pair.tx) + len(pair.rx))
+        width = max(1, min(math.prod(self.domain), _TILE_BYTES // column))
+        return width, max(1, min(self._k.numel(), _TILE_BYTES // (column * width)))
+
     def _computed_tiles(self, pair: Pair) -> Iterator[Tile]:
         frequencies, voxels = self._k.numel(), math.prod(self.domain)
-        column = 16 * (len(pair.tx) + len(pair.rx))
-        width = max(1, min(voxels, _TILE_BYTES // column))
-        height = max(1, min(frequencies, _TILE_BYTES // (column * width)))
+        width, height = self._tile_sizes(pair)
         for start in range(0, voxels, width):
             slab = slice(start, min(start + width, voxels))
             positions = (

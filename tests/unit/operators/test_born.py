@@ -1,5 +1,10 @@
 """The Born sum against hand calculation and closed forms: it is the truth for everything else."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +105,46 @@ def test_tiles(monkeypatch):
         torch.testing.assert_close(tiled(image), measured)
         torch.testing.assert_close(tiled.adjoint(random_complex(*whole.codomain)), back)
         assert tiled.workspace_bytes() < untiled
+
+
+MEASURE = """
+import ctypes, gc, numpy as np, torch
+from rf_scenes import mills_cross
+from pipeline.operators.born import Born
+from pipeline.geometry.scene import Scene
+def resident(key):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
+def grown(work):
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    with open("/proc/self/clear_refs", "w") as peaks:
+        peaks.write("5")
+    start = resident("VmRSS")
+    result = work()
+    return resident("VmHWM") - start - result.nbytes
+def operator(*shape):
+    return Born(Scene(shape, (0.1, 0.1)), [mills_cross((24, 20), 0.5, 30.0)], [2e9, 3e9])
+image, small = torch.ones(200, 300, dtype=torch.complex128), operator(3, 4)
+small.adjoint(small(image[:3, :4].contiguous()))
+large = operator(200, 300)
+data = torch.ones(large.codomain, dtype=torch.complex128)
+print(large.workspace_bytes(), grown(lambda: large(image)), grown(lambda: large.adjoint(data)))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_stated_workspace_holds():
+    answer = subprocess.run(
+        [sys.executable, "-c", MEASURE],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    stated, forward, adjoint = (int(word) for word in answer.stdout.split())
+    assert max(forward, adjoint) <= stated
+    assert max(forward, adjoint) > 0.2 * stated  # or it promises too little of the machine
 
 
 def test_single_precision_has_double_phases():

@@ -24,9 +24,9 @@ def geometry(centre, aperture, width, range_, depth):
     return scene, [mills_cross((16, 16), aperture, range_)], centre * np.linspace(0.95, 1.05, 5)
 
 
-# Published are single draws of 200 scatterers; ours is the expectation. An error of phase scatters by
-# about 15 % from draw to draw, one of path loss alone by up to 40 % (two that are equal are published
-# as 4.0e-3 and 4.6e-3).
+# Published are single draws of 200 scatterers; ours is the expectation. An error of phase scatters
+# by about 15 % from draw to draw, one of path loss alone by up to 40 % (two that are equal are
+# published as 4.0e-3 and 4.6e-3).
 PHASE, AMPLITUDE = 0.2, 0.75
 
 
