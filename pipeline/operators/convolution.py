@@ -184,6 +184,25 @@ class Convolution(ABC):
                     out[frame_tile].flatten(2)[:, None],
                 )
 
+    def combine_kernels(
+        self, image: torch.Tensor, maps: torch.Tensor, *, out: torch.Tensor
+    ) -> None:
+        """Weight with each kernel's own map, convolve, weight with its conjugate, and add.
+
+        Parameters
+        ----------
+        image
+            ``shape``.
+        maps
+            ``(frame, *shape)``, one for each kernel.
+        out
+            ``shape``, overwritten.
+        """
+        out.zero_()
+        source, target = image.flatten(1)[None, None], out.flatten(1)[None, None]
+        for kernel, weights in enumerate(maps):
+            self._convolve(slice(kernel, kernel + 1), source, weights.flatten(1)[None], target)
+
     @abstractmethod
     def _convolve(
         self,

@@ -1,0 +1,229 @@
+"""The collapse of plane-wave factors: all pairs and frequencies in one convolution.
+
+A factor ``A[m, n] = exp(-j k_m (n - N // 2))`` on a uniform grid has a Toeplitz Gram matrix with
+entries ``g[n - n']``, ``g[d] = sum_m exp(j k_m d)``. A Kronecker product of such factors has the
+product of their ``g`` as its kernel, and a weighted sum over blocks has the sum
+
+    h[d] = sum_b w_b  g_1[b][d_1]  g_2[b][d_2] ...
+
+so that the normal operator of all blocks is one `Toeplitz` operator, whose cost does not depend on
+the number of pairs, frequencies and antennas. The sum is one matrix product, with the blocks as its
+inner dimension.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from pipeline.errors import ShapeError
+from pipeline.operators.fourier import irfftn
+from pipeline.operators.toeplitz import padded_shape
+
+_CHUNK = 2**26
+"""Bytes of the arrays of those blocks that are added at a time."""
+
+
+def plane_wave_spectrum(
+    shape: Sequence[int],
+    wavenumbers: Sequence[torch.Tensor],
+    weights: torch.Tensor | None = None,
+    *,
+    separate: bool = False,
+    dtype: torch.dtype = torch.complex64,
+    threads: int | None = None,
+) -> torch.Tensor:
+    """Compute the spectrum of ``sum_b w_b A_b^H A_b`` for plane-wave Kronecker products.
+
+    Parameters
+    ----------
+    shape
+        Scene axes.
+    wavenumbers
+        For each axis a real tensor ``(*blocks, M_i)`` [rad/voxel]: the rows of the factor are
+        ``exp(-j wavenumber (n - N_i // 2))``. All have the same block axes, such as
+        ``(pair, frequency)``, or none.
+    weights
+        Real tensor ``(*blocks,)``: the squared magnitude of a block's gain, over its noise
+        variance where it has one; ones if `None`.
+    separate
+        Whether to add only over the other block axes and return a spectrum for each element of the
+        first one: for each pair, where every pair has a voxel phase of its own.
+    dtype
+        complex64 or complex128, of the operator that the spectrum is for.
+    threads
+        Threads of the transform on the CPU; torch's own number if not given.
+
+    Returns
+    -------
+    Tensor
+        Real, ``([pair,] *padded_shape(shape))``, laid out and scaled as by
+        `pipeline.operators.toeplitz.toeplitz_spectrum`.
+
+    Raises
+    ------
+    ShapeError
+        If wavenumbers, weights and shape do not fit each other.
+
+    Notes
+    -----
+    Kernels are formed and added in double precision, and rounded before they are transformed.
+    Exponentials are computed for ``2 sqrt(N)`` voxels an axis and multiplied for the others.
+    """
+    shape = tuple(int(size) for size in shape)
+    blocks = _check(shape, wavenumbers, weights, separate)
+    groups = blocks[0] if separate else 1
+    if weights is None:
+        weights = torch.ones(blocks, dtype=torch.float64, device=wavenumbers[0].device)
+    # (group, block) and (group, block, row)
+    weights = weights.detach().reshape(groups, -1)
+    rows = [k.detach().reshape(*weights.shape, -1) for k in wavenumbers]
+    padded = padded_shape(shape)
+    spectra = weights.new_empty(groups, *padded, dtype=dtype.to_real())
+    for group, spectrum in enumerate(spectra):
+        half = _half_kernel(shape, [k[group] for k in rows], weights[group]).to(dtype)
+        spectrum.copy_(irfftn(half, padded, threads=threads))
+    return spectra if separate else spectra[0]
+
+
+def _half_kernel(
+    shape: Sequence[int], rows: Sequence[torch.Tensor], weights: torch.Tensor
+) -> torch.Tensor:
+    """Return the conjugate kernel over the padded points, FFT order, last axis from 0 to half.
+
+    Its inverse transform is the spectrum. Rows are ``(block, M_i)``, weights ``(block,)``.
+    """
+    padded = padded_shape(shape)
+    half = torch.zeros(_half(padded), dtype=torch.complex128, device=weights.device)
+    at_once = _blocks_at_once(shape, [k.shape[1] for k in rows], len(weights))
+    for start in range(0, len(weights), at_once):
+        chunk = slice(start, start + at_once)
+        *others, last = (
+            _conjugate_kernel(k[chunk].to(torch.float64), size, length, whole=axis < len(shape) - 1)
+            for axis, (k, size, length) in enumerate(zip(rows, shape, padded, strict=True))
+        )
+        left = (weights[chunk, None].to(torch.float64) / math.prod(padded)).to(torch.complex128)
+        if others:
+            left = left * others.pop(0)
+        right = last
+        for kernel in reversed(others):
+            right = (kernel[:, :, None] * right[:, None, :]).flatten(1)
+        half.view(left.shape[1], -1).addmm_(left.T, right)
+    return half
+
+
+def _half(padded: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of a Hermitian array without its redundant half."""
+    return (*padded[:-1], padded[-1] // 2 + 1)
+
+
+def _conjugate_kernel(
+    wavenumbers: torch.Tensor, size: int, length: int, *, whole: bool
+) -> torch.Tensor:
+    """Return ``sum_m exp(-j k_m d)`` for each block.
+
+    Parameters
+    ----------
+    wavenumbers
+        Double precision, ``(block, M)`` [rad/voxel].
+    size
+        Voxels ``N``: the kernel is wanted for ``|d| < N``.
+    length
+        Padded length.
+    whole
+        Whether to return also negative ``d``, which are redundant.
+
+    Returns
+    -------
+    Tensor
+        ``(block, length)`` in FFT order with zeros between, or ``(block, length // 2 + 1)``.
+    """
+    fine = math.isqrt(size - 1) + 1
+    coarse = -(-size // fine)
+    steps = torch.arange(fine, dtype=torch.float64, device=wavenumbers.device)
+    strides = fine * torch.arange(coarse, dtype=torch.float64, device=wavenumbers.device)
+    kernel = torch.bmm(
+        _phasors(strides[:, None] * wavenumbers[:, None, :]),
+        _phasors(wavenumbers[:, :, None] * steps),
+    ).flatten(1)[:, :size]
+    result = kernel.new_zeros(len(kernel), length if whole else length // 2 + 1)
+    result[:, :size] = kernel
+    if whole and size > 1:
+        result[:, 1 - size :] = kernel[:, 1:].flip(1).conj()
+    return result
+
+
+def _phasors(phases: torch.Tensor) -> torch.Tensor:
+    """Return ``exp(-j phase)``."""
+    return torch.polar(torch.ones_like(phases), -phases)
+
+
+def _block_bytes(shape: Sequence[int], rows: Sequence[int]) -> int:
+    """Return the bytes of the arrays of one block: phasors, kernels and their products."""
+    padded = padded_shape(shape)
+    lengths = _half(padded)
+    phasors = max(
+        # A phase, its negative, a one and a complex number each; both sets are alive.
+        m * 2 * (math.isqrt(n - 1) + 1) * (3 * 8 + 16)
+        for n, m in zip(shape, rows, strict=True)
+    )
+    kernels = 3 * sum(lengths)
+    products = 2 * math.prod(lengths[1:]) if len(shape) > 2 else 0
+    return phasors + 16 * (kernels + products)
+
+
+def _blocks_at_once(shape: Sequence[int], rows: Sequence[int], blocks: int) -> int:
+    """Return how many blocks are added at a time."""
+    return min(blocks, max(1, _CHUNK // _block_bytes(shape, rows)))
+
+
+def plane_wave_spectrum_workspace_bytes(
+    shape: Sequence[int], rows: Sequence[int], blocks: int, *, itemsize: int
+) -> int:
+    """Predict the bytes that `plane_wave_spectrum` needs besides its arguments and the spectrum.
+
+    Parameters
+    ----------
+    shape
+        Scene axes.
+    rows
+        Rows ``M_i`` of each factor.
+    blocks
+        Number of blocks.
+    itemsize
+        Bytes of a complex number of the operator's precision: 8 or 16.
+    """
+    half = math.prod(_half(padded_shape(shape)))
+    adding = _blocks_at_once(shape, rows, blocks) * _block_bytes(shape, rows)
+    # Afterwards the rounded copy, and then the transform's own copy instead of the first one.
+    return 16 * half + max(adding, itemsize * half)
+
+
+def _check(
+    shape: Sequence[int],
+    wavenumbers: Sequence[torch.Tensor],
+    weights: torch.Tensor | None,
+    separate: bool,
+) -> tuple[int, ...]:
+    """Return the block axes of arguments that fit each other."""
+    blocks = tuple(wavenumbers[0].shape[:-1]) if wavenumbers else ()
+    if len(wavenumbers) != len(shape) or any(
+        k.ndim < 1 or tuple(k.shape[:-1]) != blocks or k.is_complex() for k in wavenumbers
+    ):
+        found = ", ".join(f"{tuple(k.shape)} {k.dtype}" for k in wavenumbers) or "none"
+        raise ShapeError(
+            f"plane-wave spectrum: found wavenumbers {found}; the scene {tuple(shape)} needs one "
+            "real tensor (*blocks, rows) for each axis, with the same block axes."
+        )
+    if weights is not None and (tuple(weights.shape) != blocks or weights.is_complex()):
+        raise ShapeError(
+            f"plane-wave spectrum: found weights of shape {tuple(weights.shape)} and "
+            f"{weights.dtype}; needed are real ones of shape {blocks}, the squared magnitude of "
+            "each block's gain."
+        )
+    if separate and not blocks:
+        raise ShapeError(
+            "plane-wave spectrum: separate kernels were asked for, but the wavenumbers have no "
+            "block axis; give them one, such as (pair, rows)."
+        )
+    return blocks
