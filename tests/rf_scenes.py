@@ -29,10 +29,11 @@ class RfScene:
 def rf6(seed: int = 0, **settings) -> RfScene:
     """Return six pairs in front of 40 points, at 20 dB; see `born_simulation.rf6`.
 
-    Level W is right to -60 dB here. Expected over seeds (normalised mean square error): matched
+    Level W is right to -60 dB here. Published over five seeds, normalised mean square error: matched
     filter +2.5 to +2.9 dB, Tikhonov -4.1 to -5.0, FISTA with ``lam = sigma sqrt(d ln Q)`` -31.5 to
-    -32.3 in 129 to 141 iterations. Least squares on the true support, and so debiasing and OMP,
-    scatter by 0.7 dB about -41.9, which is the noise: 40 sigma^2 / 6144 measurements.
+    -32.3 in 129 to 141 iterations. Debiased FISTA and OMP find the true support, so that they give
+    least squares on it, which scatters with the noise: -41.7 dB on average over 24 seeds, with a
+    deviation of 0.6 dB; published is -41.8 to -43.9.
     """
     return simulated(born_simulation.rf6(seed, **settings))
 

@@ -90,16 +90,18 @@ class Born(LinearOperator):
                 "operator need the same shape: build one operator for each."
             )
         self.dimensions = dimensions
-        self._scatterers = scatterers if isinstance(scatterers, Scene) else _points(scatterers)
+        self._scatterers: Scene | NDArray[np.float64]
+        if isinstance(scatterers, Scene):
+            self._scatterers, domain = scatterers, scatterers.shape
+        else:
+            self._scatterers = _points(scatterers)
+            domain = (len(self._scatterers),)
         k = wavenumbers(frequencies)
         gains = np.ones(k.size, np.complex128)
         if spectrum is not None:
             gains = gains * checked_spectrum(spectrum, k.size)
         if born_k2:
             gains = gains * k**2
-        domain = (
-            scatterers.shape if isinstance(scatterers, Scene) else (len(np.asarray(scatterers)),)
-        )
         # torch.device("cuda") and the device of a tensor on it differ in their index.
         device = torch.empty(0, device=device).device
         super().__init__(domain, (len(pairs), k.size, *shapes.pop()), dtype=dtype, device=device)
