@@ -8,7 +8,7 @@ setting reruns the stages that use it and no others.
 import difflib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -19,7 +19,9 @@ from pipeline.errors import ConfigError
 
 Axis = Literal["frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1"]
 ArrayName = Literal["kspace", "trajectory", "weights", "noise", "sensitivities", "reference"]
-Format = Literal["native", "arrays", "bart", "simulation"]
+Kind = Literal["mri", "rf"]
+Format = Literal["native", "arrays", "bart", "simulation", "gotcha", "fresnel"]
+Algorithm = Literal["gridding", "cg-sense", "matched-filter", "tikhonov", "fista"]
 Units = Literal["rad_per_voxel", "cycles_per_voxel", "cycles_per_fov", "rad_per_m", "cycles_per_m"]
 Matrix = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=2, max_length=3)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$")]
@@ -154,11 +156,24 @@ class SimulationSettings(Settings):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
+class SceneSettings(Settings):
+    """The grid of an RF image; axis d of the image runs along coordinate d of the antennas."""
+
+    shape: Matrix
+    """Voxels along each coordinate."""
+    spacing: tuple[Annotated[float, Field(gt=0)], ...]
+    """Distance of neighbouring voxels along each coordinate [m]."""
+    origin: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Position of voxel N // 2 of every axis [m]."""
+
+
 class SourceSettings(Settings):
     """What a dataset's files do not say themselves."""
 
     shape: Matrix | None = None
     """Image matrix (z, y, x) or (y, x)."""
+    scene: SceneSettings | None = None
+    """RF: the grid of the image."""
     voxel_size: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Voxel size per image axis [m]; default 1 mm."""
     samples_per_readout: Annotated[int, Field(ge=1)] | None = None
@@ -175,8 +190,10 @@ class SourceSettings(Settings):
 class ReconstructionSettings(Settings):
     """A named way to reconstruct."""
 
-    algorithm: Literal["gridding", "cg-sense"]
-    """`gridding`: density-compensated adjoint. `cg-sense`: regularised least squares."""
+    algorithm: Algorithm
+    """MRI: `gridding` (density-compensated adjoint) or `cg-sense` (regularised least squares). RF:
+    `matched-filter` (back-projection), `tikhonov` (regularised least squares) or `fista` (sparse:
+    L1)."""
     shape: Matrix | None = None
     """Image matrix over the same field of view; none takes the dataset's. A smaller one leaves
     out the k-space beyond it."""
@@ -186,15 +203,20 @@ class ReconstructionSettings(Settings):
     """cg-sense: weigh residuals by density compensation (faster convergence) or not (least
     noise)."""
     regularization: Annotated[float, Field(ge=0)] = 0.0
-    """cg-sense: Tikhonov weight, relative to the sum of the sample weights, which is the diagonal
+    """cg-sense and tikhonov: Tikhonov weight, relative to the sum of the sample weights, which is the diagonal
     of the normal operator for unit sensitivities."""
     iterations: Annotated[int, Field(ge=1, le=10000)] = 12
-    """cg-sense: iterations at most."""
+    """cg-sense, tikhonov and fista: iterations at most."""
     residual: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """cg-sense: stop once the residual of the normal equations, relative to their right-hand
     side, is below; 0 always runs all iterations."""
     normal: Literal["auto", "toeplitz", "explicit"] = "auto"
     """cg-sense: form of the normal operator."""
+    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """fista: L1 weight, relative to the brightest voxel of the matched filter."""
+    curvature_error: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """RF: relative model error that curved wavefronts may leave; the aperture is cut into
+    sub-apertures until it is met."""
 
 
 class OutputSettings(Settings):
@@ -228,16 +250,23 @@ class Dataset(Settings):
     """A row of the dataset table."""
 
     dataset: Name
-    kind: Literal["mri"]
+    kind: Kind
     format: Format
     source: str
     reconstructions: tuple[Name, ...]
+
+    @model_validator(mode="after")
+    def _format_of_its_kind(self) -> Self:
+        allowed = FORMATS[self.kind]
+        if self.format not in allowed:
+            raise ValueError(f"a dataset of kind {self.kind} has one of {', '.join(allowed)}")
+        return self
 
 
 class IngestSettings(Settings):
     """Settings of `ingest`."""
 
-    kind: Literal["mri"]
+    kind: Kind
     format: Format
     source: str
     details: SourceSettings
@@ -297,6 +326,18 @@ class MeasureSettings(Settings):
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
+
+FORMATS: Mapping[Kind, tuple[Format, ...]] = {
+    "mri": ("native", "arrays", "bart", "simulation"),
+    "rf": ("gotcha", "fresnel"),
+}
+"""Formats of each kind of data."""
+
+ALGORITHMS: Mapping[Kind, tuple[Algorithm, ...]] = {
+    "mri": ("gridding", "cg-sense"),
+    "rf": ("matched-filter", "tikhonov", "fista"),
+}
+"""Algorithms for each kind of data."""
 
 DATASET_COLUMNS = ("dataset", "kind", "format", "source", "reconstruction")
 
@@ -435,6 +476,12 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
                 raise ConfigError(
                     f"{who}: reconstruction `{name}` of dataset `{row.dataset}` is not in the "
                     f"config{_nearest(name, list(config.reconstructions))}"
+                )
+            algorithm = config.reconstructions[name].algorithm
+            if algorithm not in ALGORITHMS[row.kind]:
+                raise ConfigError(
+                    f"{who}: reconstruction `{name}` of dataset `{row.dataset}` is {algorithm}; "
+                    f"for {row.kind} there is {', '.join(ALGORITHMS[row.kind])}"
                 )
         if len(set(row.reconstructions)) != len(row.reconstructions):
             raise ConfigError(f"{who}: dataset `{row.dataset}` names a reconstruction twice")

@@ -12,7 +12,7 @@ from pipeline.geometry.axes import as_volume
 if TYPE_CHECKING:
     import zarr
 
-    from pipeline.storage.raw import RawData
+    from pipeline.storage.open_raw import Acquisition
 
 Array = NDArray[Any]
 
@@ -51,7 +51,7 @@ def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tup
         yield where, slab
 
 
-def reference_image(raw: "RawData", frames: range, shape: Sequence[int]) -> Array | None:
+def reference_image(raw: "Acquisition", frames: range, shape: Sequence[int]) -> Array | None:
     """Return what an image made of ``frames`` is compared with.
 
     One frame is compared with its stored reference. Several frames joined into one image are

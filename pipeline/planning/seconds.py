@@ -26,11 +26,11 @@ def predicted_seconds(work: Work) -> float:
     voxels = float(math.prod(work.shape))
     spread = 16.0 * work.samples * float(_KERNEL_WIDTH**axes)
     transform = spread + _fft_flops(2.0**axes * voxels)
-    flops = work.coils * transform
-    if work.algorithm == "cg-sense":
+    flops = max(work.coils, work.kernels) * transform
+    if work.algorithm not in ("gridding", "matched-filter"):
         if work.normal == "toeplitz":
             flops += 2 ** (axes - 1) * (spread + _fft_flops(voxels))
-            normal = work.coils * 1.2 * _fft_flops(2.0**axes * voxels)
+            normal = max(work.coils, work.kernels) * 1.2 * _fft_flops(2.0**axes * voxels)
         else:
             normal = 2 * work.coils * transform
         flops += work.iterations * normal

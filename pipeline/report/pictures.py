@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 WINDOW_PERCENTILE = 99.5
 """Percentile of the shown magnitudes that is drawn white."""
 
+DYNAMIC_RANGE_DB = 50
+"""Range below the brightest voxel that radar images show."""
+
 _LARGEST_SIDE = 1024
 # What is drawn in this colour follows the page from light to dark, by the style in `_THEME`.
 _INK = "#010203"
@@ -89,6 +92,21 @@ def white_level(planes: Iterable[NDArray[Any]]) -> float:
     """Return the magnitude that is drawn white: `WINDOW_PERCENTILE` of all planes together."""
     level = float(np.percentile(np.concatenate([p.ravel() for p in planes]), WINDOW_PERCENTILE))
     return level if level > 0 else 1.0
+
+
+def decibels(planes: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+    """Return magnitudes as dB of the largest of all planes, 0 at the end of the range and 1 at it.
+
+    A plane without any signal stays black.
+    """
+    peak = max((float(plane.max()) for plane in planes), default=0.0)
+    floor = 10 ** (-DYNAMIC_RANGE_DB / 20)
+    if peak <= 0:
+        return [np.zeros(plane.shape, np.float32) for plane in planes]
+    return [
+        (1 + 20 / DYNAMIC_RANGE_DB * np.log10(np.maximum(plane / peak, floor))).astype(np.float32)
+        for plane in planes
+    ]
 
 
 def grey_png(plane: NDArray[Any], white: float) -> str:

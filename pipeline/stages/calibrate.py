@@ -14,15 +14,20 @@ from pipeline.calibration.density import Method, automatic_method, density_weigh
 from pipeline.config import CalibrateSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
+from pipeline.geometry.phase_history import whole_aperture
 from pipeline.planning.limits import torch_device
 from pipeline.progress import track
 from pipeline.storage.calibration import create_sensitivities, create_weights
+from pipeline.storage.open_raw import open_raw
 from pipeline.storage.publish import published_store
 from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt
+from pipeline.storage.rf_raw import RfRawData
 
 if TYPE_CHECKING:
     import zarr
+
+_SAMPLED_VOXELS = 64
 
 CoilMaps = Literal["source", "walsh", "none"]
 Density = Literal["source"] | Method
@@ -66,7 +71,11 @@ def calibrate(
     """
     with Receipt(receipt, "calibrate", dataset=dataset) as job:
         torch.set_num_threads(threads)
-        work = _Calibration(settings, dataset, RawData.open(raw), torch_device(device), threads)
+        data = open_raw(raw)
+        if isinstance(data, RfRawData):
+            _record_curvature(data, dataset, calibration, job)
+            return
+        work = _Calibration(settings, dataset, data, torch_device(device), threads)
         with published_store(calibration) as group:
             group.attrs.update(
                 {
@@ -93,6 +102,20 @@ def calibrate(
             coil_maps=work.coil_maps, density=work.density, device=work.device, threads=threads,
             coils=work.raw.coils, frames=work.raw.frames,
         )  # fmt: skip
+
+
+def _record_curvature(data: RfRawData, dataset: str, calibration: Path, job: Receipt) -> None:
+    """Record how far curved wavefronts are from plane ones: all that RF data needs so far."""
+    aperture = whole_aperture(data.scene, data.paths(0), data.frequencies)
+    voxels = np.random.default_rng(0).integers(data.scene.voxels, size=_SAMPLED_VOXELS)
+    with job.phase("model_error"):
+        errors = {
+            "plane_wave_error": aperture.curvature_error(voxels, voxel_phase=False),
+            "voxel_phase_error": aperture.curvature_error(voxels),
+        }
+    with published_store(calibration) as group:
+        group.attrs.update({"dataset": dataset, "coil_maps": "none", "density": "none", **errors})
+    job.record(coil_maps="none", density="none", **errors)
 
 
 class _Calibration:

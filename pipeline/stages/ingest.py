@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import IngestSettings
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.formats.acquisition import Acquisition, LazyArray, open_acquisition
+from pipeline.formats.rf_sources import open_phase_history
 from pipeline.formats.units import likely_units, to_rad_per_voxel
 from pipeline.geometry.axes import as_volume
+from pipeline.geometry.scene import Scene
 from pipeline.geometry.trajectories import wrapped
 from pipeline.progress import Advance, track
 from pipeline.storage.publish import published_store
@@ -24,10 +26,12 @@ from pipeline.storage.raw import (
     write_attributes,
 )
 from pipeline.storage.receipts import Receipt
+from pipeline.storage.rf_writer import RfRawWriter
 
 if TYPE_CHECKING:
     import zarr
 
+_PULSES_AT_ONCE = 4096
 _REQUIRED = ("trajectory", "kspace")
 _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi upwards
 _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reaches
@@ -56,10 +60,53 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
     DataError
         If the source is missing, unreadable, empty, contradictory, not finite, or in other units.
     """
-    with (
-        Receipt(receipt, "ingest", dataset=dataset) as record,
-        open_acquisition(settings, dataset) as acquisition,
-    ):
+    with Receipt(receipt, "ingest", dataset=dataset) as record:
+        if settings.kind == "rf":
+            _ingest_phase_history(settings, dataset, raw, record)
+        else:
+            _ingest_mri(settings, dataset, raw, record)
+
+
+def _ingest_phase_history(
+    settings: IngestSettings, dataset: str, raw: Path, record: Receipt
+) -> None:
+    """Copy the pulses of an RF acquisition, some at a time."""
+    scene = settings.details.scene
+    if scene is None:
+        raise ConfigError(
+            f"{dataset}: the image's grid is missing; give sources.{dataset}.scene with shape, "
+            "spacing and origin"
+        )
+    history = open_phase_history(settings, dataset)
+    pulses = len(history.paths)
+    with published_store(raw) as group, track(f"{dataset}: pulses", pulses) as advance:
+        writer = RfRawWriter(
+            group,
+            dataset=dataset,
+            scene=Scene(scene.shape, scene.spacing, scene.origin),
+            frequencies=history.frequencies,
+            source=settings.source,
+            provenance=history.provenance,
+        )
+        writer.create_phase_history(history.paths)
+        for start in range(0, pulses, _PULSES_AT_ONCE):
+            part = slice(start, min(start + _PULSES_AT_ONCE, pulses))
+            with record.phase("read"):
+                values = history.measurements.read((part, slice(None)))
+            with record.phase("write"):
+                writer.write_pulses(0, values, first_pulse=start)
+            record.count_bytes("read", values.nbytes)
+            advance(part.stop - part.start)
+    record.record(
+        format=settings.format,
+        shape=list(scene.shape),
+        arrays={"y": [1, pulses, len(history.frequencies)]},
+    )
+
+
+def _ingest_mri(settings: IngestSettings, dataset: str, raw: Path, record: Receipt) -> None:
+    """Check an acquisition and copy it chunk by chunk."""
+    with open_acquisition(settings, dataset) as acquisition:
         _check_arrays(acquisition, dataset)
         _check_agreement(acquisition, dataset)
         affine = acquisition.affine

@@ -11,8 +11,8 @@ from pipeline.metrics.quality import Array, image_quality, image_statistics
 from pipeline.metrics.references import frame_slabs, reference_image
 from pipeline.metrics.tables import as_table, job_row, write_table
 from pipeline.progress import track
+from pipeline.storage.open_raw import Acquisition, open_raw
 from pipeline.storage.publish import open_published, read_json
-from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def measure(
     with Receipt(receipt, "measure", dataset=dataset, reconstruction=reconstruction) as record:
         with record.phase("read"):
             jobs = [read_json(path) for path in receipts]
-            measured = RawData.open(raw)
+            measured = open_raw(raw)
             images = _stored_images(image)
         blocks = [job for job in jobs if job.get("stage") == "reconstruct"]
         groups = _joined_frames(settings.frames_per_image, measured.frames, images.shape[0], image)
@@ -108,7 +108,7 @@ def _joined_frames(
 
 
 def _image_rows(
-    images: "zarr.Array[Any]", raw: RawData, groups: Sequence[range], *, who: str
+    images: "zarr.Array[Any]", raw: Acquisition, groups: Sequence[range], *, who: str
 ) -> list[dict[str, Any]]:
     rows = []
     with track(f"measure {who}", len(groups)) as advance:
@@ -119,7 +119,7 @@ def _image_rows(
 
 
 def _image_row(
-    images: "zarr.Array[Any]", raw: RawData, frame: int, group: range, who: str
+    images: "zarr.Array[Any]", raw: Acquisition, frame: int, group: range, who: str
 ) -> dict[str, Any]:
     def slabs() -> Iterator[Array]:
         return (slab for _, slab in frame_slabs(images, frame, who))

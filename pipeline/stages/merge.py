@@ -15,8 +15,8 @@ from pipeline.merge.nifti import check_fits_nifti, nifti_affine, write_nifti
 from pipeline.merge.pyramid import write_pyramid
 from pipeline.merge.series import BlockSeries, store_images
 from pipeline.planning.table import read_plan
+from pipeline.storage.open_raw import open_raw
 from pipeline.storage.publish import published_file, published_folder, published_store
-from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt
 
 OME_ZARR = "magnitude.ome.zarr"
@@ -67,7 +67,7 @@ def merge(
     """
     with Receipt(receipt, "merge", dataset=dataset, reconstruction=reconstruction) as job:
         with job.phase("check"):
-            source = RawData.open(raw)
+            source = open_raw(raw)
             series = BlockSeries.open(blocks, read_plan(plan))
             if settings.output.nifti:
                 check_fits_nifti(series.shape)

@@ -1,16 +1,20 @@
 """Plan the blocks of one reconstruction, and print the plan."""
 
 from pathlib import Path
+from typing import Any
 
-from pipeline.config import PlanSettings, image_count, image_shape
+from pipeline.config import PlanSettings, ReconstructionSettings, image_count, image_shape
 from pipeline.errors import DataError
+from pipeline.geometry.phase_history import sub_apertures
 from pipeline.planning.limits import planned_limits
 from pipeline.planning.memory import Work
 from pipeline.planning.plan import Limits, plan_blocks
 from pipeline.planning.table import PlanRow, write_plan
 from pipeline.storage.calibration import Calibration
+from pipeline.storage.open_raw import open_raw
 from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt
+from pipeline.storage.rf_raw import RfRawData
 
 
 def plan(
@@ -51,27 +55,16 @@ def plan(
     """
     who = f"{dataset} {reconstruction}"
     with Receipt(receipt, "plan", dataset=dataset, reconstruction=reconstruction) as job:
-        data = RawData.open(raw)
-        chosen = settings.reconstruction
-        maps = Calibration.open(calibration).coil_maps != "none"
-        if chosen.algorithm == "cg-sense" and data.coils > 1 and not maps:
-            raise DataError(
-                f"{who}: cg-sense of {data.coils} coils needs coil maps, and calibration.coil_maps "
-                "is none; set it to auto, source or walsh"
-            )
+        data = open_raw(raw)
         device_mb, host_mb = planned_limits(
             device, settings.memory.device_mb, settings.memory.host_mb
         )
-        joined = data.frames if chosen.frames_per_image == "all" else chosen.frames_per_image
+        chosen = settings.reconstruction
         work = Work(
             shape=image_shape(data.shape, chosen),
-            coils=data.coils,
-            samples=data.readouts * data.samples * min(joined, data.frames),
             images=1,
             image_batch=1,
             coil_batch=1,
-            shared_trajectory=not data.own_trajectory,
-            maps=maps,
             algorithm=chosen.algorithm,
             normal="explicit" if chosen.normal == "explicit" else "toeplitz",
             iterations=chosen.iterations,
@@ -81,6 +74,11 @@ def plan(
             on_device=device_mb > 0,
             threads=threads,
             deterministic=settings.deterministic,
+            **(
+                _mri_measurement(data, chosen, calibration, who)
+                if isinstance(data, RawData)
+                else _phase_history_measurement(data, chosen)
+            ),
         )
         rows = plan_blocks(
             work,
@@ -96,6 +94,39 @@ def plan(
             limit_host_bytes=host_mb * 10**6,
         )
     _print_plan(who, rows)
+
+
+def _mri_measurement(
+    data: RawData, chosen: ReconstructionSettings, calibration: Path, who: str
+) -> dict[str, Any]:
+    """Return what the measurement adds to the work of an MRI reconstruction."""
+    maps = Calibration.open(calibration).coil_maps != "none"
+    if chosen.algorithm == "cg-sense" and data.coils > 1 and not maps:
+        raise DataError(
+            f"{who}: cg-sense of {data.coils} coils needs coil maps, and calibration.coil_maps "
+            "is none; set it to auto, source or walsh"
+        )
+    joined = data.frames if chosen.frames_per_image == "all" else chosen.frames_per_image
+    return {
+        "coils": data.coils,
+        "samples": data.readouts * data.samples * min(joined, data.frames),
+        "shared_trajectory": not data.own_trajectory,
+        "maps": maps,
+    }
+
+
+def _phase_history_measurement(data: RfRawData, chosen: ReconstructionSettings) -> dict[str, Any]:
+    """Return what the measurement adds to the work of an RF reconstruction."""
+    apertures = sub_apertures(
+        data.scene, data.paths(0), data.frequencies, tolerance=chosen.curvature_error
+    )
+    return {
+        "coils": 1,
+        "samples": max(aperture.trajectory().size for aperture in apertures) // len(data.shape),
+        "shared_trajectory": False,
+        "maps": False,
+        "kernels": len(apertures),
+    }
 
 
 def _print_plan(who: str, rows: list[PlanRow]) -> None:

@@ -9,8 +9,9 @@ from pipeline.metrics.references import reference_image
 from pipeline.metrics.tables import as_table, job_row, read_table, rows_of, write_table
 from pipeline.report.figures import Series
 from pipeline.report.page import report_page
+from pipeline.storage.open_raw import Acquisition, open_raw
 from pipeline.storage.publish import open_published, published_file, read_json
-from pipeline.storage.raw import RawData
+from pipeline.storage.rf_raw import RfRawData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,7 @@ def report(
         )
     accounts = _readable(read_json, receipts, problems)
     everything = _one_table(tables, accounts)
-    datasets = {raw.marker.parent.name: raw for raw in _readable(RawData.open, raws, problems)}
+    datasets = {raw.marker.parent.name: raw for raw in _readable(open_raw, raws, problems)}
     compared = [row for row in rows_of([everything]) if "scale" in row]
     series = _readable(lambda marker: _series(marker, compared, datasets), images, problems)
     write_table(everything, table)
@@ -107,7 +108,7 @@ def _job(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _series(
-    marker: Path, compared: Sequence[Mapping[str, Any]], datasets: Mapping[str, RawData]
+    marker: Path, compared: Sequence[Mapping[str, Any]], datasets: Mapping[str, Acquisition]
 ) -> tuple[tuple[str, str], Series]:
     """Return whose images these are, and the images with the references `measure` used."""
     group = open_published(marker)
@@ -126,11 +127,17 @@ def _series(
         first, count = own[frame]["first_frame"], own[frame]["frames"]
         return reference_image(datasets[dataset], range(first, first + count), images.shape[1:])
 
+    radar = isinstance(datasets.get(dataset), RfRawData)
     series = Series(
         images=images,
         # A slice is drawn alone, so its thickness does not matter.
         voxel_size=[float(size) for size in (voxel_size[-1], *voxel_size)[-3:]],
         reference=reference,
         scales={frame: row["scale"] for frame, row in own.items()},
+        # A scene's axes run along x, y and z; one of two axes lies in a volume after one of one.
+        axes=(("z", "x", "y") if images.shape[1] == 1 else ("x", "y", "z"))
+        if radar
+        else ("z", "y", "x"),
+        decibels=radar,
     )
     return (dataset, reconstruction), series

@@ -1,0 +1,126 @@
+"""Blocks of RF phase histories: pulses, sub-apertures, matched filter and regularised images.
+
+A sub-aperture measures ``diag(weights) NUFFT diag(voxel_phase)``, so its share of the normal
+equations is ``D^H T D`` with a Toeplitz operator ``T``: the number of pulses and frequencies never
+reaches the solver. Sub-apertures only meet in a sum.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.errors import DataError
+from pipeline.geometry.phase_history import SubAperture, sub_apertures
+from pipeline.operators.base import LinearOperator, Sum
+from pipeline.reconstruction.equations import Sampling, normal_operator
+from pipeline.reconstruction.job import BlockJob, Histories, histories_of
+from pipeline.solvers.cg import Solution, conjugate_gradient
+from pipeline.solvers.fista import fista
+from pipeline.solvers.inner import inner_product
+from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.penalties import L1
+from pipeline.storage.rf_raw import RfRawData
+
+
+class PhaseHistoryBlock:
+    """One block of an RF phase history.
+
+    Parameters
+    ----------
+    job
+        The job.
+    raw
+        The acquisition.
+    """
+
+    def __init__(self, job: BlockJob, raw: RfRawData) -> None:
+        self.job = job
+        self.settings = job.settings
+        self.raw = raw
+        self.shape = raw.shape
+        self.transforms = job.transforms(self.shape)
+        self.samples = raw.pulses * len(raw.frequencies)
+
+    def run(self) -> NDArray[np.complexfloating]:
+        """Return the block's images, complex64 or complex128 ``[image, z, y, x]``.
+
+        A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
+        """
+        self.job.receipt.record(samples=self.samples, pulses=self.raw.pulses)
+        return self.job.collect(self.shape, self._reconstruct)
+
+    def _reconstruct(self, images: range) -> tuple[Tensor, Histories]:
+        pairs = [self._image(image) for image in images]
+        return torch.stack([image for image, _ in pairs]), [history for _, history in pairs]
+
+    def _image(self, frame: int) -> tuple[Tensor, list[float]]:
+        """Return the image of one frame, ``shape``, and its residuals."""
+        job, settings = self.job, self.settings
+        with job.phase("prepare"):
+            apertures = sub_apertures(
+                self.raw.scene,
+                self.raw.paths(frame),
+                self.raw.frequencies,
+                tolerance=settings.curvature_error,
+            )
+        job.receipt.record(sub_apertures=len(apertures))
+        iterative = settings.algorithm != "matched-filter"
+        b = torch.zeros(1, *self.shape, dtype=job.complex, device=job.device)
+        energy = torch.zeros(1, dtype=torch.float64, device=job.device)
+        parts: list[LinearOperator] = []
+        for index, aperture in enumerate(apertures):
+            with job.phase("prepare"):
+                trajectory = self._on_device(aperture.trajectory(), job.real)
+                trajectory = trajectory.reshape(-1, len(self.shape)).T.contiguous()
+                voxel_phase = self._on_device(aperture.voxel_phase(), job.complex)
+            if index == 0 and frame == job.row.first_image:
+                job.check_arithmetic(self.transforms, trajectory)
+            samples = self._samples(frame, aperture)
+            with job.phase("right_hand_side"):
+                energy += inner_product(samples, samples, image_axes=1)
+                gridded = self.transforms.nufft(trajectory).adjoint(samples)
+                b[0].addcmul_(gridded, voxel_phase.conj())
+            del samples, gridded
+            if iterative:
+                sampling = Sampling(trajectory, torch.ones_like(trajectory[0]))
+                with job.phase("kernel"):
+                    # A voxel phase multiplies images as the map of a single coil does.
+                    parts.append(
+                        normal_operator(
+                            "toeplitz", self.transforms, sampling, voxel_phase[None], None
+                        )
+                    )
+        if not iterative:
+            return b[0] / self.samples, []
+        gram = parts[0] if len(parts) == 1 else Sum(parts)
+        job.receipt.record(normal=f"toeplitz, {len(parts)} kernels")
+        with job.phase("solve"):
+            solution = self._solve(NormalEquations(b, gram, energy))
+        return solution.image[0], histories_of(solution)[0]
+
+    def _solve(self, normal: NormalEquations) -> Solution:
+        settings, axes = self.settings, len(self.shape)
+        if settings.algorithm == "tikhonov":
+            return conjugate_gradient(
+                normal,
+                regularization=settings.regularization * self.samples,
+                iterations=settings.iterations,
+                residual=settings.residual,
+                image_axes=axes,
+            )
+        weight = settings.sparsity * float(normal.b.abs().max())
+        return fista(normal, L1(weight, axes), iterations=settings.iterations)
+
+    def _samples(self, frame: int, aperture: SubAperture) -> Tensor:
+        """Return a sub-aperture's samples ``(sample,)``, their phases referred to the origin."""
+        with self.job.phase("read"):
+            stored = self.raw.pulse_measurements(frame, aperture.pulses, aperture.band)
+            self.job.receipt.count_bytes("read", stored.nbytes)
+            referred = np.conj(aperture.weights()) * stored
+        if not np.isfinite(referred.view(np.float64)).all():
+            raise DataError(f"{self.job.who}: pulses {aperture.pulses} are not finite")
+        return self._on_device(referred, self.job.complex).reshape(-1)
+
+    def _on_device(self, values: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.job.device, dtype)
