@@ -29,7 +29,7 @@ class RfScene:
 def rf6(seed: int = 0, **settings) -> RfScene:
     """Return six pairs in front of 40 points, at 20 dB; see `born_simulation.rf6`.
 
-    Level W is right to -60 dB here. Published normalised mean square errors, over five seeds: matched
+    Level W is right to -60 dB here. Published normalised mean square errors of five seeds: matched
     filter +2.5 to +2.9 dB, Tikhonov -4.1 to -5.0, FISTA with ``lam = sigma sqrt(d ln Q)`` -31.5 to
     -32.3 in 129 to 141 iterations. Debiased FISTA and OMP find the true support, so that they give
     least squares on it, which scatters with the noise: -41.7 dB on average over 24 seeds, with a
