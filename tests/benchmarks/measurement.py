@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ def measure(
             say(f"{case}: making the inputs")
             problem = make_problem(case)
             problem.save(Path(folder))
-            seconds: dict[str, float] = {}  # of the normal operators
+            too_slow: set[str] = set()
             for operation in operations:
                 say(f"{case.name} {operation}: computing the exact result")
                 make_truth(problem, operation, Path(folder), effort.threads)
@@ -75,13 +76,13 @@ def measure(
                     if operation not in ENTRIES[name].operations:
                         continue
                     say(f"{case.name} {operation} {name}")
-                    least = ITERATIONS * seconds.get(name, 0.0) if operation == "cg-sense" else 0.0
-                    if least > effort.limit:
-                        found = {"note": f"not begun: {ITERATIONS} iterations take {least:.0f} s"}
-                    else:
-                        found = _one(Path(folder), operation, name, effort)
-                    if operation == "normal":
-                        seconds[name] = found.get("seconds", 0.0)
+                    found = (
+                        {"note": f"not begun: over {effort.limit:g} s"}
+                        if operation == "cg-sense" and name in too_slow
+                        else _one(Path(folder), operation, name, effort)
+                    )
+                    if operation == "normal" and _exceeds(found, effort.limit / ITERATIONS):
+                        too_slow.add(name)
                     yield {
                         "case": case.name,
                         "operation": operation,
@@ -90,6 +91,10 @@ def measure(
                         "threads": effort.threads,
                         **found,
                     }
+
+
+def _exceeds(found: dict[str, Any], seconds: float) -> bool:
+    return found.get("seconds", 0.0) > seconds or found.get("note", "").startswith("over")
 
 
 def _one(folder: Path, operation: str, name: str, effort: Effort) -> dict[str, Any]:
@@ -102,20 +107,25 @@ def _one(folder: Path, operation: str, name: str, effort: Effort) -> dict[str, A
     environment = dict.fromkeys(_THREAD_VARIABLES, str(effort.threads))
     # Threads of one library that wait for work must not take the cores of another that works.
     environment["OMP_WAIT_POLICY"] = "passive"
-    here = str(Path(__file__).resolve().parents[1])
+    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that what it started can be stopped with it
+    )
     try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, **environment, "PYTHONPATH": here},
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=True,
-        )
+        output, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        return {"note": f"given up after {limit:g} s"}
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.strip().splitlines() or [f"exit status {error.returncode}"]
+        return {"note": f"over {limit:g} s"}
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    if process.returncode:
+        lines = errors.strip().splitlines() or [f"exit status {process.returncode}"]
         return {"note": f"failed: {lines[-1]}"}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
     return found

@@ -34,7 +34,7 @@ def print_ratios(rows: Sequence[dict[str, Any]], console: Console) -> None:
     for case, group in itertools.groupby(rows, key=lambda row: row["case"]):
         table = Table(title=case, title_justify="left")
         for heading in ("operation", "implementation"):
-            table.add_column(heading)
+            table.add_column(heading, no_wrap=True)
         headings = ("seconds", "of ours", "set-up", "peak MB", "of ours", "to compute", "error")
         for heading in headings:
             table.add_column(heading, justify="right")

@@ -1,7 +1,8 @@
 """The simplest Toeplitz normal operator: pad everything, `torch.fft`, multiply, go back.
 
 The yardstick for our pruned transforms. The right-hand side and the kernel come from finufft; in
-three dimensions the coils pass one by one, which is faster here and takes the least memory.
+three dimensions the coils pass one by one, which is faster here and takes the least memory. On CUDA
+finufft still runs on the CPU: compare the normal operator there, not the whole reconstruction.
 """
 
 import finufft
