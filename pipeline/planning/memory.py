@@ -63,8 +63,8 @@ class Work:
     threads: int
     deterministic: bool = False
     kernels: int = 0
-    """Sub-apertures of an RF phase history, each with a voxel phase and a Toeplitz kernel that
-    stay; 0 for MRI, whose images have one kernel each."""
+    """Sub-apertures of an RF phase history, whose voxel phases and Toeplitz kernels stay for the
+    whole solve; 0 for MRI, whose images have one kernel each."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,10 @@ def _phases(work: Work) -> tuple[Parts, list[Parts]]:
             deterministic=work.deterministic,
         ),
     )
+    kernels = 1 if work.algorithm == "matched-filter" else work.kernels
     always = {
         "coil maps": work.coils * voxels if work.maps else 0,
-        "voxel phases": work.kernels * voxels,
+        "voxel phases": 0 if not work.kernels else voxels * kernels,
         "trajectory and weights": trajectories * work.samples * (axes + 1) * work.itemsize // 2,
         "right-hand side": work.image_batch * voxels,
     }

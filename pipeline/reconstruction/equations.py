@@ -53,6 +53,18 @@ class Transforms:
     threads: int
     deterministic: bool
 
+    def spectrum(self, trajectory: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the spectrum of the Toeplitz operator of weighted samples on ``trajectory``."""
+        return toeplitz_spectrum(
+            self.shape,
+            trajectory,
+            weights,
+            backend=self.settings.backend,
+            dtype=self.dtype,
+            threads=self.threads,
+            deterministic=self.deterministic,
+        )
+
     def nufft(self, trajectory: Tensor, coils: int | None = None) -> NUFFT:
         """Return the transform from the image grid to ``trajectory``."""
         return NUFFT(
@@ -155,15 +167,7 @@ def normal_operator(
     """
     one_coil: LinearOperator
     if form == "toeplitz":
-        spectrum = toeplitz_spectrum(
-            transforms.shape,
-            sampling.trajectory,
-            sampling.weights,
-            backend=transforms.settings.backend,
-            dtype=transforms.dtype,
-            threads=transforms.threads,
-            deterministic=transforms.deterministic,
-        )
+        spectrum = transforms.spectrum(sampling.trajectory, sampling.weights)
         one_coil = Toeplitz(spectrum, transforms.shape, threads=transforms.threads)
     else:
         nufft = transforms.nufft(sampling.trajectory)

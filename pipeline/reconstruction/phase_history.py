@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pipeline.errors import DataError
 from pipeline.geometry.phase_history import SubAperture, sub_apertures
-from pipeline.operators.base import LinearOperator, Sum
-from pipeline.reconstruction.equations import Sampling, normal_operator
+from pipeline.operators.toeplitz import Toeplitz, padded_shape
+from pipeline.operators.voxel_phase import VoxelPhaseSum
 from pipeline.reconstruction.job import BlockJob, Histories, histories_of
 from pipeline.solvers.cg import Solution, conjugate_gradient
 from pipeline.solvers.fista import fista
@@ -68,7 +68,9 @@ class PhaseHistoryBlock:
         iterative = settings.algorithm != "matched-filter"
         b = torch.zeros(1, *self.shape, dtype=job.complex, device=job.device)
         energy = torch.zeros(1, dtype=torch.float64, device=job.device)
-        parts: list[LinearOperator] = []
+        kept = len(apertures) if iterative else 0
+        phases = b.new_empty(kept, *self.shape)
+        spectra = b.real.new_empty(kept, *padded_shape(self.shape))
         for index, aperture in enumerate(apertures):
             with job.phase("prepare"):
                 trajectory = self._on_device(aperture.trajectory(), job.real)
@@ -83,18 +85,13 @@ class PhaseHistoryBlock:
                 b[0].addcmul_(gridded, voxel_phase.conj())
             del samples, gridded
             if iterative:
-                sampling = Sampling(trajectory, torch.ones_like(trajectory[0]))
                 with job.phase("kernel"):
-                    # A voxel phase multiplies images as the map of a single coil does.
-                    parts.append(
-                        normal_operator(
-                            "toeplitz", self.transforms, sampling, voxel_phase[None], None
-                        )
-                    )
+                    phases[index] = voxel_phase
+                    spectra[index] = self.transforms.spectrum(trajectory)
         if not iterative:
             return b[0] / self.samples, []
-        gram = parts[0] if len(parts) == 1 else Sum(parts)
-        job.receipt.record(normal=f"toeplitz, {len(parts)} kernels")
+        gram = VoxelPhaseSum(phases, Toeplitz(spectra, self.shape, threads=self.transforms.threads))
+        job.receipt.record(normal=f"toeplitz, {kept} kernels")
         with job.phase("solve"):
             solution = self._solve(NormalEquations(b, gram, energy))
         return solution.image[0], histories_of(solution)[0]
