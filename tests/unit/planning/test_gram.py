@@ -1,0 +1,109 @@
+"""The choice of the normal operator's form where the answer is known, and its counts."""
+
+import math
+
+import pytest
+import torch
+
+from pipeline.errors import PlanError
+from pipeline.operators.kronecker import Kronecker
+from pipeline.operators.plane_wave import plane_wave_spectrum
+from pipeline.planning.gram import Rates, choose_normal, normal_costs
+
+HOST = Rates.host(2)
+
+
+def costs_by_form(*arguments, rates=HOST, **keywords):
+    return {cost.form: cost for cost in normal_costs(*arguments, rates=rates, **keywords)}
+
+
+def test_one_block_is_faster_by_its_factors():
+    costs = normal_costs((128, 128), (32, 64), pairs=1, frequencies=1, rates=HOST)
+    assert choose_normal(costs, applications=100).form == "factors"
+
+
+@pytest.mark.parametrize("rates", [HOST, Rates.device()], ids=["host", "device"])
+def test_six_pairs_of_64_frequencies_collapse(rates):
+    costs = costs_by_form((128, 128), (32, 64), pairs=6, frequencies=64, rates=rates)
+    assert choose_normal(list(costs.values()), applications=100).form == "collapsed"
+    if rates is HOST:
+        assert costs["factors"].seconds / costs["collapsed"].seconds > 100
+    assert costs["pairs"].flops == 6 * costs["collapsed"].flops
+
+
+def test_break_even_in_3d():
+    """At 26 blocks for transforms of the whole padded array, where 128^3 take 0.23 s."""
+    shape, rows = (128, 128, 128), (32, 32, 32)
+    one = costs_by_form(shape, rows, pairs=1, frequencies=1)
+    slow = Rates(gemm=1.5e11, fft=one["collapsed"].flops / 0.23, bandwidth=1e15, latency=0)
+
+    def faster(frequencies, rates):
+        costs = costs_by_form(shape, rows, pairs=1, frequencies=frequencies, rates=rates)
+        return costs["collapsed"].seconds < costs["factors"].seconds
+
+    assert not faster(20, slow)
+    assert faster(32, slow)
+    # Ours leave out what is zero and what is cropped, and pay earlier.
+    assert not faster(3, HOST)
+    assert faster(12, HOST)
+
+
+def test_forms_that_the_phase_permits():
+    size = {"shape": (64, 48), "rows": (8, 9), "pairs": 6, "frequencies": 16}
+    assert list(costs_by_form(**size)) == ["collapsed", "pairs", "factors"]
+    by_pair = costs_by_form(**size, voxel_phase="pair")
+    assert list(by_pair) == ["pairs", "factors"]
+    by_frequency = costs_by_form(**size, voxel_phase="frequency")
+    assert list(by_frequency) == ["factors"]
+    assert list(costs_by_form(**size, plane_waves=False)) == ["factors"]
+    plain = costs_by_form(**size)
+    voxels, complex_multiply = 64 * 48, 6
+    assert by_pair["pairs"].flops - plain["pairs"].flops == 6 * 2 * complex_multiply * voxels
+    more = by_frequency["factors"].flops - plain["factors"].flops
+    assert more == 6 * 16 * 2 * complex_multiply * voxels
+
+
+def test_counts_are_those_of_the_operators():
+    shape, rows, blocks = (12, 9, 10), (4, 3, 1), (2, 5)
+    costs = costs_by_form(shape, rows, pairs=2, frequencies=5)
+    factors = [torch.ones(*blocks, m, n).cfloat() for m, n in zip(rows, shape, strict=True)]
+    kronecker = Kronecker(factors)
+    assert costs["factors"].flops == 2 * kronecker.flops
+    assert costs["factors"].held_bytes == sum(factor.nbytes for factor in kronecker.factors)
+    waves = [torch.ones(*blocks, m) for m in rows]
+    assert costs["collapsed"].held_bytes == plane_wave_spectrum(shape, waves).nbytes
+    separate = plane_wave_spectrum(shape, waves, separate=True)
+    assert costs["pairs"].held_bytes == separate.nbytes
+    with_phase = costs_by_form(shape, rows, pairs=2, frequencies=5, voxel_phase="pair")
+    phases = 2 * math.prod(shape) * 8
+    assert with_phase["pairs"].held_bytes == separate.nbytes + phases
+    double = costs_by_form(shape, rows, pairs=2, frequencies=5, itemsize=16)
+    for form, cost in costs.items():
+        assert double[form].held_bytes == 2 * cost.held_bytes
+        latency = HOST.latency * (1 if form == "collapsed" else 2)  # two pairs; there and back
+        assert double[form].seconds - latency == pytest.approx(2 * (cost.seconds - latency))
+
+
+def test_convolutions_do_not_depend_on_frequencies_and_antennas():
+    few = costs_by_form((96, 80), (4, 5), pairs=3, frequencies=2)
+    many = costs_by_form((96, 80), (40, 50), pairs=3, frequencies=200)
+    for form in ("collapsed", "pairs"):
+        assert many[form].seconds == few[form].seconds
+        assert many[form].setup_seconds > few[form].setup_seconds
+    assert many["factors"].seconds > 100 * few["factors"].seconds
+
+
+def test_preparation_must_pay():
+    costs = costs_by_form((128, 128, 128), (8, 8, 1), pairs=1, frequencies=400)
+    assert costs["collapsed"].seconds < costs["factors"].seconds
+    assert choose_normal(list(costs.values()), applications=1).form == "factors"
+    assert choose_normal(list(costs.values()), applications=1000).form == "collapsed"
+
+
+def test_memory_limit():
+    costs = normal_costs((64, 64), (8, 8), pairs=6, frequencies=16, rates=HOST)
+    collapsed, *_ = costs
+    chosen = choose_normal(costs, applications=100, limit_bytes=collapsed.held_bytes)
+    assert chosen.form == "collapsed"
+    with pytest.raises(PlanError, match=r"no form .* fits into 0 MB: collapsed 0 MB, pairs 0 MB"):
+        choose_normal(costs, applications=100, limit_bytes=1000)
