@@ -100,9 +100,9 @@ def _inverse(
 ) -> torch.Tensor:
     """Return the reciprocals of shifted eigenvalues, none larger than the floor allows."""
     shifted = eigenvalues + regularization
-    smallest = floor * shifted.amax(dim=axes, keepdim=True)
+    largest = shifted.amax(dim=axes, keepdim=True)
     # Nothing measured, nothing to precondition.
-    inverse = torch.where(smallest > 0, 1 / torch.maximum(shifted, smallest), 1.0)
+    inverse = torch.where(largest > 0, 1 / torch.maximum(shifted, floor * largest), 1.0)
     return inverse
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -15,7 +14,45 @@ from pipeline.solvers.power import largest_eigenvalue
 from pipeline.solvers.problems import for_images, problem_axes
 from pipeline.solvers.proximal import soft_threshold
 
-_CONVOLUTIONS = {1: torch.nn.Conv1d, 2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
+_CONVOLUTIONS: dict[int, Callable[..., torch.Tensor]] = {
+    1: torch.nn.functional.conv1d,
+    2: torch.nn.functional.conv2d,
+    3: torch.nn.functional.conv3d,
+}
+
+
+class ComplexConvolution(torch.nn.Module):
+    """A complex convolution without bias, as a single real one: half the time of torch's own.
+
+    Parameters
+    ----------
+    outputs, inputs
+        Numbers of channels.
+    image_axes
+        1 to 3.
+    kernel_size
+        Voxels of a filter along each axis, odd.
+    dtype
+        complex64 or complex128.
+    """
+
+    def __init__(
+        self, outputs: int, inputs: int, image_axes: int, kernel_size: int, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        scale = 1 / math.sqrt(inputs * kernel_size**image_axes)
+        shape = (outputs, inputs, *(kernel_size,) * image_axes)
+        self.weight = torch.nn.Parameter(scale * torch.randn(shape, dtype=dtype))
+        self._convolve = _CONVOLUTIONS[image_axes]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve ``(batch, inputs, *image)``; outside of the image is zero."""
+        real, imaginary = self.weight.real, self.weight.imag
+        weight = torch.cat(
+            [torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)]
+        )
+        parts = self._convolve(torch.cat([x.real, x.imag], dim=1), weight, padding="same")
+        return torch.complex(*parts.chunk(2, dim=1))
 
 
 class ConvolutionalRegularizer(torch.nn.Module):
@@ -40,10 +77,8 @@ class ConvolutionalRegularizer(torch.nn.Module):
         self, image_axes: int, *, channels: int, kernel_size: int, dtype: torch.dtype
     ) -> None:
         super().__init__()
-        convolution = _CONVOLUTIONS[image_axes]
-        options: dict[str, Any] = {"padding": "same", "bias": False, "dtype": dtype}
-        self.analysis = convolution(1, channels, kernel_size, **options)
-        self.synthesis = convolution(channels, 1, kernel_size, **options)
+        self.analysis = ComplexConvolution(channels, 1, image_axes, kernel_size, dtype)
+        self.synthesis = ComplexConvolution(1, channels, image_axes, kernel_size, dtype)
         # Begins as nothing, so that an untrained network is plain proximal gradients.
         torch.nn.init.zeros_(self.synthesis.weight)
         # softplus(-4) = 0.02 of the scene's scale
@@ -262,11 +297,12 @@ def unrolled_bytes(
     Returns
     -------
     int
-        The layer at work, and what the others keep: an image each with checkpointing, all that
-        they computed without. Parameters are a few kilobytes.
+        The layer at work, about seven images a channel, and what the others keep: an image each
+        with checkpointing, five a channel without. What a convolution needs inside is not counted.
     """
-    layer = 6.0 + (3.5 * channels if channels else 0.0)
-    images = 3 + 1.6 * layer if not training else 3 + 2.5 * layer
-    if training:
-        images += (layers - 1) * (1.0 if checkpointing else layer)
+    if not training:
+        images = 5.0 + 3 * channels
+    else:
+        kept = 1.0 if checkpointing else 4 + (4 + 4.625 * channels if channels else 0)
+        images = 10 + 7.125 * channels + (layers - 1) * kept
     return math.ceil(images * math.prod(shape) * itemsize)

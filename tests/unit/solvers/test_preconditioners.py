@@ -1,0 +1,199 @@
+"""Preconditioners against Chan's formula, dense Frobenius minima, and what they are for."""
+
+import pytest
+import torch
+from adjointness import random_complex
+
+from pipeline.errors import ShapeError
+from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectrum
+from pipeline.solvers.cg import conjugate_gradient
+from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.preconditioners import (
+    CirculantPreconditioner,
+    KroneckerPreconditioner,
+    preconditioner_bytes,
+    toeplitz_preconditioner,
+)
+
+SHAPES = [(6, 5), (4, 3, 5)]
+
+
+def spectrum_of(shape, samples=60, seed=0, spread=1.0, separable=False):
+    """Return the spectrum of a NUFFT's normal operator, dense in the middle of k-space."""
+    generator = torch.Generator().manual_seed(seed)
+    double = {"dtype": torch.float64, "generator": generator}
+    if separable:  # every combination of a few positions an axis
+        lines = [spread * torch.randn(2 * n, **double).clamp(-3.1, 3.1) for n in shape]
+        trajectory = torch.stack([g.flatten() for g in torch.meshgrid(*lines, indexing="ij")])
+        trajectory = trajectory.clamp(-3.1, 3.1)
+    else:
+        trajectory = (spread * torch.randn(len(shape), samples, **double)).clamp(-3.1, 3.1)
+    return toeplitz_spectrum(shape, trajectory, dtype=torch.complex128, tolerance=1e-10)
+
+
+def dense(operator, shape):
+    voxels = int(torch.tensor(shape).prod())
+    unit = torch.eye(voxels, dtype=torch.complex128).reshape(voxels, *shape)
+    return operator(unit).reshape(voxels, voxels).T
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_circulant_eigenvalues_are_rayleigh_quotients(shape):
+    """The nearest circulant in Frobenius norm is ``F diag(F^H T F) F^H`` (Chan 1988)."""
+    spectrum = spectrum_of(shape)
+    matrix = dense(Toeplitz(spectrum, shape), shape)
+    voxels = matrix.shape[0]
+    axes = tuple(range(-len(shape), 0))
+    unit = torch.eye(voxels, dtype=torch.complex128).reshape(voxels, *shape)
+    fourier = torch.fft.ifftn(unit, dim=axes, norm="ortho").reshape(voxels, voxels).T
+    expected = (fourier.mH @ matrix @ fourier).diagonal().real.reshape(shape)
+    preconditioner = CirculantPreconditioner(spectrum, shape, regularization=0.5, floor=0)
+    torch.testing.assert_close(preconditioner.eigenvalues, expected, rtol=1e-7, atol=1e-7)
+    circulant = fourier @ torch.diag(expected.flatten() + 0.5).to(fourier.dtype) @ fourier.mH
+    x = random_complex(2, *shape)
+    torch.testing.assert_close(
+        preconditioner(x).reshape(2, -1),
+        torch.linalg.solve(circulant, x.reshape(2, -1).T).T,
+        rtol=1e-6,
+        atol=1e-6,
+    )
+
+
+def test_circulant_of_one_dimension_has_chans_diagonals():
+    generator = torch.Generator().manual_seed(0)
+    spectrum = torch.rand(padded_shape((7,)), generator=generator, dtype=torch.float64)
+    kernel = torch.fft.ifft(spectrum, norm="forward")
+    column = torch.fft.ifft(CirculantPreconditioner(spectrum, (7,)).eigenvalues)
+    for lag in range(7):
+        expected = ((7 - lag) * kernel[lag] + lag * kernel[lag - 7]) / 7
+        torch.testing.assert_close(column[lag], expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_nearest_kronecker_product_is_the_frobenius_minimum(shape):
+    spectrum = spectrum_of(shape, spread=0.8)
+    matrix = dense(Toeplitz(spectrum, shape), shape)
+    found = KroneckerPreconditioner(spectrum, shape, regularization=0.5, floor=0)
+    product = found.factors[0]
+    for factor in found.factors[1:]:
+        product = torch.kron(product, factor)
+    torch.testing.assert_close(product, product.mH)
+    left = torch.linalg.matrix_norm(matrix - product) ** 2 / torch.linalg.matrix_norm(matrix) ** 2
+    assert float(left) == pytest.approx(1 - found.energy, abs=1e-8)
+    if len(shape) == 2:  # the rearrangement of Van Loan and Pitsianis
+        n1, n2 = shape
+        rearranged = matrix.reshape(n1, n2, n1, n2).permute(0, 2, 1, 3).reshape(n1**2, n2**2)
+        singular = torch.linalg.svdvals(rearranged)
+        assert found.energy == pytest.approx(float(singular[0] ** 2 / (singular**2).sum()))
+    x = random_complex(2, *shape)
+    values = torch.linalg.eigvalsh(product)
+    assert values.min() > -1e-9 * values.max()  # as of every semidefinite operator's
+    system = product + 0.5 * torch.eye(len(product), dtype=torch.float64)
+    expected = torch.linalg.solve(system, x.reshape(2, -1).T).T
+    torch.testing.assert_close(found(x).reshape(2, -1), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_separable_sampling_is_a_kronecker_product():
+    shape = (6, 5)
+    spectrum = spectrum_of(shape, separable=True, spread=1.5)
+    found = toeplitz_preconditioner(spectrum, shape, regularization=1.0, floor=0)
+    assert isinstance(found, KroneckerPreconditioner)
+    assert found.energy == pytest.approx(1, abs=1e-8)
+    operator = Toeplitz(spectrum, shape)
+    x = random_complex(*shape)
+    torch.testing.assert_close(found(operator(x) + x), x, rtol=1e-6, atol=1e-6)
+    other = toeplitz_preconditioner(spectrum_of(shape), shape)
+    assert isinstance(other, CirculantPreconditioner)
+
+
+@pytest.mark.parametrize("kind", [CirculantPreconditioner, KroneckerPreconditioner])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_hermitian_and_positive_definite(kind, dtype):
+    shape = (6, 5)
+    preconditioner = kind(spectrum_of(shape).to(dtype), shape, regularization=0.1)
+    matrix = dense(lambda x: preconditioner(x.to(dtype.to_complex())).to(x.dtype), shape)
+    torch.testing.assert_close(matrix, matrix.mH, rtol=1e-4, atol=1e-5)
+    assert torch.linalg.eigvalsh(matrix).min() > 0
+    assert preconditioner(random_complex(*shape).to(dtype.to_complex())).dtype.to_real() == dtype
+
+
+def test_a_preconditioner_saves_iterations_and_changes_no_result():
+    shape = (24, 20)
+    spectrum = spectrum_of(shape, samples=1500, spread=1.2)
+    operator = Toeplitz(spectrum, shape)
+    b = operator(random_complex(3, *shape))
+    normal = NormalEquations(b, operator)
+    settings = {"regularization": 2.0, "iterations": 400, "residual": 1e-8, "image_axes": 2}
+    plain = conjugate_gradient(normal, **settings)
+    preconditioned = conjugate_gradient(
+        normal,
+        **settings,
+        preconditioner=CirculantPreconditioner(spectrum, shape, regularization=2.0),
+    )
+    torch.testing.assert_close(preconditioned.image, plain.image, rtol=0, atol=1e-5)
+    assert preconditioned.evaluations < 0.7 * plain.evaluations
+    residual = b - operator(preconditioned.image) - 2 * preconditioned.image
+    norm = torch.linalg.vector_norm
+    torch.testing.assert_close(
+        preconditioned.residuals[-1],
+        norm(residual, dim=(1, 2)) / norm(b, dim=(1, 2)),
+        rtol=1e-3,
+        atol=1e-12,
+    )
+
+
+def test_exact_preconditioners_need_one_iteration():
+    x = random_complex(2, 3, 4)
+    diagonal = torch.linspace(1, 50, 4, dtype=torch.float64)
+    solution = conjugate_gradient(
+        NormalEquations(diagonal * x, lambda v: diagonal * v),
+        iterations=9,
+        residual=1e-10,
+        image_axes=2,
+        preconditioner=lambda r: r / diagonal,
+    )
+    assert (solution.iterations == 1).all()
+    torch.testing.assert_close(solution.image, x)
+
+
+def test_frames_have_circulants_of_their_own():
+    shape = (6, 5)
+    spectra = [spectrum_of(shape, seed=seed) for seed in range(3)]
+    x = random_complex(2, 3, *shape)
+    together = toeplitz_preconditioner(torch.stack(spectra), shape)(x)
+    for frame, spectrum in enumerate(spectra):
+        alone = CirculantPreconditioner(spectrum, shape)(x[:, frame])
+        torch.testing.assert_close(together[:, frame], alone)
+
+
+def test_nothing_measured_changes_nothing():
+    shape = (6, 5)
+    spectrum = torch.zeros_like(spectrum_of(shape))
+    x = random_complex(*shape)
+    for kind in (CirculantPreconditioner, KroneckerPreconditioner):
+        torch.testing.assert_close(kind(spectrum, shape)(x), x)
+
+
+def test_refuses_a_spectrum_of_another_matrix():
+    spectrum = spectrum_of((6, 5))
+    with pytest.raises(ShapeError, match=r"CirculantPreconditioner.*\(7, 5\)"):
+        CirculantPreconditioner(spectrum, (7, 5))
+    with pytest.raises(ShapeError, match="single frame"):
+        KroneckerPreconditioner(torch.stack([spectrum, spectrum]), (6, 5))
+
+
+def test_predicted_memory_grows_with_what_is_kept():
+    resident, setup = preconditioner_bytes((256, 256, 256), itemsize=8)
+    assert resident == 2 * 8 * 256**3
+    assert setup == 8 * 512**3
+    assert preconditioner_bytes((256, 256, 256), itemsize=8, kronecker=True)[1] > 2 * setup
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", [CirculantPreconditioner, KroneckerPreconditioner])
+def test_device_agrees_with_the_cpu(kind):
+    shape = (6, 5)
+    spectrum, x = spectrum_of(shape), random_complex(2, *shape)
+    there = kind(spectrum.cuda(), shape)(x.cuda())
+    torch.testing.assert_close(there.cpu(), kind(spectrum, shape)(x))

@@ -1,0 +1,105 @@
+"""Weights by noise and by discrepancy against statistics and dense solutions."""
+
+import pytest
+import torch
+from adjointness import random_complex
+from dense_problems import dense_problem
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.solvers.cg import conjugate_gradient
+from pipeline.solvers.fista import fista
+from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.penalties import L1
+from pipeline.solvers.regularization import discrepancy, mean_diagonal, noise_weight
+
+
+def test_mean_diagonal():
+    problem = dense_problem(200, (6, 5), problems=(2,))
+    truth = problem.matrix.abs().square().sum((1, 2)) / 30
+    found = mean_diagonal(problem.normal.gram, problem.truth, image_axes=2, probes=8)
+    torch.testing.assert_close(found, truth, rtol=0.1, atol=0)
+    diagonal = torch.tensor([1.0, 5.0])
+    exact = mean_diagonal(lambda x: diagonal * x, problem.truth[..., :2], image_axes=2, probes=1)
+    torch.testing.assert_close(exact, torch.full((2,), 3.0, dtype=torch.float64))
+
+
+def test_noise_alone_seldom_exceeds_its_weight():
+    generator = torch.Generator().manual_seed(0)
+    samples, voxels, noise = 64, 4000, 0.3
+    matrix = torch.randn(samples, voxels, dtype=torch.complex128, generator=generator)
+    matrix /= torch.linalg.vector_norm(matrix, dim=0) / 2  # squared norms of 4
+    draws = noise * torch.randn(samples, 200, dtype=torch.complex128, generator=generator)
+    largest = (matrix.mH @ draws).abs().amax(0)
+    weight = noise_weight(noise, 4.0, voxels)
+    assert 0.9 < float(largest.median() / weight) < 1.1
+    with pytest.raises(ConfigError, match=r"noise -1\.0"):
+        noise_weight(-1.0, 4.0, voxels)
+
+
+def tikhonov(problem, axes=2):
+    def solve(weight):
+        return conjugate_gradient(
+            problem.normal, regularization=weight, iterations=200, residual=1e-12, image_axes=axes
+        ).image
+
+    return solve
+
+
+@pytest.mark.parametrize("start", [1e-6, 1.0, 1e6])
+def test_the_misfit_is_the_target(start):
+    problem = dense_problem(40, (5, 6), problems=(3,), noise=0.2)
+    problem.data[1] *= 1e3  # so that the weights differ by much more than the tolerance
+    goal = 0.2 * 40**0.5 * torch.tensor([1.0, 1e3, 1.5], dtype=torch.float64)
+    found = discrepancy(problem.normal, tikhonov(problem), target=goal, start=start, image_axes=2)
+    misfit = (problem.matrix @ found.image.reshape(3, 30, 1)).squeeze(-1) - problem.data
+    norms = torch.linalg.vector_norm(misfit, dim=-1)
+    torch.testing.assert_close(found.misfit, norms)
+    assert ((norms / goal - 1).abs() <= 0.05).all()
+    assert found.evaluations == found.solutions < 20
+    for index in range(3):  # the weights are those with which the images were found
+        dense = problem.matrix[index].mH @ problem.matrix[index]
+        dense = dense + found.weight[index] * torch.eye(30, dtype=torch.float64)
+        expected = torch.linalg.solve(dense, problem.normal.b[index].flatten())
+        torch.testing.assert_close(found.image[index].flatten(), expected)
+
+
+def test_sparse_solutions_too():
+    problem = dense_problem(40, (60,), nonzero=4, noise=0.05)
+
+    def solve(weight):
+        return fista(problem.normal, L1(weight, 1), iterations=500).image
+
+    goal = 0.05 * 40**0.5
+    found = discrepancy(problem.normal, solve, target=goal, start=0.1, image_axes=1)
+    assert abs(float(found.misfit) / goal - 1) <= 0.05
+    assert found.weight.shape == ()
+    assert found.solutions <= 8
+
+
+def test_says_what_is_wrong_with_the_noise_level():
+    problem = dense_problem(40, (5, 6), noise=0.2)
+    options = {"start": 1.0, "image_axes": 2}
+    with pytest.raises(DataError, match="zero image would do"):
+        discrepancy(problem.normal, tikhonov(problem), target=1e3, **options)
+    with pytest.raises(DataError, match=r"should be 1e-05, but was 0\.\d+ .*more iterations"):
+        discrepancy(problem.normal, tikhonov(problem), target=1e-5, **options)
+    with pytest.raises(ConfigError, match=r"start 0\.0"):
+        discrepancy(problem.normal, tikhonov(problem), target=1.0, start=0.0, image_axes=2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_device_agrees_with_the_cpu():
+    problem = dense_problem(40, (5, 6), noise=0.2)
+    results = [
+        discrepancy(p.normal, tikhonov(p), target=1.3, start=1.0, image_axes=2)
+        for p in (problem, problem.to("cuda"))
+    ]
+    torch.testing.assert_close(results[1].image.cpu(), results[0].image)
+    torch.testing.assert_close(results[1].weight.cpu(), results[0].weight)
+    here = random_complex(5, 6)
+    for_each = [
+        mean_diagonal(NormalEquations(x, lambda v: 2 * v).gram, x, image_axes=2)
+        for x in (here, here.cuda())
+    ]
+    torch.testing.assert_close(for_each[1].cpu(), for_each[0])
