@@ -178,12 +178,12 @@ class KroneckerTiling:
         pairs = [before + after for before, after in pairwise(states)]
         return max(pairs, default=states[0]) * self.itemsize
 
-    @property
+    @cached_property
     def blocks_at_once(self) -> int:
         """Blocks done together."""
         return min(self.blocks, max(1, self.tile_bytes // self.block_bytes))
 
-    @property
+    @cached_property
     def images_at_once(self) -> int:
         """Arrays done together: several only where all blocks of one are little work."""
         fitting = self.tile_bytes // (self.block_bytes * self.blocks_at_once)
@@ -197,23 +197,23 @@ class KroneckerTiling:
         """Return the groups of arrays."""
         return _tiles(self.images, self.images_at_once)
 
-    @property
+    @cached_property
     def schedule(self) -> Schedule:
         """The contractions."""
         return schedule(self.outputs, self.inputs, self.images_at_once)
 
-    @property
+    @cached_property
     def input_reordered(self) -> bool:
         """Whether the input is copied into another order."""
         return _reordered(self.schedule.entry, (self.images_at_once, *self.inputs))
 
-    @property
+    @cached_property
     def result_reordered(self) -> bool:
         """Whether the result of the last contraction is copied to its place."""
         interleaved = self.images_at_once > 1 and self.blocks > 1
         return interleaved or _reordered(self.schedule.exit, (self.images_at_once, *self.outputs))
 
-    @property
+    @cached_property
     def workspace_bytes(self) -> int:
         """Bytes in use besides factors, input and output; the adjoint reaches them exactly."""
         total = self.blocks_at_once * self.block_bytes
