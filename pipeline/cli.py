@@ -5,6 +5,7 @@ loads only the packages it needs. A user's error ends in one line on standard er
 """
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -240,6 +241,9 @@ def report(
 
 def main() -> None:
     """Run the command; a user's error becomes one line and status 1."""
+    # Threads that wait should rest: spinning, they take the cores from the jobs beside this one.
+    # It has to be said before the first package that brings OpenMP is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except KronufftError as error:

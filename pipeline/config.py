@@ -203,8 +203,8 @@ class ReconstructionSettings(Settings):
     """cg-sense: weigh residuals by density compensation (faster convergence) or not (least
     noise)."""
     regularization: Annotated[float, Field(ge=0)] = 0.0
-    """cg-sense and tikhonov: Tikhonov weight, relative to the sum of the sample weights, which is the diagonal
-    of the normal operator for unit sensitivities."""
+    """cg-sense and tikhonov: Tikhonov weight, relative to the sum of the sample weights, which is
+    the diagonal of the normal operator for unit sensitivities."""
     iterations: Annotated[int, Field(ge=1, le=10000)] = 12
     """cg-sense, tikhonov and fista: iterations at most."""
     residual: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -214,9 +214,16 @@ class ReconstructionSettings(Settings):
     """cg-sense: form of the normal operator."""
     sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """fista: L1 weight, relative to the brightest voxel of the matched filter."""
+    debias: bool = False
+    """fista: least squares on the voxels that the L1 norm has kept, which it has also dimmed."""
+    model: Literal["auto", "W", "W+D(fc)"] = "auto"
+    """RF pairs: plane waves, or plane waves with a voxel phase for each pair; `auto` takes the
+    cheapest that is right to -20 dB."""
+    force_model: bool = False
+    """RF pairs: go on although the model is wrong by more than -10 dB."""
     curvature_error: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """RF: relative model error that curved wavefronts may leave; the aperture is cut into
-    sub-apertures until it is met."""
+    """RF phase histories: relative model error that curved wavefronts may leave; the aperture is
+    cut into sub-apertures until it is met."""
 
 
 class OutputSettings(Settings):
@@ -329,7 +336,7 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 FORMATS: Mapping[Kind, tuple[Format, ...]] = {
     "mri": ("native", "arrays", "bart", "simulation"),
-    "rf": ("gotcha", "fresnel"),
+    "rf": ("gotcha", "fresnel", "simulation"),
 }
 """Formats of each kind of data."""
 

@@ -4,9 +4,28 @@ from pathlib import Path
 
 from pipeline.config import IngestSettings
 from pipeline.errors import ConfigError
+from pipeline.formats.born_simulation import PointScene, rf6
 from pipeline.formats.fresnel import read_fresnel
 from pipeline.formats.gotcha import gotcha_files, read_gotcha
 from pipeline.formats.phase_history import PhaseHistory
+
+_POINT_SCENES = {"rf6": rf6}
+
+
+def open_point_scene(settings: IngestSettings, dataset: str) -> PointScene:
+    """Return the simulated scene that a dataset's source names.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    """
+    if settings.source not in _POINT_SCENES:
+        raise ConfigError(
+            f"{dataset}: unknown scene `{settings.source}`; the source of an RF simulation is one "
+            f"of {', '.join(_POINT_SCENES)}"
+        )
+    return _POINT_SCENES[settings.source]()
 
 
 def open_phase_history(settings: IngestSettings, dataset: str) -> PhaseHistory:

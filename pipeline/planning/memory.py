@@ -62,6 +62,8 @@ class Work:
     """Whether a CUDA device computes, with memory of its own."""
     threads: int
     deterministic: bool = False
+    factor_numbers: int = 0
+    """Numbers in the Kronecker factors of the largest RF pair, made in double precision."""
     kernels: int = 0
     """Sub-apertures of an RF phase history, whose voxel phases and Toeplitz kernels stay for the
     whole solve; 0 for MRI, whose images have one kernel each."""
@@ -142,6 +144,7 @@ def _phases(work: Work) -> tuple[Parts, list[Parts]]:
         + work.samples * 16,
         "gridded coils": work.image_batch * (work.coil_batch + 1) * voxels,
         "NUFFT": nufft,
+        "Kronecker factors": work.factor_numbers * (32 + work.itemsize),
     }
     if work.algorithm in ("gridding", "matched-filter"):
         return always, [sample, gather]

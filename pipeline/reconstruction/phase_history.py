@@ -14,12 +14,10 @@ from pipeline.errors import DataError
 from pipeline.geometry.phase_history import SubAperture, sub_apertures
 from pipeline.operators.toeplitz import Toeplitz, padded_shape
 from pipeline.operators.voxel_phase import VoxelPhaseSum
-from pipeline.reconstruction.job import BlockJob, Histories, histories_of
-from pipeline.solvers.cg import Solution, conjugate_gradient
-from pipeline.solvers.fista import fista
+from pipeline.reconstruction.job import BlockJob, Histories
+from pipeline.reconstruction.radar import solve
 from pipeline.solvers.inner import inner_product
 from pipeline.solvers.normal import NormalEquations
-from pipeline.solvers.penalties import L1
 from pipeline.storage.rf_raw import RfRawData
 
 
@@ -92,22 +90,7 @@ class PhaseHistoryBlock:
             return b[0] / self.samples, []
         gram = VoxelPhaseSum(phases, Toeplitz(spectra, self.shape, threads=self.transforms.threads))
         job.receipt.record(normal=f"toeplitz, {kept} kernels")
-        with job.phase("solve"):
-            solution = self._solve(NormalEquations(b, gram, energy))
-        return solution.image[0], histories_of(solution)[0]
-
-    def _solve(self, normal: NormalEquations) -> Solution:
-        settings, axes = self.settings, len(self.shape)
-        if settings.algorithm == "tikhonov":
-            return conjugate_gradient(
-                normal,
-                regularization=settings.regularization * self.samples,
-                iterations=settings.iterations,
-                residual=settings.residual,
-                image_axes=axes,
-            )
-        weight = settings.sparsity * float(normal.b.abs().max())
-        return fista(normal, L1(weight, axes), iterations=settings.iterations)
+        return solve(job, NormalEquations(b, gram, energy), self.samples)
 
     def _samples(self, frame: int, aperture: SubAperture) -> Tensor:
         """Return a sub-aperture's samples ``(sample,)``, their phases referred to the origin."""

@@ -15,6 +15,8 @@ from pipeline.config import CalibrateSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.phase_history import whole_aperture
+from pipeline.operators.model_error import model_error
+from pipeline.planning.levels import COLLAPSING
 from pipeline.planning.limits import torch_device
 from pipeline.progress import track
 from pipeline.storage.calibration import create_sensitivities, create_weights
@@ -106,16 +108,41 @@ def calibrate(
 
 def _record_curvature(data: RfRawData, dataset: str, calibration: Path, job: Receipt) -> None:
     """Record how far curved wavefronts are from plane ones: all that RF data needs so far."""
+    with job.phase("model_error"):
+        errors = _pair_errors(data, dataset) if data.pairs else _aperture_errors(data)
+    record: dict[str, Any] = {
+        "coil_maps": "none",
+        "density": "none",
+        "model_errors": errors,
+    }
+    with published_store(calibration) as group:
+        group.attrs.update({"dataset": dataset, **record})
+    job.record(**record)
+
+
+def _aperture_errors(data: RfRawData) -> dict[str, float]:
+    """Return the errors of a phase history as a single aperture."""
     aperture = whole_aperture(data.scene, data.paths(0), data.frequencies)
     voxels = np.random.default_rng(0).integers(data.scene.voxels, size=_SAMPLED_VOXELS)
-    with job.phase("model_error"):
-        errors = {
-            "plane_wave_error": aperture.curvature_error(voxels, voxel_phase=False),
-            "voxel_phase_error": aperture.curvature_error(voxels),
-        }
-    with published_store(calibration) as group:
-        group.attrs.update({"dataset": dataset, "coil_maps": "none", "density": "none", **errors})
-    job.record(coil_maps="none", density="none", **errors)
+    return {
+        "W": aperture.curvature_error(voxels, voxel_phase=False),
+        "W+D(fc)": aperture.curvature_error(voxels),
+    }
+
+
+def _pair_errors(data: RfRawData, dataset: str) -> dict[str, float]:
+    """Return the errors of each model of pairs, against the exact Born sum."""
+    antennas = [data.antennas(pair) for pair in range(data.pairs)]
+    known = [pair for pair in antennas if pair is not None]
+    if len(known) < len(antennas):
+        raise DataError(
+            f"{dataset}: {len(antennas) - len(known)} pairs have no antenna positions, which every "
+            "model needs; store `tx` and `rx` of each pair"
+        )
+    return {
+        level: model_error(data.scene, known, data.frequencies, level).relative
+        for level in COLLAPSING
+    }
 
 
 class _Calibration:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from pipeline.config import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.acquisition import Acquisition, LazyArray, open_acquisition
-from pipeline.formats.rf_sources import open_phase_history
+from pipeline.formats.rf_sources import open_phase_history, open_point_scene
 from pipeline.formats.units import likely_units, to_rad_per_voxel
 from pipeline.geometry.axes import as_volume
+from pipeline.geometry.pair_model import pair_model
 from pipeline.geometry.scene import Scene
 from pipeline.geometry.trajectories import wrapped
 from pipeline.progress import Advance, track
@@ -61,7 +62,9 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
         If the source is missing, unreadable, empty, contradictory, not finite, or in other units.
     """
     with Receipt(receipt, "ingest", dataset=dataset) as record:
-        if settings.kind == "rf":
+        if settings.kind == "rf" and settings.format == "simulation":
+            _ingest_point_scene(settings, dataset, raw, record)
+        elif settings.kind == "rf":
             _ingest_phase_history(settings, dataset, raw, record)
         else:
             _ingest_mri(settings, dataset, raw, record)
@@ -101,6 +104,42 @@ def _ingest_phase_history(
         format=settings.format,
         shape=list(scene.shape),
         arrays={"y": [1, pulses, len(history.frequencies)]},
+    )
+
+
+def _ingest_point_scene(settings: IngestSettings, dataset: str, raw: Path, record: Receipt) -> None:
+    """Simulate point scatterers before pairs of antenna arrays, pair by pair."""
+    points = open_point_scene(settings, dataset)
+    sizes = [pair.measurement_shape for pair in points.pairs]
+    with published_store(raw) as group, track(f"{dataset}: pairs", len(sizes)) as advance:
+        writer = RfRawWriter(
+            group,
+            dataset=dataset,
+            scene=points.scene,
+            frequencies=points.frequencies,
+            source=settings.source,
+            provenance={"simulation": "exact Born sum", "seed": points.seed},
+        )
+        writer.create_pairs(sizes, points.pairs)
+        for pair in range(len(sizes)):
+            with record.phase("read"):
+                values = points.measurement(pair)
+            with record.phase("write"):
+                writer.write_measurements(0, pair, values)
+            record.count_bytes("read", values.nbytes)
+            advance()
+        weights = [
+            pair_model(points.scene, pair, points.frequencies, "W").weights for pair in points.pairs
+        ]
+        writer.write_array("weights", np.stack(weights))
+        writer.write_array("noise_std", np.full(len(sizes), points.noise_deviation))
+        writer.write_array("targets", points.positions)
+        reference = points.truth().reshape(1, *as_volume(points.scene.shape))
+        writer.write_array("reference", reference)
+    record.record(
+        format=settings.format,
+        shape=list(points.scene.shape),
+        arrays={"y": [1, len(sizes), len(points.frequencies), *sizes[0]]},
     )
 
 

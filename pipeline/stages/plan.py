@@ -1,11 +1,13 @@
 """Plan the blocks of one reconstruction, and print the plan."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import PlanSettings, ReconstructionSettings, image_count, image_shape
 from pipeline.errors import DataError
 from pipeline.geometry.phase_history import sub_apertures
+from pipeline.planning.levels import choose_level
 from pipeline.planning.limits import planned_limits
 from pipeline.planning.memory import Work
 from pipeline.planning.plan import Limits, plan_blocks
@@ -77,6 +79,8 @@ def plan(
             **(
                 _mri_measurement(data, chosen, calibration, who)
                 if isinstance(data, RawData)
+                else _pairs_measurement(data, chosen, calibration, who)
+                if data.pairs
                 else _phase_history_measurement(data, chosen)
             ),
         )
@@ -112,6 +116,27 @@ def _mri_measurement(
         "samples": data.readouts * data.samples * min(joined, data.frames),
         "shared_trajectory": not data.own_trajectory,
         "maps": maps,
+    }
+
+
+def _pairs_measurement(
+    data: RfRawData, chosen: ReconstructionSettings, calibration: Path, who: str
+) -> dict[str, Any]:
+    """Return what pairs of antenna arrays add to the work of an RF reconstruction."""
+    errors = Calibration.open(calibration).model_errors
+    level = choose_level(errors, chosen.model, force=chosen.force_model, who=who)
+    sizes = [math.prod(data.measurement_shape(pair)) for pair in range(data.pairs)]
+    return {
+        "coils": 1,
+        "samples": max(sizes) * len(data.frequencies),
+        "shared_trajectory": False,
+        "maps": False,
+        "kernels": data.pairs if level == "W+D(fc)" else 1,
+        "factor_numbers": len(data.frequencies)
+        * max(
+            sum(rows * voxels for rows, voxels in zip(size, data.shape, strict=False))
+            for size in map(data.measurement_shape, range(data.pairs))
+        ),
     }
 
 

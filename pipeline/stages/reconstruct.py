@@ -7,14 +7,16 @@ import torch
 from pipeline.config import ReconstructSettings
 from pipeline.errors import DataError, DeviceError
 from pipeline.host_memory import return_freed_memory
+from pipeline.planning.levels import choose_level
 from pipeline.planning.limits import torch_device
 from pipeline.planning.table import read_plan
 from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.mri import MriBlock
+from pipeline.reconstruction.pairs import PairsBlock
 from pipeline.reconstruction.phase_history import PhaseHistoryBlock
 from pipeline.storage.blocks import write_block
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.open_raw import open_raw
+from pipeline.storage.open_raw import Acquisition, open_raw
 from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt
 
@@ -69,11 +71,7 @@ def reconstruct(
         job.record(device=torch_device(device), threads=threads)
         data = open_raw(raw)
         block_job = BlockJob(settings, dataset, row, job)
-        work = (
-            MriBlock(block_job, data, Calibration.open(calibration))
-            if isinstance(data, RawData)
-            else PhaseHistoryBlock(block_job, data)
-        )
+        work = _work(block_job, data, Calibration.open(calibration))
         try:
             images = work.run()
         except torch.cuda.OutOfMemoryError as error:
@@ -87,3 +85,18 @@ def reconstruct(
         job.count_bytes("write", image.stat().st_size)
         if block_job.device.startswith("cuda"):
             job.record(peak_device_bytes=torch.cuda.max_memory_allocated(block_job.device))
+
+
+def _work(
+    job: BlockJob, data: Acquisition, calibration: Calibration
+) -> MriBlock | PairsBlock | PhaseHistoryBlock:
+    """Return what reconstructs this kind of data."""
+    if isinstance(data, RawData):
+        return MriBlock(job, data, calibration)
+    if not data.pairs:
+        return PhaseHistoryBlock(job, data)
+    chosen = job.settings
+    level = choose_level(
+        calibration.model_errors, chosen.model, force=chosen.force_model, who=job.who
+    )
+    return PairsBlock(job, data, level)

@@ -68,6 +68,8 @@ class Calibration:
     density : str
         Where the weights come from: ``source``, ``radial``, ``stack-of-stars``, ``pipe-menon`` or
         ``none``.
+    model_errors : dict
+        RF pairs: relative error of each model.
     """
 
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
@@ -76,6 +78,8 @@ class Calibration:
         try:
             self.coil_maps = str(group.attrs["coil_maps"])
             self.density = str(group.attrs["density"])
+            measured: Any = group.attrs.get("model_errors", {})
+            self.model_errors = {str(level): float(error) for level, error in measured.items()}
         except KeyError as error:
             raise DataError(
                 f"{marker}: its store says nothing about {error}; run `calibrate` again"
