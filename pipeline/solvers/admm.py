@@ -14,6 +14,7 @@ from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalties import Penalty
 from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes
+from pipeline.solvers.regularization import mean_diagonal
 
 ExactSolver = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``(rhs, rho) -> (G + rho D^H D)^-1 rhs`` with one float64 ``rho`` for each problem."""
@@ -71,7 +72,7 @@ def admm(
         Most iterations.
     rho
         First penalty parameter, in the units of ``G``; one number or one for each problem. `None`
-        for the Rayleigh quotient of ``b``, the size of ``G`` where it matters.
+        for the mean diagonal of ``G``, as if its eigenvalues were alike.
     balance
         Ratio of the residuals, each relative to what is allowed, at which `rho` doubles or halves
         ([1]_, 3.4.1) during the first half of the iterations; infinite for never.
@@ -166,9 +167,8 @@ def _first_rho(
         if not bool((found > 0).all()):
             raise ConfigError(f"ADMM: found rho {rho}; it must be positive.")
         return found.expand(problems).clone()
-    square = inner_product(b, b, penalty.image_axes)
-    quotient = inner_product(b, gram(b), penalty.image_axes) / torch.where(square > 0, square, 1.0)
-    return torch.where(quotient > 0, quotient, 1.0)
+    diagonal = mean_diagonal(gram, b, image_axes=penalty.image_axes, probes=1)
+    return torch.where(diagonal > 0, diagonal, 1.0)
 
 
 class _Splitting:

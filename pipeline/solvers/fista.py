@@ -120,6 +120,7 @@ def debias(
     solution: Solution,
     *,
     image_axes: int,
+    threshold: float = 0.0,
     iterations: int = 50,
     residual: float = 1e-6,
     report: Report | None = None,
@@ -134,6 +135,9 @@ def debias(
         Of a sparse penalty; only where it is not zero matters.
     image_axes
         Number of trailing axes that make one image.
+    threshold
+        Magnitude, relative to the largest of the image, up to which voxels are left out: with a
+        weight at the level of the noise, a few voxels of the sparse image are noise.
     iterations, residual, report
         Of `conjugate_gradient` on the support.
 
@@ -143,7 +147,12 @@ def debias(
         Image and residuals of the conjugate gradients; `iterations` and `evaluations` are those of
         both solutions together.
     """
-    support = solution.image != 0
+    positive_settings("debias", threshold=threshold)
+    magnitude = solution.image.abs()
+    problem_axes(magnitude, image_axes, "debias")
+    largest = magnitude.amax(dim=tuple(range(-image_axes, 0)), keepdim=True)
+    support = magnitude > threshold * largest
+    del magnitude
     gram = CountedGram(normal.gram)
     # Every iterate is zero outside, so only the result of G must be cut.
     restricted = NormalEquations(normal.b * support, lambda x: gram(x) * support, normal.energy)

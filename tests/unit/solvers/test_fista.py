@@ -123,6 +123,9 @@ def test_debiasing_is_least_squares_on_the_support():
         assert (found[~support] == 0).all()
     error = [torch.linalg.vector_norm(s.image - problem.truth) for s in (sparse, solution)]
     assert error[1] < 0.3 * error[0]
+    large = debias(problem.normal, sparse, image_axes=2, threshold=0.3)
+    magnitude = sparse.image.abs()
+    assert torch.equal(large.image != 0, magnitude > 0.3 * magnitude.amax((1, 2), keepdim=True))
     assert solution.evaluations > sparse.evaluations
     assert (solution.iterations > sparse.iterations).all()
 
