@@ -141,8 +141,10 @@ def open_published(marker: Path) -> "zarr.Group":
     try:
         group = zarr.open_group(store, mode="r")
     except FileNotFoundError:
-        raise DataError(f"{store}: missing, although {marker} stands for it; delete the marker "
-                        "and run the stage that makes it") from None
+        raise DataError(
+            f"{store}: missing, although {marker} stands for it; delete the marker "
+            "and run the stage that makes it"
+        ) from None
     found = group.attrs.get(FINGERPRINT)
     if found != expected.get(FINGERPRINT):
         raise DataError(
