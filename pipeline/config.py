@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -360,17 +360,15 @@ def _known_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[s
     for key in location[:-1]:
         if isinstance(current, type) and issubclass(current, BaseModel):
             field = current.model_fields.get(str(key))
-            if field is None:
-                return []
-            current = field.annotation
-        else:
-            current = getattr(current, "__args__", (None, None))[-1]
-        for option in getattr(current, "__args__", ()):  # `Model | None` stands for its model
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                current = option if type(None) in current.__args__ else current
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        return list(current.model_fields)
-    return []
+            current = None if field is None else field.annotation
+            # `X | None` stands for X.
+            options = [option for option in get_args(current) if option is not type(None)]
+            if type(None) in get_args(current) and len(options) == 1:
+                (current,) = options
+        elif get_origin(current) is dict:
+            current = get_args(current)[1]
+    known = isinstance(current, type) and issubclass(current, BaseModel)
+    return list(current.model_fields) if known else []
 
 
 def validate(model: type[AnySettings], content: Any, source: str) -> AnySettings:
@@ -550,6 +548,28 @@ def stage_settings(
         case "measure":
             return MeasureSettings(frames_per_image=chosen.frames_per_image)
     raise ValueError(f"no settings for a stage {stage!r}")
+
+
+def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, list[Path]]:
+    """Return the files that each dataset is read from.
+
+    Raises
+    ------
+    ConfigError
+        If one is missing.
+    """
+    found = {}
+    for name, dataset in datasets.items():
+        settings = stage_settings(config, dataset, "ingest")
+        files = settings.files() if isinstance(settings, IngestSettings) else []
+        missing = [str(file) for file in files if not file.exists()]
+        if missing:
+            raise ConfigError(
+                f"dataset `{name}`: no such file: {', '.join(missing)}; check `source` in "
+                f"{config.datasets} and `data_root` (now `{config.data_root}`)"
+            )
+        found[name] = files
+    return found
 
 
 def canonical_json(settings: Settings) -> str:

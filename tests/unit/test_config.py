@@ -75,6 +75,10 @@ def test_schema_file_is_what_the_models_say():
             {**MINIMAL, "sources": {"brain": {"simulation": {"coil": 2}}}},
             r"`sources.brain.simulation.coil`; did you mean `coils`\?",
         ),
+        (
+            {**MINIMAL, "sources": {"a": {"arrays": {"kspace": {"axes": ["coil"], "nam": "k"}}}}},
+            r"`sources.a.arrays.kspace.nam`; did you mean `name`\?",
+        ),
         ({**MINIMAL, "nufft": {"tolerance": 0}}, r"`nufft.tolerance`.*greater than 0.*found 0"),
         ({**MINIMAL, "nufft": {"tolerance": math.nan}}, r"`nufft.tolerance`"),
         ({"reconstructions": {}}, r"`reconstructions`.*at least 1"),
@@ -135,6 +139,16 @@ def test_every_frame_belongs_to_one_image(frames, joined):
     images = config.image_count(frames, settings)
     each = frames if joined == "all" else joined
     assert (images - 1) * each < frames <= images * each
+
+
+def test_a_missing_source_is_named_before_anything_runs(tmp_path):
+    settings = config.load_config({**MINIMAL, "data_root": str(tmp_path)})
+    row = "a\tmri\tnative\tx.zarr\tgridding"
+    datasets = config.load_datasets(_table(tmp_path, row), settings)
+    with pytest.raises(ConfigError, match=r"dataset `a`: no such file: .*x\.zarr; check `source`"):
+        config.find_source_files(settings, datasets)
+    (tmp_path / "x.zarr").mkdir()
+    assert config.find_source_files(settings, datasets) == {"a": [tmp_path / "x.zarr"]}
 
 
 def test_settings_survive_the_command_line():

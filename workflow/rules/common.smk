@@ -10,7 +10,13 @@ from snakemake.exceptions import WorkflowError
 # Found without installation too, for a workflow that uses this one as a module.
 sys.path.insert(0, str(workflow.basedir))
 
-from pipeline.config import canonical_json, load_config, load_datasets, stage_settings
+from pipeline.config import (
+    canonical_json,
+    find_source_files,
+    load_config,
+    load_datasets,
+    stage_settings,
+)
 from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint
 from pipeline.planning.table import read_plan
@@ -22,6 +28,7 @@ if shutil.which("kronufft") is None:
 try:
     SETTINGS = load_config(config)
     DATASETS = load_datasets(Path(SETTINGS.datasets), SETTINGS)
+    SOURCE_FILES = find_source_files(SETTINGS, DATASETS)
 except KronufftError as error:
     raise WorkflowError(str(error)) from None
 
@@ -68,14 +75,7 @@ def settings_of(stage):
 
 def source_files(wildcards):
     """The files that a dataset is read from, so that a changed file is ingested again."""
-    files = stage_settings(SETTINGS, DATASETS[wildcards.dataset], "ingest").files()
-    missing = [str(file) for file in files if not file.exists()]
-    if missing:
-        raise WorkflowError(
-            f"dataset `{wildcards.dataset}`: no such file: {', '.join(missing)}; check `source` in "
-            f"{SETTINGS.datasets} and `data_root` (now `{SETTINGS.data_root}`)"
-        )
-    return files
+    return SOURCE_FILES[wildcards.dataset]
 
 
 def rows_of(wildcards):
