@@ -209,7 +209,8 @@ class _Splitting:
         u.sub_(z)
         if not bool(self.active.all()):
             resting = for_images((~self.active).double(), z, self.split_axes) > 0
-            z, u = torch.where(resting, self.z, z), torch.where(resting, self.u, u)
+            torch.where(resting, self.z, z, out=z)
+            torch.where(resting, self.u, u, out=u)
         # The old ones become the changes, which both the update and the dual residual need.
         moved_z, moved_u = self.z.neg_().add_(z), self.u.neg_().add_(u)
         self.z, self.u = z, u
@@ -286,12 +287,9 @@ class _Conjugate:
         weight = for_images(rho, x, axes)
 
         def gram(p: torch.Tensor) -> torch.Tensor:
-            if (
-                penalty.identity
-            ):  # the identity's share is `regularization`, which needs no temporary
+            if penalty.identity:  # its share is `regularization`, which needs no temporary
                 return self.gram(p)
-            smooth = penalty.transform_adjoint(penalty.transform(p)).mul_(weight)
-            return smooth.add_(self.gram(p))
+            return penalty.transform_normal(p).mul_(weight).add_(self.gram(p))
 
         improve(
             x,

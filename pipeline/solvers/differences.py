@@ -55,3 +55,22 @@ def differences_adjoint(u: torch.Tensor, image_axes: int) -> torch.Tensor:
         result.narrow(axis, 0, size).sub_(inner)
         result.narrow(axis, 1, size).add_(inner)
     return result
+
+
+def differences_normal(x: torch.Tensor, image_axes: int) -> torch.Tensor:
+    """Apply `differences` and its adjoint, the negative Laplacian, without the gradient in memory.
+
+    Parameters
+    ----------
+    x
+        ``(*problems, *image)``.
+    image_axes
+        Number of trailing axes that make one image.
+    """
+    result = torch.zeros_like(x)
+    for axis in range(x.ndim - image_axes, x.ndim):
+        size = x.shape[axis] - 1
+        before, after = x.narrow(axis, 0, size), x.narrow(axis, 1, size)
+        result.narrow(axis, 1, size).add_(after).sub_(before)
+        result.narrow(axis, 0, size).add_(before).sub_(after)
+    return result

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 
 from pipeline.errors import ConfigError
-from pipeline.solvers.differences import differences, differences_adjoint
+from pipeline.solvers.differences import differences, differences_adjoint, differences_normal
 from pipeline.solvers.problems import for_images
 from pipeline.solvers.proximal import (
     group_soft_threshold_,
@@ -63,6 +63,10 @@ class Penalty(ABC):
     def transform_adjoint(self, u: torch.Tensor) -> torch.Tensor:
         """Return ``D^H u``; ``u`` itself where ``D`` is the identity."""
         return u
+
+    def transform_normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``D^H D x``; ``x`` itself where ``D`` is the identity."""
+        return x
 
     @abstractmethod
     def value(self, x: torch.Tensor) -> torch.Tensor:
@@ -170,6 +174,10 @@ class TotalVariation(Penalty):
     def transform_adjoint(self, u: torch.Tensor) -> torch.Tensor:
         """Return the negative divergence."""
         return differences_adjoint(u, self.image_axes)
+
+    def transform_normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the negative Laplacian."""
+        return differences_normal(x, self.image_axes)
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``R(x)`` for each problem, float64."""

@@ -203,11 +203,12 @@ def test_reports_and_refuses():
         admm(normal, L1(0.1, 3), iterations=3)
 
 
-@pytest.mark.parametrize("penalty", PENALTIES, ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize("penalty", [*PENALTIES, L1(0.05, 1)], ids=lambda p: type(p).__name__)
 def test_memory_is_as_predicted(penalty, monkeypatch):
     monkeypatch.setattr(inner, "_CHUNK", 2**12)  # as small beside the images as it usually is
     shape = (16, 20, 30) if penalty.image_axes == 3 else (4, 3000)
     b = random_complex(*shape, dtype=torch.complex64)
+    b[0] = 0  # where it is a problem, this one rests
     diagonal = torch.linspace(0.1, 1, b.shape[-1])
     normal = NormalEquations(b, lambda x: diagonal * x)
     predicted = admm_bytes(
@@ -215,7 +216,7 @@ def test_memory_is_as_predicted(penalty, monkeypatch):
     )
     with Allocations() as measured:
         admm(normal, penalty, iterations=6, rho=50.0)
-    assert 0.9 * predicted < measured.peak <= 1.01 * predicted  # but for a few scalars a problem
+    assert 0.9 * predicted < measured.peak <= 1.01 * predicted  # but for a few numbers a problem
 
 
 def test_a_volume_of_256_takes_what_the_documentation_says():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from pipeline.errors import ConfigError
-from pipeline.solvers.differences import differences, differences_adjoint
+from pipeline.solvers.differences import differences, differences_adjoint, differences_normal
 from pipeline.solvers.penalties import L1, GroupSparsity, TotalVariation
 from pipeline.solvers.proximal import (
     group_soft_threshold,
@@ -83,6 +83,9 @@ def test_differences_and_their_adjoint_against_a_matrix(shape):
     v = random_complex(*u.shape, seed=1)
     torch.testing.assert_close(
         differences_adjoint(v, axes).reshape(2, -1), v.reshape(2, -1) @ matrix.conj()
+    )
+    torch.testing.assert_close(
+        differences_normal(x, axes).reshape(2, -1), x.reshape(2, -1) @ matrix.T @ matrix.conj()
     )
     assert torch.linalg.matrix_norm(matrix, 2) < 2 * axes**0.5
 
