@@ -158,7 +158,7 @@ def improve(
         float64, ``(iteration, *problems)``: relative residuals, the first of them the start's.
     """
 
-    def apart(rr: torch.Tensor) -> torch.Tensor:
+    def relative_to_scale(rr: torch.Tensor) -> torch.Tensor:
         """Return the residual relative to the scale; zero where that is zero."""
         return torch.where(scale > 0, rr.sqrt() / torch.where(scale > 0, scale, 1.0), 0.0)
 
@@ -170,7 +170,7 @@ def improve(
     p = z.clone()
     rr = inner_product(r, r, image_axes)
     rho = rr if preconditioner is None else inner_product(r, z, image_axes)
-    relative = apart(rr)
+    relative = relative_to_scale(rr)
     history = [relative]
     active = relative > residual
     taken = torch.zeros(rr.shape, dtype=torch.int64, device=x.device)
@@ -199,7 +199,7 @@ def improve(
         beta = torch.where(active, rho / torch.where(active, previous, 1.0), 0.0)
         p.mul_(each(beta)).add_(z)
         taken += active
-        relative = apart(rr)
+        relative = relative_to_scale(rr)
         history.append(relative)
         active = active & (relative > residual)
         if report is not None:

@@ -288,9 +288,9 @@ def preconditioner_bytes(
         Kronecker product that is the kernel on the padded grid, and its cropped copies.
     """
     voxels, padded = math.prod(shape), math.prod(padded_shape(shape))
-    resident = frames * voxels * itemsize + voxels * itemsize
-    circulant = frames * 2 * padded * (itemsize // 2)
+    means = 8 * max(n * p for n, p in zip(shape, padded_shape(shape), strict=True))
+    circulant = frames * 2 * padded * (itemsize // 2) + 6 * means
     if not kronecker:
-        return resident, circulant
+        return (frames + 1) * voxels * itemsize, circulant
     bases = 16 * sum(int(size) ** 2 for size in shape)
-    return resident + bases, max(circulant, 3 * padded * itemsize + 6 * bases)
+    return 4 * voxels * itemsize + bases, max(circulant, 3 * padded * itemsize + 6 * bases)

@@ -175,10 +175,11 @@ def discrepancy(
         return torch.as_tensor(value, dtype=torch.float64, device=b.device).expand(problems)
 
     goal, weight, norms = numbers(target), numbers(start).clone(), numbers(normal.energy).sqrt()
-    if not bool((goal > 0).all()) or not bool((weight > 0).all()) or tolerance <= 0:
+    positive = bool((goal > 0).all()) and bool((weight > 0).all())
+    if not positive or tolerance <= 0 or solutions < 1:
         raise ConfigError(
-            f"discrepancy principle: found target {target}, start {start} and tolerance "
-            f"{tolerance}; all must be positive."
+            f"discrepancy principle: found target {target}, start {start}, tolerance {tolerance} "
+            f"and solutions {solutions}; all must be positive."
         )
     loud = goal >= norms
     if bool(loud.any()):
