@@ -355,7 +355,7 @@ def nufft_workspace_bytes(
         kept = coordinates + 4 * samples
         # While it sorts, a plan holds the coordinates as given and keys of its own.
         sorting = (plans - 1) * kept + 2 * coordinates + 16 * samples
-        return max(sorting, plans * kept + int(1.05 * workers * grid))
+        return max(sorting, plans * kept + int(1.1 * workers * grid))
     if backend == "finufft":
         # Several small images at a time, one for each thread.
         at_once = min(transforms, threads) if small and workers == 1 else workers

@@ -82,7 +82,8 @@ predicted = operator.workspace_bytes()
     ("case", "excess"),
     [
         (NUFFT_VOLUME, 1.4),
-        (NUFFT_DETERMINISTIC, 1.4),
+        # Its threads need not reach their peaks at the same time.
+        (NUFFT_DETERMINISTIC, 2.0),
         (NUFFT_SERIES, 1.25),
         (SPECTRUM, 1.6),
         (SENSE, 1.25),
