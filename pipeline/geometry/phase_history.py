@@ -63,6 +63,11 @@ class SubAperture:
     pulses: slice
     band: slice
 
+    @property
+    def samples(self) -> int:
+        """Number of measurements."""
+        return len(self.paths[self.pulses]) * len(self.k[self.band])
+
     def trajectory(self) -> NDArray[np.float64]:
         """Return where the samples lie, float64 ``[pulse, freq, axis]`` [rad/voxel]."""
         gradients = self.paths[self.pulses].gradients(self.scene.centre)

@@ -85,6 +85,21 @@ class BlockJob:
             canary={"adjoint_error": found.adjoint_error, "forward_error": found.forward_error},
         )
 
+    def on_device(self, values: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
+        """Return an array as a tensor of ``dtype`` on the job's device."""
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, dtype)
+
+    def collect_frames(
+        self, shape: tuple[int, ...], reconstruct: Callable[[int], tuple[Tensor, list[float]]]
+    ) -> NDArray[np.complexfloating]:
+        """Do as `collect` does, where ``reconstruct`` returns one frame's image and residuals."""
+
+        def batch(frames: range) -> tuple[Tensor, Histories]:
+            results = [reconstruct(frame) for frame in frames]
+            return torch.stack([image for image, _ in results]), [found for _, found in results]
+
+        return self.collect(shape, batch)
+
     def collect(
         self,
         shape: tuple[int, ...],

@@ -16,7 +16,7 @@ from pipeline.operators.plane_wave import plane_wave_spectrum
 from pipeline.operators.toeplitz import Toeplitz, padded_shape
 from pipeline.operators.voxel_phase import VoxelPhaseSum
 from pipeline.planning.levels import CollapsingLevel
-from pipeline.reconstruction.job import BlockJob, Histories
+from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.radar import solve
 from pipeline.solvers.inner import inner_product
 from pipeline.solvers.normal import NormalEquations
@@ -53,11 +53,7 @@ class PairsBlock:
             pairs=self.raw.pairs,
             model=self.level,
         )
-        return self.job.collect(self.shape, self._reconstruct)
-
-    def _reconstruct(self, images: range) -> tuple[Tensor, Histories]:
-        results = [self._image(image) for image in images]
-        return torch.stack([image for image, _ in results]), [history for _, history in results]
+        return self.job.collect_frames(self.shape, self._image)
 
     def _image(self, frame: int) -> tuple[Tensor, list[float]]:
         """Return the image of one frame, ``shape``, and its residuals."""
@@ -73,19 +69,19 @@ class PairsBlock:
         for pair in range(self.raw.pairs):
             with job.phase("prepare"):
                 model, weights = self._model(pair)
-                factors = [self._on_device(factor, job.complex) for factor in model.factors()]
+                factors = [job.on_device(factor, job.complex) for factor in model.factors()]
             with job.phase("read"):
                 stored = self.raw.measurements(frame, pair)
                 job.receipt.count_bytes("read", stored.nbytes)
-                samples = self._on_device(stored, job.complex)
+                samples = job.on_device(stored, job.complex)
             with job.phase("right_hand_side"):
                 # One weight a frequency, whatever the axes of a measurement.
-                gain = self._on_device(weights, job.complex)
+                gain = job.on_device(weights, job.complex)
                 gain = gain.reshape(-1, *(1,) * (samples.ndim - 1))
                 energy += inner_product(samples, samples, image_axes=samples.ndim)
                 operator = Kronecker(factors)
                 part = operator.adjoint((samples * gain.conj()).reshape(operator.codomain))
-                voxel_phase = self._on_device(model.voxel_phase(), job.complex) if phased else None
+                voxel_phase = job.on_device(model.voxel_phase(), job.complex) if phased else None
                 b[0] += part if voxel_phase is None else part * voxel_phase.conj()
             diagonal += float(np.sum(np.abs(weights) ** 2)) * stored[0].size
             if iterative:
@@ -115,11 +111,8 @@ class PairsBlock:
         """Return a pair's share of the kernel's spectrum."""
         return plane_wave_spectrum(
             self.shape,
-            [self._on_device(kappa, torch.float64) for kappa in model.wavenumbers],
-            self._on_device(np.abs(weights) ** 2, torch.float64),
+            [self.job.on_device(kappa, torch.float64) for kappa in model.wavenumbers],
+            self.job.on_device(np.abs(weights) ** 2, torch.float64),
             dtype=self.job.complex,
             threads=self.job.receipt.content["threads"],
         )
-
-    def _on_device(self, values: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.job.device, dtype)

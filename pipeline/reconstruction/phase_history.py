@@ -14,7 +14,7 @@ from pipeline.errors import DataError
 from pipeline.geometry.phase_history import SubAperture, sub_apertures
 from pipeline.operators.toeplitz import Toeplitz, padded_shape
 from pipeline.operators.voxel_phase import VoxelPhaseSum
-from pipeline.reconstruction.job import BlockJob, Histories
+from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.radar import solve
 from pipeline.solvers.inner import inner_product
 from pipeline.solvers.normal import NormalEquations
@@ -46,11 +46,7 @@ class PhaseHistoryBlock:
         A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
         """
         self.job.receipt.record(samples=self.samples, pulses=self.raw.pulses)
-        return self.job.collect(self.shape, self._reconstruct)
-
-    def _reconstruct(self, images: range) -> tuple[Tensor, Histories]:
-        pairs = [self._image(image) for image in images]
-        return torch.stack([image for image, _ in pairs]), [history for _, history in pairs]
+        return self.job.collect_frames(self.shape, self._image)
 
     def _image(self, frame: int) -> tuple[Tensor, list[float]]:
         """Return the image of one frame, ``shape``, and its residuals."""
@@ -71,9 +67,9 @@ class PhaseHistoryBlock:
         spectra = b.real.new_empty(kept, *padded_shape(self.shape))
         for index, aperture in enumerate(apertures):
             with job.phase("prepare"):
-                trajectory = self._on_device(aperture.trajectory(), job.real)
+                trajectory = job.on_device(aperture.trajectory(), job.real)
                 trajectory = trajectory.reshape(-1, len(self.shape)).T.contiguous()
-                voxel_phase = self._on_device(aperture.voxel_phase(), job.complex)
+                voxel_phase = job.on_device(aperture.voxel_phase(), job.complex)
             if index == 0 and frame == job.row.first_image:
                 job.check_arithmetic(self.transforms, trajectory)
             samples = self._samples(frame, aperture)
@@ -100,7 +96,4 @@ class PhaseHistoryBlock:
             referred = np.conj(aperture.weights()) * stored
         if not np.isfinite(referred.view(np.float64)).all():
             raise DataError(f"{self.job.who}: pulses {aperture.pulses} are not finite")
-        return self._on_device(referred, self.job.complex).reshape(-1)
-
-    def _on_device(self, values: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.job.device, dtype)
+        return self.job.on_device(referred, self.job.complex).reshape(-1)

@@ -125,17 +125,17 @@ def _pairs_measurement(
     """Return what pairs of antenna arrays add to the work of an RF reconstruction."""
     errors = Calibration.open(calibration).model_errors
     level = choose_level(errors, chosen.model, force=chosen.force_model, who=who)
-    sizes = [math.prod(data.measurement_shape(pair)) for pair in range(data.pairs)]
+    sizes = [data.measurement_shape(pair) for pair in range(data.pairs)]
     return {
         "coils": 1,
-        "samples": max(sizes) * len(data.frequencies),
+        "samples": max(map(math.prod, sizes)) * len(data.frequencies),
         "shared_trajectory": False,
         "maps": False,
         "kernels": data.pairs if level == "W+D(fc)" else 1,
         "factor_numbers": len(data.frequencies)
         * max(
             sum(rows * voxels for rows, voxels in zip(size, data.shape, strict=False))
-            for size in map(data.measurement_shape, range(data.pairs))
+            for size in sizes
         ),
     }
 
@@ -147,7 +147,7 @@ def _phase_history_measurement(data: RfRawData, chosen: ReconstructionSettings) 
     )
     return {
         "coils": 1,
-        "samples": max(aperture.trajectory().size for aperture in apertures) // len(data.shape),
+        "samples": max(aperture.samples for aperture in apertures),
         "shared_trajectory": False,
         "maps": False,
         "kernels": len(apertures),

@@ -3,6 +3,7 @@ import re
 import shlex
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -78,12 +79,22 @@ def source_files(wildcards):
     return SOURCE_FILES[wildcards.dataset]
 
 
+@cache
+def plan_as_of(path, modified):
+    """The rows of a plan, read once and not once for each of its thousands of jobs."""
+    return read_plan(path)
+
+
+def plan_of(dataset, reconstruction):
+    """A plan's file and its rows by block; known only once the plan has been made."""
+    made = checkpoints.plan.get(dataset=dataset, reconstruction=reconstruction)
+    path = Path(made.output.plan)
+    return path, plan_as_of(path, path.stat().st_mtime_ns)
+
+
 def rows_of(wildcards):
-    """The plan's rows by block; known only once the plan has been made."""
-    made = checkpoints.plan.get(
-        dataset=wildcards.dataset, reconstruction=wildcards.reconstruction
-    )
-    return read_plan(Path(made.output.plan))
+    """The rows by block of the plan that a job belongs to."""
+    return plan_of(wildcards.dataset, wildcards.reconstruction)[1]
 
 
 def of_blocks(pattern):
@@ -117,12 +128,6 @@ def all_blocks(wildcards):
     """Every block image of the whole run."""
     files = []
     for dataset, reconstruction in RECONSTRUCTIONS:
-        made = Path(
-            checkpoints.plan.get(
-                dataset=dataset, reconstruction=reconstruction
-            ).output.plan
-        )
-        files += [
-            made.parent / "blocks" / f"{block}.zarr.zip" for block in read_plan(made)
-        ]
+        plan, rows = plan_of(dataset, reconstruction)
+        files += [plan.parent / "blocks" / f"{block}.zarr.zip" for block in rows]
     return files
