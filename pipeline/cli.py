@@ -12,7 +12,15 @@ from typing import Annotated
 
 import typer
 
-from pipeline import __version__, config
+from pipeline import __version__
+from pipeline.config.base import load_yaml, parse_settings
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.datasets import load_datasets
+from pipeline.config.file import load_config
+from pipeline.config.outputs import MeasureSettings, MergeSettings
+from pipeline.config.planning import PlanSettings
+from pipeline.config.reconstruction import ReconstructSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import KronufftError
 
 app = typer.Typer(
@@ -63,8 +71,8 @@ def check(
     ),
 ) -> None:
     """Check a config file and its dataset table without running anything."""
-    settings = config.load_config(config.load_yaml(configfile), str(configfile))
-    datasets = config.load_datasets(Path(settings.datasets), settings)
+    settings = load_config(load_yaml(configfile), str(configfile))
+    datasets = load_datasets(Path(settings.datasets), settings)
     for row in datasets.values():
         typer.echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")
 
@@ -76,7 +84,7 @@ def ingest(
     """Stream a source, or a simulation, into raw.zarr."""
     from pipeline.stages.ingest import ingest as run
 
-    parsed = config.parse_settings(config.IngestSettings, settings)
+    parsed = parse_settings(IngestSettings, settings)
     run(settings=parsed, dataset=dataset, raw=raw, receipt=receipt)
 
 
@@ -94,7 +102,7 @@ def calibrate(
     from pipeline.stages.calibrate import calibrate as run
 
     run(
-        settings=config.parse_settings(config.CalibrateSettings, settings),
+        settings=parse_settings(CalibrateSettings, settings),
         dataset=dataset,
         raw=raw,
         calibration=calibration,
@@ -120,7 +128,7 @@ def plan(
     from pipeline.stages.plan import plan as run
 
     run(
-        settings=config.parse_settings(config.PlanSettings, settings),
+        settings=parse_settings(PlanSettings, settings),
         dataset=dataset,
         reconstruction=reconstruction,
         raw=raw,
@@ -150,7 +158,7 @@ def reconstruct(
     from pipeline.stages.reconstruct import reconstruct as run
 
     run(
-        settings=config.parse_settings(config.ReconstructSettings, settings),
+        settings=parse_settings(ReconstructSettings, settings),
         dataset=dataset,
         reconstruction=reconstruction,
         raw=raw,
@@ -181,7 +189,7 @@ def merge(
     from pipeline.stages.merge import merge as run
 
     run(
-        settings=config.parse_settings(config.MergeSettings, settings),
+        settings=parse_settings(MergeSettings, settings),
         dataset=dataset,
         reconstruction=reconstruction,
         raw=raw,
@@ -210,7 +218,7 @@ def measure(
     from pipeline.stages.measure import measure as run
 
     run(
-        settings=config.parse_settings(config.MeasureSettings, settings),
+        settings=parse_settings(MeasureSettings, settings),
         dataset=dataset,
         reconstruction=reconstruction,
         raw=raw,

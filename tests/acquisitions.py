@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config import PlanSettings, ReconstructSettings
+from pipeline.config.planning import PlanSettings
+from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.geometry.axes import as_volume
 from pipeline.storage.calibration import create_sensitivities, create_weights
 from pipeline.storage.publish import published_store

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from pipeline.calibration.pipe_menon import pipe_menon_weights
 from pipeline.calibration.radial_density import radial_weights, stack_of_stars_weights
-from pipeline.config import CalibrationSettings, NufftSettings
+from pipeline.config.calibration import CalibrationSettings
+from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
 from pipeline.geometry.trajectories import is_radial, is_stack_of_stars
 

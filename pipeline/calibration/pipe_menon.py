@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.config import NufftSettings
+from pipeline.config.transforms import NufftSettings
 from pipeline.geometry.axes import voxel_positions
 from pipeline.operators.nufft import NUFFT
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import IngestSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 
 Selection = tuple[slice, ...]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pipeline.config import ArraySettings, IngestSettings
+from pipeline.config.sources import ArraySettings, IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.acquisition import (
     Acquisition,

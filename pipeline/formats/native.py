@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import IngestSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.acquisition import (
     Acquisition,

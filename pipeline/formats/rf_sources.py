@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.config import IngestSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError
 from pipeline.formats.born_simulation import PointScene, rf6
 from pipeline.formats.fresnel import read_fresnel

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import IngestSettings, SimulationSettings
+from pipeline.config.sources import IngestSettings, SimulationSettings
 from pipeline.errors import ConfigError
 from pipeline.formats.acquisition import Acquisition, Selection, voxel_size
 from pipeline.formats.coil_arrays import CoilArray, coils_around

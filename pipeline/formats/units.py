@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Units
+from pipeline.config.sources import Units
 
 
 def to_rad_per_voxel(
@@ -17,7 +17,7 @@ def to_rad_per_voxel(
     Parameters
     ----------
     units
-        As the trajectory is stored: one of `pipeline.config.Units`.
+        As the trajectory is stored: one of `pipeline.config.sources.Units`.
     shape
         Image matrix.
     voxel_size
@@ -49,7 +49,7 @@ def likely_units(
     Returns
     -------
     str or None
-        One of `pipeline.config.Units`, or ``"degrees"``, which is none of them.
+        One of `pipeline.config.sources.Units`, or ``"degrees"``, which is none of them.
     """
     known: tuple[str, ...] = get_args(Units)
     reach = {

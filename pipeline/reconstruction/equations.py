@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.config import NufftSettings
+from pipeline.config.transforms import NufftSettings
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.nufft import NUFFT

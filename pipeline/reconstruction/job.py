@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import canary
-from pipeline.config import ReconstructSettings
+from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.planning.table import PlanRow

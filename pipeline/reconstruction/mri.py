@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.calibration.coilmaps import resampled_maps
-from pipeline.config import image_shape
+from pipeline.config.reconstruction import image_shape
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.trajectories import resampled

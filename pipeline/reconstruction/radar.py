@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pipeline.config import ReconstructionSettings
+from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.reconstruction.job import BlockJob, histories_of
 from pipeline.solvers.cg import Solution, conjugate_gradient
 from pipeline.solvers.fista import debias, fista

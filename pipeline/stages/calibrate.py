@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.calibration.centre import CentreGrid, centre_images
 from pipeline.calibration.coilmaps import interpolated, unit_norm, walsh_maps
 from pipeline.calibration.density import Method, automatic_method, density_weights
-from pipeline.config import CalibrateSettings
+from pipeline.config.calibration import CalibrateSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.phase_history import whole_aperture

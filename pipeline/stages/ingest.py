@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import IngestSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.acquisition import Acquisition, LazyArray, open_acquisition
 from pipeline.formats.rf_sources import open_phase_history, open_point_scene

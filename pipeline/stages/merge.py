@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.config import MergeSettings
+from pipeline.config.outputs import MergeSettings
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.grids import resampled_affine
 from pipeline.merge.nifti import check_fits_nifti, nifti_affine, write_nifti

@@ -4,7 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import PlanSettings, ReconstructionSettings, image_count, image_shape
+from pipeline.config.planning import PlanSettings
+from pipeline.config.reconstruction import ReconstructionSettings, image_count, image_shape
 from pipeline.errors import DataError
 from pipeline.geometry.phase_history import sub_apertures
 from pipeline.planning.levels import choose_level
@@ -86,7 +87,7 @@ def plan(
         )
         rows = plan_blocks(
             work,
-            images=image_count(data.frames, chosen),
+            images=image_count(data.frames, chosen.frames_per_image),
             limits=Limits(device_mb, host_mb),
             who=who,
         )

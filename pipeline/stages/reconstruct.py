@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.config import ReconstructSettings
+from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.errors import DataError, DeviceError
 from pipeline.host_memory import return_freed_memory
 from pipeline.planning.levels import choose_level

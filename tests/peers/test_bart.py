@@ -21,7 +21,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import Config, Dataset, load_config, stage_settings
+from pipeline.config.datasets import Dataset, stage_settings
+from pipeline.config.file import Config, load_config
 from pipeline.operators.nufft import NUFFT
 
 pytestmark = pytest.mark.skipif(shutil.which("bart") is None, reason="bart is not installed")

@@ -49,6 +49,6 @@ def test_a_defect_of_ours_keeps_its_traceback(tmp_path, monkeypatch):
     def defect(path):
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("pipeline.config.load_yaml", defect)
+    monkeypatch.setattr("pipeline.cli.load_yaml", defect)
     result = CliRunner().invoke(app, ["check", "x.yaml"])
     assert isinstance(result.exception, RuntimeError)

@@ -7,14 +7,27 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import config
+from pipeline.config.base import canonical_json, load_yaml, parse_settings
+from pipeline.config.calibration import CalibrationSettings
+from pipeline.config.datasets import (
+    DATASET_COLUMNS,
+    find_source_files,
+    load_datasets,
+    stage_settings,
+)
+from pipeline.config.file import ComputeSettings, Config, load_config
+from pipeline.config.outputs import OutputSettings
+from pipeline.config.planning import MemorySettings, PlanSettings
+from pipeline.config.reconstruction import ReconstructionSettings, image_count
+from pipeline.config.sources import ArraySettings, BartSettings, SimulationSettings, SourceSettings
+from pipeline.config.transforms import NufftSettings
 from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"reconstructions": {"gridding": {"algorithm": "gridding"}}}
 
 
-def _table(tmp_path: Path, *rows: str, header: str = "\t".join(config.DATASET_COLUMNS)) -> Path:
+def _table(tmp_path: Path, *rows: str, header: str = "\t".join(DATASET_COLUMNS)) -> Path:
     path = tmp_path / "datasets.tsv"
     path.write_text("\n".join([header, *rows]) + "\n")
     return path
@@ -26,24 +39,24 @@ def _table(tmp_path: Path, *rows: str, header: str = "\t".join(config.DATASET_CO
     ids=lambda path: path.stem,
 )
 def test_shipped_configs_and_their_tables_are_valid(path):
-    settings = config.load_config(config.load_yaml(path), str(path))
-    assert config.load_datasets(ROOT / settings.datasets, settings)
+    settings = load_config(load_yaml(path), str(path))
+    assert load_datasets(ROOT / settings.datasets, settings)
 
 
 def test_every_key_is_explained_in_the_config_readme():
     text = (ROOT / "config/README.md").read_text()
     models = [
-        config.Config,
-        config.MemorySettings,
-        config.ComputeSettings,
-        config.NufftSettings,
-        config.CalibrationSettings,
-        config.OutputSettings,
-        config.SourceSettings,
-        config.ArraySettings,
-        config.BartSettings,
-        config.SimulationSettings,
-        config.ReconstructionSettings,
+        Config,
+        MemorySettings,
+        ComputeSettings,
+        NufftSettings,
+        CalibrationSettings,
+        OutputSettings,
+        SourceSettings,
+        ArraySettings,
+        BartSettings,
+        SimulationSettings,
+        ReconstructionSettings,
     ]
     missing = [
         f"{model.__name__}.{key}"
@@ -56,7 +69,7 @@ def test_every_key_is_explained_in_the_config_readme():
 
 def test_schema_file_is_what_the_models_say():
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-    assert schema == config.Config.model_json_schema()
+    assert schema == Config.model_json_schema()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +101,7 @@ def test_schema_file_is_what_the_models_say():
 )
 def test_faulty_settings_name_the_key(content, message):
     with pytest.raises(ConfigError, match=message):
-        config.load_config(content)
+        load_config(content)
 
 
 @pytest.mark.parametrize(
@@ -105,15 +118,15 @@ def test_faulty_settings_name_the_key(content, message):
 )
 def test_faulty_tables_name_the_line(tmp_path, rows, message):
     with pytest.raises(ConfigError, match=message):
-        config.load_datasets(_table(tmp_path, *rows), config.load_config(MINIMAL))
+        load_datasets(_table(tmp_path, *rows), load_config(MINIMAL))
 
 
 def test_wrong_header_and_missing_table_are_refused(tmp_path):
-    settings = config.load_config(MINIMAL)
+    settings = load_config(MINIMAL)
     with pytest.raises(ConfigError, match="expected the tab-separated columns"):
-        config.load_datasets(_table(tmp_path, header="dataset,kind"), settings)
+        load_datasets(_table(tmp_path, header="dataset,kind"), settings)
     with pytest.raises(ConfigError, match="no such dataset table"):
-        config.load_datasets(tmp_path / "absent.tsv", settings)
+        load_datasets(tmp_path / "absent.tsv", settings)
 
 
 def test_a_stage_sees_only_the_settings_it_uses(tmp_path):
@@ -121,10 +134,10 @@ def test_a_stage_sees_only_the_settings_it_uses(tmp_path):
 
     def settings(iterations):
         content = {"reconstructions": {"cg": {"algorithm": "cg-sense", "iterations": iterations}}}
-        loaded = config.load_config(content)
-        row = config.load_datasets(table, loaded)["a"]
+        loaded = load_config(content)
+        row = load_datasets(table, loaded)["a"]
         return {
-            stage: config.canonical_json(config.stage_settings(loaded, row, stage, "cg"))
+            stage: canonical_json(stage_settings(loaded, row, stage, "cg"))
             for stage in ("ingest", "calibrate", "plan", "reconstruct", "merge", "measure")
         }
 
@@ -135,31 +148,30 @@ def test_a_stage_sees_only_the_settings_it_uses(tmp_path):
 
 @given(st.integers(1, 10**6), st.one_of(st.just("all"), st.integers(1, 10**6)))
 def test_every_frame_belongs_to_one_image(frames, joined):
-    settings = config.MeasureSettings(frames_per_image=joined)
-    images = config.image_count(frames, settings)
+    images = image_count(frames, joined)
     each = frames if joined == "all" else joined
     assert (images - 1) * each < frames <= images * each
 
 
 def test_a_missing_source_is_named_before_anything_runs(tmp_path):
-    settings = config.load_config({**MINIMAL, "data_root": str(tmp_path)})
+    settings = load_config({**MINIMAL, "data_root": str(tmp_path)})
     row = "a\tmri\tnative\tx.zarr\tgridding"
-    datasets = config.load_datasets(_table(tmp_path, row), settings)
+    datasets = load_datasets(_table(tmp_path, row), settings)
     with pytest.raises(ConfigError, match=r"dataset `a`: no such file: .*x\.zarr; check `source`"):
-        config.find_source_files(settings, datasets)
+        find_source_files(settings, datasets)
     (tmp_path / "x.zarr").mkdir()
-    assert config.find_source_files(settings, datasets) == {"a": [tmp_path / "x.zarr"]}
+    assert find_source_files(settings, datasets) == {"a": [tmp_path / "x.zarr"]}
 
 
 def test_settings_survive_the_command_line():
-    settings = config.load_config({**MINIMAL, "nufft": {"oversampling": [2, 1.5, 1.25]}})
-    plan = config.PlanSettings(
+    settings = load_config({**MINIMAL, "nufft": {"oversampling": [2, 1.5, 1.25]}})
+    plan = PlanSettings(
         reconstruction=settings.reconstructions["gridding"],
         nufft=settings.nufft,
         memory=settings.memory,
         precision="single",
         deterministic=False,
     )
-    text = config.canonical_json(plan)
-    assert config.parse_settings(config.PlanSettings, text) == plan
+    text = canonical_json(plan)
+    assert parse_settings(PlanSettings, text) == plan
     assert json.loads(text)["nufft"]["oversampling"] == [2, 1.5, 1.25]

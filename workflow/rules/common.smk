@@ -11,13 +11,9 @@ from snakemake.exceptions import WorkflowError
 # Found without installation too, for a workflow that uses this one as a module.
 sys.path.insert(0, str(workflow.basedir))
 
-from pipeline.config import (
-    canonical_json,
-    find_source_files,
-    load_config,
-    load_datasets,
-    stage_settings,
-)
+from pipeline.config.base import canonical_json
+from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
+from pipeline.config.file import load_config
 from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint
 from pipeline.planning.table import read_plan

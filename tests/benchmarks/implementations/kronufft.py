@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.cases import Problem
 from benchmarks.implementations.base import Implementation
-from pipeline.config import NufftSettings
+from pipeline.config.transforms import NufftSettings
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import Sensitivities
 from pipeline.reconstruction import (

@@ -14,7 +14,7 @@ from pipeline.calibration.coilmaps import (
     walsh_maps,
 )
 from pipeline.calibration.radial_density import radial_weights
-from pipeline.config import NufftSettings
+from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
 from pipeline.formats.coil_arrays import coils_around
 from pipeline.formats.phantoms import fourier_transform, shepp_logan, voxel_average

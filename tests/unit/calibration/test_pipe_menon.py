@@ -4,7 +4,7 @@ import torch
 
 from pipeline.calibration.pipe_menon import pipe_menon_weights
 from pipeline.calibration.radial_density import radial_weights
-from pipeline.config import NufftSettings
+from pipeline.config.transforms import NufftSettings
 from pipeline.geometry.trajectories import golden_radial, spiral
 
 SETTINGS = NufftSettings(tolerance=1e-5)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from pipeline.config import IngestSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.acquisition import open_acquisition
 

@@ -4,7 +4,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from pipeline.config import IngestSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.acquisition import open_acquisition
 from pipeline.formats.bart import open_cfl

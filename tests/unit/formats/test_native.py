@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.config import IngestSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.acquisition import open_acquisition
 from pipeline.storage.publish import published_store

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.config import IngestSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError
 from pipeline.formats.acquisition import open_acquisition
 from pipeline.formats.coil_arrays import coils_around

@@ -6,7 +6,7 @@ import sys
 import pytest
 from acquisitions import reconstruction_settings, write_acquisition
 
-from pipeline.config import canonical_json
+from pipeline.config.base import canonical_json
 from pipeline.planning.table import read_plan
 from pipeline.storage.publish import read_json
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from pipeline.calibration.radial_density import radial_weights, stack_of_stars_weights
-from pipeline.config import CalibrateSettings, CalibrationSettings, NufftSettings
+from pipeline.config.calibration import CalibrateSettings, CalibrationSettings
+from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
 from pipeline.formats.coil_arrays import coils_around
 from pipeline.formats.phantoms import fourier_transform, shepp_logan, voxel_average

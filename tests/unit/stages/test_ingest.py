@@ -8,15 +8,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.config import (
-    IngestSettings,
-    canonical_json,
-    load_config,
-    load_datasets,
-    load_yaml,
-    parse_settings,
-    stage_settings,
-)
+from pipeline.config.base import canonical_json, load_yaml, parse_settings
+from pipeline.config.datasets import load_datasets, stage_settings
+from pipeline.config.file import load_config
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.geometry.trajectories import golden_radial
 from pipeline.stages.ingest import ingest
@@ -230,7 +225,8 @@ def test_result_is_a_source(ingested, arrays, tmp_path):
 MEASURE = """
 import sys
 from pathlib import Path
-from pipeline.config import IngestSettings, parse_settings
+from pipeline.config.base import parse_settings
+from pipeline.config.sources import IngestSettings
 from pipeline.stages.ingest import ingest
 out = Path(sys.argv[2])
 ingest(settings=parse_settings(IngestSettings, sys.argv[1]), dataset="scan",

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from results_tree import write_images, write_run
 
-from pipeline.config import MeasureSettings
+from pipeline.config.outputs import MeasureSettings
 from pipeline.errors import DataError
 from pipeline.metrics.quality import magnitude_correlation, scaled_nrmse
 from pipeline.metrics.tables import read_table

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.config import MergeSettings, OutputSettings
+from pipeline.config.outputs import MergeSettings, OutputSettings
 from pipeline.errors import DataError
 from pipeline.merge.nifti import nifti_affine
 from pipeline.planning.table import PlanRow, write_plan

@@ -7,7 +7,8 @@ import pytest
 import torch
 from acquisitions import reconstruction_settings
 
-from pipeline.config import CalibrateSettings, IngestSettings
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, PlanError
 from pipeline.formats import rf_sources
 from pipeline.formats.born_simulation import rf6

@@ -6,7 +6,8 @@ import torch
 from acquisitions import complex_normal, reconstruction_settings
 from scipy.io import savemat
 
-from pipeline.config import CalibrateSettings, IngestSettings
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.geometry.scene import Scene

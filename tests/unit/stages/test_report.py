@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from results_tree import write_run
 
-from pipeline.config import MeasureSettings
+from pipeline.config.outputs import MeasureSettings
 from pipeline.errors import DataError
 from pipeline.metrics.tables import read_table
 from pipeline.stages.measure import measure

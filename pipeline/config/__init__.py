@@ -1,0 +1,1 @@
+"""Settings: what `config.yaml` may say, checked once and handed to each stage as JSON."""

@@ -1,0 +1,193 @@
+"""The table of datasets, and the settings that each stage of a dataset sees.
+
+A stage sees only the settings that it uses: they are its rule's one parameter, so that a changed
+setting reruns the stages that use it and no others.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from pipeline.config.base import Name, Settings, nearest, validate
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.file import Config
+from pipeline.config.outputs import MeasureSettings, MergeSettings
+from pipeline.config.planning import PlanSettings
+from pipeline.config.reconstruction import ALGORITHMS, ReconstructSettings
+from pipeline.config.sources import FORMATS, Format, IngestSettings, Kind, SourceSettings
+from pipeline.errors import ConfigError
+
+DATASET_COLUMNS = ("dataset", "kind", "format", "source", "reconstruction")
+
+
+class Dataset(Settings):
+    """A row of the dataset table."""
+
+    dataset: Name
+    kind: Kind
+    format: Format
+    source: str
+    reconstructions: tuple[Name, ...]
+
+    @model_validator(mode="after")
+    def _format_of_its_kind(self) -> Self:
+        allowed = FORMATS[self.kind]
+        if self.format not in allowed:
+            raise ValueError(f"a dataset of kind {self.kind} has one of {', '.join(allowed)}")
+        return self
+
+
+def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
+    """Read the dataset table and check it against the config.
+
+    The table is tab-separated with the columns `DATASET_COLUMNS`; lines that begin with ``#`` are
+    comments. Several reconstructions of a dataset are separated by commas.
+
+    Parameters
+    ----------
+    path
+        The table.
+    config
+        The config whose reconstructions and sources the table refers to.
+
+    Returns
+    -------
+    dict
+        Rows by dataset name, in the table's order.
+
+    Raises
+    ------
+    ConfigError
+        If the table is missing, empty or malformed, names a dataset twice, or names a
+        reconstruction that the config lacks.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such dataset table; set `datasets` in the config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable ({error})") from None
+    lines = [
+        (number, line.rstrip("\r"))
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip() and not line.startswith("#")
+    ]
+    if not lines:
+        raise ConfigError(f"{path}: empty; expected a header {' '.join(DATASET_COLUMNS)} and rows")
+    header = tuple(lines[0][1].split("\t"))
+    if header != DATASET_COLUMNS:
+        raise ConfigError(
+            f"{path}: the header is {header}; expected the tab-separated columns {DATASET_COLUMNS}"
+        )
+    datasets: dict[str, Dataset] = {}
+    for number, line in lines[1:]:
+        cells = [cell.strip() for cell in line.split("\t")]
+        who = f"{path} line {number}"
+        if len(cells) != len(header):
+            raise ConfigError(
+                f"{who}: {len(cells)} cells; expected {len(header)} separated by tabs"
+            )
+        values: dict[str, Any] = dict(zip(header, cells, strict=True))
+        names = [name.strip() for name in values.pop("reconstruction").split(",")]
+        row = validate(Dataset, {**values, "reconstructions": names}, who)
+        if row.dataset in datasets:
+            raise ConfigError(
+                f"{who}: dataset `{row.dataset}` stands twice; give several reconstructions of one "
+                "dataset in one row, separated by commas"
+            )
+        for name in row.reconstructions:
+            if name not in config.reconstructions:
+                raise ConfigError(
+                    f"{who}: reconstruction `{name}` of dataset `{row.dataset}` is not in the "
+                    f"config{nearest(name, list(config.reconstructions))}"
+                )
+            algorithm = config.reconstructions[name].algorithm
+            if algorithm not in ALGORITHMS[row.kind]:
+                raise ConfigError(
+                    f"{who}: reconstruction `{name}` of dataset `{row.dataset}` is {algorithm}; "
+                    f"for {row.kind} there is {', '.join(ALGORITHMS[row.kind])}"
+                )
+        if len(set(row.reconstructions)) != len(row.reconstructions):
+            raise ConfigError(f"{who}: dataset `{row.dataset}` names a reconstruction twice")
+        datasets[row.dataset] = row
+    if not datasets:
+        raise ConfigError(f"{path}: no datasets; add a row below the header")
+    return datasets
+
+
+def stage_settings(
+    config: Config, dataset: Dataset, stage: str, reconstruction: str | None = None
+) -> Settings:
+    """Return exactly the settings that one job of ``stage`` uses.
+
+    Parameters
+    ----------
+    config, dataset
+        As loaded.
+    stage
+        Name of the stage.
+    reconstruction
+        Name of the reconstruction, for the stages that belong to one.
+    """
+    details = config.sources.get(dataset.dataset, SourceSettings())
+    if stage == "ingest":
+        return IngestSettings(
+            kind=dataset.kind,
+            format=dataset.format,
+            source=(
+                dataset.source
+                if dataset.format == "simulation"
+                else str(Path(config.data_root) / dataset.source)
+            ),
+            details=details.model_copy(update={"calibration": None}),
+        )
+    if stage == "calibrate":
+        return CalibrateSettings(
+            calibration=details.calibration or config.calibration, nufft=config.nufft
+        )
+    chosen = config.reconstructions[str(reconstruction)]
+    match stage:
+        case "plan":
+            return PlanSettings(
+                reconstruction=chosen,
+                nufft=config.nufft,
+                memory=config.memory,
+                precision=config.compute.precision,
+                deterministic=config.compute.deterministic,
+            )
+        case "reconstruct":
+            return ReconstructSettings(
+                reconstruction=chosen,
+                nufft=config.nufft,
+                precision=config.compute.precision,
+                deterministic=config.compute.deterministic,
+            )
+        case "merge":
+            return MergeSettings(output=config.output)
+        case "measure":
+            return MeasureSettings(frames_per_image=chosen.frames_per_image)
+    raise ValueError(f"no settings for a stage {stage!r}")
+
+
+def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, list[Path]]:
+    """Return the files that each dataset is read from.
+
+    Raises
+    ------
+    ConfigError
+        If one is missing.
+    """
+    found = {}
+    for name, dataset in datasets.items():
+        settings = stage_settings(config, dataset, "ingest")
+        files = settings.files() if isinstance(settings, IngestSettings) else []
+        missing = [str(file) for file in files if not file.exists()]
+        if missing:
+            raise ConfigError(
+                f"dataset `{name}`: no such file: {', '.join(missing)}; check `source` in "
+                f"{config.datasets} and `data_root` (now `{config.data_root}`)"
+            )
+        found[name] = files
+    return found

@@ -1,0 +1,50 @@
+"""The whole of `config.yaml`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Name, Settings, validate
+from pipeline.config.calibration import CalibrationSettings
+from pipeline.config.outputs import OutputSettings
+from pipeline.config.planning import MemorySettings
+from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.config.sources import SourceSettings
+from pipeline.config.transforms import NufftSettings
+
+
+class ComputeSettings(Settings):
+    """What a job computes with."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$")] = "auto"
+    """`auto` takes a CUDA device where there is one. Does not change results beyond rounding,
+    so changing it reruns nothing."""
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """CPU threads of one job; `auto` takes the cores that Snakemake was given."""
+    precision: Literal["single", "double"] = "single"
+    """Precision of the reconstruction: complex64 or complex128."""
+    deterministic: bool = False
+    """Repeat bitwise on a CPU: one thread a transform, coils and frames in parallel."""
+
+
+class Config(Settings):
+    """The whole of `config.yaml`."""
+
+    datasets: str = "config/datasets.tsv"
+    """Table of datasets."""
+    data_root: str = "."
+    """Folder that the table's sources are relative to."""
+    memory: MemorySettings = MemorySettings()
+    compute: ComputeSettings = ComputeSettings()
+    nufft: NufftSettings = NufftSettings()
+    calibration: CalibrationSettings = CalibrationSettings()
+    output: OutputSettings = OutputSettings()
+    sources: dict[Name, SourceSettings] = Field(default_factory=dict)
+    """Per dataset: what its files do not say themselves."""
+    reconstructions: Annotated[dict[Name, ReconstructionSettings], Field(min_length=1)]
+    """Named ways to reconstruct, which the table refers to."""
+
+
+def load_config(content: Any, source: str = "config") -> Config:
+    """Check the content of a config file against `Config`."""
+    return validate(Config, content, source)

@@ -1,0 +1,29 @@
+"""Settings of limits, and what `plan` sees."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Settings
+from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.config.transforms import NufftSettings
+
+
+class MemorySettings(Settings):
+    """Hard limits of each job."""
+
+    device_mb: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
+    """Device memory one job may use [MB]; `auto` takes what the device has, less a tenth. On a
+    CPU the device's memory is the host's and only `host_mb` counts."""
+    host_mb: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
+    """Resident memory one job may use [MB]; `auto` takes what the machine has, less a tenth."""
+
+
+class PlanSettings(Settings):
+    """Settings of `plan`."""
+
+    reconstruction: ReconstructionSettings
+    nufft: NufftSettings
+    memory: MemorySettings
+    precision: Literal["single", "double"]
+    deterministic: bool

@@ -1,0 +1,146 @@
+"""Settings of datasets: what their files do not say themselves, and what `ingest` sees."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from pipeline.config.base import Matrix, Settings
+from pipeline.config.calibration import CalibrationSettings
+
+Axis = Literal["frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1"]
+ArrayName = Literal["kspace", "trajectory", "weights", "noise", "sensitivities", "reference"]
+Kind = Literal["mri", "rf"]
+Format = Literal["native", "arrays", "bart", "simulation", "gotcha", "fresnel"]
+Units = Literal["rad_per_voxel", "cycles_per_voxel", "cycles_per_fov", "rad_per_m", "cycles_per_m"]
+
+
+FORMATS: Mapping[Kind, tuple[Format, ...]] = {
+    "mri": ("native", "arrays", "bart", "simulation"),
+    "rf": ("gotcha", "fresnel", "simulation"),
+}
+"""Formats of each kind of data."""
+
+
+class ArraySettings(Settings):
+    """Where one array lies in the source's files, and what its axes mean."""
+
+    file: str | None = None
+    """File, relative to the dataset's source where that is a folder."""
+    name: str | None = None
+    """Name (path) of the array in its file; not needed where the file holds one array."""
+    real: str | None = None
+    """Name of the real part, where it is stored apart."""
+    imag: str | None = None
+    """Name of the imaginary part, where it is stored apart."""
+    components: tuple[str, ...] | None = None
+    """Trajectory: names of one array per image axis, in image order or that of `axis_order`."""
+    axes: tuple[str, ...]
+    """Meaning of each stored axis in its stored order: frame, coil, readout, sample, axis, z, y, x;
+    `1` for an axis of length one to drop; `readout sample` for a joined axis, slowest first (see
+    `samples_per_readout` and `readouts_per_frame`). MATLAB's axes appear in reverse in HDF5
+    files (v7.3)."""
+    axis_order: tuple[Literal["z", "y", "x"], ...] | None = None
+    """Trajectory: which image axis each stored component belongs to (of complex numbers: real part,
+    imaginary part); default: in image order."""
+    units: Units = "rad_per_voxel"
+    """Trajectory: its units as stored."""
+    scale: float = 1.0
+    """Factor on the stored values."""
+    conjugate: bool = False
+    """Conjugate the stored values (data of the other Fourier sign)."""
+
+    @model_validator(mode="after")
+    def _one_way_to_name_it(self) -> Self:
+        ways = [self.name is not None, self.real is not None, self.components is not None]
+        if sum(ways) > 1 or (self.real is None) != (self.imag is None):
+            raise ValueError("give one of `name`, `real` with `imag`, or `components`")
+        known = set(get_args(Axis))
+        axes = [axis for entry in self.axes for axis in entry.split()]
+        for axis in axes:
+            if axis not in known:
+                raise ValueError(f"unknown axis {axis!r}; known: {', '.join(sorted(known))}")
+            if axis != "1" and axes.count(axis) > 1:
+                raise ValueError(f"axis {axis!r} stands twice")
+        return self
+
+
+class BartSettings(Settings):
+    """Base names (without .cfl and .hdr) of BART files, relative to the dataset's source."""
+
+    kspace: str
+    trajectory: str
+    sensitivities: str | None = None
+    reference: str | None = None
+
+
+class SimulationSettings(Settings):
+    """An analytic phantom measured along an analytic trajectory."""
+
+    trajectory: Literal["golden-radial", "spiral", "kooshball", "stack-of-stars"]
+    readouts: Annotated[int, Field(ge=1)]
+    """Readouts of each frame (stack-of-stars: of each partition)."""
+    samples: Annotated[int, Field(ge=2)]
+    """Samples of each readout."""
+    coils: Annotated[int, Field(ge=1, le=256)] = 8
+    frames: Annotated[int, Field(ge=1)] = 1
+    """More than one frame moves an ellipse and turns the trajectory from frame to frame."""
+    snr_db: float | None = None
+    """20 log10 of the k-space's rms over the complex noise's rms; none adds no noise."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class SceneSettings(Settings):
+    """The grid of an RF image; axis d of the image runs along coordinate d of the antennas."""
+
+    shape: Matrix
+    """Voxels along each coordinate."""
+    spacing: tuple[Annotated[float, Field(gt=0)], ...]
+    """Distance of neighbouring voxels along each coordinate [m]."""
+    origin: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Position of voxel N // 2 of every axis [m]."""
+
+
+class SourceSettings(Settings):
+    """What a dataset's files do not say themselves."""
+
+    shape: Matrix | None = None
+    """Image matrix (z, y, x) or (y, x)."""
+    scene: SceneSettings | None = None
+    """RF: the grid of the image."""
+    voxel_size: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """Voxel size per image axis [m]; default 1 mm."""
+    samples_per_readout: Annotated[int, Field(ge=1)] | None = None
+    """Length of a readout where an axis of the source joins readouts and samples."""
+    readouts_per_frame: Annotated[int, Field(ge=1)] | None = None
+    """Readouts of a frame where an axis of the source joins frames and readouts."""
+    arrays: dict[ArrayName, ArraySettings] | None = None
+    bart: BartSettings | None = None
+    simulation: SimulationSettings | None = None
+    calibration: CalibrationSettings | None = None
+    """Replaces the general calibration settings for this dataset."""
+
+
+class IngestSettings(Settings):
+    """Settings of `ingest`."""
+
+    kind: Kind
+    format: Format
+    source: str
+    details: SourceSettings
+
+    def files(self) -> list[Path]:
+        """Return the files that the dataset is read from; none for a simulation."""
+        source = Path(self.source)
+        match self.format:
+            case "simulation":
+                return []
+            case "bart" if self.details.bart is not None:
+                bases = [base for _, base in self.details.bart if base is not None]
+                return [source / f"{base}{end}" for base in bases for end in (".cfl", ".hdr")]
+            case "arrays" if self.details.arrays is not None:
+                entries = self.details.arrays.values()
+                return sorted({source / entry.file if entry.file else source for entry in entries})
+            case _:
+                return [source]
