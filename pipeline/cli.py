@@ -194,7 +194,7 @@ def merge(
         reconstruction=reconstruction,
         raw=raw,
         plan=plan,
-        blocks=[blocks / f"{block}.zarr.zip" for block in read_plan(plan)],
+        blocks=[blocks / f"{block}.zarr.zip" for block in read_plan(plan).blocks],
         image=image,
         receipt=receipt,
         threads=threads,
@@ -225,7 +225,11 @@ def measure(
         image=image,
         receipts=[
             receipts / f"{job}.json"
-            for job in ("plan", *(f"reconstruct-{block}" for block in read_plan(plan)), "merge")
+            for job in (
+                "plan",
+                *(f"reconstruct-{block}" for block in read_plan(plan).blocks),
+                "merge",
+            )
         ],
         metrics=metrics,
         receipt=receipt,

@@ -42,6 +42,10 @@ class Work:
     coils: int
     samples: int
     """Samples of one image and one coil."""
+    channels: int
+    """Coils, or pairs of antenna arrays."""
+    readouts: int
+    """Readouts, frequencies or pulses of one image."""
     images: int
     """Images of the block."""
     image_batch: int

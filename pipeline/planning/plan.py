@@ -111,13 +111,21 @@ def _row(name: str, first_image: int, work: Work, limits: Limits) -> PlanRow:
     seconds = predicted_seconds(work)
     host_mb = math.ceil(need.host_bytes / MEGABYTE)
     return PlanRow(
+        stage="reconstruct",
         block=name,
+        shard="",
         first_image=first_image,
         images=work.images,
+        first_channel=0,
+        channels=work.channels,
+        first_readout=0,
+        readouts=work.readouts,
         image_batch=work.image_batch,
         coil_batch=work.coil_batch,
+        readout_batch=work.readouts,
         device_mb=math.ceil(need.device_bytes / MEGABYTE),
         host_mb=host_mb,
+        disk_mb=math.ceil(work.images * math.prod(work.shape) * work.itemsize / MEGABYTE),
         seconds=round(seconds, 1),
         limit_device_mb=limits.device_mb,
         limit_host_mb=limits.host_mb,

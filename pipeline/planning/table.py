@@ -1,36 +1,62 @@
-"""The plan as a table on disk: one row a block, read by jobs and by the workflow alike."""
+"""The plan as a table on disk: one row a job, read by jobs and by the workflow alike.
+
+A block of images is reconstructed by one job. Where its measurement is cut into shards, a job for
+each shard accumulates its share of the normal equations first, and the block's own job sums the
+shares and solves.
+"""
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import DataError
 from pipeline.storage.publish import published_file
 
+_NO_RESULT = {
+    *("device_mb", "host_mb", "disk_mb", "seconds", "limit_device_mb", "limit_host_mb"),
+    *("mem_mb", "runtime", "dominant"),
+}
+"""Columns that decide what a job takes, not what it computes."""
+
 
 class PlanRow(BaseModel):
-    """One block: the images that one job reconstructs, and what that will take."""
+    """One job: which images of which part of the measurement, and what that will take."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    stage: Literal["accumulate", "reconstruct"]
     block: str
-    """Name, four digits or more in the order of the images."""
+    """Name of the block, four digits or more in the order of the images."""
+    shard: str
+    """Name of the shard, three digits or more; empty where the job reconstructs a block."""
     first_image: int
     images: int
+    first_channel: int
+    channels: int
+    """Coils in MRI, pairs of antenna arrays in RF; 1 for a phase history."""
+    first_readout: int
+    readouts: int
+    """Readouts of one image in MRI, frame after frame where frames are joined; frequencies of RF
+    pairs; pulses of a phase history."""
     image_batch: int
-    """Images that are on the device at one moment."""
+    """Images that are in work at one moment."""
     coil_batch: int
-    """Coils that are transformed at one moment."""
+    """Coils that are in work at one moment."""
+    readout_batch: int
+    """Readouts that are in work at one moment."""
     device_mb: int
     """Predicted peak of device memory [MB]; 0 on a CPU."""
     host_mb: int
     """Predicted peak of resident memory [MB]."""
+    disk_mb: int
+    """Predicted size of the file that the job writes [MB]."""
     seconds: float
-    """Predicted wall time [s], from operation counts."""
+    """Predicted wall time [s]."""
     limit_device_mb: int
     """Limit the plan was made for [MB]; 0 on a CPU."""
     limit_host_mb: int
@@ -42,9 +68,8 @@ class PlanRow(BaseModel):
     """The largest part of the peak."""
 
     def work(self) -> str:
-        """Return, as canonical JSON, what decides the block's result."""
-        fields = {"block", "first_image", "images", "image_batch", "coil_batch"}
-        return json.dumps(self.model_dump(include=fields), sort_keys=True)
+        """Return, as canonical JSON, what decides the job's result."""
+        return json.dumps(self.model_dump(exclude=_NO_RESULT), sort_keys=True)
 
     @classmethod
     def columns(cls) -> list[str]:
@@ -57,6 +82,39 @@ class PlanRow(BaseModel):
         return cls.model_validate(cells)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of one reconstruction.
+
+    Attributes
+    ----------
+    blocks
+        The reconstruct job of each block, by the block's name, in the order of the images.
+    pieces
+        The accumulate jobs of each block that is cut into shards, in the order of the shards.
+    """
+
+    blocks: Mapping[str, PlanRow]
+    pieces: Mapping[str, tuple[PlanRow, ...]]
+
+    @classmethod
+    def of(cls, rows: Sequence[PlanRow]) -> Self:
+        """Return the plan that consists of ``rows``."""
+        pieces: dict[str, tuple[PlanRow, ...]] = {}
+        for row in rows:
+            if row.stage == "accumulate":
+                pieces[row.block] = (*pieces.get(row.block, ()), row)
+        return cls({row.block: row for row in rows if row.stage == "reconstruct"}, pieces)
+
+    def shards(self, block: str) -> tuple[PlanRow, ...]:
+        """Return a block's accumulate jobs; none where its own job reads the measurement."""
+        return self.pieces.get(block, ())
+
+    def shard(self, block: str, shard: str) -> PlanRow | None:
+        """Return one accumulate job; None where the plan has no such job."""
+        return next((row for row in self.shards(block) if row.shard == shard), None)
+
+
 def write_plan(path: Path, rows: Sequence[PlanRow]) -> None:
     """Write the plan as tab-separated text, whole or not at all."""
     with published_file(path) as temporary, temporary.open("w", newline="") as file:
@@ -67,8 +125,8 @@ def write_plan(path: Path, rows: Sequence[PlanRow]) -> None:
         writer.writerows(row.model_dump() for row in rows)
 
 
-def read_plan(path: Path) -> dict[str, PlanRow]:
-    """Read a plan; rows by block name.
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
 
     Raises
     ------
@@ -77,11 +135,13 @@ def read_plan(path: Path) -> dict[str, PlanRow]:
     """
     try:
         with path.open(newline="") as file:
-            rows = [PlanRow.parse(cells) for cells in csv.DictReader(file, delimiter="\t")]
+            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            rows = [PlanRow.parse(cells) for cells in reader]
     except FileNotFoundError:
         raise DataError(f"{path}: no such plan; run `plan` first") from None
     except (OSError, UnicodeDecodeError, csv.Error, ValidationError) as error:
         raise DataError(f"{path}: not readable as a plan ({error}); run `plan` again") from None
-    if not rows:
+    plan = Plan.of(rows)
+    if not plan.blocks:
         raise DataError(f"{path}: the plan has no blocks; run `plan` again")
-    return {row.block: row for row in rows}
+    return plan

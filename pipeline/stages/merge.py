@@ -68,7 +68,7 @@ def merge(
     with Receipt(receipt, "merge", dataset=dataset, reconstruction=reconstruction) as job:
         with job.phase("check"):
             source = open_raw(raw)
-            series = BlockSeries.open(blocks, read_plan(plan))
+            series = BlockSeries.open(blocks, read_plan(plan).blocks)
             if settings.output.nifti:
                 check_fits_nifti(series.shape)
         pyramid, nifti = image.with_name(OME_ZARR), image.with_name(NIFTI)

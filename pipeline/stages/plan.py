@@ -114,6 +114,8 @@ def _mri_measurement(
     joined = data.frames if chosen.frames_per_image == "all" else chosen.frames_per_image
     return {
         "coils": data.coils,
+        "channels": data.coils,
+        "readouts": data.readouts * min(joined, data.frames),
         "samples": data.readouts * data.samples * min(joined, data.frames),
         "shared_trajectory": not data.own_trajectory,
         "maps": maps,
@@ -129,6 +131,8 @@ def _pairs_measurement(
     sizes = [data.measurement_shape(pair) for pair in range(data.pairs)]
     return {
         "coils": 1,
+        "channels": data.pairs,
+        "readouts": len(data.frequencies),
         "samples": max(map(math.prod, sizes)) * len(data.frequencies),
         "shared_trajectory": False,
         "maps": False,
@@ -148,6 +152,8 @@ def _phase_history_measurement(data: RfRawData, chosen: ReconstructionSettings) 
     )
     return {
         "coils": 1,
+        "channels": 1,
+        "readouts": data.pulses,
         "samples": max(aperture.samples for aperture in apertures),
         "shared_trajectory": False,
         "maps": False,

@@ -63,7 +63,7 @@ def reconstruct(
     """
     identity = {"dataset": dataset, "reconstruction": reconstruction, "block": block}
     with Receipt(receipt, "reconstruct", **identity) as job:
-        row = read_plan(plan).get(block)
+        row = read_plan(plan).blocks.get(block)
         if row is None:
             raise DataError(f"{plan}: no block `{block}`; run `plan` again")
         return_freed_memory()

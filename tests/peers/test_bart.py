@@ -126,7 +126,7 @@ def reconstructed_by_us(scan: Scan, *, regularization: float, iterations: int) -
         **machine,
     )
     blocks = []
-    for block in read_plan(table):
+    for block in read_plan(table).blocks:
         blocks.append(results / "blocks" / f"{block}.zarr.zip")
         reconstruct(
             settings=of("reconstruct"),

@@ -77,20 +77,20 @@ def source_files(wildcards):
 
 @cache
 def plan_as_of(path, modified):
-    """The rows of a plan, read once and not once for each of its thousands of jobs."""
+    """A plan, read once and not once for each of its thousands of jobs."""
     return read_plan(path)
 
 
 def plan_of(dataset, reconstruction):
-    """A plan's file and its rows by block; known only once the plan has been made."""
+    """A plan's file and the plan; known only once the plan has been made."""
     made = checkpoints.plan.get(dataset=dataset, reconstruction=reconstruction)
     path = Path(made.output.plan)
     return path, plan_as_of(path, path.stat().st_mtime_ns)
 
 
 def rows_of(wildcards):
-    """The rows by block of the plan that a job belongs to."""
-    return plan_of(wildcards.dataset, wildcards.reconstruction)[1]
+    """The reconstruct jobs, by block, of the plan that a job belongs to."""
+    return plan_of(wildcards.dataset, wildcards.reconstruction)[1].blocks
 
 
 def of_blocks(pattern):
@@ -124,6 +124,6 @@ def all_blocks(wildcards):
     """Every block image of the whole run."""
     files = []
     for dataset, reconstruction in RECONSTRUCTIONS:
-        plan, rows = plan_of(dataset, reconstruction)
-        files += [plan.parent / "blocks" / f"{block}.zarr.zip" for block in rows]
+        path, plan = plan_of(dataset, reconstruction)
+        files += [path.parent / "blocks" / f"{block}.zarr.zip" for block in plan.blocks]
     return files

@@ -75,7 +75,7 @@ def run_job(folder, acquisition, settings):
 
     receipt = folder / "plan.json"
     command("plan", "--settings", canonical_json(planned), "--receipt", str(receipt))
-    row = read_plan(folder / "plan.tsv")["0000"]
+    row = read_plan(folder / "plan.tsv").blocks["0000"]
     receipt = folder / "receipt.json"
     command(
         "reconstruct",

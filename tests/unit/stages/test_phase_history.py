@@ -78,7 +78,7 @@ def run(folder, device="cpu", **settings):
         "threads": 2,
     }
     plan(settings=planned, receipt=folder / "plan.json", **common)
-    assert list(read_plan(folder / "plan.tsv")) == ["0000"]
+    assert list(read_plan(folder / "plan.tsv").blocks) == ["0000"]
     image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
     reconstruct(settings=chosen, block="0000", image=image, receipt=receipt, **common)
     with open_block(image) as group:

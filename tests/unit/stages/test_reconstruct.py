@@ -32,7 +32,7 @@ def run(folder, device="cpu", **settings):
     }
     plan(settings=planned, receipt=folder / "plan.json", **common)
     images = []
-    for block in read_plan(folder / "plan.tsv"):
+    for block in read_plan(folder / "plan.tsv").blocks:
         path, receipt = folder / f"{block}.zarr.zip", folder / f"{block}.json"
         reconstruct(settings=chosen, block=block, image=path, receipt=receipt, **common)
         with open_block(path) as group:
