@@ -1,0 +1,1 @@
+"""Measurements on their way to the device while the device computes."""

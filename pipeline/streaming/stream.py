@@ -1,0 +1,170 @@
+"""Read and copy the next tile while the present one computes.
+
+A thread reads tiles from disk and copies them to the device; the consumer computes. At most
+`TILES_AT_ONCE` tiles exist at any moment: the one in work and the one on its way. On CUDA a tile
+passes through pinned memory and a stream of its own; on a CPU the tile that was read is the tile
+that is used. Both run the same code otherwise.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+TILES_AT_ONCE = 2
+
+Arrays = tuple[NDArray[np.generic], ...]
+Read = Callable[[], Arrays]
+
+
+@dataclass
+class StreamAccount:
+    """Where the time of a stream went [s]; reading and copying overlap computing."""
+
+    read_seconds: float = 0.0
+    copy_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    stall_seconds: float = 0.0
+    """How long the device waited for a tile."""
+    bytes: int = 0
+    tiles: int = 0
+
+    def overlap(self) -> float:
+        """Return the share of reading and copying that computing hid, 0 to 1."""
+        moved = self.read_seconds + self.copy_seconds
+        return max(0.0, 1 - self.stall_seconds / moved) if moved > 0 else 1.0
+
+    def summary(self) -> dict[str, float]:
+        """Return the account as JSON values for a receipt."""
+        return {**vars(self), "overlap": self.overlap()}
+
+
+class _Copier:
+    """Moves arrays to one device, on CUDA by a stream of its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def __call__(self, arrays: Arrays) -> tuple[Tensor, ...]:
+        tensors = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        if self.stream is None:
+            return tuple(tensor.to(self.device) for tensor in tensors)
+        with torch.cuda.stream(self.stream):
+            moved = tuple(
+                tensor.pin_memory().to(self.device, non_blocking=True) for tensor in tensors
+            )
+        # Until here the pinned memory is in use. Only this thread waits.
+        self.stream.synchronize()
+        return moved
+
+    def hand_over(self, tensors: tuple[Tensor, ...]) -> None:
+        """Tell the allocator that the consumer's stream uses what this one's has made."""
+        if self.stream is not None:
+            for tensor in tensors:
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+
+    def wait_for_compute(self) -> None:
+        """Wait until the device has finished what the consumer asked of it."""
+        if self.stream is not None:
+            torch.cuda.current_stream(self.device).synchronize()
+
+
+class _Reader(threading.Thread):
+    """Fetches tile after tile into a queue, as far ahead as there are places."""
+
+    def __init__(self, reads: Iterable[Read], copier: _Copier, account: StreamAccount) -> None:
+        super().__init__(name="kronufft-reader", daemon=True)
+        self.reads, self.copier, self.account = reads, copier, account
+        self.places = threading.Semaphore(TILES_AT_ONCE)
+        self.tiles: queue.SimpleQueue[tuple[Tensor, ...] | BaseException | None] = (
+            queue.SimpleQueue()
+        )
+        self.stopped = False
+
+    def run(self) -> None:
+        try:
+            for read in self.reads:
+                self.places.acquire()
+                if self.stopped:
+                    return
+                start = time.perf_counter()
+                arrays = read()
+                middle = time.perf_counter()
+                tile = self.copier(arrays)
+                self.account.read_seconds += middle - start
+                self.account.copy_seconds += time.perf_counter() - middle
+                self.account.bytes += sum(array.nbytes for array in arrays)
+                self.account.tiles += 1
+                self.tiles.put(tile)
+                del arrays, tile
+            self.tiles.put(None)
+        except BaseException as error:
+            self.tiles.put(error)
+
+
+def stream(
+    reads: Iterable[Read],
+    device: str | torch.device,
+    account: StreamAccount,
+    *,
+    stalled: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield tiles on the device, in order, each read while the one before is in work.
+
+    Parameters
+    ----------
+    reads
+        One callable a tile, which returns its arrays. They run in a thread of their own, one after
+        the other.
+    device
+        Where the tiles go.
+    account
+        Is added to.
+    stalled
+        Makes a context that is entered whenever the consumer waits, for a receipt's phase.
+
+    Yields
+    ------
+    tuple of Tensor
+        The arrays of one tile, in their own dtypes. They may be overwritten. Let go of a tile
+        before asking for the next one, or three of them exist.
+
+    Raises
+    ------
+    Exception
+        Whatever a read or a copy raised, where its tile would have come.
+    """
+    copier = _Copier(torch.device(device))
+    reader = _Reader(reads, copier, account)
+    reader.start()
+    try:
+        while True:
+            start = time.perf_counter()
+            with stalled():
+                tile = reader.tiles.get()
+            account.stall_seconds += time.perf_counter() - start
+            if tile is None:
+                return
+            if isinstance(tile, BaseException):
+                raise tile
+            copier.hand_over(tile)
+            start = time.perf_counter()
+            yield tile
+            del tile
+            copier.wait_for_compute()
+            account.compute_seconds += time.perf_counter() - start
+            reader.places.release()
+    finally:
+        reader.stopped = True
+        reader.places.release()
+        reader.join()
