@@ -118,6 +118,8 @@ class SourceSettings(Settings):
     arrays: dict[ArrayName, ArraySettings] | None = None
     bart: BartSettings | None = None
     simulation: SimulationSettings | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    """RF simulations: of the scatterers and the noise."""
     calibration: CalibrationSettings | None = None
     """Replaces the general calibration settings for this dataset."""
 

@@ -12,7 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.formats.phase_history import PhaseHistory, ResidentArray
 from pipeline.geometry.antennas import Pair, centre_frequency, wavenumbers
+from pipeline.geometry.phase_history import paths_of_pair
 from pipeline.geometry.scene import Scene
 from pipeline.operators.born import simulate
 
@@ -86,6 +88,22 @@ class PointScene:
         noise = generator.standard_normal((*signal.shape, 2)).view(np.complex128)[..., 0]
         return np.asarray(signal + noise * (self.noise_deviation / math.sqrt(2)))
 
+    @property
+    def is_phase_history(self) -> bool:
+        """Whether a single pair sends and receives each pulse from a place of its own."""
+        return len(self.pairs) == 1 and self.pairs[0].paired
+
+    def phase_history(self, who: str) -> PhaseHistory:
+        """Return what the pulses measure, where `is_phase_history`; ``who`` names it in errors."""
+        measured = self.measurement(0)[..., 0].T  # [pulse, freq]
+        return PhaseHistory(
+            frequencies=self.frequencies,
+            paths=paths_of_pair(self.pairs[0]),
+            measurements=ResidentArray(np.ascontiguousarray(measured)),
+            provenance={"simulation": "exact Born sum", "seed": self.seed},
+            who=who,
+        )
+
     def truth(self) -> NDArray[np.complex128]:
         """Return the image: each scatterer in its nearest voxel, complex128 of the scene's shape.
 
@@ -153,7 +171,7 @@ def rf6(seed: int = 0, *, scatterers: int = 40, snr_db: float | None = 20.0) -> 
     )
 
 
-def spotlight(*, size: int = 501, extent: float = 10.0) -> PointScene:
+def spotlight(*, size: int = 501, extent: float = 10.0, targets: int = 3) -> PointScene:
     """Return the point scene of Gorham and Moore [1]_: three targets in spotlight-mode radar.
 
     128 pulses within 3 degrees of azimuth about 50 degrees, 30 degrees above the ground and 10 km
@@ -166,6 +184,8 @@ def spotlight(*, size: int = 501, extent: float = 10.0) -> PointScene:
         Voxels of each axis.
     extent
         From the first to the last voxel [m].
+    targets
+        How many of the three; the first stands in the centre.
 
     Returns
     -------
@@ -190,8 +210,8 @@ def spotlight(*, size: int = 501, extent: float = 10.0) -> PointScene:
         scene=Scene((size, size), (extent / (size - 1),) * 2),
         pairs=(Pair(antenna, antenna, paired=True, gain=(4 * np.pi * range_) ** 2),),
         frequencies=10e9 + 600e6 * np.linspace(-0.5, 0.5, 512),
-        positions=np.array([[0.0, 0, 0], [-3, 2, 0], [1, 4, 0]]),
-        amplitudes=np.ones(3, np.complex128),
+        positions=np.array([[0.0, 0, 0], [-3, 2, 0], [1, 4, 0]])[:targets],
+        amplitudes=np.ones(targets, np.complex128),
     )
 
 

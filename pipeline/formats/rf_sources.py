@@ -1,15 +1,21 @@
 """Open an RF source of any format."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError
-from pipeline.formats.born_simulation import PointScene, rf6
+from pipeline.formats.born_simulation import PointScene, rf6, spotlight
 from pipeline.formats.fresnel import read_fresnel
 from pipeline.formats.gotcha import gotcha_files, read_gotcha
 from pipeline.formats.phase_history import PhaseHistory
 
-_POINT_SCENES = {"rf6": rf6}
+_POINT_SCENES: Mapping[str, Callable[[int], PointScene]] = {
+    "rf6": rf6,
+    "gorham-moore": lambda seed: spotlight(),
+    "gorham-moore-single": lambda seed: spotlight(targets=1),
+}
+"""Scenes by name, from the seed of what is drawn at random in them."""
 
 
 def open_point_scene(settings: IngestSettings, dataset: str) -> PointScene:
@@ -25,7 +31,7 @@ def open_point_scene(settings: IngestSettings, dataset: str) -> PointScene:
             f"{dataset}: unknown scene `{settings.source}`; the source of an RF simulation is one "
             f"of {', '.join(_POINT_SCENES)}"
         )
-    return _POINT_SCENES[settings.source]()
+    return _POINT_SCENES[settings.source](settings.details.seed)
 
 
 def open_phase_history(settings: IngestSettings, dataset: str) -> PhaseHistory:

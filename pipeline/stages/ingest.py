@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.acquisition import Acquisition, LazyArray, open_acquisition
+from pipeline.formats.born_simulation import PointScene
+from pipeline.formats.phase_history import PhaseHistory
 from pipeline.formats.rf_sources import open_phase_history, open_point_scene
 from pipeline.formats.units import likely_units, to_rad_per_voxel
 from pipeline.geometry.axes import as_volume
@@ -63,7 +65,13 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
     """
     with Receipt(receipt, "ingest", dataset=dataset) as record:
         if settings.kind == "rf" and settings.format == "simulation":
-            _ingest_point_scene(settings, dataset, raw, record)
+            points = open_point_scene(settings, dataset)
+            if points.is_phase_history:
+                history = points.phase_history(dataset)
+                targets = points.positions
+                _write_phase_history(settings, history, points.scene, raw, record, targets=targets)
+            else:
+                _ingest_point_scene(points, settings, dataset, raw, record)
         elif settings.kind == "rf":
             _ingest_phase_history(settings, dataset, raw, record)
         else:
@@ -81,12 +89,26 @@ def _ingest_phase_history(
             "spacing and origin"
         )
     history = open_phase_history(settings, dataset)
+    grid = Scene(scene.shape, scene.spacing, scene.origin)
+    _write_phase_history(settings, history, grid, raw, record)
+
+
+def _write_phase_history(
+    settings: IngestSettings,
+    history: PhaseHistory,
+    scene: Scene,
+    raw: Path,
+    record: Receipt,
+    *,
+    targets: NDArray[np.float64] | None = None,
+) -> None:
+    """Copy pulses, some at a time, and where scatterers are if that is known."""
     pulses = len(history.paths)
-    with published_store(raw) as group, track(f"{dataset}: pulses", pulses) as advance:
+    with published_store(raw) as group, track(f"{history.who}: pulses", pulses) as advance:
         writer = RfRawWriter(
             group,
-            dataset=dataset,
-            scene=Scene(scene.shape, scene.spacing, scene.origin),
+            dataset=history.who,
+            scene=scene,
             frequencies=history.frequencies,
             source=settings.source,
             provenance=history.provenance,
@@ -100,6 +122,8 @@ def _ingest_phase_history(
                 writer.write_pulses(0, values, first_pulse=start)
             record.count_bytes("read", values.nbytes)
             advance(part.stop - part.start)
+        if targets is not None:
+            writer.write_array("targets", targets)
     record.record(
         format=settings.format,
         shape=list(scene.shape),
@@ -107,9 +131,10 @@ def _ingest_phase_history(
     )
 
 
-def _ingest_point_scene(settings: IngestSettings, dataset: str, raw: Path, record: Receipt) -> None:
+def _ingest_point_scene(
+    points: PointScene, settings: IngestSettings, dataset: str, raw: Path, record: Receipt
+) -> None:
     """Simulate point scatterers before pairs of antenna arrays, pair by pair."""
-    points = open_point_scene(settings, dataset)
     sizes = [pair.measurement_shape for pair in points.pairs]
     with published_store(raw) as group, track(f"{dataset}: pairs", len(sizes)) as advance:
         writer = RfRawWriter(
