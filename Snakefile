@@ -1,5 +1,5 @@
-# Kronufft: batch reconstruction of non-Cartesian MRI.
-# Stages: ingest -> calibrate -> plan -> reconstruct -> merge -> measure -> report.
+# Kronufft: batch reconstruction of non-Cartesian MRI and multi-static RF data.
+# Stages: ingest -> calibrate -> plan -> [accumulate] -> reconstruct -> merge -> measure -> report.
 # How to use it: README.md. What every setting means: config/README.md.
 from snakemake.utils import min_version
 
@@ -19,6 +19,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/ingest.smk"
 include: "workflow/rules/calibrate.smk"
 include: "workflow/rules/plan.smk"
+include: "workflow/rules/accumulate.smk"
 include: "workflow/rules/reconstruct.smk"
 include: "workflow/rules/merge.smk"
 include: "workflow/rules/measure.smk"

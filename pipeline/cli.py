@@ -46,6 +46,7 @@ PlanTable = Annotated[Path, typer.Option("--plan", help="The plan, plan.tsv.")]
 ImageMarker = Annotated[Path, typer.Option("--image", help="Marker of the image, image.json.")]
 ReceiptFile = Annotated[Path, typer.Option("--receipt", help="Where the receipt goes.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+BlockName = Annotated[str, typer.Option("--block", help="Name of the block in the plan.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to use.")]
 
 
@@ -141,6 +142,40 @@ def plan(
 
 
 @app.command()
+def accumulate(
+    settings: SettingsText,
+    dataset: DatasetName,
+    reconstruction: ReconstructionName,
+    raw: RawMarker,
+    calibration: CalibrationMarker,
+    plan: PlanTable,
+    block: BlockName,
+    shard: Annotated[str, typer.Option("--shard", help="Name of the shard in the plan.")],
+    share: Annotated[Path, typer.Option("--share", help="The shard's share, a .zarr.zip.")],
+    receipt: ReceiptFile,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Reduce one shard of a block to its share of the normal equations."""
+    from pipeline.stages.accumulate import accumulate as run
+
+    run(
+        settings=parse_settings(ReconstructSettings, settings),
+        dataset=dataset,
+        reconstruction=reconstruction,
+        raw=raw,
+        calibration=calibration,
+        plan=plan,
+        block=block,
+        shard=shard,
+        share=share,
+        receipt=receipt,
+        device=device,
+        threads=threads,
+    )
+
+
+@app.command()
 def reconstruct(
     settings: SettingsText,
     dataset: DatasetName,
@@ -148,7 +183,8 @@ def reconstruct(
     raw: RawMarker,
     calibration: CalibrationMarker,
     plan: PlanTable,
-    block: Annotated[str, typer.Option("--block", help="Name of the block in the plan.")],
+    block: BlockName,
+    shares: Annotated[Path, typer.Option("--shares", help="Folder of the shards' shares.")],
     image: Annotated[Path, typer.Option("--image", help="The block's image, a .zarr.zip.")],
     receipt: ReceiptFile,
     device: Device = "auto",
@@ -165,6 +201,7 @@ def reconstruct(
         calibration=calibration,
         plan=plan,
         block=block,
+        shares=shares,
         image=image,
         receipt=receipt,
         device=device,
@@ -225,11 +262,7 @@ def measure(
         image=image,
         receipts=[
             receipts / f"{job}.json"
-            for job in (
-                "plan",
-                *(f"reconstruct-{block}" for block in read_plan(plan).blocks),
-                "merge",
-            )
+            for job in ("plan", *read_plan(plan).jobs(), "merge")
         ],
         metrics=metrics,
         receipt=receipt,

@@ -157,7 +157,7 @@ def stage_settings(
                 precision=config.compute.precision,
                 deterministic=config.compute.deterministic,
             )
-        case "reconstruct":
+        case "accumulate" | "reconstruct":
             return ReconstructSettings(
                 reconstruction=chosen,
                 nufft=config.nufft,

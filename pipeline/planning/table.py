@@ -7,7 +7,7 @@ shares and solves.
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -113,6 +113,12 @@ class Plan:
     def shard(self, block: str, shard: str) -> PlanRow | None:
         """Return one accumulate job; None where the plan has no such job."""
         return next((row for row in self.shards(block) if row.shard == shard), None)
+
+    def jobs(self) -> Iterator[str]:
+        """Yield the name of each job, which its receipt bears, in the order they can run."""
+        for block, row in self.blocks.items():
+            yield from (f"accumulate-{block}-{piece.shard}" for piece in self.shards(block))
+            yield f"{row.stage}-{block}"
 
 
 def write_plan(path: Path, rows: Sequence[PlanRow]) -> None:

@@ -1,10 +1,9 @@
-"""From measured samples to images on one device: the parts that a reconstruct job puts together.
+"""From measured samples to normal equations on one device, a tile of the measurement at a time.
 
-A batch of images is reconstructed at a time, and coils a few at a time: what has to be on the
-device is the unknown, the coil maps and one tile of the measurement.
+What has to be on the device is the unknown, the coil maps and two tiles: the one in work and the
+one on its way.
 """
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +14,8 @@ from pipeline.operators.base import LinearOperator
 from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal
-from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
+from pipeline.operators.toeplitz import toeplitz_spectrum
 from pipeline.solvers.inner import inner_product
-
-ReadCoils = Callable[[slice], Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,95 +78,101 @@ class Transforms:
         )
 
 
-def coil_tiles(coils: int, coil_batch: int) -> Iterator[slice]:
-    """Cut the coils into consecutive slices of at most ``coil_batch``."""
-    for first in range(0, coils, coil_batch):
-        yield slice(first, min(first + coil_batch, coils))
-
-
-def right_hand_side(
-    read: ReadCoils,
-    transforms: Transforms,
-    sampling: Sampling,
-    maps: Tensor | None,
-    tiles: Sequence[slice],
-) -> tuple[Tensor, Tensor]:
-    """Return ``b = A^H W y`` and ``e = y^H W y`` of a batch of images.
+class RightHandSide:
+    """``b = A^H W y`` and ``e = y^H W y`` of a batch of images, summed tile by tile.
 
     Parameters
     ----------
-    read
-        Returns the samples ``(image, coil, sample)`` of a slice of coils, on the device, in a
-        tensor that may be overwritten.
-    transforms, sampling
-        The transform's settings, and where the samples lie.
-    maps
-        complex ``(coil, *shape)``; without them coils are combined by root sum of squares, and one
-        coil is left as it is.
-    tiles
-        Slices that cover the coils.
+    transforms
+        How transforms are computed.
+    images
+        Images of the batch.
+    device
+        Where the sums are.
+    one_coil
+        Whether the measurement has a single coil, whose image is left as it is. Several coils are
+        combined by their maps, or without maps by the sum of their squared magnitudes.
 
-    Returns
-    -------
+    Attributes
+    ----------
     b
-        complex, ``(image, *shape)``.
-    e
-        float64, ``(image,)``.
+        complex ``(image, *shape)``.
+    energy
+        float64 ``(image,)``.
     """
-    coil_axis = -len(transforms.shape) - 1
-    alone = tiles[-1].stop == 1
-    operator: NUFFT | None = None
-    b: Tensor | None = None
-    energy: Tensor | None = None
-    roots = sampling.roots()
-    for tile in tiles:
-        samples = read(tile)
-        coils = tile.stop - tile.start
-        if operator is None or operator.coils != coils:
-            del operator
-            operator = transforms.nufft(sampling.trajectory, coils=coils)
+
+    def __init__(
+        self, transforms: Transforms, images: int, device: str | torch.device, *, one_coil: bool
+    ) -> None:
+        shape = transforms.shape
+        self.b = torch.zeros(images, *shape, dtype=transforms.dtype, device=device)
+        self.energy = torch.zeros(images, dtype=torch.float64, device=device)
+        self._transforms = transforms
+        self._one_coil = one_coil
+        self._coil_axis = -len(shape) - 1
+        self._operator: tuple[Sampling, NUFFT] | None = None
+        self._coil_images: Tensor | None = None
+
+    def add(self, sampling: Sampling, samples: Tensor, maps: Tensor | None) -> None:
+        """Add one tile.
+
+        Parameters
+        ----------
+        sampling
+            Where the samples lie. The same object for successive tiles of the same samples.
+        samples
+            complex ``(image, coil, sample)``, overwritten.
+        maps
+            The maps of these coils, complex ``(coil, *shape)``.
+        """
         # In two steps and in place: there are millions of samples, and one copy of them is enough.
+        roots = sampling.roots()
         samples.mul_(roots)
-        share = inner_product(samples, samples, image_axes=1).sum(-1)
-        gridded = operator.adjoint(samples.mul_(roots))
-        del samples
+        self.energy += inner_product(samples, samples, image_axes=1).sum(-1)
+        samples.mul_(roots)
+        gridded = self._nufft(sampling, samples.shape[1]).adjoint(samples)
         if maps is not None:
-            part = torch.linalg.vecdot(maps[tile], gridded, dim=coil_axis)
-        elif alone:
-            part = gridded.squeeze(coil_axis)
+            self.b += torch.linalg.vecdot(maps, gridded, dim=self._coil_axis)
+        elif self._one_coil:
+            self.b += gridded.squeeze(self._coil_axis)
+        elif self._coil_images is None:
+            self._coil_images = gridded
         else:
-            part = gridded.abs().square().sum(coil_axis).to(transforms.dtype)
-        del gridded
-        b = part if b is None else b.add_(part)
-        energy = share if energy is None else energy.add_(share)
-    if b is None or energy is None:
-        raise ValueError("no coils to reconstruct from")
-    return (b if maps is not None or alone else b.sqrt()), energy
+            self._coil_images += gridded
+
+    def end_coils(self) -> None:
+        """Square the images of coils that have no maps, once all their samples were added."""
+        if self._coil_images is not None:
+            self.b += self._coil_images.abs().square_().sum(self._coil_axis)
+            self._coil_images = None
+
+    def _nufft(self, sampling: Sampling, coils: int) -> NUFFT:
+        if self._operator is not None:
+            known, nufft = self._operator
+            if known is sampling and nufft.coils == coils:
+                return nufft
+            self._operator = None  # before the next one is made
+        nufft = self._transforms.nufft(sampling.trajectory, coils=coils)
+        self._operator = (sampling, nufft)
+        return nufft
 
 
-def normal_operator(
-    form: str,
-    transforms: Transforms,
-    sampling: Sampling,
-    maps: Tensor | None,
-    coil_batch: int | None,
+def explicit_normal(
+    transforms: Transforms, sampling: Sampling, maps: Tensor | None, coil_batch: int
 ) -> LinearOperator:
-    """Return ``G = A^H W A`` on images ``(image, *shape)``.
+    """Return ``G = A^H W A`` on images ``(image, *shape)`` as forward and adjoint.
 
     Parameters
     ----------
-    form
-        ``toeplitz``, or ``explicit`` for forward and adjoint one after the other.
-    transforms, sampling, maps
-        As in `right_hand_side`.
+    transforms
+        How transforms are computed.
+    sampling
+        Where all samples of the images lie.
+    maps
+        complex ``(coil, *shape)``.
     coil_batch
-        Coils that are transformed at one moment; None leaves it to the operator.
+        Coils that are transformed at one moment.
     """
-    one_coil: LinearOperator
-    if form == "toeplitz":
-        spectrum = transforms.spectrum(sampling.trajectory, sampling.weights)
-        one_coil = Toeplitz(spectrum, transforms.shape, threads=transforms.threads)
-    else:
-        nufft = transforms.nufft(sampling.trajectory)
-        one_coil = nufft.H @ Diagonal(sampling.weights) @ nufft
+    nufft = transforms.nufft(sampling.trajectory)
+    one_coil = nufft.H @ Diagonal(sampling.weights) @ nufft
     return one_coil if maps is None else SenseNormal(one_coil, maps, coil_batch)

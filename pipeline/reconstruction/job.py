@@ -1,7 +1,10 @@
-"""What all reconstruct jobs share: settings, device, timing, and the loop over their images."""
+"""What all accumulate and reconstruct jobs share: settings, device, tiles, timing and streams."""
 
-from collections.abc import Callable, Iterator
+import math
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,29 +13,76 @@ from torch import Tensor
 
 from pipeline import canary
 from pipeline.config.reconstruction import ReconstructSettings
-from pipeline.errors import DataError
-from pipeline.geometry.axes import as_volume
+from pipeline.errors import DeviceError
+from pipeline.host_memory import return_freed_memory
+from pipeline.planning.limits import torch_device
 from pipeline.planning.table import PlanRow
-from pipeline.progress import track
 from pipeline.reconstruction.equations import Transforms
-from pipeline.solvers.cg import Solution
+from pipeline.reconstruction.share import Shard
 from pipeline.storage.receipts import Receipt
+from pipeline.streaming.stream import Read, StreamAccount, stream
 
 _COMPLEX = {"single": torch.complex64, "double": torch.complex128}
 
-Histories = list[list[float]]
-"""For each image, the relative residual after each iteration."""
+
+@dataclass(frozen=True)
+class TileSizes:
+    """How much is in work at one moment, at most."""
+
+    images: int
+    channels: int
+    """Coils, or RF pairs."""
+    readouts: int
+
+    def halved(self) -> "TileSizes | None":
+        """Return half of it: fewer channels, then fewer images, then fewer readouts.
+
+        None where one readout of one channel of one image cannot be halved.
+        """
+        for name in ("channels", "images", "readouts"):
+            size = getattr(self, name)
+            if size > 1:
+                return replace(self, **{name: math.ceil(size / 2)})
+        return None
+
+
+def prepare_process(receipt: Receipt, device: str, threads: int) -> None:
+    """Set this process up for one job, and record with what it computes.
+
+    Parameters
+    ----------
+    receipt
+        Of the job.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads
+        CPU threads to use.
+
+    Raises
+    ------
+    DeviceError
+        If the device is absent.
+    """
+    return_freed_memory()
+    torch.set_num_threads(threads)
+    receipt.record(device=torch_device(device), threads=threads)
 
 
 class BlockJob:
-    """One block of images on one device.
+    """One block of images, or one shard of it, on one device.
 
     Attributes
     ----------
     settings : ReconstructionSettings
         How to reconstruct.
     row : PlanRow
-        The block.
+        The job.
+    tiles : TileSizes
+        As planned, or halved since.
+    halvings : list of dict
+        The tile sizes that were gone on with each time memory ran out.
+    account : StreamAccount
+        Of everything that was streamed.
     receipt : Receipt
         Of this job.
     device : str
@@ -48,11 +98,14 @@ class BlockJob:
     ) -> None:
         self.settings = settings.reconstruction
         self.row = row
+        self.tiles = TileSizes(row.image_batch, row.coil_batch, row.readout_batch)
+        self.halvings: list[dict[str, int]] = []
+        self.account = StreamAccount()
         self.receipt = receipt
         self.device: str = receipt.content["device"]
         self.complex = _COMPLEX[settings.precision]
         self.real = self.complex.to_real()
-        self.who = f"{dataset} block {row.block}"
+        self.who = f"{dataset} block {row.block}" + (f" shard {row.shard}" if row.shard else "")
         self._nufft = settings.nufft
         self._deterministic = settings.deterministic
 
@@ -89,78 +142,66 @@ class BlockJob:
         """Return an array as a tensor of ``dtype`` on the job's device."""
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, dtype)
 
-    def collect_frames(
-        self, shape: tuple[int, ...], reconstruct: Callable[[int], tuple[Tensor, list[float]]]
-    ) -> NDArray[np.complexfloating]:
-        """Do as `collect` does, where ``reconstruct`` returns one frame's image and residuals."""
+    def stream(self, reads: Iterable[Read]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what ``reads`` return, on the device, each read while the one before computes."""
+        return stream(
+            reads, self.device, self.account, stalled=lambda: self.receipt.phase("wait for data")
+        )
 
-        def batch(frames: range) -> tuple[Tensor, Histories]:
-            results = [reconstruct(frame) for frame in frames]
-            return torch.stack([image for image, _ in results]), [found for _, found in results]
+    def images(self) -> range:
+        """Return the block's images."""
+        return range(self.row.first_image, self.row.first_image + self.row.images)
 
-        return self.collect(shape, batch)
-
-    def collect(
-        self,
-        shape: tuple[int, ...],
-        reconstruct: Callable[[range], tuple[Tensor, Histories]],
-    ) -> NDArray[np.complexfloating]:
-        """Reconstruct the block's images, a batch at a time.
-
-        Parameters
-        ----------
-        shape
-            Image matrix.
-        reconstruct
-            Returns the images ``(image, *shape)`` of a range, and their residuals.
-
-        Returns
-        -------
-        ndarray
-            complex64 or complex128 ``[image, z, y, x]``.
+    def halve_tiles(self, error: BaseException) -> None:
+        """Go on with smaller tiles, and say so in log and receipt.
 
         Raises
         ------
-        DataError
-            If an image has values that are not finite.
+        DeviceError
+            If the tiles are as small as can be.
         """
-        row = self.row
-        first, last = row.first_image, row.first_image + row.images
-        images = np.empty(
-            (row.images, *shape),
-            dtype=np.complex64 if self.complex == torch.complex64 else np.complex128,
+        smaller = self.tiles.halved()
+        if smaller is None:
+            raise DeviceError(
+                f"{self.who}: out of memory with the smallest tile ({error}); predicted were "
+                f"{self.row.device_mb} MB of {self.row.limit_device_mb} MB on the device and "
+                f"{self.row.host_mb} MB of {self.row.limit_host_mb} MB beside it. Another process "
+                "may be using them; lower memory.device_mb or memory.host_mb and plan again"
+            ) from None
+        print(  # noqa: T201
+            f"{self.who}: out of memory with {self.tiles}; going on with {smaller}",
+            file=sys.stderr,
+            flush=True,
         )
-        residuals: Histories = []
-        with track(f"{self.who}: images", row.images) as advance:
-            for start in range(first, last, row.image_batch):
-                batch = range(start, min(start + row.image_batch, last))
-                found, histories = reconstruct(batch)
-                images[batch.start - first : batch.stop - first] = found.cpu().numpy()
-                residuals += histories
-                advance(len(batch), f"residual {histories[-1][-1]:.1e}" if histories[-1] else "")
-        if not np.isfinite(images.view(images.real.dtype)).all():
-            raise DataError(
-                f"{self.who}: the image has values that are not finite; check maps and weights"
-            )
+        self.tiles = smaller
+        self.halvings.append(vars(smaller))
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def shard(self) -> Shard:
+        """Return the piece of the measurement that the job's row names."""
+        row = self.row
+        return Shard(
+            range(row.first_channel, row.first_channel + row.channels),
+            range(row.first_readout, row.first_readout + row.readouts),
+        )
+
+    def record_account(self) -> None:
+        """Write into the receipt what the plan said and what the streams took."""
+        row = self.row
         self.receipt.record(
-            first_image=first,
+            first_image=row.first_image,
             images=row.images,
-            shape=list(shape),
-            algorithm=self.settings.algorithm,
-            regularization=self.settings.regularization,
-            iterations=max((len(history) for history in residuals), default=0),
-            residuals=residuals,
             predicted_host_bytes=row.host_mb * 10**6,
             predicted_device_bytes=row.device_mb * 10**6,
+            predicted_seconds=row.seconds,
             limit_host_bytes=row.limit_host_mb * 10**6,
             limit_device_bytes=row.limit_device_mb * 10**6,
         )
-        return images.reshape(row.images, *as_volume(shape))
-
-
-def histories_of(solution: Solution) -> Histories:
-    """Return the residuals of each image after each of its own iterations."""
-    return [
-        residuals[1 : 1 + int(count)].tolist()
-        for residuals, count in zip(solution.residuals.T, solution.iterations, strict=True)
-    ]
+        if self.halvings:
+            self.receipt.record(halved_tiles=self.halvings)
+        if self.account.tiles:
+            self.receipt.record(streaming=self.account.summary())
+            self.receipt.count_bytes("wait for data", self.account.bytes)
+        if self.device.startswith("cuda"):
+            self.receipt.record(peak_device_bytes=torch.cuda.max_memory_allocated(self.device))

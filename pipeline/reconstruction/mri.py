@@ -1,6 +1,10 @@
-"""Blocks of MRI: coils, density weights, gridding and CG-SENSE."""
+"""MRI: coils, density weights, and the normal equations of images from tiles of k-space."""
 
+import itertools
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,23 +16,34 @@ from pipeline.config.reconstruction import image_shape
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.trajectories import resampled
-from pipeline.reconstruction.equations import (
-    Sampling,
-    coil_tiles,
-    normal_operator,
-    right_hand_side,
-)
-from pipeline.reconstruction.job import BlockJob, Histories, histories_of
-from pipeline.solvers.cg import conjugate_gradient
-from pipeline.solvers.normal import NormalEquations
+from pipeline.operators.sense import SenseNormal
+from pipeline.operators.toeplitz import Toeplitz
+from pipeline.reconstruction.equations import RightHandSide, Sampling, explicit_normal
+from pipeline.reconstruction.job import BlockJob
+from pipeline.reconstruction.share import Shard, Share
+from pipeline.solvers.normal import Gram
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.raw import RawData
+from pipeline.streaming.stream import Arrays
 
 _EDGE = np.pi * (1 + 1e-6)
+_KERNEL = "samples"
 
 
-class MriBlock:
-    """One block of an MRI acquisition.
+@dataclass(frozen=True)
+class _Tile:
+    """Some coils of some readouts, which are on the device together."""
+
+    coils: slice
+    readouts: range
+    new_readouts: bool
+    """Whether the tile before was of other readouts."""
+    last_of_readouts: bool
+    last_of_coils: bool
+
+
+class MriMeasurement:
+    """An MRI acquisition as normal equations.
 
     Parameters
     ----------
@@ -36,6 +51,11 @@ class MriBlock:
         The job.
     raw, calibration
         The acquisition, its coil maps and its density weights.
+
+    Raises
+    ------
+    DataError
+        If coil maps or weights that the settings need are missing.
     """
 
     def __init__(self, job: BlockJob, raw: RawData, calibration: Calibration) -> None:
@@ -47,131 +67,226 @@ class MriBlock:
         self.transforms = job.transforms(self.shape)
         joined = self.settings.frames_per_image
         self.frames_per_image = raw.frames if joined == "all" else joined
-
-    def run(self) -> NDArray[np.complexfloating]:
-        """Return the block's images, complex64 or complex128 ``[image, z, y, x]``.
-
-        Raises
-        ------
-        DataError
-            If coil maps or weights that the settings need are missing, or an image is not finite.
-        """
-        maps = self._maps()
-        self.job.receipt.record(
-            coils=self.raw.coils,
-            samples=self.raw.readouts * self.raw.samples * self.frames_per_image,
+        self._solves = self.settings.algorithm != "gridding"
+        self._toeplitz = self._solves and self.settings.normal != "explicit"
+        self._weighted = not self._solves or self.settings.weights == "density"
+        self._kernel_of_all: tuple[Shard, Tensor] | None = None
+        self._checked = False
+        self._maps = self._resident_maps()
+        job.receipt.record(
+            coils=raw.coils, samples=raw.readouts * raw.samples * self.frames_per_image
         )
-        return self.job.collect(self.shape, lambda images: self._reconstruct(images, maps))
 
-    def _maps(self) -> Tensor | None:
+    def whole(self) -> Shard:
+        """Return the shard that is all of an image's measurement."""
+        return Shard(range(self.raw.coils), range(self.raw.readouts * self.frames_per_image))
+
+    def accumulate(self, images: range, shard: Shard) -> Share:
+        """Return the share of ``shard`` in the normal equations of some images.
+
+        Root sums of squares, of several coils without maps, cannot be cut along readouts.
+        """
+        job = self.job
+        shared = self._share_samples(images)
+        known = self._known_kernel(shard) if shared else None
+        makes_kernel = self._toeplitz and shard.is_first_of_channels() and known is None
+        tiles = list(self._tiles(shard))
+        total = RightHandSide(
+            self.transforms, len(images), job.device, one_coil=self.raw.coils == 1
+        )
+        diagonal = torch.zeros(len(images), dtype=torch.float64, device=job.device)
+        kernel: Tensor | None = None
+        sampling: Sampling | None = None
+        order = iter(tiles)
+        for arrays in job.stream(partial(self._read, images, tile) for tile in tiles):
+            tile = next(order)
+            samples, *positions = arrays
+            del arrays
+            if tile.new_readouts or sampling is None:
+                sampling = self._sampling(*positions, shared=shared)
+            with job.phase("right_hand_side"):
+                maps = None if self._maps is None else self._maps[tile.coils]
+                total.add(sampling, samples.to(job.complex), maps)
+                if tile.last_of_coils:
+                    total.end_coils()
+            del samples, positions
+            if not (tile.last_of_readouts and shard.is_first_of_channels()):
+                continue
+            diagonal += sampling.weights.sum(-1, dtype=torch.float64)
+            if makes_kernel:
+                with job.phase("kernel"):
+                    spectrum = self.transforms.spectrum(sampling.trajectory, sampling.weights)
+                    kernel = spectrum if kernel is None else kernel.add_(spectrum)
+                    del spectrum
+        if kernel is not None:
+            known = kernel.reshape(-1, *kernel.shape[-len(self.shape) :])
+            if shared:
+                self._kernel_of_all = (shard, known)
+        kernels = {} if known is None else {_KERNEL: known}
+        return Share(total.b, total.energy, diagonal, kernels)
+
+    def gram(self, images: range, share: Share) -> Gram:
+        """Return the normal operator of some images, whose kernel is in ``share``."""
+        if not self._toeplitz:
+            sampling = self._whole_sampling(images)
+            return explicit_normal(self.transforms, sampling, self._maps, self.job.tiles.channels)
+        kernel = share.kernels[_KERNEL]
+        toeplitz = Toeplitz(
+            kernel[0] if len(kernel) == 1 else kernel,
+            self.shape,
+            threads=self.transforms.threads,
+        )
+        if self._maps is None:
+            return toeplitz
+        # A CPU's caches, not its memory, decide how many coils are best done together.
+        batch = self.job.tiles.channels if self.job.device.startswith("cuda") else None
+        return SenseNormal(toeplitz, self._maps, batch)
+
+    def image(self, share: Share) -> Tensor:
+        """Return the density-compensated adjoint, ``(image, *shape)``."""
+        by_squares = self._maps is None and self.raw.coils > 1
+        return share.b.sqrt() if by_squares else share.b
+
+    def _resident_maps(self) -> Tensor | None:
         """Return the coil maps on the device, ``(coil, *shape)``."""
         with self.job.phase("prepare"):
             stored = self.calibration.sensitivities()
             if stored is None:
-                if self.settings.algorithm == "cg-sense" and self.raw.coils > 1:
+                if self._solves and self.raw.coils > 1:
                     raise DataError(
-                        f"{self.job.who}: cg-sense of {self.raw.coils} coils needs coil maps, and "
-                        "calibration.coil_maps is none; set it to auto, source or walsh"
+                        f"{self.job.who}: {self.settings.algorithm} of {self.raw.coils} coils "
+                        "needs coil maps, and calibration.coil_maps is none; set it to auto, "
+                        "source or walsh"
                     )
                 return None
             maps = torch.from_numpy(stored).to(self.job.device, self.job.complex)
             maps = resampled_maps(maps, as_volume(self.shape))
             return maps.reshape(self.raw.coils, *self.shape)
 
+    def _known_kernel(self, shard: Shard) -> Tensor | None:
+        """Return the kernel that an earlier batch of images made, which all share."""
+        if self._kernel_of_all is None or self._kernel_of_all[0] != shard:
+            return None
+        return self._kernel_of_all[1]
+
     def _frames(self, image: int) -> range:
         start = image * self.frames_per_image
         return range(start, min(start + self.frames_per_image, self.raw.frames))
 
-    def _sampling(self, images: range) -> Sampling:
-        """Read where the images were sampled; one trajectory where all images share it."""
-        shared = (
-            not self.raw.own_trajectory and len({len(self._frames(image)) for image in images}) == 1
-        )
-        with self.job.phase("read"):
-            per_image = [
-                self._image_sampling(image) for image in (images[:1] if shared else images)
-            ]
-        longest = max(weights.shape[0] for _, weights in per_image)
-        trajectory = torch.zeros(len(per_image), len(self.shape), longest, dtype=self.job.real)
-        weights = torch.zeros(len(per_image), longest, dtype=self.job.real)
-        for index, (positions, counts) in enumerate(per_image):
-            # The last image may join fewer frames: what is missing counts nothing.
-            trajectory[index, :, : counts.shape[0]] = torch.from_numpy(positions)
-            weights[index, : counts.shape[0]] = torch.from_numpy(counts)
-        if shared:
-            return Sampling(trajectory[0].to(self.job.device), weights[0].to(self.job.device))
-        return Sampling(trajectory.to(self.job.device), weights.to(self.job.device))
+    def _share_samples(self, images: range) -> bool:
+        """Tell whether all images have the same samples; the last may join fewer frames."""
+        complete = len(self._frames(images[-1])) == self.frames_per_image
+        return not self.raw.own_trajectory and (complete or len(images) == 1)
 
-    def _image_sampling(self, image: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Return trajectory ``(axis, sample)`` and weights ``(sample,)`` of one image's frames."""
-        positions, weights = [], []
-        for frame in self._frames(image):
-            trajectory = resampled(self.raw.trajectory(frame), self.raw.shape, self.shape)
-            trajectory = trajectory.reshape(-1, len(self.shape))
-            # On a smaller matrix the outer k-space is not resolved: it counts nothing.
-            counts = np.all(np.abs(trajectory) <= _EDGE, axis=-1).astype(np.float64)
-            if self.settings.algorithm == "gridding" or self.settings.weights == "density":
-                density = self.calibration.weights(frame)
-                if density is None:
-                    raise DataError(
-                        f"{self.job.who}: {self.settings.algorithm} with weights: density needs "
-                        "density compensation, and calibration.density is none; set it to auto"
-                    )
-                counts *= density.reshape(-1)
-            positions.append(trajectory.T)
-            weights.append(counts)
+    def _tiles(self, shard: Shard) -> Iterator[_Tile]:
+        """Cut a shard into tiles: readouts outermost, as their transforms are costly to prepare.
+
+        Coils without maps are squared once all readouts were added: then coils are outermost.
+        """
+        sizes = self.job.tiles
+        coils = [
+            slice(part[0], part[-1] + 1) for part in _consecutive(shard.channels, sizes.channels)
+        ]
+        readouts = list(_consecutive(shard.readouts, sizes.readouts))
+        by_squares = self._maps is None and self.raw.coils > 1
+        pairs = (
+            [(part, some) for some in coils for part in readouts]
+            if by_squares
+            else list(itertools.product(readouts, coils))
+        )
+        for index, (part, some) in enumerate(pairs):
+            before = pairs[index - 1] if index else None
+            after = pairs[index + 1] if index + 1 < len(pairs) else None
+            yield _Tile(
+                coils=some,
+                readouts=part,
+                new_readouts=before is None or before[0] != part,
+                last_of_readouts=after is None or after[0] != part,
+                last_of_coils=after is None or after[1] != some,
+            )
+
+    def _pieces(self, image: int, readouts: range) -> Iterator[tuple[int, slice]]:
+        """Yield the frames, and the readouts of each, that some readouts of an image are."""
+        for index, frame in enumerate(self._frames(image)):
+            first = max(readouts.start - index * self.raw.readouts, 0)
+            last = min(readouts.stop - index * self.raw.readouts, self.raw.readouts)
+            if first < last:
+                yield frame, slice(first, last)
+
+    def _read(self, images: range, tile: _Tile) -> Arrays:
+        """Return samples ``(image, coil, sample)``, and those of new readouts with positions."""
+        length = len(tile.readouts) * self.raw.samples
+        coils = range(tile.coils.start, tile.coils.stop)
+        samples = np.zeros((len(images), len(coils), length), dtype=np.complex64)
+        for index, image in enumerate(images):
+            for row, coil in enumerate(coils):
+                start = 0
+                for frame, readouts in self._pieces(image, tile.readouts):
+                    part = self.raw.kspace(frame, slice(coil, coil + 1), readouts).ravel()
+                    samples[index, row, start : start + part.size] = part
+                    start += part.size
+        if not tile.new_readouts:
+            return (samples,)
+        return (samples, *self._positions(images, tile.readouts))
+
+    def _positions(
+        self, images: range, readouts: range
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return trajectory ``(image, axis, sample)`` and weights ``(image, sample)``.
+
+        Of the first image only where all have the same. What an image that joins fewer frames
+        lacks counts nothing.
+        """
+        different = images[:1] if self._share_samples(images) else images
+        length = len(readouts) * self.raw.samples
+        real = np.float32 if self.job.real == torch.float32 else np.float64
+        trajectory = np.zeros((len(different), len(self.shape), length), dtype=np.float32)
+        weights = np.zeros((len(different), length), dtype=real)
         # Joined frames share the volume of k-space among them; on another matrix over the same
         # field of view, k in rad/voxel and with it the volume of each sample are others.
         ratio = math.prod(self.raw.shape) / math.prod(self.shape)
-        scale = ratio / len(positions)
-        return np.concatenate(positions, axis=1), scale * np.concatenate(weights)
+        for index, image in enumerate(different):
+            start = 0
+            for frame, part in self._pieces(image, readouts):
+                found = resampled(self.raw.trajectory(frame, part), self.raw.shape, self.shape)
+                found = found.reshape(-1, len(self.shape))
+                counts = weights[index, start : start + len(found)]
+                # On a smaller matrix the outer k-space is not resolved: it counts nothing.
+                counts[:] = np.all(np.abs(found) <= _EDGE, axis=-1)
+                counts *= ratio / len(self._frames(image))
+                if self._weighted:
+                    counts *= self._density(frame, part).ravel()
+                trajectory[index, :, start : start + len(found)] = found.T
+                start += len(found)
+        return trajectory, weights
 
-    def _samples(self, images: range, coils: slice, length: int) -> Tensor:
-        """Read the samples ``(image, coil, sample)`` of some coils onto the device."""
-        count = coils.stop - coils.start
-        found = np.zeros((len(images), count, length), dtype=np.complex64)
-        with self.job.phase("read"):
-            for index, image in enumerate(images):
-                for coil in range(count):
-                    one = slice(coils.start + coil, coils.start + coil + 1)
-                    start = 0
-                    for frame in self._frames(image):
-                        part = self.raw.kspace(frame, one).ravel()
-                        found[index, coil, start : start + part.size] = part
-                        start += part.size
-            self.job.receipt.count_bytes("read", found.nbytes)
-        return torch.from_numpy(found).to(self.job.device, self.job.complex)
-
-    def _reconstruct(self, images: range, maps: Tensor | None) -> tuple[Tensor, Histories]:
-        """Return the images ``(image, *shape)`` and the residuals of each."""
-        job = self.job
-        sampling = self._sampling(images)
-        if images.start == job.row.first_image:
-            job.check_arithmetic(self.transforms, sampling.trajectory)
-        tiles = list(coil_tiles(self.raw.coils, job.row.coil_batch))
-        length = sampling.weights.shape[-1]
-
-        def read(coils: slice) -> Tensor:
-            return self._samples(images, coils, length)
-
-        with job.phase("right_hand_side"):
-            b, energy = right_hand_side(read, self.transforms, sampling, maps, tiles)
-        if self.settings.algorithm == "gridding":
-            return b, [[] for _ in images]
-        form = "explicit" if self.settings.normal == "explicit" else "toeplitz"
-        # A CPU's caches, not its memory, decide how many coils are best done together.
-        coil_batch = job.row.coil_batch if job.device.startswith("cuda") else None
-        with job.phase("kernel"):
-            gram = normal_operator(form, self.transforms, sampling, maps, coil_batch)
-        # The sum of the weights is the diagonal of the normal operator for unit sensitivities.
-        diagonal = sampling.weights.sum(-1, dtype=torch.float64).expand(len(images))
-        with job.phase("solve"):
-            solution = conjugate_gradient(
-                NormalEquations(b, gram, energy),
-                regularization=self.settings.regularization * diagonal,
-                iterations=self.settings.iterations,
-                residual=self.settings.residual,
-                image_axes=len(self.shape),
+    def _density(self, frame: int, readouts: slice) -> NDArray[np.float32]:
+        density = self.calibration.weights(frame, readouts)
+        if density is None:
+            raise DataError(
+                f"{self.job.who}: {self.settings.algorithm} with weights: density needs density "
+                "compensation, and calibration.density is none; set it to auto"
             )
-        job.receipt.record(normal=form)
-        return solution.image, histories_of(solution)
+        return density
+
+    def _sampling(self, trajectory: Tensor, weights: Tensor, *, shared: bool) -> Sampling:
+        """Return positions as transforms take them; the first tile also sings to the canary."""
+        trajectory = trajectory.to(self.job.real)
+        if not self._checked:
+            self.job.check_arithmetic(self.transforms, trajectory[0] if shared else trajectory)
+            self._checked = True
+        if shared:
+            return Sampling(trajectory[0], weights[0])
+        return Sampling(trajectory, weights)
+
+    def _whole_sampling(self, images: range) -> Sampling:
+        with self.job.phase("read"):
+            positions = self._positions(images, self.whole().readouts)
+        trajectory, weights = (torch.from_numpy(array).to(self.job.device) for array in positions)
+        return self._sampling(trajectory, weights, shared=self._share_samples(images))
+
+
+def _consecutive(whole: range, size: int) -> Iterator[range]:
+    """Cut a range into pieces of at most ``size``."""
+    for first in range(whole.start, whole.stop, size):
+        yield range(first, min(first + size, whole.stop))

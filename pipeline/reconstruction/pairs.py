@@ -1,4 +1,4 @@
-"""Blocks of RF data from pairs of antenna arrays: Kronecker factors, collapsed normal operator.
+"""RF data from pairs of antenna arrays: Kronecker factors, collapsed normal operator.
 
 The right-hand side streams pair by pair through the factors. The normal operator needs them no
 more: plane waves on a uniform grid collapse to one Toeplitz kernel for all pairs and frequencies,
@@ -10,21 +10,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.config.reconstruction import ADJOINT_ALGORITHMS
 from pipeline.geometry.pair_model import PairModel, pair_model
 from pipeline.operators.kronecker import Kronecker
 from pipeline.operators.plane_wave import plane_wave_spectrum
-from pipeline.operators.toeplitz import Toeplitz, padded_shape
+from pipeline.operators.toeplitz import Toeplitz
 from pipeline.operators.voxel_phase import VoxelPhaseSum
 from pipeline.planning.levels import CollapsingLevel
 from pipeline.reconstruction.job import BlockJob
-from pipeline.reconstruction.radar import solve
+from pipeline.reconstruction.share import Shard, Share
 from pipeline.solvers.inner import inner_product
-from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.normal import Gram
 from pipeline.storage.rf_raw import RfRawData
 
+_ALL_PAIRS = "pairs"
 
-class PairsBlock:
-    """One block of measurements by pairs of antenna arrays.
+
+class PairsMeasurement:
+    """Measurements by pairs of antenna arrays, as normal equations of one frame at a time.
+
+    A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
 
     Parameters
     ----------
@@ -41,37 +46,34 @@ class PairsBlock:
         self.raw = raw
         self.level = level
         self.shape = raw.shape
-
-    def run(self) -> NDArray[np.complexfloating]:
-        """Return the block's images, complex64 or complex128 ``[image, z, y, x]``.
-
-        A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
-        """
-        sizes = [self.raw.measurement_shape(pair) for pair in range(self.raw.pairs)]
-        self.job.receipt.record(
-            samples=len(self.raw.frequencies) * sum(int(np.prod(size)) for size in sizes),
-            pairs=self.raw.pairs,
-            model=self.level,
+        self._solves = job.settings.algorithm not in ADJOINT_ALGORITHMS
+        self._phased = level == "W+D(fc)"
+        sizes = [raw.measurement_shape(pair) for pair in range(raw.pairs)]
+        job.receipt.record(
+            samples=len(raw.frequencies) * sum(int(np.prod(size)) for size in sizes),
+            pairs=raw.pairs,
+            model=level,
         )
-        return self.job.collect_frames(self.shape, self._image)
 
-    def _image(self, frame: int) -> tuple[Tensor, list[float]]:
-        """Return the image of one frame, ``shape``, and its residuals."""
+    def whole(self) -> Shard:
+        """Return the shard that is all of a frame's measurement."""
+        return Shard(range(self.raw.pairs), range(len(self.raw.frequencies)))
+
+    def accumulate(self, images: range, shard: Shard) -> Share:
+        """Return the share of some pairs and frequencies in the normal equations of one frame."""
+        (frame,) = images
         job = self.job
-        iterative = job.settings.algorithm != "matched-filter"
-        phased = self.level == "W+D(fc)"
         b = torch.zeros(1, *self.shape, dtype=job.complex, device=job.device)
         energy = torch.zeros(1, dtype=torch.float64, device=job.device)
-        kernels = (self.raw.pairs if phased else 1) if iterative else 0
-        spectra = b.real.new_zeros(kernels, *padded_shape(self.shape))
-        phases = b.new_empty(kernels if phased else 0, *self.shape)
-        diagonal = 0.0
-        for pair in range(self.raw.pairs):
+        diagonal = torch.zeros(1, dtype=torch.float64, device=job.device)
+        kernels: dict[str, Tensor] = {}
+        frequencies = slice(shard.readouts.start, shard.readouts.stop)
+        for pair in shard.channels:
             with job.phase("prepare"):
-                model, weights = self._model(pair)
+                model, weights = self._model(pair, frequencies)
                 factors = [job.on_device(factor, job.complex) for factor in model.factors()]
             with job.phase("read"):
-                stored = self.raw.measurements(frame, pair)
+                stored = self.raw.measurements(frame, pair, frequencies)
                 job.receipt.count_bytes("read", stored.nbytes)
                 samples = job.on_device(stored, job.complex)
             with job.phase("right_hand_side"):
@@ -81,31 +83,47 @@ class PairsBlock:
                 energy += inner_product(samples, samples, image_axes=samples.ndim)
                 operator = Kronecker(factors)
                 part = operator.adjoint((samples * gain.conj()).reshape(operator.codomain))
-                voxel_phase = job.on_device(model.voxel_phase(), job.complex) if phased else None
-                b[0] += part if voxel_phase is None else part * voxel_phase.conj()
+                if self._phased:
+                    part *= self._voxel_phase(pair).conj()
+                b[0] += part
             diagonal += float(np.sum(np.abs(weights) ** 2)) * stored[0].size
-            if iterative:
+            if self._solves:
                 with job.phase("kernel"):
-                    spectra[pair if phased else 0] += self._spectrum(model, weights)
-                    if voxel_phase is not None:
-                        phases[pair] = voxel_phase
-        if not iterative:
-            return b[0] / diagonal, []
-        toeplitz = Toeplitz(
-            spectra if phased else spectra[0], self.shape, threads=job.receipt.content["threads"]
-        )
-        job.receipt.record(normal=f"toeplitz, {kernels} kernels for {self.raw.pairs} pairs")
-        gram = VoxelPhaseSum(phases, toeplitz) if phased else toeplitz
-        return solve(job, NormalEquations(b, gram, energy), diagonal)
+                    name = _pair_name(pair) if self._phased else _ALL_PAIRS
+                    spectrum = self._spectrum(model, weights)[None]
+                    known = kernels.get(name)
+                    kernels[name] = spectrum if known is None else known.add_(spectrum)
+        return Share(b, energy, diagonal, kernels)
 
-    def _model(self, pair: int) -> tuple[PairModel, NDArray[np.complex128]]:
-        """Return the model of a pair, and its weight at each frequency."""
+    def gram(self, images: range, share: Share) -> Gram:
+        """Return the normal operator, whose kernels are in ``share``."""
+        self.job.receipt.record(
+            normal=f"toeplitz, {len(share.kernels)} kernels for {self.raw.pairs} pairs"
+        )
+        threads = self.job.receipt.content["threads"]
+        if not self._phased:
+            return Toeplitz(share.kernels[_ALL_PAIRS][0], self.shape, threads=threads)
+        spectra = torch.cat([share.kernels[_pair_name(pair)] for pair in range(self.raw.pairs)])
+        phases = torch.stack([self._voxel_phase(pair) for pair in range(self.raw.pairs)])
+        return VoxelPhaseSum(phases, Toeplitz(spectra, self.shape, threads=threads))
+
+    def image(self, share: Share) -> Tensor:
+        """Return the matched filter's image, ``(1, *shape)``."""
+        return share.b / float(share.diagonal)
+
+    def _model(
+        self, pair: int, frequencies: slice = slice(None)
+    ) -> tuple[PairModel, NDArray[np.complex128]]:
+        """Return the model of a pair at some frequencies, and its weight at each."""
         antennas = self.raw.antennas(pair)
         if antennas is None:
             raise ValueError(f"pair {pair} has no antenna positions; plan refuses such data")
-        model = pair_model(self.raw.scene, antennas, self.raw.frequencies, self.level)
-        weights = self.raw.weights(pair)
+        model = pair_model(self.raw.scene, antennas, self.raw.frequencies[frequencies], self.level)
+        weights = self.raw.weights(pair, frequencies)
         return model, model.weights if weights is None else weights
+
+    def _voxel_phase(self, pair: int) -> Tensor:
+        return self.job.on_device(self._model(pair)[0].voxel_phase(), self.job.complex)
 
     def _spectrum(self, model: PairModel, weights: NDArray[np.complex128]) -> Tensor:
         """Return a pair's share of the kernel's spectrum."""
@@ -116,3 +134,7 @@ class PairsBlock:
             dtype=self.job.complex,
             threads=self.job.receipt.content["threads"],
         )
+
+
+def _pair_name(pair: int) -> str:
+    return f"pair-{pair:05d}"

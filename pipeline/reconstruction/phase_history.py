@@ -1,4 +1,4 @@
-"""Blocks of RF phase histories: pulses, sub-apertures, matched filter and regularised images.
+"""RF phase histories: pulses, sub-apertures and their voxel phases.
 
 A sub-aperture measures ``diag(weights) NUFFT diag(voxel_phase)``, so its share of the normal
 equations is ``D^H T D`` with a Toeplitz operator ``T``: the number of pulses and frequencies never
@@ -7,22 +7,24 @@ reaches the solver. Sub-apertures only meet in a sum.
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.config.reconstruction import ADJOINT_ALGORITHMS
 from pipeline.errors import DataError
 from pipeline.geometry.phase_history import SubAperture, sub_apertures
-from pipeline.operators.toeplitz import Toeplitz, padded_shape
+from pipeline.operators.toeplitz import Toeplitz
 from pipeline.operators.voxel_phase import VoxelPhaseSum
 from pipeline.reconstruction.job import BlockJob
-from pipeline.reconstruction.radar import solve
+from pipeline.reconstruction.share import Shard, Share
 from pipeline.solvers.inner import inner_product
-from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.normal import Gram
 from pipeline.storage.rf_raw import RfRawData
 
 
-class PhaseHistoryBlock:
-    """One block of an RF phase history.
+class PhaseHistoryMeasurement:
+    """A phase history as normal equations of one frame at a time.
+
+    A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
 
     Parameters
     ----------
@@ -38,55 +40,72 @@ class PhaseHistoryBlock:
         self.raw = raw
         self.shape = raw.shape
         self.transforms = job.transforms(self.shape)
-        self.samples = raw.pulses * len(raw.frequencies)
+        self._solves = job.settings.algorithm not in ADJOINT_ALGORITHMS
+        self._checked = False
+        job.receipt.record(samples=raw.pulses * len(raw.frequencies), pulses=raw.pulses)
 
-    def run(self) -> NDArray[np.complexfloating]:
-        """Return the block's images, complex64 or complex128 ``[image, z, y, x]``.
+    def whole(self) -> Shard:
+        """Return the shard that is all of a frame's measurement."""
+        return Shard(range(1), range(self.raw.pulses))
 
-        A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
-        """
-        self.job.receipt.record(samples=self.samples, pulses=self.raw.pulses)
-        return self.job.collect_frames(self.shape, self._image)
-
-    def _image(self, frame: int) -> tuple[Tensor, list[float]]:
-        """Return the image of one frame, ``shape``, and its residuals."""
-        job, settings = self.job, self.settings
-        with job.phase("prepare"):
-            apertures = sub_apertures(
-                self.raw.scene,
-                self.raw.paths(frame),
-                self.raw.frequencies,
-                tolerance=settings.curvature_error,
-            )
-        job.receipt.record(sub_apertures=len(apertures))
-        iterative = settings.algorithm != "matched-filter"
+    def accumulate(self, images: range, shard: Shard) -> Share:
+        """Return the share of the sub-apertures that begin among some pulses of one frame."""
+        (frame,) = images
+        job = self.job
+        apertures = self._apertures(frame)
         b = torch.zeros(1, *self.shape, dtype=job.complex, device=job.device)
         energy = torch.zeros(1, dtype=torch.float64, device=job.device)
-        kept = len(apertures) if iterative else 0
-        phases = b.new_empty(kept, *self.shape)
-        spectra = b.real.new_empty(kept, *padded_shape(self.shape))
+        diagonal = torch.zeros(1, dtype=torch.float64, device=job.device)
+        kernels: dict[str, Tensor] = {}
         for index, aperture in enumerate(apertures):
+            if aperture.pulses.start not in shard.readouts:
+                continue
             with job.phase("prepare"):
                 trajectory = job.on_device(aperture.trajectory(), job.real)
                 trajectory = trajectory.reshape(-1, len(self.shape)).T.contiguous()
                 voxel_phase = job.on_device(aperture.voxel_phase(), job.complex)
-            if index == 0 and frame == job.row.first_image:
+            if not self._checked:
                 job.check_arithmetic(self.transforms, trajectory)
+                self._checked = True
             samples = self._samples(frame, aperture)
             with job.phase("right_hand_side"):
                 energy += inner_product(samples, samples, image_axes=1)
+                diagonal += len(samples)
                 gridded = self.transforms.nufft(trajectory).adjoint(samples)
                 b[0].addcmul_(gridded, voxel_phase.conj())
             del samples, gridded
-            if iterative:
+            if self._solves:
                 with job.phase("kernel"):
-                    phases[index] = voxel_phase
-                    spectra[index] = self.transforms.spectrum(trajectory)
-        if not iterative:
-            return b[0] / self.samples, []
-        gram = VoxelPhaseSum(phases, Toeplitz(spectra, self.shape, threads=self.transforms.threads))
-        job.receipt.record(normal=f"toeplitz, {kept} kernels")
-        return solve(job, NormalEquations(b, gram, energy), self.samples)
+                    kernels[_aperture_name(index)] = self.transforms.spectrum(trajectory)[None]
+        return Share(b, energy, diagonal, kernels)
+
+    def gram(self, images: range, share: Share) -> Gram:
+        """Return the normal operator of one frame, whose kernels are in ``share``."""
+        (frame,) = images
+        apertures = self._apertures(frame)
+        self.job.receipt.record(normal=f"toeplitz, {len(apertures)} kernels")
+        spectra = torch.cat(
+            [share.kernels[_aperture_name(index)] for index in range(len(apertures))]
+        )
+        phases = torch.stack(
+            [self.job.on_device(each.voxel_phase(), self.job.complex) for each in apertures]
+        )
+        return VoxelPhaseSum(phases, Toeplitz(spectra, self.shape, threads=self.transforms.threads))
+
+    def image(self, share: Share) -> Tensor:
+        """Return the matched filter's image, ``(1, *shape)``."""
+        return share.b / float(share.diagonal)
+
+    def _apertures(self, frame: int) -> list[SubAperture]:
+        with self.job.phase("prepare"):
+            apertures = sub_apertures(
+                self.raw.scene,
+                self.raw.paths(frame),
+                self.raw.frequencies,
+                tolerance=self.settings.curvature_error,
+            )
+        self.job.receipt.record(sub_apertures=len(apertures))
+        return apertures
 
     def _samples(self, frame: int, aperture: SubAperture) -> Tensor:
         """Return a sub-aperture's samples ``(sample,)``, their phases referred to the origin."""
@@ -97,3 +116,7 @@ class PhaseHistoryBlock:
         if not np.isfinite(referred.view(np.float64)).all():
             raise DataError(f"{self.job.who}: pulses {aperture.pulses} are not finite")
         return self.job.on_device(referred, self.job.complex).reshape(-1)
+
+
+def _aperture_name(index: int) -> str:
+    return f"aperture-{index:05d}"

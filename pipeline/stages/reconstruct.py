@@ -2,23 +2,17 @@
 
 from pathlib import Path
 
-import torch
-
 from pipeline.config.reconstruction import ReconstructSettings
-from pipeline.errors import DataError, DeviceError
-from pipeline.host_memory import return_freed_memory
-from pipeline.planning.levels import choose_level
-from pipeline.planning.limits import torch_device
+from pipeline.errors import DataError
 from pipeline.planning.table import read_plan
-from pipeline.reconstruction.job import BlockJob
-from pipeline.reconstruction.mri import MriBlock
-from pipeline.reconstruction.pairs import PairsBlock
-from pipeline.reconstruction.phase_history import PhaseHistoryBlock
+from pipeline.reconstruction.block import reconstruct_block
+from pipeline.reconstruction.job import BlockJob, prepare_process
+from pipeline.reconstruction.measurement import measurement_of
 from pipeline.storage.blocks import write_block
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.open_raw import Acquisition, open_raw
-from pipeline.storage.raw import RawData
+from pipeline.storage.open_raw import open_raw
 from pipeline.storage.receipts import Receipt
+from pipeline.storage.shares import share_path
 
 
 def reconstruct(
@@ -30,6 +24,7 @@ def reconstruct(
     calibration: Path,
     plan: Path,
     block: str,
+    shares: Path,
     image: Path,
     receipt: Path,
     device: str,
@@ -45,6 +40,8 @@ def reconstruct(
         Whose block this is.
     raw, calibration, plan
         Markers of the stores, and the plan.
+    shares
+        Folder of what `accumulate` wrote; not looked at where the plan cuts no shards.
     image, receipt
         Files to write.
     device
@@ -55,48 +52,25 @@ def reconstruct(
     Raises
     ------
     DataError
-        If the block is not in the plan, or samples are not finite.
+        If the block is not in the plan, a share is missing, or samples are not finite.
     DeviceError
-        If the device is absent or runs out of memory.
+        If the device is absent or has too little memory.
     CanaryError
         If the checks before the reconstruction fail.
     """
     identity = {"dataset": dataset, "reconstruction": reconstruction, "block": block}
     with Receipt(receipt, "reconstruct", **identity) as job:
-        row = read_plan(plan).blocks.get(block)
+        jobs = read_plan(plan)
+        row = jobs.blocks.get(block)
         if row is None:
             raise DataError(f"{plan}: no block `{block}`; run `plan` again")
-        return_freed_memory()
-        torch.set_num_threads(threads)
-        job.record(device=torch_device(device), threads=threads)
-        data = open_raw(raw)
+        prepare_process(job, device, threads)
         block_job = BlockJob(settings, dataset, row, job)
-        work = _work(block_job, data, Calibration.open(calibration))
-        try:
-            images = work.run()
-        except torch.cuda.OutOfMemoryError as error:
-            raise DeviceError(
-                f"{dataset} block {block}: the device ran out of memory ({error}); predicted were "
-                f"{row.device_mb} MB of {row.limit_device_mb} MB. Another process may be using it; "
-                "lower memory.device_mb and plan again"
-            ) from None
+        data = measurement_of(block_job, open_raw(raw), Calibration.open(calibration))
+        pieces = [
+            (piece, share_path(shares, piece.block, piece.shard)) for piece in jobs.shards(block)
+        ]
+        images = reconstruct_block(block_job, data, pieces)
         with job.phase("write"):
             write_block(image, images, {**identity, "first_image": row.first_image})
         job.count_bytes("write", image.stat().st_size)
-        if block_job.device.startswith("cuda"):
-            job.record(peak_device_bytes=torch.cuda.max_memory_allocated(block_job.device))
-
-
-def _work(
-    job: BlockJob, data: Acquisition, calibration: Calibration
-) -> MriBlock | PairsBlock | PhaseHistoryBlock:
-    """Return what reconstructs this kind of data."""
-    if isinstance(data, RawData):
-        return MriBlock(job, data, calibration)
-    if not data.pairs:
-        return PhaseHistoryBlock(job, data)
-    chosen = job.settings
-    level = choose_level(
-        calibration.model_errors, chosen.model, force=chosen.force_model, who=job.who
-    )
-    return PairsBlock(job, data, level)

@@ -50,8 +50,16 @@ def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict
 
 
 @contextmanager
-def open_block(path: Path) -> Iterator["zarr.Group"]:
-    """Open a block for reading; a missing or truncated file raises `DataError` naming it."""
+def open_block(path: Path, *, made_by: str = "reconstruct") -> Iterator["zarr.Group"]:
+    """Open a block for reading; a missing or truncated file raises `DataError` naming it.
+
+    Parameters
+    ----------
+    path
+        The zip file.
+    made_by
+        The stage to run again, for the message of an error.
+    """
     import zipfile
 
     import zarr
@@ -62,7 +70,7 @@ def open_block(path: Path) -> Iterator["zarr.Group"]:
         group = zarr.open_group(store, mode="r")
     except (OSError, zipfile.BadZipFile, KeyError) as error:
         raise DataError(
-            f"{path}: not readable as a block ({error}); delete it and run `reconstruct` again"
+            f"{path}: not readable as a block ({error}); delete it and run `{made_by}` again"
         ) from None
     try:
         yield group

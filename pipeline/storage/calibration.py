@@ -100,14 +100,14 @@ class Calibration:
         """Return coil maps on the dataset's matrix, complex64 ``[coil, z, y, x]``."""
         return self._read("sensitivities", coils) if "sensitivities" in self._stored else None
 
-    def weights(self, frame: int) -> NDArray[np.float32] | None:
+    def weights(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32] | None:
         """Return the density weights of one frame, float32 ``[readout, sample]``."""
         if "weights" not in self._stored:
             return None
         shared = self._stored["weights"].shape[0] == 1
-        return self._read("weights", 0 if shared else frame)
+        return self._read("weights", (0 if shared else frame, readouts))
 
-    def _read(self, name: str, selection: int | slice) -> NDArray[Any]:
+    def _read(self, name: str, selection: slice | tuple[int, slice]) -> NDArray[Any]:
         try:
             return np.asarray(self._stored[name][selection])
         except (OSError, ValueError, RuntimeError) as error:

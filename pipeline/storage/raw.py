@@ -218,18 +218,18 @@ class RawData:
         """Return samples of one frame, complex64 ``[coil, readout, sample]``."""
         return self._read("kspace", (frame, coils, readouts))
 
-    def trajectory(self, frame: int) -> NDArray[np.float32]:
+    def trajectory(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32]:
         """Return the trajectory of one frame, float32 ``[readout, sample, axis]`` [rad/voxel].
 
         Within ``[-pi, pi)`` up to the rounding of pi to single precision.
         """
-        return self._read("trajectory", (self._own_or_shared("trajectory", frame),))
+        return self._read("trajectory", (self._own_or_shared("trajectory", frame), readouts))
 
-    def weights(self, frame: int) -> NDArray[np.float32] | None:
+    def weights(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32] | None:
         """Return the source's density weights of one frame, float32 ``[readout, sample]``."""
         if "weights" not in self.arrays:
             return None
-        return self._read("weights", (self._own_or_shared("weights", frame),))
+        return self._read("weights", (self._own_or_shared("weights", frame), readouts))
 
     def noise(self) -> NDArray[np.complex64] | None:
         """Return the noise measured without signal, complex64 ``[coil, sample]``."""

@@ -134,6 +134,7 @@ def reconstructed_by_us(scan: Scan, *, regularization: float, iterations: int) -
             calibration=calibration,
             plan=table,
             block=block,
+            shares=results / "shares",
             image=blocks[-1],
             receipt=receipt(f"reconstruct-{block}"),
             **both,

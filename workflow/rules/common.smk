@@ -51,6 +51,7 @@ wildcard_constraints:
     dataset="|".join(map(re.escape, DATASETS)),
     reconstruction="|".join(map(re.escape, SETTINGS.reconstructions)),
     block="[0-9]+",
+    shard="[0-9]+",
 
 
 def settings_of(stage):
@@ -102,14 +103,42 @@ def of_blocks(pattern):
     return files
 
 
+def row_of(wildcards):
+    """A job's own row of its plan."""
+    plan = plan_of(wildcards.dataset, wildcards.reconstruction)[1]
+    if hasattr(wildcards, "shard"):
+        return plan.shard(wildcards.block, wildcards.shard)
+    return plan.blocks[wildcards.block]
+
+
+def work_of(wildcards):
+    """What a job's row says about its result: a new plan reruns only the jobs that it changed."""
+    return row_of(wildcards).work()
+
+
+def shares_of_block(wildcards):
+    """What the accumulate jobs of a block leave; nothing where its own job reads the data."""
+    plan = plan_of(wildcards.dataset, wildcards.reconstruction)[1]
+    return [
+        f"results/{wildcards.dataset}/{wildcards.reconstruction}/shares/"
+        f"{row.block}-{row.shard}.zarr.zip"
+        for row in plan.shards(wildcards.block)
+    ]
+
+
 def planned(column):
     """A resource from the plan, a quarter more with each attempt."""
 
     def resource(wildcards, attempt):
-        value = getattr(rows_of(wildcards)[wildcards.block], column)
-        return round(value * (1 + 0.25 * (attempt - 1)))
+        return round(getattr(row_of(wildcards), column) * (1 + 0.25 * (attempt - 1)))
 
     return resource
+
+
+def receipts_of_jobs(wildcards):
+    """The receipts of all jobs of a plan."""
+    path, plan = plan_of(wildcards.dataset, wildcards.reconstruction)
+    return [path.parent / "receipts" / f"{job}.json" for job in plan.jobs()]
 
 
 def of_reconstructions(pattern):

@@ -3,9 +3,7 @@ rule measure:
         raw="results/{dataset}/raw.json",
         image="results/{dataset}/{reconstruction}/image.json",
         plan="results/{dataset}/{reconstruction}/plan.tsv",
-        receipts=of_blocks(
-            "results/{dataset}/{reconstruction}/receipts/reconstruct-{block}.json"
-        ),
+        receipts=receipts_of_jobs,
     output:
         metrics="results/{dataset}/{reconstruction}/metrics.csv",
         parquet="results/{dataset}/{reconstruction}/metrics.parquet",

@@ -5,6 +5,7 @@ rule reconstruct:
         raw="results/{dataset}/raw.json",
         calibration="results/{dataset}/calibration.json",
         plan=ancient("results/{dataset}/{reconstruction}/plan.tsv"),
+        shares=shares_of_block,
     output:
         image="results/{dataset}/{reconstruction}/blocks/{block}.zarr.zip",
         receipt="results/{dataset}/{reconstruction}/receipts/reconstruct-{block}.json",
@@ -23,10 +24,11 @@ rule reconstruct:
     params:
         settings=settings_of("reconstruct"),
         code=code_fingerprint("reconstruct"),
-        work=lambda wildcards: rows_of(wildcards)[wildcards.block].work(),
+        work=work_of,
+        shares=lambda wildcards, output: Path(output.image).parent.with_name("shares"),
     shell:
         "kronufft reconstruct --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --reconstruction {wildcards.reconstruction} --raw {input.raw}"
         " --calibration {input.calibration} --plan {input.plan} --block {wildcards.block}"
-        " --image {output.image} --receipt {output.receipt}"
+        " --shares {params.shares} --image {output.image} --receipt {output.receipt}"
         " --device {resources.device} --threads {threads} > {log} 2>&1"

@@ -40,11 +40,12 @@ rule measured:
         of_reconstructions("results/{dataset}/{reconstruction}/metrics.csv"),
 
 
-# The blocks are copies of what image.zarr holds, kept so that merge can be repeated alone.
+# Shares and blocks are copies, in parts, of what image.zarr holds; they are kept so that a stage can
+# be repeated alone.
 rule clean:
     log:
         "logs/clean.log",
     conda:
         "../../envs/pipeline.yaml"
     shell:
-        "rm -rfv results/*/*/blocks > {log}"
+        "rm -rfv results/*/*/shares results/*/*/blocks > {log}"

@@ -9,14 +9,9 @@ from benchmarks.cases import Problem
 from benchmarks.implementations.base import Implementation
 from pipeline.config.transforms import NufftSettings
 from pipeline.operators.nufft import NUFFT
-from pipeline.operators.sense import Sensitivities
-from pipeline.reconstruction import (
-    Sampling,
-    Transforms,
-    coil_tiles,
-    normal_operator,
-    right_hand_side,
-)
+from pipeline.operators.sense import SenseNormal, Sensitivities
+from pipeline.operators.toeplitz import Toeplitz
+from pipeline.reconstruction.equations import RightHandSide, Sampling, Transforms
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.normal import NormalEquations
 
@@ -41,7 +36,10 @@ class Kronufft(Implementation):
         self._coil_batch = coils if device == "cuda" else max(1, min(coils, fitting))
         # On a CPU the operator chooses what its caches hold, as in a job.
         self._normal_batch = coils if device == "cuda" else None
-        self._tiles = list(coil_tiles(coils, self._coil_batch))
+        self._tiles = [
+            slice(first, min(first + self._coil_batch, coils))
+            for first in range(0, coils, self._coil_batch)
+        ]
         self._transforms = Transforms(
             shape=self.shape,
             settings=NufftSettings(tolerance=tolerance),
@@ -52,9 +50,9 @@ class Kronufft(Implementation):
 
     def prepare(self, operation: str) -> None:
         if operation == "normal":
-            self._normal = normal_operator(
-                "toeplitz", self._transforms, self._sampling, self._maps, self._normal_batch
-            )
+            spectrum = self._transforms.spectrum(self._sampling.trajectory, self._sampling.weights)
+            one_coil = Toeplitz(spectrum, self.shape, threads=self._transforms.threads)
+            self._normal = SenseNormal(one_coil, self._maps, self._normal_batch)
             return
         self._nuffts: dict[int, NUFFT] = {
             count: self._transforms.nufft(self._sampling.trajectory, count)
@@ -81,18 +79,15 @@ class Kronufft(Implementation):
 
     def solve(self, kspace: torch.Tensor, iterations: int) -> tuple[torch.Tensor, float]:
         start = time.perf_counter()
-        b, energy = right_hand_side(
-            lambda coils: kspace[:, coils].clone(),  # a job reads them into a tensor of its own
-            self._transforms,
-            self._sampling,
-            self._maps,
-            self._tiles,
-        )
+        right = RightHandSide(self._transforms, len(kspace), kspace.device, one_coil=False)
+        for tile in self._tiles:
+            # A job reads them into a tensor of its own.
+            right.add(self._sampling, kspace[:, tile].clone(), self._maps[tile])
         self.prepare("normal")
         self.synchronize()
         setup_seconds = time.perf_counter() - start
         solution = conjugate_gradient(
-            NormalEquations(b, self._normal, energy),
+            NormalEquations(right.b, self._normal, right.energy),
             iterations=iterations,
             image_axes=len(self.shape),
         )

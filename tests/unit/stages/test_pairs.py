@@ -54,7 +54,9 @@ def run(folder, **settings):
     }
     plan(settings=planned, receipt=folder / "plan.json", **common)
     image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
-    reconstruct(settings=chosen, block="0000", image=image, receipt=receipt, **common)
+    reconstruct(
+        settings=chosen, block="0000", shares=image.parent, image=image, receipt=receipt, **common
+    )
     with open_block(image) as group:
         return group["image"][0, 0], read_json(receipt)
 

@@ -80,7 +80,9 @@ def run(folder, device="cpu", **settings):
     plan(settings=planned, receipt=folder / "plan.json", **common)
     assert list(read_plan(folder / "plan.tsv").blocks) == ["0000"]
     image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
-    reconstruct(settings=chosen, block="0000", image=image, receipt=receipt, **common)
+    reconstruct(
+        settings=chosen, block="0000", shares=image.parent, image=image, receipt=receipt, **common
+    )
     with open_block(image) as group:
         return group["image"][0, 0], read_json(receipt)
 

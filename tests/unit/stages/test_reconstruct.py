@@ -34,7 +34,9 @@ def run(folder, device="cpu", **settings):
     images = []
     for block in read_plan(folder / "plan.tsv").blocks:
         path, receipt = folder / f"{block}.zarr.zip", folder / f"{block}.json"
-        reconstruct(settings=chosen, block=block, image=path, receipt=receipt, **common)
+        reconstruct(
+            settings=chosen, block=block, shares=folder, image=path, receipt=receipt, **common
+        )
         with open_block(path) as group:
             images.append(group["image"][:])
     return np.concatenate(images), read_json(receipt)
@@ -186,6 +188,7 @@ def test_an_absent_device_is_refused(tmp_path):
             calibration=tmp_path / "calibration.json",
             plan=tmp_path / "plan.tsv",
             block="0000",
+            shares=tmp_path,
             image=tmp_path / "x.zarr.zip",
             receipt=tmp_path / "x.json",
             device=f"cuda:{count}",
@@ -206,6 +209,7 @@ def test_a_block_that_the_plan_lacks_is_refused(tmp_path):
             calibration=tmp_path / "calibration.json",
             plan=tmp_path / "plan.tsv",
             block="0007",
+            shares=tmp_path,
             image=tmp_path / "x.zarr.zip",
             receipt=tmp_path / "x.json",
             device="cpu",

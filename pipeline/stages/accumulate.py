@@ -1,0 +1,69 @@
+"""Accumulate: reduce one shard of a block to its share of the normal equations."""
+
+from pathlib import Path
+
+from pipeline.config.reconstruction import ReconstructSettings
+from pipeline.errors import DataError
+from pipeline.planning.table import read_plan
+from pipeline.reconstruction.block import accumulate_shard
+from pipeline.reconstruction.job import BlockJob, prepare_process
+from pipeline.reconstruction.measurement import measurement_of
+from pipeline.storage.calibration import Calibration
+from pipeline.storage.open_raw import open_raw
+from pipeline.storage.receipts import Receipt
+from pipeline.storage.shares import write_share
+
+
+def accumulate(
+    *,
+    settings: ReconstructSettings,
+    dataset: str,
+    reconstruction: str,
+    raw: Path,
+    calibration: Path,
+    plan: Path,
+    block: str,
+    shard: str,
+    share: Path,
+    receipt: Path,
+    device: str,
+    threads: int,
+) -> None:
+    """Write one shard's share of the normal equations as one file.
+
+    Parameters
+    ----------
+    settings
+        How to reconstruct.
+    dataset, reconstruction, block, shard
+        Whose shard this is.
+    raw, calibration, plan
+        Markers of the stores, and the plan.
+    share, receipt
+        Files to write.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads
+        CPU threads to use.
+
+    Raises
+    ------
+    DataError
+        If the shard is not in the plan, or samples are not finite.
+    DeviceError
+        If the device is absent or has too little memory.
+    CanaryError
+        If the checks before the computation fail.
+    """
+    identity = {"dataset": dataset, "reconstruction": reconstruction, "block": block}
+    with Receipt(receipt, "accumulate", **identity, shard=shard) as job:
+        row = read_plan(plan).shard(block, shard)
+        if row is None:
+            raise DataError(f"{plan}: no shard `{shard}` of block `{block}`; run `plan` again")
+        prepare_process(job, device, threads)
+        shard_job = BlockJob(settings, dataset, row, job)
+        data = measurement_of(shard_job, open_raw(raw), Calibration.open(calibration))
+        arrays = accumulate_shard(shard_job, data)
+        with job.phase("write"):
+            write_share(share, arrays, {**identity, "shard": shard, "first_image": row.first_image})
+        job.count_bytes("write", share.stat().st_size)

@@ -1,0 +1,106 @@
+"""Shares of the normal equations on disk: the one file that each accumulate job leaves.
+
+A Zarr group in a zip file with the arrays
+
+======================  ==================  =============================================
+array                   dtype               axes
+======================  ==================  =============================================
+b                       complex             image, and those of the unknown
+energy, diagonal        float64             image
+kernel/<name>           float32 or float64  image or 1, and the axes of the padded grid
+======================  ==================  =============================================
+
+and in its attributes the block, the shard and the first image.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.storage.blocks import image_chunks, open_block
+from pipeline.storage.publish import published_file
+
+Array = NDArray[np.generic]
+KERNEL = "kernel"
+
+
+def share_path(folder: Path, block: str, shard: str) -> Path:
+    """Return the file of a shard's share in the folder of shares."""
+    return folder / f"{block}-{shard}.zarr.zip"
+
+
+def write_share(path: Path, arrays: Mapping[str, Array], attributes: Mapping[str, Any]) -> None:
+    """Write one share, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The zip file.
+    arrays
+        ``b``, ``energy``, ``diagonal``, and kernels under ``kernel/<name>``.
+    attributes
+        JSON values: ``block`` and ``shard``, which are checked when the share is read.
+    """
+    import zarr
+    from zarr.codecs import Crc32cCodec
+    from zarr.storage import ZipStore
+
+    with published_file(path) as temporary, ZipStore(temporary, mode="w") as store:
+        group = zarr.create_group(store, attributes=dict(attributes))
+        for name, values in arrays.items():
+            # Sums of noise do not compress; a chunk belongs to one image, which is read alone.
+            chunks = (1, *image_chunks(values.shape[1:], values.itemsize)) if values.ndim > 1 else 1
+            group.create_array(name, data=values, chunks=chunks, compressors=[Crc32cCodec()])
+
+
+class StoredShare:
+    """A share on disk, read image by image."""
+
+    def __init__(self, path: Path, group: Any) -> None:
+        self.path = path
+        self._group = group
+
+    def kernels(self) -> list[str]:
+        """Return the names of the kernels."""
+        return sorted(self._group[KERNEL].array_keys()) if KERNEL in self._group else []
+
+    def read(self, name: str, images: slice) -> Array:
+        """Return some images' part of an array; all of it where the images share it.
+
+        Raises
+        ------
+        DataError
+            If the file is damaged.
+        """
+        try:
+            stored = self._group[name]
+            return np.asarray(stored[images] if stored.shape[0] > 1 else stored[:])
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"{self.path}: `{name}` is not readable ({error}); delete the file and run "
+                "`accumulate` again"
+            ) from None
+
+
+@contextmanager
+def open_share(path: Path, *, block: str, shard: str) -> Iterator[StoredShare]:
+    """Open a share for reading.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged, or belongs to another shard.
+    """
+    with open_block(path, made_by="accumulate") as group:
+        found = {name: group.attrs.get(name) for name in ("block", "shard")}
+        if found != {"block": block, "shard": shard}:
+            raise DataError(
+                f"{path}: holds {found}; expected block {block} shard {shard}; delete it and run "
+                "`accumulate` again"
+            )
+        yield StoredShare(path, group)
