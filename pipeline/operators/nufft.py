@@ -370,3 +370,33 @@ def nufft_workspace_bytes(
     # torchkbnufft: indices, coefficients and products of every sample are tensors of their own.
     interpolation = samples * itemsize // 8 * (60 + 100 * len(shape) + 124 * transforms)
     return int(2.3 * transforms * grid) + 3 * math.prod(shape) * itemsize + interpolation
+
+
+def nufft_resident_bytes(
+    shape: Sequence[int],
+    samples: int,
+    transforms: int,
+    *,
+    backend: str,
+    tolerance: float,
+    itemsize: int,
+    frames: int = 1,
+    workers: int = 1,
+    oversampling: PerAxis = None,
+) -> int:
+    """Predict what a `NUFFT` holds between two calls; parameters as of `nufft_workspace_bytes`."""
+    dtype = torch.complex64 if itemsize == 8 else torch.complex128
+    plans = frames * min(transforms, -(-workers // frames))
+    coordinates = len(shape) * samples * itemsize // 2
+    if backend == "ducc0":
+        return plans * (coordinates + 4 * samples)
+    if backend == "finufft":
+        return plans * 8 * samples + (frames * coordinates if itemsize == 16 else 0)
+    if backend == "cufinufft":
+        if oversampling is None:
+            oversampling = choose_oversampling("cufinufft", tolerance, dtype, len(shape))
+        factors = per_axis(oversampling, len(shape))
+        grid = math.prod(math.ceil(f * n) for f, n in zip(factors, shape, strict=True)) * itemsize
+        at_once = min(transforms, 8) if math.prod(shape) <= _SMALL_IMAGE else 1
+        return frames * (coordinates + 8 * samples + 2 * at_once * grid)
+    return 0

@@ -1,141 +1,184 @@
-"""Cut a reconstruction into blocks that fit the memory limits. Pure functions, no I/O.
+"""Cut a reconstruction into jobs that fit the memory limits. Pure functions, no I/O.
 
-A block is what one job reconstructs. Inside it, images go to the device a batch at a time and coils
-a tile at a time. The plan takes the largest batches that fit and then as few blocks as the limits,
-and a job of bearable length, allow.
+A block is what one job reconstructs. Inside it, images go to the device a batch at a time, and the
+measurement a tile at a time. The plan takes the largest useful tiles that fit, then as few blocks
+as the limits, and a job of bearable length, allow. Where reading and gridding a single image takes
+longer than that, its measurement is cut into shards, each with a job of its own.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pipeline.errors import PlanError
-from pipeline.planning.memory import MEGABYTE, Footprint, Work, footprint
-from pipeline.planning.seconds import predicted_seconds
+from pipeline.planning.memory import footprint
+from pipeline.planning.parts import MEGABYTE
+from pipeline.planning.seconds import Rates, accumulating_seconds, predicted_seconds
+from pipeline.planning.shards import shard_ranges
 from pipeline.planning.table import PlanRow
+from pipeline.planning.tiles import Limits, choose_tiles, smallest_tiles
+from pipeline.planning.work import MriSizes, PhaseHistorySizes, Work
 
-_SECONDS_PER_BLOCK = 600.0
-_IMAGES_AT_ONCE = 64
-# Beyond this a larger tile only costs memory: transforms no longer overlap more work.
-_TILE_BYTES_ON_CPU = 64 * MEGABYTE
+_BEARABLE_SECONDS = 600.0
 _SCHEDULER_MB = 200
 _MINUTES_TO_SPARE = 5
+_MARGIN = 3
+"""Times the predicted seconds that a scheduler is asked for."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one job may use [MB]; ``device_mb`` is 0 where it computes on a CPU."""
+class Request:
+    """What is to be planned.
 
-    device_mb: int
-    host_mb: int
-
-    def hold(self, need: Footprint) -> bool:
-        """Tell whether ``need`` fits."""
-        on_device = not self.device_mb or need.device_bytes <= self.device_mb * MEGABYTE
-        return on_device and need.host_bytes <= self.host_mb * MEGABYTE
-
-
-def _halvings(largest: int) -> Iterator[int]:
-    """Yield ``largest``, its half, and so on down to one."""
-    while largest > 1:
-        yield largest
-        largest = math.ceil(largest / 2)
-    yield 1
-
-
-def _batches(work: Work, images: int) -> Iterator[Work]:
-    """Yield the work with ever smaller batches of images and then of coils."""
-    tile = math.prod(work.shape) * work.itemsize
-    coils, batch = work.coils, min(images, _IMAGES_AT_ONCE)
-    if not work.on_device:
-        coils = max(1, min(coils, _TILE_BYTES_ON_CPU // tile))
-        batch = max(1, min(batch, _TILE_BYTES_ON_CPU // (tile * coils)))
-    for image_batch in _halvings(batch):
-        yield replace(work, image_batch=image_batch, coil_batch=coils)
-    for coil_batch in list(_halvings(coils))[1:]:
-        yield replace(work, image_batch=1, coil_batch=coil_batch)
-
-
-def plan_blocks(work: Work, *, images: int, limits: Limits, who: str) -> list[PlanRow]:
-    """Plan the blocks of one reconstruction.
-
-    Parameters
+    Attributes
     ----------
     work
-        What is to be computed; its batch sizes and block size are chosen here.
-    images
-        Number of images in all.
+        All images, in one job; its tiles are chosen here.
     limits
         Memory that one job may use.
+    rates
+        Of the machine.
+    shards
+        Jobs that share the measurement of a block.
     who
         Dataset and reconstruction, for the message of an error.
+    """
+
+    work: Work
+    limits: Limits
+    rates: Rates
+    shards: Literal["auto"] | int = "auto"
+    who: str = "plan"
+
+
+def plan_jobs(request: Request) -> list[PlanRow]:
+    """Plan the jobs of one reconstruction.
 
     Returns
     -------
     list of PlanRow
-        In the order of the images.
+        Block after block in the order of the images; the shards of a block before itself.
 
     Raises
     ------
     PlanError
-        If one image with one coil at a time does not fit: with the arithmetic, and what to change.
+        If one image with one channel and one readout at a time does not fit: with the arithmetic.
     """
-    chosen = next(
-        (
-            candidate
-            for candidate in _batches(work, images)
-            if limits.hold(footprint(replace(candidate, images=candidate.image_batch)))
-        ),
-        None,
-    )
-    if chosen is None:
-        least = replace(work, images=1, image_batch=1, coil_batch=1)
-        raise PlanError(_refusal(who, footprint(least), limits))
-    per_image = predicted_seconds(replace(chosen, images=1))
-    size = min(images, max(chosen.image_batch, int(_SECONDS_PER_BLOCK / per_image)))
-    while not limits.hold(footprint(replace(chosen, images=size))):
-        size = max(chosen.image_batch, size // 2)
-    blocks = math.ceil(images / size)
-    size = math.ceil(images / blocks)  # evenly, not one small block at the end
-    rows = []
+    work, limits, rates = request.work, request.limits, request.rates
+    whole = choose_tiles(work, limits, rates)
+    if whole is None:
+        raise PlanError(f"{request.who}: {refusal(work, limits)}")
+    size = _block_size(whole, request)
+    blocks = math.ceil(work.images / size)
+    size = math.ceil(work.images / blocks)  # evenly, not one small block at the end
+    shards = _shard_count(replace(whole, images=size), request)
+    rows: list[PlanRow] = []
     for index in range(blocks):
         first = index * size
-        block = replace(chosen, images=min(size, images - first))
-        block = replace(block, image_batch=min(block.image_batch, block.images))
-        rows.append(_row(f"{index:04d}", first, block, limits))
+        images = min(size, work.images - first)
+        block = replace(whole, images=images, image_batch=min(whole.image_batch, images))
+        rows += _block_rows(f"{index:04d}", first, block, shards, request)
     return rows
 
 
-def _row(name: str, first_image: int, work: Work, limits: Limits) -> PlanRow:
+def _block_size(work: Work, request: Request) -> int:
+    """Return how many images one job reconstructs."""
+    one = replace(work, images=1)
+    per_image = predicted_seconds(one, request.rates) - request.rates.start
+    size = min(work.images, max(work.image_batch, int(_BEARABLE_SECONDS / max(per_image, 1e-9))))
+    while size > work.image_batch and not request.limits.hold(
+        footprint(replace(work, images=size))
+    ):
+        size = max(work.image_batch, size // 2)
+    return size
+
+
+def _shard_count(block: Work, request: Request) -> int:
+    """Return into how many shards a block is cut."""
+    if request.shards != "auto":
+        return request.shards
+    seconds = accumulating_seconds(block, request.rates)
+    sizes = block.sizes
+    if isinstance(sizes, PhaseHistorySizes):
+        most = sizes.apertures
+    elif isinstance(sizes, MriSizes) and sizes.squares:
+        most = sizes.channels
+    else:
+        most = sizes.channels * sizes.readouts
+    return max(1, min(most, math.ceil(seconds / _BEARABLE_SECONDS)))
+
+
+def _block_rows(
+    name: str, first_image: int, block: Work, shards: int, request: Request
+) -> list[PlanRow]:
+    if shards == 1:
+        return [_row(block, request, name, first_image)]
+    sizes = block.sizes
+    rows = []
+    pieces = shard_ranges(
+        sizes.channels,
+        sizes.readouts,
+        shards,
+        cut_readouts=not (isinstance(sizes, MriSizes) and sizes.squares),
+    )
+    for index, (channels, readouts) in enumerate(pieces):
+        piece = replace(
+            block,
+            stage="accumulate",
+            channels=len(channels),
+            readouts=len(readouts),
+            makes_kernel=channels.start == 0 or not isinstance(sizes, MriSizes),
+        )
+        tiled = choose_tiles(piece, request.limits, request.rates)
+        if tiled is None:
+            what = f"{request.who} block {name} shard {index:03d}"
+            raise PlanError(f"{what}: {refusal(piece, request.limits)}")
+        rows.append(_row(tiled, request, name, first_image, f"{index:03d}", (channels, readouts)))
+    total = replace(block, stage="sum", shards=shards)
+    return [*rows, _row(total, request, name, first_image)]
+
+
+def _row(
+    work: Work,
+    request: Request,
+    block: str,
+    first_image: int,
+    shard: str = "",
+    ranges: tuple[range, range] | None = None,
+) -> PlanRow:
     need = footprint(work)
-    seconds = predicted_seconds(work)
+    seconds = predicted_seconds(work, request.rates)
     host_mb = math.ceil(need.host_bytes / MEGABYTE)
+    channels, readouts = ranges or (range(work.channels), range(work.readouts))
     return PlanRow(
-        stage="reconstruct",
-        block=name,
-        shard="",
+        stage="accumulate" if shard else "reconstruct",
+        block=block,
+        shard=shard,
         first_image=first_image,
         images=work.images,
-        first_channel=0,
-        channels=work.channels,
-        first_readout=0,
-        readouts=work.readouts,
-        image_batch=work.image_batch,
-        coil_batch=work.coil_batch,
-        readout_batch=work.readouts,
+        first_channel=channels.start,
+        channels=len(channels),
+        first_readout=readouts.start,
+        readouts=len(readouts),
+        image_batch=min(work.image_batch, work.images),
+        coil_batch=work.channel_batch,
+        readout_batch=work.readout_batch,
         device_mb=math.ceil(need.device_bytes / MEGABYTE),
         host_mb=host_mb,
-        disk_mb=math.ceil(work.images * math.prod(work.shape) * work.itemsize / MEGABYTE),
+        disk_mb=math.ceil(need.disk_bytes / MEGABYTE),
         seconds=round(seconds, 1),
-        limit_device_mb=limits.device_mb,
-        limit_host_mb=limits.host_mb,
+        limit_device_mb=request.limits.device_mb,
+        limit_host_mb=request.limits.host_mb,
         mem_mb=host_mb + _SCHEDULER_MB,
-        runtime=_MINUTES_TO_SPARE + math.ceil(3 * seconds / 60),
+        runtime=_MINUTES_TO_SPARE + math.ceil(_MARGIN * seconds / 60),
         dominant=need.dominant(),
     )
 
 
-def _refusal(who: str, need: Footprint, limits: Limits) -> str:
+def refusal(work: Work, limits: Limits) -> str:
+    """Return why the smallest tiles do not fit, with the arithmetic."""
+    need = footprint(smallest_tiles(work))
     lines = []
     for setting, found, allowed, parts in (
         ("memory.device_mb", need.device_bytes, limits.device_mb, need.device_parts),
@@ -146,10 +189,12 @@ def _refusal(who: str, need: Footprint, limits: Limits) -> str:
         largest = sorted(parts.items(), key=lambda part: -part[1])
         sums = " + ".join(f"{name} {size / MEGABYTE:.0f}" for name, size in largest)
         lines.append(
-            f"one image with one coil at a time needs {math.ceil(found / MEGABYTE)} MB, but "
-            f"{setting} is {allowed} MB ({sums} MB)"
+            "one image, one channel and one readout at a time needs "
+            f"{math.ceil(found / MEGABYTE)} MB, but {setting} is {allowed} MB ({sums} MB)"
         )
-    return (
-        f"{who}: {'; '.join(lines)}. Raise the limit, reconstruct on a smaller matrix "
-        "(`shape`), or join fewer frames (`frames_per_image`)"
-    )
+    return "; ".join(lines)
+
+
+def total_disk_mb(rows: Sequence[PlanRow]) -> int:
+    """Return what all jobs write together [MB]."""
+    return sum(row.disk_mb for row in rows)

@@ -1,38 +1,226 @@
-"""Predicted wall time of a job, from operation counts.
+"""Predicted wall time of a job, from operation counts and the machine's rates. Pure.
 
-A rough model: it decides how many images make a job of bearable length and how much time to ask a
-scheduler for, which is taken with a wide margin. It does not decide what is computed.
+It decides how many images or which part of a measurement make a job of bearable length, and how
+much time to ask a scheduler for. It does not decide what is computed.
 """
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
-from pipeline.planning.memory import Work
+import torch
+from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 
-# Sustained rates of transforms, which are bound by memory and caches: 2 cores reach about
-# 6 GFLOP/s each in 3D; data-centre GPUs some TFLOP/s.
-_FLOPS_PER_THREAD = 4e9
-_FLOPS_ON_DEVICE = 5e11
-_KERNEL_WIDTH = 6
-_START_SECONDS = 4.0
-
-
-def _fft_flops(voxels: float) -> float:
-    return 5 * voxels * math.log2(max(voxels, 2))
+from pipeline.errors import DataError
+from pipeline.operators.contraction import contraction_flops
+from pipeline.operators.nufft_backends import choose_oversampling
+from pipeline.operators.toeplitz import kernel_pieces, padded_shape
+from pipeline.planning.mri_memory import KERNEL_TOLERANCE
+from pipeline.planning.work import MriSizes, PairSizes, Work
+from pipeline.storage.publish import read_json
 
 
-def predicted_seconds(work: Work) -> float:
+class Rates(BaseModel):
+    """What a machine sustains with all threads of a job; `kronufft tune` measures them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spread: PositiveFloat
+    """Grid points that gridding and interpolation update a second: samples times the width of the
+    kernel to the power of the axes."""
+    sort: PositiveFloat
+    """Samples a second that are sorted before they are gridded."""
+    fft: PositiveFloat
+    """Operations a second of transforms of a gridding grid, ``5 n log2 n`` of a complex one."""
+    toeplitz: PositiveFloat
+    """Operations a second of Toeplitz products, each counted as two transforms of the padded
+    array."""
+    gemm: PositiveFloat
+    """Operations a second of complex matrix products."""
+    memory: PositiveFloat
+    """Bytes a second between memory and processor, of passes over images."""
+    read: PositiveFloat
+    """Bytes a second from storage to the device."""
+    start: PositiveFloat
+    """Seconds before a job has begun: imports, device, canary."""
+
+    @classmethod
+    def host(cls, threads: int) -> "Rates":
+        """Return the rates of a CPU: what was measured on two cores of an AMD EPYC, by thread."""
+        shared = min(threads, 16)
+        return cls(
+            spread=3.5e9 * shared,
+            sort=1.5e7 * shared,
+            fft=6e9 * shared,
+            toeplitz=4e10 * shared,
+            gemm=4e10 * shared,
+            memory=4e9 * min(threads, 8),
+            read=1e9,
+            start=3.0,
+        )
+
+    @classmethod
+    def device(cls) -> "Rates":
+        """Return the rates of a data-centre GPU: from data sheets, not measured."""
+        return cls(
+            spread=5e11,
+            sort=5e9,
+            fft=1e12,
+            toeplitz=1.5e12,
+            gemm=2e13,
+            memory=1.5e12,
+            read=1.5e9,
+            start=10.0,
+        )
+
+
+def read_rates(path: Path) -> Rates:
+    """Read the rates that `kronufft tune` measured: the key ``rates`` of its file.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or holds no rates.
+    """
+    try:
+        return Rates.model_validate(read_json(path).get("rates"))
+    except ValidationError as error:
+        raise DataError(
+            f"{path}: its `rates` are not what a plan needs ({error}); run `kronufft tune` again"
+        ) from None
+
+
+def predicted_phases(work: Work, rates: Rates) -> Mapping[str, float]:
+    """Return the predicted seconds of each phase of a job, named as in its receipt."""
+    phases = {"start": rates.start}
+    scale = work.machine.itemsize / 8
+    if work.stage == "sum":
+        share = 8 * math.prod(padded_shape(work.shape)) // 2 + work.voxel_bytes
+        phases["sum shares"] = work.images * work.shards * share * scale / rates.read
+    else:
+        fraction = work.channels * work.readouts / (work.sizes.channels * work.sizes.readouts)
+        phases["read"] = work.images * fraction * work.sizes.bytes_per_image / rates.read
+        right, kernel = _accumulation(work, rates)
+        phases["right_hand_side"] = right * scale
+        phases["kernel"] = kernel * scale
+    if work.stage != "accumulate" and work.solves:
+        phases["solve"] = work.images * _applications(work) * _application(work, rates) * scale
+    phases["write"] = work.images * work.voxel_bytes / rates.read
+    return phases
+
+
+def predicted_seconds(work: Work, rates: Rates) -> float:
     """Return the predicted wall time of a job [s]."""
-    axes = len(work.shape)
-    voxels = float(math.prod(work.shape))
-    spread = 16.0 * work.samples * float(_KERNEL_WIDTH**axes)
-    transform = spread + _fft_flops(2.0**axes * voxels)
-    flops = max(work.coils, work.kernels) * transform
-    if work.algorithm not in ("gridding", "matched-filter"):
-        if work.normal == "toeplitz":
-            flops += 2 ** (axes - 1) * (spread + _fft_flops(voxels))
-            normal = max(work.coils, work.kernels) * 1.2 * _fft_flops(2.0**axes * voxels)
-        else:
-            normal = 2 * work.coils * transform
-        flops += work.iterations * normal
-    rate = _FLOPS_ON_DEVICE if work.on_device else _FLOPS_PER_THREAD * work.threads
-    return _START_SECONDS + work.images * flops / rate
+    return sum(predicted_phases(work, rates).values())
+
+
+def accumulating_seconds(work: Work, rates: Rates) -> float:
+    """Return the part of the time of a job that shards share [s]."""
+    phases = predicted_phases(work, rates)
+    return sum(phases.get(name, 0.0) for name in ("read", "right_hand_side", "kernel"))
+
+
+def kernel_width(tolerance: float, oversampling: float) -> int:
+    """Return the points per axis of a gridding kernel of this tolerance [1]_.
+
+    References
+    ----------
+    .. [1] A. H. Barnett, "Aliasing error of the exp(beta sqrt(1 - z^2)) kernel in the nonuniform
+       fast Fourier transform", Appl. Comput. Harmon. Anal. 51, 1-16 (2021), equation 3.
+    """
+    decay = math.pi * math.sqrt(1 - 1 / oversampling)
+    return max(2, math.ceil(math.log(3 / tolerance) / decay))
+
+
+def transform_seconds(
+    shape: tuple[int, ...],
+    samples: float,
+    work: Work,
+    rates: Rates,
+    *,
+    tolerance: float,
+) -> tuple[float, float]:
+    """Return the seconds to grid so many samples, and of the transform of the grid."""
+    machine = work.machine
+    library = machine.library(work.shape, tolerance, torch.complex128)
+    oversampling = choose_oversampling(library, tolerance, machine.dtype, len(shape))
+    width = kernel_width(tolerance, oversampling)
+    grid = math.prod(oversampling * size for size in shape)
+    return samples * width ** len(shape) / rates.spread, _fft_flops(grid) / rates.fft
+
+
+def _accumulation(work: Work, rates: Rates) -> tuple[float, float]:
+    """Return the seconds of right-hand side and kernel of all images."""
+    sizes = work.sizes
+    tiles = -(-work.readouts // work.readout_batch)
+    if isinstance(sizes, PairSizes):
+        blocks = work.channels * work.readouts
+        flops = blocks * contraction_flops(sizes.rows, work.shape)
+        columns = sum(m * n for m, n in zip(sizes.rows, work.shape, strict=True))
+        right = flops / rates.gemm + 100 * blocks * columns / rates.memory
+        half = math.prod(padded_shape(work.shape)) / 2
+        kernel = blocks * 16 * half / rates.gemm + work.channels * 5 * 16 * half / rates.memory
+        return work.images * right, work.images * kernel * work.toeplitz
+    samples = float(work.readouts * sizes.samples)
+    gridding, transform = transform_seconds(
+        work.shape, samples, work, rates, tolerance=work.machine.tolerance
+    )
+    passes = work.channels if isinstance(sizes, MriSizes) else 1
+    if not isinstance(sizes, MriSizes):
+        tiles = sizes.apertures
+    image_passes = 6 * work.voxel_bytes / rates.memory
+    right = samples / rates.sort + passes * (gridding + tiles * (transform + image_passes))
+    if not (work.toeplitz and work.makes_kernel):
+        return work.images * right, 0.0
+    oversampling = choose_oversampling(
+        work.machine.library(work.shape, KERNEL_TOLERANCE, torch.complex128),
+        KERNEL_TOLERANCE,
+        work.machine.dtype,
+        len(work.shape),
+    )
+    pieces = kernel_pieces(work.shape, oversampling, work.machine.itemsize)
+    doubled = (*(2 * size for size in work.shape[:-1]), work.shape[-1])
+    gridding, transform = transform_seconds(
+        doubled, samples, work, rates, tolerance=KERNEL_TOLERANCE
+    )
+    padded = _fft_flops(math.prod(padded_shape(work.shape))) / 2 / rates.fft
+    kernel = samples / rates.sort + pieces * gridding + tiles * (transform + padded)
+    shared = isinstance(sizes, MriSizes) and sizes.shared_trajectory
+    return work.images * right, (1 if shared else work.images) * kernel
+
+
+def _applications(work: Work) -> int:
+    """Return how often the normal operator is applied to one image, at most."""
+    settings = work.settings
+    match settings.algorithm:
+        case "omp":
+            return 2 * (settings.points or 1)
+        case "admm":
+            # Conjugate gradients that begin where they were end after a few iterations.
+            return settings.iterations * max(1, settings.inner_iterations // 4)
+        case "unrolled":
+            return 10
+    return settings.iterations + (settings.iterations // 2 if settings.debias else 0)
+
+
+def _application(work: Work, rates: Rates) -> float:
+    """Return the seconds of one application of the normal operator, and of the solver's part."""
+    sizes = work.sizes
+    vectors = 20 * work.voxel_bytes / rates.memory
+    if not work.toeplitz:
+        samples = float(sizes.readouts * sizes.samples)
+        gridding, transform = transform_seconds(
+            work.shape, samples, work, rates, tolerance=work.machine.tolerance
+        )
+        return 2 * sizes.channels * (gridding + transform) + vectors
+    if isinstance(sizes, MriSizes):
+        products = sizes.coils
+    elif isinstance(sizes, PairSizes):
+        products = sizes.pairs if sizes.phased else 1
+    else:
+        products = sizes.apertures
+    return products * 2 * _fft_flops(math.prod(padded_shape(work.shape))) / rates.toeplitz + vectors
+
+
+def _fft_flops(points: float) -> float:
+    return 5 * points * math.log2(max(points, 2))

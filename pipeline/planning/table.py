@@ -6,6 +6,7 @@ shares and solves.
 """
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.errors import DataError
-from pipeline.storage.publish import published_file
+from pipeline.storage.publish import read_text, write_text
 
 _NO_RESULT = {
     *("device_mb", "host_mb", "disk_mb", "seconds", "limit_device_mb", "limit_host_mb"),
@@ -122,13 +123,14 @@ class Plan:
 
 
 def write_plan(path: Path, rows: Sequence[PlanRow]) -> None:
-    """Write the plan as tab-separated text, whole or not at all."""
-    with published_file(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(
-            file, PlanRow.columns(), delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE
-        )
-        writer.writeheader()
-        writer.writerows(row.model_dump() for row in rows)
+    """Write the plan as tab-separated text, whole or not at all; its last line is a checksum."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(
+        text, PlanRow.columns(), delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE
+    )
+    writer.writeheader()
+    writer.writerows(row.model_dump() for row in rows)
+    write_text(path, text.getvalue())
 
 
 def read_plan(path: Path) -> Plan:
@@ -137,15 +139,13 @@ def read_plan(path: Path) -> Plan:
     Raises
     ------
     DataError
-        If the file is missing or is not a plan.
+        If the file is missing, damaged or edited, or is not a plan.
     """
+    text = io.StringIO(read_text(path), newline="")
     try:
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            rows = [PlanRow.parse(cells) for cells in reader]
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such plan; run `plan` first") from None
-    except (OSError, UnicodeDecodeError, csv.Error, ValidationError) as error:
+        reader = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
+        rows = [PlanRow.parse(cells) for cells in reader]
+    except (csv.Error, ValidationError) as error:
         raise DataError(f"{path}: not readable as a plan ({error}); run `plan` again") from None
     plan = Plan.of(rows)
     if not plan.blocks:

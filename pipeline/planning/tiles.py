@@ -1,0 +1,114 @@
+"""Which tiles a job works in: the largest that fit, and none larger than what is faster. Pure."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from pipeline.planning.memory import Footprint, footprint
+from pipeline.planning.parts import MEGABYTE
+from pipeline.planning.seconds import Rates, transform_seconds
+from pipeline.planning.work import MriSizes, PairSizes, Work
+
+_IMAGES_AT_ONCE = 64
+# Beyond these a larger tile only costs memory: transforms no longer overlap more work.
+_IMAGES_ON_CPU = 64 * MEGABYTE
+_IMAGES_ON_DEVICE = 1024 * MEGABYTE
+_SAMPLES_ON_CPU = 64 * MEGABYTE
+_SAMPLES_ON_DEVICE = 512 * MEGABYTE
+_TRANSFORMS_A_TILE = 10
+"""Gridding takes this many times as long as the transform of the grid, which each tile needs."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may use [MB]; ``device_mb`` is 0 where it computes on a CPU."""
+
+    device_mb: int
+    host_mb: int
+
+    def hold(self, need: Footprint) -> bool:
+        """Tell whether ``need`` fits."""
+        on_device = not self.device_mb or need.device_bytes <= self.device_mb * MEGABYTE
+        return on_device and need.host_bytes <= self.host_mb * MEGABYTE
+
+
+def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
+    """Return the work with the largest useful tiles that fit; None if the smallest do not.
+
+    A block that is an image batch and no more is what has to fit.
+    """
+    for candidate in _candidates(work, rates):
+        block = candidate if work.stage == "accumulate" else _one_batch(candidate)
+        if limits.hold(footprint(block)):
+            return candidate
+    return None
+
+
+def smallest_tiles(work: Work) -> Work:
+    """Return the work on one image, one channel and one readout at a time."""
+    return replace(work, images=1, image_batch=1, channel_batch=1, readout_batch=1)
+
+
+def _one_batch(work: Work) -> Work:
+    return replace(work, images=work.image_batch)
+
+
+def _candidates(work: Work, rates: Rates) -> Iterator[Work]:
+    """Yield the work in ever smaller tiles.
+
+    Readouts first, as long as each tile is much more work than its transforms; then images, then
+    channels, and readouts last.
+    """
+    images, channels = _images_and_channels(work)
+    readouts, efficient = _readouts(work, images * channels, rates)
+    for readout_batch in _halvings(readouts):
+        if readout_batch < efficient:
+            break
+        yield _tiled(work, images, channels, readout_batch)
+    efficient = min(readouts, efficient)
+    for image_batch in _halvings(images):
+        yield _tiled(work, image_batch, channels, efficient)
+    for channel_batch in _halvings(channels):
+        yield _tiled(work, 1, channel_batch, efficient)
+    for readout_batch in _halvings(efficient):
+        yield _tiled(work, 1, 1, readout_batch)
+
+
+def _tiled(work: Work, images: int, channels: int, readouts: int) -> Work:
+    return replace(work, image_batch=images, channel_batch=channels, readout_batch=readouts)
+
+
+def _images_and_channels(work: Work) -> tuple[int, int]:
+    """Return the images and channels that are worth having in work together."""
+    if not isinstance(work.sizes, MriSizes):
+        return 1, 1
+    budget = _IMAGES_ON_DEVICE if work.machine.on_device else _IMAGES_ON_CPU
+    together = max(1, budget // (2 * work.voxel_bytes))
+    channels = min(work.channels, together)
+    return max(1, min(work.images, _IMAGES_AT_ONCE, together // channels)), channels
+
+
+def _readouts(work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
+    """Return the readouts that are worth having in work together, and the least that are."""
+    per_readout = work.sizes.samples
+    if isinstance(work.sizes, PairSizes):
+        columns = sum(m * n for m, n in zip(work.sizes.rows, work.shape, strict=True))
+        bytes_per_readout = max(per_readout * 8, columns * (32 + work.machine.itemsize))
+        efficient = 1
+    else:
+        bytes_per_readout = per_readout * transforms * 8
+        gridding, transform = transform_seconds(
+            work.shape, float(per_readout), work, rates, tolerance=work.machine.tolerance
+        )
+        efficient = math.ceil(_TRANSFORMS_A_TILE * transform / gridding)
+    budget = _SAMPLES_ON_DEVICE if work.machine.on_device else _SAMPLES_ON_CPU
+    useful = max(1, budget // bytes_per_readout, efficient)
+    return min(work.readouts, useful), min(work.readouts, efficient)
+
+
+def _halvings(largest: int) -> Iterator[int]:
+    """Yield ``largest``, its half, and so on down to one."""
+    while largest > 1:
+        yield largest
+        largest = math.ceil(largest / 2)
+    yield 1

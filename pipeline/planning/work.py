@@ -1,0 +1,201 @@
+"""What a job does, as far as it decides memory and time: sizes, settings and tiles."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from pipeline.config.reconstruction import ADJOINT_ALGORITHMS, ReconstructionSettings
+from pipeline.operators.nufft import choose_backend
+from pipeline.operators.nufft_backends import Backend
+
+
+@dataclass(frozen=True)
+class MriSizes:
+    """Sizes of an MRI acquisition."""
+
+    coils: int
+    readouts: int
+    """Readouts of one image, all frames that it joins."""
+    samples: int
+    """Samples of one readout."""
+    shared_trajectory: bool
+    """Whether all images have the same samples."""
+    maps: bool
+    """Whether there are coil maps."""
+
+    @property
+    def channels(self) -> int:
+        """Coils."""
+        return self.coils
+
+    @property
+    def squares(self) -> bool:
+        """Whether coils are combined by their root sum of squares."""
+        return self.coils > 1 and not self.maps
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Bytes of the measurement of one image as it is stored."""
+        return 8 * self.coils * self.readouts * self.samples
+
+
+@dataclass(frozen=True)
+class PairSizes:
+    """Sizes of RF data from pairs of antenna arrays."""
+
+    pairs: int
+    readouts: int
+    """Frequencies."""
+    rows: tuple[int, ...]
+    """Rows of the Kronecker factor of each axis, of the largest pair."""
+    phased: bool
+    """Whether each pair has a voxel phase, and so a kernel, of its own."""
+
+    @property
+    def channels(self) -> int:
+        """Pairs."""
+        return self.pairs
+
+    @property
+    def samples(self) -> int:
+        """Samples of one pair at one frequency."""
+        return math.prod(self.rows)
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Bytes of the measurement of one image as it is stored."""
+        return 8 * self.pairs * self.readouts * self.samples
+
+
+@dataclass(frozen=True)
+class PhaseHistorySizes:
+    """Sizes of an RF phase history."""
+
+    readouts: int
+    """Pulses."""
+    samples: int
+    """Frequencies of one pulse."""
+    apertures: int
+    """Sub-apertures, each with a voxel phase and a kernel of its own."""
+    aperture_samples: int
+    """Samples of the largest sub-aperture."""
+    channels: int = 1
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Bytes of the measurement of one image as it is stored."""
+        return 8 * self.readouts * self.samples
+
+
+Sizes = MriSizes | PairSizes | PhaseHistorySizes
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a job computes with, and how exactly."""
+
+    on_device: bool
+    """Whether a CUDA device computes, with memory of its own."""
+    threads: int
+    itemsize: int
+    """Bytes of a complex number: 8 or 16."""
+    backend: str
+    """Library of the NUFFT, or ``auto``."""
+    tolerance: float
+    deterministic: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Complex dtype of the job."""
+        return torch.complex64 if self.itemsize == 8 else torch.complex128
+
+    def library(self, shape: tuple[int, ...], tolerance: float, dtype: torch.dtype) -> Backend:
+        """Return the library that computes NUFFTs of this shape and tolerance."""
+        return choose_backend(
+            shape,
+            torch.device("cuda" if self.on_device else "cpu"),
+            self.backend,
+            tolerance=tolerance,
+            dtype=dtype,
+            deterministic=self.deterministic,
+        )
+
+
+@dataclass(frozen=True)
+class Work:
+    """One job.
+
+    Attributes
+    ----------
+    shape
+        Image matrix.
+    settings
+        How to reconstruct.
+    sizes
+        Of the whole measurement of one image.
+    machine
+        What computes.
+    stage
+        ``reconstruct`` reads the measurement and solves; ``accumulate`` reads a shard and writes
+        its share; ``sum`` reads the shares of all shards and solves.
+    images, channels, readouts
+        What the job covers.
+    image_batch, channel_batch, readout_batch
+        What is in work at one moment.
+    makes_kernel
+        Whether the job accounts for what all channels share.
+    shards
+        Shares that are summed; 1 where the measurement is read by the job that solves.
+    """
+
+    shape: tuple[int, ...]
+    settings: ReconstructionSettings
+    sizes: Sizes
+    machine: Machine
+    images: int
+    channels: int
+    readouts: int
+    image_batch: int = 1
+    channel_batch: int = 1
+    readout_batch: int = 1
+    stage: Literal["reconstruct", "accumulate", "sum"] = "reconstruct"
+    makes_kernel: bool = True
+    shards: int = 1
+
+    @property
+    def solves(self) -> bool:
+        """Whether the algorithm solves equations, rather than apply the adjoint only."""
+        return self.settings.algorithm not in ADJOINT_ALGORITHMS
+
+    @property
+    def toeplitz(self) -> bool:
+        """Whether the normal operator is a convolution."""
+        explicit = isinstance(self.sizes, MriSizes) and self.settings.normal == "explicit"
+        return self.solves and not explicit
+
+    @property
+    def voxel_bytes(self) -> int:
+        """Bytes of one image."""
+        return math.prod(self.shape) * self.machine.itemsize
+
+    @property
+    def tile_samples(self) -> int:
+        """Samples of one channel of one image that are in work at one moment."""
+        if isinstance(self.sizes, PhaseHistorySizes):
+            whole = self.readout_batch * self.sizes.samples
+            return min(whole, self.sizes.aperture_samples)
+        return self.readout_batch * self.sizes.samples
+
+    @property
+    def kernels(self) -> int:
+        """Kernels that are held at one moment, of one image batch."""
+        sizes = self.sizes
+        if not self.toeplitz:
+            return 0
+        if isinstance(sizes, MriSizes):
+            return 1 if sizes.shared_trajectory else self.image_batch
+        if isinstance(sizes, PairSizes):
+            return self.channels if sizes.phased else 1
+        return sizes.apertures
