@@ -260,10 +260,7 @@ def measure(
         reconstruction=reconstruction,
         raw=raw,
         image=image,
-        receipts=[
-            receipts / f"{job}.json"
-            for job in ("plan", *read_plan(plan).jobs(), "merge")
-        ],
+        receipts=[receipts / f"{job}.json" for job in ("plan", *read_plan(plan).jobs(), "merge")],
         metrics=metrics,
         receipt=receipt,
     )

@@ -15,9 +15,12 @@ class CalibrationSettings(Settings):
     """`auto` takes the source's maps where it has them, Walsh's for several coils, else none."""
     calibration_width: Annotated[int, Field(ge=8, le=128)] = 24
     """Width of the k-space centre that Walsh's maps are estimated from [Cartesian samples]."""
-    density: Literal["auto", "source", "radial", "stack-of-stars", "pipe-menon", "none"] = "auto"
-    """`auto` takes the source's weights where it has them, analytic ones for straight spokes and
-    stacks of stars, else Pipe-Menon's iteration."""
+    density: Literal[
+        "auto", "source", "radial", "stack-of-stars", "bistatic", "pipe-menon", "none"
+    ] = "auto"
+    """MRI: `auto` takes the source's weights where it has them, analytic ones for straight spokes
+    and stacks of stars, else Pipe-Menon's iteration. RF phase histories: `auto` takes analytic ones
+    where transmitters and receivers circle a scene of two axes (`bistatic`), else none."""
     density_iterations: Annotated[int, Field(ge=1, le=200)] = 20
     """Iterations of Pipe-Menon."""
 

@@ -11,6 +11,7 @@ References
 .. [1] J.-M. Geffrin, P. Sabouroux, C. Eyraud, "Free space experimental scattering database
    continuation: experimental set-up and measurement precision", Inverse Problems 21, S117-S130
    (2005).
+.. [2] W. C. Chew, "Waves and Fields in Inhomogeneous Media", IEEE Press (1995), chapters 2 and 9.
 """
 
 import re
@@ -23,6 +24,7 @@ from pipeline.errors import DataError
 from pipeline.formats.acquisition import describe_files
 from pipeline.formats.phase_history import PhaseHistory, ResidentArray
 from pipeline.geometry.antenna_paths import AntennaPaths
+from pipeline.geometry.antennas import green, wavenumbers
 from pipeline.storage.rf_checks import require_frequencies
 
 RADIUS = 1.67
@@ -37,11 +39,17 @@ _COUNTS = {
 
 
 def read_fresnel(path: Path, dataset: str) -> PhaseHistory:
-    """Read the scattered field of a file, in units of the field that lights the target.
+    """Read the scattered field of a file, in units of a small cylinder at the centre.
 
     The scattered field is what the target adds to the incident one. It is divided by the incident
-    field at the receiver opposite the transmitter, which has crossed the centre: this refers its
-    phase to a path over the centre, and takes away gain and phase of the instrument.
+    field at the receiver opposite the transmitter, which takes away gain and phase of the
+    instrument, and by what a cylinder of contrast ``epsilon_r - 1`` times area 1 m^2 at the centre
+    would give by first Born approximation in two dimensions,
+
+        k^2 g(R)^2 / g(2 R),    g(R) = -(j / 4) H0^(2)(k R).
+
+    So an image is contrast times area, real and positive for a dielectric [2]_, and all frequencies
+    see the target alike.
 
     Parameters
     ----------
@@ -89,6 +97,9 @@ def read_fresnel(path: Path, dataset: str) -> PhaseHistory:
     _require_measured(total, incident, view, receiver, frequencies, who)
     turn = (view - 1) * 360 // counts["views"]
     reference = _opposite(incident, view, receiver, turn, who)
+    k = wavenumbers(frequencies)
+    across = green(k, np.float64(2 * RADIUS), dimensions=2)
+    reference = reference * (k**2 * green(k, np.float64(RADIUS), dimensions=2) ** 2 / across)
     return PhaseHistory(
         frequencies=frequencies,
         paths=AntennaPaths(

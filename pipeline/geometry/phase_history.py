@@ -8,7 +8,7 @@ on the uniform grid of a scene it is the sample of a non-uniform Fourier transfo
 wrapped to ``[-pi, pi)``, which changes nothing because voxels lie at whole numbers. The path to the
 centre of the scene is a phase of the sample. What the curvature of the wavefront adds is a phase of
 the voxel: one for each *sub-aperture*, a range of pulses and of frequencies short enough for the
-phase at its middle to hold throughout.
+mean phase of its pulses at the middle frequency to hold throughout.
 
 References
 ----------
@@ -36,6 +36,7 @@ from pipeline.geometry.wavefronts import path_curvature, unit_phasor, voxel_path
 
 _SAMPLED_VOXELS = 64
 _SAMPLED_PULSES = 64
+_HELD_ANGLE = np.deg2rad(5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,10 @@ class SubAperture:
 
     def voxel_phase(self) -> NDArray[np.complex128]:
         """Return the phase of each voxel, complex128 of the scene's shape, of unit modulus."""
-        return unit_phasor(self._middle_k * voxel_path(self.scene, *self._middle_antennas))
+        total = np.zeros(self.scene.shape)
+        for antennas in self._held_antennas:
+            total += voxel_path(self.scene, *antennas)
+        return unit_phasor(self._middle_k / len(self._held_antennas) * total)
 
     def curvature_error(self, voxels: NDArray[np.integer], *, voxel_phase: bool = True) -> float:
         """Return the relative l2 error of the measurements of uncorrelated scatterers.
@@ -121,7 +125,10 @@ class SubAperture:
         positions, centre = self.scene.positions(voxels), self.scene.centre
         held = np.zeros(len(voxels))
         if voxel_phase:
-            held = self._middle_k * path_curvature(positions, centre, *self._middle_antennas)
+            held = self._middle_k * np.mean(
+                [path_curvature(positions, centre, *antennas) for antennas in self._held_antennas],
+                axis=0,
+            )
         pulses = np.arange(len(self.paths))[self.pulses]
         pulses = pulses[:: -(-len(pulses) // _SAMPLED_PULSES)]
         k = self.k[self.band]
@@ -143,10 +150,22 @@ class SubAperture:
         return float(k[0] + k[-1]) / 2
 
     @cached_property
-    def _middle_antennas(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _held_antennas(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Antennas of evenly spread pulses, whose mean curvature the voxel phase holds.
+
+        Seen under nearly one angle it is that of the middle pulse. Where the angles differ more,
+        no single pulse stands for all, and their mean leaves the least error.
+        """
         paths = self.paths[self.pulses]
         middle = len(paths) // 2
-        return paths.transmitter[middle], paths.receiver[middle]
+        spread = 0.0
+        for antennas in (paths.transmitter, paths.receiver):
+            sight = antennas - self.scene.centre
+            sight = sight / np.linalg.norm(sight, axis=1, keepdims=True)
+            spread = max(spread, float(np.arccos(np.clip(sight @ sight[middle], -1, 1)).max()))
+        count = min(len(paths), _SAMPLED_PULSES, max(1, math.ceil(spread / _HELD_ANGLE)))
+        chosen = ((np.arange(count) + 0.5) * len(paths) / count).astype(int)
+        return [(paths.transmitter[pulse], paths.receiver[pulse]) for pulse in chosen]
 
 
 def whole_aperture(scene: Scene, paths: AntennaPaths, frequencies: ArrayLike) -> SubAperture:

@@ -29,7 +29,7 @@ def measurement_of(job: BlockJob, data: Acquisition, calibration: Calibration) -
     if isinstance(data, RawData):
         return MriMeasurement(job, data, calibration)
     if not data.pairs:
-        return PhaseHistoryMeasurement(job, data)
+        return PhaseHistoryMeasurement(job, data, calibration)
     chosen = job.settings
     level = choose_level(
         calibration.model_errors, chosen.model, force=chosen.force_model, who=job.who

@@ -18,6 +18,7 @@ from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.share import Shard, Share
 from pipeline.solvers.inner import inner_product
 from pipeline.solvers.normal import Gram
+from pipeline.storage.calibration import Calibration
 from pipeline.storage.rf_raw import RfRawData
 
 
@@ -32,12 +33,15 @@ class PhaseHistoryMeasurement:
         The job.
     raw
         The acquisition.
+    calibration
+        Its density weights, where it has some.
     """
 
-    def __init__(self, job: BlockJob, raw: RfRawData) -> None:
+    def __init__(self, job: BlockJob, raw: RfRawData, calibration: Calibration) -> None:
         self.job = job
         self.settings = job.settings
         self.raw = raw
+        self.calibration = calibration
         self.shape = raw.shape
         self.transforms = job.transforms(self.shape)
         self._solves = job.settings.algorithm not in ADJOINT_ALGORITHMS
@@ -68,15 +72,19 @@ class PhaseHistoryMeasurement:
                 job.check_arithmetic(self.transforms, trajectory)
                 self._checked = True
             samples = self._samples(frame, aperture)
+            weights = self._weights(frame, aperture)
             with job.phase("right_hand_side"):
-                energy += inner_product(samples, samples, image_axes=1)
-                diagonal += len(samples)
-                gridded = self.transforms.nufft(trajectory).adjoint(samples)
+                weighted = samples if weights is None else samples * weights
+                energy += inner_product(samples, weighted, image_axes=1).real
+                diagonal += len(samples) if weights is None else float(weights.double().sum())
+                gridded = self.transforms.nufft(trajectory).adjoint(weighted)
                 b[0].addcmul_(gridded, voxel_phase.conj())
-            del samples, gridded
+            del samples, weighted, gridded
             if self._solves:
                 with job.phase("kernel"):
-                    kernels[_aperture_name(index)] = self.transforms.spectrum(trajectory)[None]
+                    kernels[_aperture_name(index)] = self.transforms.spectrum(trajectory, weights)[
+                        None
+                    ]
         return Share(b, energy, diagonal, kernels)
 
     def gram(self, images: range, share: Share) -> Gram:
@@ -106,6 +114,13 @@ class PhaseHistoryMeasurement:
             )
         self.job.receipt.record(sub_apertures=len(apertures))
         return apertures
+
+    def _weights(self, frame: int, aperture: SubAperture) -> Tensor | None:
+        """Return a sub-aperture's density weights, real ``(sample,)``, where there are some."""
+        if self.settings.weights == "none":
+            return None
+        stored = self.calibration.weights(frame, aperture.pulses, aperture.band)
+        return None if stored is None else self.job.on_device(stored, self.job.real).reshape(-1)
 
     def _samples(self, frame: int, aperture: SubAperture) -> Tensor:
         """Return a sub-aperture's samples ``(sample,)``, their phases referred to the origin."""

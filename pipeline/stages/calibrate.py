@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.calibration.bistatic_density import bistatic_weights, is_bistatic_rotation
 from pipeline.calibration.centre import CentreGrid, centre_images
 from pipeline.calibration.coilmaps import interpolated, unit_norm, walsh_maps
 from pipeline.calibration.density import Method, automatic_method, density_weights
@@ -75,7 +76,8 @@ def calibrate(
         torch.set_num_threads(threads)
         data = open_raw(raw)
         if isinstance(data, RfRawData):
-            _record_curvature(data, dataset, calibration, job)
+            rf = _RfCalibration(settings, dataset, data, torch_device(device), threads)
+            rf.write(calibration, job)
             return
         work = _Calibration(settings, dataset, data, torch_device(device), threads)
         with published_store(calibration) as group:
@@ -106,18 +108,83 @@ def calibrate(
         )  # fmt: skip
 
 
-def _record_curvature(data: RfRawData, dataset: str, calibration: Path, job: Receipt) -> None:
-    """Record how far curved wavefronts are from plane ones: all that RF data needs so far."""
-    with job.phase("model_error"):
-        errors = _pair_errors(data, dataset) if data.pairs else _aperture_errors(data)
-    record: dict[str, Any] = {
-        "coil_maps": "none",
-        "density": "none",
-        "model_errors": errors,
-    }
-    with published_store(calibration) as group:
-        group.attrs.update({"dataset": dataset, **record})
-    job.record(**record)
+class _RfCalibration:
+    """How far curved wavefronts are from plane ones, and the density of phase histories."""
+
+    def __init__(
+        self, settings: CalibrateSettings, dataset: str, raw: RfRawData, device: str, threads: int
+    ) -> None:
+        self.settings = settings
+        self.dataset = dataset
+        self.raw = raw
+        self.device = device
+        self.threads = threads
+        self.density = self._choose_density()
+
+    def write(self, calibration: Path, job: Receipt) -> None:
+        """Publish the store, and record what is in it."""
+        raw = self.raw
+        with job.phase("model_error"):
+            errors = _pair_errors(raw, self.dataset) if raw.pairs else _aperture_errors(raw)
+        record: dict[str, Any] = {
+            "coil_maps": "none",
+            "density": self.density,
+            "model_errors": errors,
+        }
+        with published_store(calibration) as group:
+            group.attrs.update(
+                {
+                    "dataset": self.dataset,
+                    **record,
+                    "settings": self.settings.model_dump(mode="json"),
+                }
+            )
+            if self.density != "none":
+                with job.phase("density"):
+                    frames = raw.frames if raw.own_paths else 1
+                    shape = (frames, raw.pulses, len(raw.frequencies))
+                    stored = create_weights(group, shape, ("frame", "pulse", "freq"))
+                    for frame in range(frames):
+                        stored[frame] = self._weights(frame)
+        job.record(**record)
+
+    def _choose_density(self) -> Literal["bistatic", "pipe-menon", "none"]:
+        wanted, raw = self.settings.calibration.density, self.raw
+        circles = not raw.pairs and is_bistatic_rotation(raw.scene, raw.paths(0))
+        if wanted in ("auto", "none"):
+            return "bistatic" if circles and wanted == "auto" else "none"
+        if raw.pairs:
+            raise DataError(
+                f"{self.dataset}: calibration.density is {wanted}, but pairs of antenna arrays "
+                "have no density weights; set it to auto or none"
+            )
+        if wanted == "pipe-menon":
+            return "pipe-menon"
+        if wanted == "bistatic" and circles:
+            return "bistatic"
+        raise DataError(
+            f"{self.dataset}: calibration.density is {wanted}, which does not fit this phase "
+            "history"
+            + (", whose antennas do not circle a scene of two axes by even steps" * (not circles))
+            + "; set it to auto, pipe-menon or none"
+        )
+
+    def _weights(self, frame: int) -> NDArray[np.float32]:
+        """Return the density weights of a frame, ``[pulse, freq]``, of mean 1."""
+        raw, paths = self.raw, self.raw.paths(frame)
+        if self.density == "bistatic":
+            return bistatic_weights(raw.scene, paths, raw.frequencies)
+        weights = density_weights(
+            "pipe-menon",
+            whole_aperture(raw.scene, paths, raw.frequencies).trajectory(),
+            raw.shape,
+            settings=self.settings.calibration,
+            nufft=self.settings.nufft,
+            device=self.device,
+            threads=self.threads,
+            who=f"{self.dataset} frame {frame}",
+        )
+        return np.asarray(weights / weights.mean())
 
 
 def _aperture_errors(data: RfRawData) -> dict[str, float]:
@@ -178,6 +245,11 @@ class _Calibration:
             raise DataError(
                 f"{self.dataset}: calibration.density is source, but the source has no density "
                 "weights; set it to auto, or name `weights` in the dataset's arrays"
+            )
+        if wanted == "bistatic":
+            raise DataError(
+                f"{self.dataset}: calibration.density is bistatic, which is for RF phase "
+                "histories; set it to auto"
             )
         if wanted != "auto":
             return wanted

@@ -4,11 +4,13 @@
 array                   dtype      axes
 ======================  =========  =========================================
 sensitivities (opt.)    complex64  coil, z, y, x
-weights (optional)      float32    frame or 1, readout, sample
+weights (optional)      float32    frame or 1, readout, sample (MRI)
+                                   frame or 1, pulse, freq (phase histories)
 ======================  =========  =========================================
 
-Attributes: ``coil_maps`` and ``density`` (the methods used), and the ``settings``. Weights are in
-image units: see `pipeline.calibration.density`.
+Attributes: ``coil_maps`` and ``density`` (the methods used), ``model_errors`` (RF), and the
+``settings``. Weights of MRI are in image units, see `pipeline.calibration.density`; those of phase
+histories have the mean 1.
 """
 
 from pathlib import Path
@@ -44,14 +46,18 @@ def create_sensitivities(
     )
 
 
-def create_weights(group: "zarr.Group", shape: tuple[int, int, int]) -> "zarr.Array[Any]":
+def create_weights(
+    group: "zarr.Group",
+    shape: tuple[int, int, int],
+    axes: tuple[str, str, str] = ("frame", "readout", "sample"),
+) -> "zarr.Array[Any]":
     """Create the empty array of density weights, ``[frame or 1, readout, sample]``."""
     return group.create_array(
         "weights",
         shape=shape,
         dtype="float32",
         chunks=(1, *image_chunks(shape[1:], 4)),
-        dimension_names=("frame", "readout", "sample"),
+        dimension_names=axes,
         compressors=image_codecs(np.dtype("float32")),
     )
 
@@ -66,8 +72,8 @@ class Calibration:
     coil_maps : str
         Where the coil maps come from: ``source``, ``walsh`` or ``none``.
     density : str
-        Where the weights come from: ``source``, ``radial``, ``stack-of-stars``, ``pipe-menon`` or
-        ``none``.
+        Where the weights come from: ``source``, ``radial``, ``stack-of-stars``, ``bistatic``,
+        ``pipe-menon`` or ``none``.
     model_errors : dict
         RF pairs: relative error of each model.
     """
@@ -100,14 +106,19 @@ class Calibration:
         """Return coil maps on the dataset's matrix, complex64 ``[coil, z, y, x]``."""
         return self._read("sensitivities", coils) if "sensitivities" in self._stored else None
 
-    def weights(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32] | None:
-        """Return the density weights of one frame, float32 ``[readout, sample]``."""
+    def weights(
+        self, frame: int, readouts: slice = ALL, samples: slice = ALL
+    ) -> NDArray[np.float32] | None:
+        """Return density weights of one frame, float32 ``[readout, sample]``.
+
+        Of a phase history, pulses stand for readouts and frequencies for samples.
+        """
         if "weights" not in self._stored:
             return None
         shared = self._stored["weights"].shape[0] == 1
-        return self._read("weights", (0 if shared else frame, readouts))
+        return self._read("weights", (0 if shared else frame, readouts, samples))
 
-    def _read(self, name: str, selection: slice | tuple[int, slice]) -> NDArray[Any]:
+    def _read(self, name: str, selection: slice | tuple[int | slice, ...]) -> NDArray[Any]:
         try:
             return np.asarray(self._stored[name][selection])
         except (OSError, ValueError, RuntimeError) as error:

@@ -260,9 +260,14 @@ class RfRawData:
         wanted = len(range(*frames.indices(self.frames)))
         return np.broadcast_to(shared, (wanted, *shared.shape))
 
+    @property
+    def own_paths(self) -> bool:
+        """Whether each frame of a phase history has antenna positions of its own."""
+        return bool(self._stored["reference_path"].shape[0] > 1)
+
     def paths(self, frame: int, pulses: slice = ALL) -> AntennaPaths:
         """Return where the antennas of a phase history were, of some or all pulses."""
-        selection = (frame if self._stored["reference_path"].shape[0] > 1 else 0, pulses)
+        selection = (frame if self.own_paths else 0, pulses)
         return AntennaPaths(*(self._read(self._stored[name], selection) for name in PATH_AXES))
 
     def pulse_measurements(
