@@ -167,7 +167,10 @@ def stage_settings(
         case "merge":
             return MergeSettings(output=config.output)
         case "measure":
-            return MeasureSettings(frames_per_image=chosen.frames_per_image)
+            return MeasureSettings(
+                frames_per_image=chosen.frames_per_image,
+                metrics=config.measure if dataset.kind == "rf" else None,
+            )
     raise ValueError(f"no settings for a stage {stage!r}")
 
 

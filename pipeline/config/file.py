@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pipeline.config.base import Name, Settings, validate
 from pipeline.config.calibration import CalibrationSettings
-from pipeline.config.outputs import OutputSettings
+from pipeline.config.outputs import MetricsSettings, OutputSettings
 from pipeline.config.planning import MemorySettings
 from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.config.sources import SourceSettings
@@ -39,6 +39,7 @@ class Config(Settings):
     nufft: NufftSettings = NufftSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     output: OutputSettings = OutputSettings()
+    measure: MetricsSettings = MetricsSettings()
     sources: dict[Name, SourceSettings] = Field(default_factory=dict)
     """Per dataset: what its files do not say themselves."""
     reconstructions: Annotated[dict[Name, ReconstructionSettings], Field(min_length=1)]

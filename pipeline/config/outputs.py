@@ -22,7 +22,22 @@ class MergeSettings(Settings):
     output: OutputSettings
 
 
+class MetricsSettings(Settings):
+    """How RF images are measured."""
+
+    extent: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """How far from a point its side lobes are looked at, on either side [m]; `auto` takes ten times
+    the width of the main lobe to be expected."""
+    floor_db: Annotated[float, Field(lt=0)] = -50.0
+    """Magnitudes are clipped here, relative to the brightest voxel of the reference, before their
+    structural similarity is taken."""
+    false_alarm_probability: Annotated[float, Field(gt=0, lt=1)] = 1e-6
+    """Of the detector, in each voxel."""
+
+
 class MeasureSettings(Settings):
     """Settings of `measure`."""
 
     frames_per_image: Literal["all"] | Annotated[int, Field(ge=1)]
+    metrics: MetricsSettings | None = None
+    """Of RF images only."""

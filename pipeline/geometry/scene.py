@@ -108,6 +108,27 @@ class Scene:
         observer = self.centre - [0.0, 0.0, self.range]
         return np.asarray(observer + (self.range + offsets[:, 2:]) * directions)
 
+    def voxels_at(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return where positions lie between the voxels: the inverse of `positions`.
+
+        Parameters
+        ----------
+        positions
+            ``(point, 3)`` [m]. Of a scene of two axes only the first two coordinates count.
+
+        Returns
+        -------
+        ndarray
+            float64 ``(point, axis)``: indices, within the scene or not.
+        """
+        offsets = positions - self.centre
+        if self.range is not None:
+            sight = offsets + np.array([0.0, 0.0, self.range])
+            distance = np.linalg.norm(sight, axis=1, keepdims=True)
+            offsets = np.concatenate([sight[:, :2] / distance, distance - self.range], axis=1)
+        axes = len(self.shape)
+        return np.asarray(offsets[:, :axes] / self.spacing + np.array(self.shape) // 2)
+
     def _largest_cosine(self) -> float:
         first, second = (np.abs(self.offsets(axis)).max() for axis in (0, 1))
         return float(np.hypot(first, second))

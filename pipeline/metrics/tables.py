@@ -1,4 +1,4 @@
-"""The metrics table: one row for each job and one for each image, as CSV and as Parquet.
+"""The metrics table: a row for each job, each image and each point of RF images, CSV and Parquet.
 
 A row is what one receipt, or one comparison with a reference, says; units are in the columns'
 names. Columns that do not apply to a row are empty.
@@ -19,10 +19,10 @@ _TEXT, _COUNT, _NUMBER = "string", "Int64", "float64"
 COLUMNS: dict[str, tuple[str, str]] = {
     "dataset": (_TEXT, "name of the dataset"),
     "reconstruction": (_TEXT, "name of the reconstruction; empty for ingest and calibrate"),
-    "kind": (_TEXT, "`job` or `image`"),
+    "kind": (_TEXT, "`job`, `image`, or of RF images `target` (a known point) or `brightest`"),
     "stage": (_TEXT, "job: its stage"),
     "block": (_TEXT, "block of the plan that the job made, or that the image is in"),
-    "frame": (_COUNT, "image: its index along the frames of image.zarr"),
+    "frame": (_COUNT, "image or point: index along the frames of image.zarr"),
     "started": (_TEXT, "job: when it began, UTC"),
     "seconds": (_NUMBER, "job: wall time, without the start of Python [s]"),
     "peak_host_mb": (_NUMBER, "job: largest resident memory [1e6 byte]"),
@@ -35,7 +35,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "matrix": (_TEXT, "reconstruct: image matrix, (z, y, x) or (y, x)"),
     "coils": (_COUNT, "reconstruct: receive coils"),
     "samples": (_COUNT, "reconstruct: k-space samples per coil that went into an image"),
-    "algorithm": (_TEXT, "reconstruct: gridding or cg-sense"),
+    "algorithm": (_TEXT, "reconstruct: its algorithm"),
     "device": (_TEXT, "job: what it computed on"),
     "threads": (_COUNT, "job: CPU threads"),
     "backend": (_TEXT, "reconstruct: NUFFT back end"),
@@ -59,6 +59,37 @@ COLUMNS: dict[str, tuple[str, str]] = {
         _NUMBER,
         "image: mean above Otsu's threshold over rms below [dB]; ranks images of one object",
     ),
+    "nmse_db": (_NUMBER, "RF image: squared error over the reference's energy, unscaled [dB]"),
+    "ssim_db": (_NUMBER, "RF image: structural similarity of magnitudes in dB, clipped at a floor"),
+    "targets": (_COUNT, "RF image: known targets within the scene"),
+    "detected": (_COUNT, "RF image: targets with a detection of their own"),
+    "missed": (_COUNT, "RF image: targets without"),
+    "false_alarms": (_COUNT, "RF image: detections that belong to no target"),
+    "detector": (
+        _TEXT,
+        "RF image: `support` (each voxel of a sparse image that is not zero) or `cfar` (maxima "
+        "above a threshold of constant false alarm rate)",
+    ),
+    "target": (_COUNT, "target: its index in the dataset's list"),
+    "x_m": (_NUMBER, "point: where it is known to be, or the brightest voxel [m]"),
+    "y_m": (_NUMBER, "point: likewise"),
+    "z_m": (_NUMBER, "point: likewise"),
+    "displacement_m": (_NUMBER, "target: distance of its maximum from where it is known to be [m]"),
+    "magnitude": (_NUMBER, "point: of the image at the maximum"),
+    "direction": (
+        _TEXT,
+        "point: of a cut, a row each: `range`, `cross range`, `elevation`, or an axis; empty "
+        "where other points are too near for a response of its own",
+    ),
+    "width_m": (_NUMBER, "cut: width of the main lobe at half power [m]"),
+    "expected_width_m": (_NUMBER, "cut: the same of a matched filter, from band and aperture [m]"),
+    "pslr_db": (_NUMBER, "cut: highest side lobe over the peak [dB]"),
+    "islr_db": (
+        _NUMBER,
+        "cut: energy of the side lobes within the extent over the main lobe's [dB]",
+    ),
+    "extent_before_m": (_NUMBER, "cut: how far side lobes were looked at before the point [m]"),
+    "extent_after_m": (_NUMBER, "cut: and beyond it [m]"),
 }
 """Type and meaning of each column. After them come ``seconds_<phase>`` and ``bytes_<phase>``: wall
 time and bytes read or written in each phase of a job."""

@@ -5,22 +5,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.outputs import MeasureSettings
+import numpy as np
+
+from pipeline.config.outputs import MeasureSettings, MetricsSettings
 from pipeline.errors import DataError
 from pipeline.metrics.quality import Array, image_quality, image_statistics
 from pipeline.metrics.references import frame_slabs, reference_image
+from pipeline.metrics.scenes import SceneMeasurement
 from pipeline.metrics.tables import as_table, job_row, write_table
 from pipeline.progress import track
 from pipeline.storage.open_raw import Acquisition, open_raw
 from pipeline.storage.publish import open_published, read_json
 from pipeline.storage.receipts import Receipt
+from pipeline.storage.rf_raw import RfRawData
 
 if TYPE_CHECKING:
     import zarr
 
 _KEPT_OF_BLOCKS = (
     "block", "first_image", "algorithm", "regularization", "iterations", "residuals", "backend",
-    "normal", "device", "threads", "coils", "samples", "shape", "canary",
+    "normal", "device", "threads", "coils", "samples", "shape", "canary", "model", "sub_apertures",
+    "operator_evaluations", "fusion", "streaming", "pairs",
 )  # fmt: skip
 
 
@@ -40,7 +45,7 @@ def measure(
     Parameters
     ----------
     settings
-        How measured frames were joined into images.
+        How measured frames were joined into images, and how RF images are measured.
     dataset, reconstruction
         Names.
     raw
@@ -70,10 +75,20 @@ def measure(
         with record.phase("compare"):
             rows = _image_rows(images, measured, groups, who=f"{dataset}/{reconstruction}")
         for row in rows:
-            row.update(dataset=dataset, reconstruction=reconstruction, kind="image")
-            row.update(_solution_of(row["frame"], blocks))
+            row.update(kind="image", **_solution_of(row["frame"], blocks))
+        points: list[dict[str, Any]] = []
+        curves: list[dict[str, Any]] = []
+        if isinstance(measured, RfRawData):
+            with record.phase("points"):
+                points, curves = _measure_scenes(
+                    images, measured, groups, rows, settings.metrics or MetricsSettings()
+                )
+        for row in (*rows, *points):
+            row.update(dataset=dataset, reconstruction=reconstruction)
         with record.phase("write"):
-            write_table(as_table([*map(job_row, jobs), *rows]), metrics)
+            write_table(as_table([*map(job_row, jobs), *rows, *points]), metrics)
+        if curves:
+            record.record(points=curves)
         record.record(
             frames_per_image=settings.frames_per_image,
             images=len(rows),
@@ -137,6 +152,29 @@ def _image_row(
         if len(group) > 1:  # a mean of magnitudes has no phase
             del row["nrmse_complex"]
     return row
+
+
+def _measure_scenes(
+    images: "zarr.Array[Any]",
+    raw: RfRawData,
+    groups: Sequence[range],
+    rows: Sequence[dict[str, Any]],
+    settings: MetricsSettings,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Add what RF images alone have to their rows; return the rows and the cuts of points."""
+    measurement = SceneMeasurement(raw, settings)
+    points: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    for row, group in zip(rows, groups, strict=True):
+        frame = row["frame"]
+        image = np.asarray(images[frame]).reshape(raw.shape)
+        reference = reference_image(raw, group, images.shape[1:])
+        found = measurement.rows(image, None if reference is None else reference.reshape(raw.shape))
+        row.update(found.image)
+        points += [{"frame": frame, **point} for point in found.points]
+        if frame == len(groups) // 2:  # the one that the report shows
+            curves = [{"frame": frame, **curve} for curve in found.curves]
+    return points, curves
 
 
 def _describe_reference(stored: Sequence[int], shape: Sequence[int], group: range) -> str:

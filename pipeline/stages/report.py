@@ -89,7 +89,7 @@ def _one_table(
     """Return all rows, those of a dataset and a reconstruction together, each job once."""
     rows = rows_of([*tables, as_table([job_row(account) for account in accounts])])
     jobs = {_job(row): row for row in rows if row["kind"] == "job"}
-    images = [row for row in rows if row["kind"] == "image"]
+    images = [row for row in rows if row["kind"] != "job"]
     place: dict[tuple[str, str], int] = {}
     for row in rows:
         dataset, _ = whose = _whose(row)
