@@ -22,6 +22,7 @@ from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import KronufftError
+from pipeline.leases import leased_device
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -100,17 +101,18 @@ def calibrate(
     threads: Threads = 1,
 ) -> None:
     """Estimate coil sensitivities and density compensation."""
-    from pipeline.stages.calibrate import calibrate as run
+    with leased_device(device) as leased:
+        from pipeline.stages.calibrate import calibrate as run
 
-    run(
-        settings=parse_settings(CalibrateSettings, settings),
-        dataset=dataset,
-        raw=raw,
-        calibration=calibration,
-        receipt=receipt,
-        device=device,
-        threads=threads,
-    )
+        run(
+            settings=parse_settings(CalibrateSettings, settings),
+            dataset=dataset,
+            raw=raw,
+            calibration=calibration,
+            receipt=receipt,
+            device=leased,
+            threads=threads,
+        )
 
 
 @app.command()
@@ -157,22 +159,23 @@ def accumulate(
     threads: Threads = 1,
 ) -> None:
     """Reduce one shard of a block to its share of the normal equations."""
-    from pipeline.stages.accumulate import accumulate as run
+    with leased_device(device) as leased:
+        from pipeline.stages.accumulate import accumulate as run
 
-    run(
-        settings=parse_settings(ReconstructSettings, settings),
-        dataset=dataset,
-        reconstruction=reconstruction,
-        raw=raw,
-        calibration=calibration,
-        plan=plan,
-        block=block,
-        shard=shard,
-        share=share,
-        receipt=receipt,
-        device=device,
-        threads=threads,
-    )
+        run(
+            settings=parse_settings(ReconstructSettings, settings),
+            dataset=dataset,
+            reconstruction=reconstruction,
+            raw=raw,
+            calibration=calibration,
+            plan=plan,
+            block=block,
+            shard=shard,
+            share=share,
+            receipt=receipt,
+            device=leased,
+            threads=threads,
+        )
 
 
 @app.command()
@@ -191,22 +194,23 @@ def reconstruct(
     threads: Threads = 1,
 ) -> None:
     """Reconstruct one block of images."""
-    from pipeline.stages.reconstruct import reconstruct as run
+    with leased_device(device) as leased:
+        from pipeline.stages.reconstruct import reconstruct as run
 
-    run(
-        settings=parse_settings(ReconstructSettings, settings),
-        dataset=dataset,
-        reconstruction=reconstruction,
-        raw=raw,
-        calibration=calibration,
-        plan=plan,
-        block=block,
-        shares=shares,
-        image=image,
-        receipt=receipt,
-        device=device,
-        threads=threads,
-    )
+        run(
+            settings=parse_settings(ReconstructSettings, settings),
+            dataset=dataset,
+            reconstruction=reconstruction,
+            raw=raw,
+            calibration=calibration,
+            plan=plan,
+            block=block,
+            shares=shares,
+            image=image,
+            receipt=receipt,
+            device=leased,
+            threads=threads,
+        )
 
 
 @app.command()

@@ -8,7 +8,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKED_EXTRAS = ("ducc", "torchkbnufft", "slurm", "bench", "dev")
+LOCKED_EXTRAS = ("ducc", "torchkbnufft", "cluster", "bench", "dev")
 
 
 def package(requirement):
