@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, a plain line now and then in a log."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -7,7 +8,10 @@ from contextlib import contextmanager
 
 _SECONDS_BETWEEN_LINES = 10.0
 
+_SECONDS_BETWEEN_UPDATES = 0.2
+
 Advance = Callable[..., None]
+Note = str | Callable[[], str]
 
 
 @contextmanager
@@ -24,8 +28,9 @@ def track(description: str, total: int) -> Iterator[Advance]:
     Yields
     ------
     callable
-        ``advance(steps=1, note="")``: says that steps are done; ``note`` is shown beside them, for
-        example a residual.
+        ``advance(steps=1, note="", partial=0.0)``: says that steps are done, and how much of the
+        next one; ``note`` is shown beside them, for example a residual: text, or what returns it if
+        it is shown at all.
     """
     if sys.stderr.isatty():
         yield from _bar(description, total)
@@ -53,8 +58,16 @@ def _bar(description: str, total: int) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(description, total=total, note="")
 
-        def advance(steps: int = 1, note: str = "") -> None:
-            bar.update(task, advance=steps, note=note)
+        done = 0
+        shown = -math.inf
+
+        def advance(steps: int = 1, note: Note = "", partial: float = 0.0) -> None:
+            nonlocal done, shown
+            done += steps
+            now = time.monotonic()
+            if steps or now - shown >= _SECONDS_BETWEEN_UPDATES:
+                shown = now
+                bar.update(task, completed=done + partial, note=_text(note))
 
         yield advance
 
@@ -63,18 +76,24 @@ def _lines(description: str, total: int) -> Iterator[Advance]:
     start = last = time.monotonic()
     done = 0
 
-    def advance(steps: int = 1, note: str = "") -> None:
+    def advance(steps: int = 1, note: Note = "", partial: float = 0.0) -> None:
         nonlocal done, last
         done += steps
         now = time.monotonic()
         if done >= total or now - last >= _SECONDS_BETWEEN_LINES:
             last = now
-            left = (now - start) / max(done, 1) * (total - done)
-            extra = f", {note}" if note else ""
+            position = done + partial
+            left = (now - start) * (total / position - 1) if position else math.nan
+            extra = f", {_text(note)}" if note else ""
+            remaining = f", {left:.0f} s left" if position else ""
             print(  # noqa: T201
-                f"{description}: {done}/{total}, {now - start:.1f} s, {left:.0f} s left{extra}",
+                f"{description}: {done}/{total}, {now - start:.1f} s{remaining}{extra}",
                 file=sys.stderr,
                 flush=True,
             )
 
     yield advance
+
+
+def _text(note: Note) -> str:
+    return note if isinstance(note, str) else note()

@@ -80,8 +80,13 @@ def validate(model: type[AnySettings], content: Any, source: str) -> AnySettings
                 known = _known_keys(model, fault["loc"])
                 faults.append(f"unknown key `{where}`{nearest(str(fault['loc'][-1]), known)}")
             else:
-                found = "" if fault["type"] == "missing" else f" (found {fault['input']!r})"
-                faults.append(f"`{where}`: {fault['msg']}{found}")
+                found = (
+                    ""
+                    if fault["type"] in ("missing", "value_error")
+                    else f" (found {fault['input']!r})"
+                )
+                said = fault["msg"].removeprefix("Value error, ")
+                faults.append(f"`{where}`: {said}{found}")
         raise ConfigError(f"{source}: {'; '.join(faults)}") from None
 
 

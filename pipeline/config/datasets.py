@@ -15,7 +15,7 @@ from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.file import Config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
-from pipeline.config.reconstruction import ALGORITHMS, ReconstructSettings
+from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.config.sources import FORMATS, Format, IngestSettings, Kind, SourceSettings
 from pipeline.errors import ConfigError
 
@@ -103,12 +103,12 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
                     f"{who}: reconstruction `{name}` of dataset `{row.dataset}` is not in the "
                     f"config{nearest(name, list(config.reconstructions))}"
                 )
-            algorithm = config.reconstructions[name].algorithm
-            if algorithm not in ALGORITHMS[row.kind]:
+            try:
+                config.reconstructions[name].check_kind(row.kind)
+            except ConfigError as error:
                 raise ConfigError(
-                    f"{who}: reconstruction `{name}` of dataset `{row.dataset}` is {algorithm}; "
-                    f"for {row.kind} there is {', '.join(ALGORITHMS[row.kind])}"
-                )
+                    f"{who}: reconstruction `{name}` of dataset `{row.dataset}`: {error}"
+                ) from None
         if len(set(row.reconstructions)) != len(row.reconstructions):
             raise ConfigError(f"{who}: dataset `{row.dataset}` names a reconstruction twice")
         datasets[row.dataset] = row

@@ -16,6 +16,7 @@ from pipeline.geometry.axes import as_volume
 from pipeline.planning.table import PlanRow
 from pipeline.progress import track
 from pipeline.reconstruction.job import BlockJob
+from pipeline.reconstruction.noise import Noise
 from pipeline.reconstruction.share import Shard, Share
 from pipeline.reconstruction.solving import Histories, solve
 from pipeline.solvers.normal import Gram, NormalEquations
@@ -39,6 +40,13 @@ class Measurement(Protocol):
 
     def gram(self, images: range, share: Share) -> Gram:
         """Return the normal operator of some images, from the sum of all shares."""
+
+    @property
+    def separable(self) -> bool:
+        """Whether the normal operator is a single Kronecker block."""
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise in the normal equations of some images; `None` if it is not known."""
 
     def image(self, share: Share) -> Tensor:
         """Return the images ``(image, *shape)`` of an algorithm that solves nothing."""
@@ -126,7 +134,15 @@ def reconstruct_block(
         with job.phase("prepare"):
             gram = data.gram(batch, share)
         normal = NormalEquations(share.b, gram, share.energy)
-        return solve(job, normal, share.diagonal, image_axes=len(data.shape))
+        return solve(
+            job,
+            normal,
+            share.diagonal,
+            image_axes=len(data.shape),
+            noise=data.noise(batch, share),
+            separable=data.separable,
+            progress=lambda part, note: advance(0, note, partial=part * len(batch)),
+        )
 
     with ExitStack() as files, track(f"{job.who}: images", job.row.images) as advance:
         shares = [
@@ -143,7 +159,6 @@ def reconstruct_block(
         shape=list(data.shape),
         shards=max(1, len(pieces)),
         algorithm=job.settings.algorithm,
-        regularization=job.settings.regularization,
         iterations=max((len(history) for history in residuals), default=0),
         residuals=residuals,
     )

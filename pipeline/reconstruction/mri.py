@@ -20,6 +20,7 @@ from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz
 from pipeline.reconstruction.equations import RightHandSide, Sampling, explicit_normal
 from pipeline.reconstruction.job import BlockJob
+from pipeline.reconstruction.noise import Noise, wants_noise
 from pipeline.reconstruction.share import Shard, Share
 from pipeline.solvers.normal import Gram
 from pipeline.storage.calibration import Calibration
@@ -141,6 +142,39 @@ class MriMeasurement:
         # A CPU's caches, not its memory, decide how many coils are best done together.
         batch = self.job.tiles.channels if self.job.device.startswith("cuda") else None
         return SenseNormal(toeplitz, self._maps, batch)
+
+    @property
+    def separable(self) -> bool:
+        """Never: samples lie anywhere."""
+        return False
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise of some images; `None` where the data bring no noise measurement.
+
+        Every coil's sensitivity counts at its root mean square over the image.
+        """
+        if not wants_noise(self.settings):
+            return None
+        measured = self.raw.noise()
+        if measured is None:
+            return None
+        variances = torch.from_numpy(measured).abs().square().double().mean(-1).to(self.job.device)
+        maps = self._maps
+        sensitivities = (
+            torch.ones_like(variances)
+            if maps is None
+            else maps.abs().square().flatten(1).mean(1, dtype=torch.float64)
+        )
+        different = images[:1] if self._share_samples(images) else images
+        squares = [
+            float(np.sum(self._positions(range(each, each + 1), self.whole().readouts)[1] ** 2))
+            for each in different
+        ]
+        in_b = torch.tensor(squares, dtype=torch.float64, device=self.job.device)
+        return Noise(
+            (in_b * (variances * sensitivities).sum()).sqrt().expand(len(images)),
+            (share.diagonal * variances.sum()).sqrt(),
+        )
 
     def image(self, share: Share) -> Tensor:
         """Return the density-compensated adjoint, ``(image, *shape)``."""

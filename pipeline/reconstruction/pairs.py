@@ -18,6 +18,7 @@ from pipeline.operators.toeplitz import Toeplitz
 from pipeline.operators.voxel_phase import VoxelPhaseSum
 from pipeline.planning.levels import CollapsingLevel
 from pipeline.reconstruction.job import BlockJob
+from pipeline.reconstruction.noise import Noise
 from pipeline.reconstruction.share import Shard, Share
 from pipeline.solvers.inner import inner_product
 from pipeline.solvers.normal import Gram
@@ -106,6 +107,27 @@ class PairsMeasurement:
         spectra = torch.cat([share.kernels[_pair_name(pair)] for pair in range(self.raw.pairs)])
         phases = torch.stack([self._voxel_phase(pair) for pair in range(self.raw.pairs)])
         return VoxelPhaseSum(phases, Toeplitz(spectra, self.shape, threads=threads))
+
+    @property
+    def separable(self) -> bool:
+        """Whether there is a single pair at a single frequency, by plane waves."""
+        return self.raw.pairs == len(self.raw.frequencies) == 1 and not self._phased
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise of one frame; `None` where the data do not state it."""
+        deviations = self.raw.noise_std()
+        if deviations is None:
+            return None
+        pairs = range(self.raw.pairs)
+        elements = np.array([np.prod(self.raw.measurement_shape(pair)) for pair in pairs])
+        gains = np.array([np.sum(np.abs(self._model(pair)[1]) ** 2) for pair in pairs])
+        return Noise.of_channels(
+            deviations,
+            gains * elements,
+            elements * len(self.raw.frequencies),
+            self.job.device,
+            together=self.job.settings.fusion == "coherent",
+        )
 
     def image(self, share: Share) -> Tensor:
         """Return the matched filter's image, ``(1, *shape)``."""

@@ -15,6 +15,7 @@ from pipeline.geometry.phase_history import SubAperture, sub_apertures
 from pipeline.operators.toeplitz import Toeplitz
 from pipeline.operators.voxel_phase import VoxelPhaseSum
 from pipeline.reconstruction.job import BlockJob
+from pipeline.reconstruction.noise import Noise
 from pipeline.reconstruction.share import Shard, Share
 from pipeline.solvers.inner import inner_product
 from pipeline.solvers.normal import Gram
@@ -99,6 +100,19 @@ class PhaseHistoryMeasurement:
             [self.job.on_device(each.voxel_phase(), self.job.complex) for each in apertures]
         )
         return VoxelPhaseSum(phases, Toeplitz(spectra, self.shape, threads=self.transforms.threads))
+
+    @property
+    def separable(self) -> bool:
+        """Never: pulses lie anywhere."""
+        return False
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise of one frame; `None` where the data do not state it."""
+        deviation = self.raw.noise_std()
+        if deviation is None:
+            return None
+        diagonal = share.diagonal.cpu().numpy()  # the number of samples, all of weight one
+        return Noise.of_channels(deviation[:1], diagonal, diagonal, self.job.device, together=True)
 
     def image(self, share: Share) -> Tensor:
         """Return the matched filter's image, ``(1, *shape)``."""

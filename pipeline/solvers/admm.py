@@ -10,6 +10,7 @@ import torch
 
 from pipeline.errors import ConfigError
 from pipeline.solvers.cg import Preconditioner, Report, Solution, improve
+from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalties import Penalty
@@ -58,6 +59,7 @@ def admm(
     inner_iterations: int = 20,
     inner_residual: float = 1e-4,
     report: Report | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> SplitSolution:
     """Minimise ``1/2 x^H G x - Re(b^H x) + f(z)`` subject to ``D x = z`` [1]_.
 
@@ -93,6 +95,8 @@ def admm(
         Residual relative to ``|b|`` at which an update ends, or is not even begun.
     report
         Called after every iteration with its number and the largest residual.
+    checkpoint
+        Keeps the state of a long solve.
 
     Returns
     -------
@@ -125,24 +129,39 @@ def admm(
         )
     problem_axes(normal.b, penalty.image_axes, "ADMM")
     gram = CountedGram(normal.gram)
-    first_rho = _first_rho(normal.b, gram, penalty, rho)
+    saved = restored(checkpoint, normal.b.device)
+    first_rho = _first_rho(normal.b, gram, penalty, rho) if saved is None else saved["rho"]
     update = (
         _Conjugate(normal.b, gram, penalty, preconditioner, inner_iterations, inner_residual)
         if exact_solver is None
         else _Exact(normal.b, penalty, exact_solver)
     )
     splitting = _Splitting(normal.b, penalty, update, first_rho, absolute, relative, relaxation)
-    primal, dual = [], []
-    for iteration in range(1, iterations + 1):
+    primal: list[torch.Tensor] = []
+    dual: list[torch.Tensor] = []
+    if saved is not None:
+        splitting.restore(saved)
+        primal, dual = list(saved["primal_history"]), list(saved["dual_history"])
+        gram.evaluations = int(saved["evaluations"])
+
+    def state() -> State:
+        return {
+            **splitting.state(),
+            **{"primal_history": torch.stack(primal), "dual_history": torch.stack(dual)},
+            "evaluations": torch.tensor(gram.evaluations),
+        }
+
+    for iteration in range(len(primal) + 1, iterations + 1):
         splitting.iterate()
         primal.append(splitting.primal)
         dual.append(splitting.dual)
         if report is not None:
-            report(iteration, float(torch.maximum(primal[-1], dual[-1]).max()))
+            report(iteration, torch.maximum(primal[-1], dual[-1]).max())
         if not bool(splitting.active.any()):
             break
         if 2 * iteration <= iterations:
             splitting.balance(balance)
+        checkpoint.offer(iteration, state)
     primal_history, dual_history = (
         torch.stack(values).cpu() if values else torch.empty((0, *first_rho.shape))
         for values in (primal, dual)
@@ -152,6 +171,7 @@ def admm(
         splitting.taken.cpu(),
         torch.maximum(primal_history, dual_history),
         gram.evaluations,
+        begins_at_zero=False,
         primal=primal_history,
         dual=dual_history,
         rho=splitting.rho.cpu(),
@@ -173,6 +193,8 @@ def _first_rho(
 
 class _Splitting:
     """The iterates of ADMM in scaled form, ``u`` the scaled dual variable."""
+
+    _STATE = ("x", "z", "u", "rho", "active", "taken", "primal", "dual")
 
     def __init__(
         self,
@@ -197,6 +219,18 @@ class _Splitting:
         self.entries, self.voxels = voxels * penalty.components, voxels
         self.dual_floor = absolute * norm(b, self.axes)
         self.primal_floor: torch.Tensor | None = None
+
+    def state(self) -> State:
+        """Return what the next iteration depends on."""
+        floor = {} if self.primal_floor is None else {"primal_floor": self.primal_floor}
+        return {**{name: getattr(self, name) for name in self._STATE}, **floor, **self.update.kept}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        for name in self._STATE:
+            setattr(self, name, state[name])
+        self.primal_floor = state.get("primal_floor")
+        self.update.kept = {name: state[name] for name in self.update.kept}
 
     def iterate(self) -> None:
         """Update ``x``, ``z`` and ``u`` of the problems that have not converged."""
@@ -273,7 +307,7 @@ class _Conjugate:
         self.gram, self.penalty, self.preconditioner = gram, penalty, preconditioner
         self.iterations, self.tolerance = iterations, residual
         self.scale = norm(b, penalty.image_axes)
-        self.residual = b.clone()
+        self.kept: State = {"residual": b.clone()}
 
     def __call__(
         self,
@@ -293,7 +327,7 @@ class _Conjugate:
 
         improve(
             x,
-            self.residual,
+            self.kept["residual"],
             gram,
             regularization=rho if penalty.identity else None,
             scale=torch.where(active, self.scale, 0.0),  # where it is zero a problem rests
@@ -307,12 +341,12 @@ class _Conjugate:
     def moved(self, change: torch.Tensor, rho: torch.Tensor) -> None:
         """Correct the residual for a change of ``z - u``."""
         change = self.penalty.transform_adjoint(change)
-        self.residual.add_(change.mul_(for_images(rho, change, self.penalty.image_axes)))
+        self.kept["residual"].add_(change.mul_(for_images(rho, change, self.penalty.image_axes)))
 
     def rescaled(self, x: torch.Tensor, z: torch.Tensor, change: torch.Tensor) -> None:
         """Correct the residual for a change of ``rho`` under which ``rho u`` stays."""
         gap = self.penalty.transform_adjoint(z - self.penalty.transform(x))
-        self.residual.add_(gap.mul_(for_images(change, gap, self.penalty.image_axes)))
+        self.kept["residual"].add_(gap.mul_(for_images(change, gap, self.penalty.image_axes)))
 
 
 class _Exact:
@@ -320,6 +354,7 @@ class _Exact:
 
     def __init__(self, b: torch.Tensor, penalty: Penalty, solver: ExactSolver) -> None:
         self.b, self.penalty, self.solver = b, penalty, solver
+        self.kept: State = {}
 
     def __call__(
         self,

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.errors import ConfigError
+from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.inner import inner_product, inner_product_bytes
-from pipeline.solvers.normal import CountedGram, Gram, NormalEquations
+from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.solvers.problems import for_images, problem_axes
 
-Report = Callable[[int, float], None]
+Report = Callable[[int, torch.Tensor], None]
+"""``(iteration, residual)``: the largest residual of all problems, which stays on the device until
+somebody looks at it."""
 
 Preconditioner = Callable[[torch.Tensor], torch.Tensor]
 """``r -> M^-1 r``, Hermitian and positive definite, ``M`` near ``G + regularization``."""
@@ -34,12 +37,25 @@ class Solution:
         gradients: ``|b - G x| / |b|`` before the first iteration and after each one.
     evaluations
         How many times ``G`` was applied, to all problems together.
+    begins_at_zero
+        Whether the first of the residuals is that of the start.
     """
 
     image: torch.Tensor
     iterations: torch.Tensor
     residuals: torch.Tensor
     evaluations: int = 0
+    begins_at_zero: bool = True
+
+    def histories(self) -> list[list[float]]:
+        """Return the residuals of each problem after each of its own iterations."""
+        first = int(self.begins_at_zero)
+        counts = self.iterations.flatten().tolist()
+        columns = self.residuals.reshape(len(self.residuals), len(counts)).T
+        return [
+            values[first : first + count].tolist()
+            for values, count in zip(columns, counts, strict=True)
+        ]
 
 
 def conjugate_gradient(
@@ -51,6 +67,7 @@ def conjugate_gradient(
     image_axes: int,
     preconditioner: Preconditioner | None = None,
     report: Report | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Solution:
     """Minimise ``1/2 x^H G x - Re(b^H x) + regularization / 2 |x|^2`` from zero [1]_.
 
@@ -72,6 +89,8 @@ def conjugate_gradient(
         The residuals remain those of the system itself.
     report
         Called after every iteration with its number and the largest relative residual.
+    checkpoint
+        Keeps the state of a long solve.
 
     Returns
     -------
@@ -86,7 +105,7 @@ def conjugate_gradient(
     Notes
     -----
     Iterates stay on the device of ``b``; inner products accumulate in float64. With `residual`
-    zero and no `report` the host never waits for the device.
+    zero the host never waits for the device.
 
     References
     ----------
@@ -101,12 +120,11 @@ def conjugate_gradient(
             f"regularization {regularization}; none may be negative."
         )
     problems = problem_axes(b, image_axes, "conjugate gradients")
-    gram = CountedGram(normal.gram)
     x, r = torch.zeros_like(b), b.clone()
     taken, history = improve(
         x,
         r,
-        gram,
+        normal.gram,
         regularization=weight.to(b.device).expand(problems) if bool(weight.any()) else None,
         scale=inner_product(b, b, image_axes).sqrt(),
         iterations=iterations,
@@ -114,8 +132,9 @@ def conjugate_gradient(
         image_axes=image_axes,
         preconditioner=preconditioner,
         report=report,
+        checkpoint=checkpoint,
     )
-    return Solution(x, taken.cpu(), history.cpu(), gram.evaluations)
+    return Solution(x, taken.cpu(), history.cpu(), evaluations=len(history) - 1)
 
 
 def improve(
@@ -130,6 +149,7 @@ def improve(
     image_axes: int,
     preconditioner: Preconditioner | None = None,
     report: Report | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Do iterations of conjugate gradients from any start, in place.
 
@@ -147,7 +167,7 @@ def improve(
     scale
         float64, one for each problem: what residuals are relative to. Where it is zero a problem
         counts as converged.
-    iterations, residual, image_axes, preconditioner, report
+    iterations, residual, image_axes, preconditioner, report, checkpoint
         As of `conjugate_gradient`.
 
     Returns
@@ -165,18 +185,31 @@ def improve(
     def each(factors: torch.Tensor) -> torch.Tensor:
         return for_images(factors, x, image_axes).to(x.dtype)
 
-    # The direction is overwritten, so it must not be the residual, nor what an identity returns.
-    z = r if preconditioner is None else preconditioner(r)
-    p = z.clone()
-    rr = inner_product(r, r, image_axes)
-    rho = rr if preconditioner is None else inner_product(r, z, image_axes)
-    relative = relative_to_scale(rr)
-    history = [relative]
-    active = relative > residual
-    taken = torch.zeros(rr.shape, dtype=torch.int64, device=x.device)
-    watched = residual > 0 or report is not None
-    for iteration in range(1, iterations + 1):
-        if watched and not bool(active.any()):
+    saved = restored(checkpoint, x.device)
+    if saved is None:
+        # The direction is overwritten: it must not be the residual, nor what an identity returns.
+        z = r if preconditioner is None else preconditioner(r)
+        p = z.clone()
+        rr = inner_product(r, r, image_axes)
+        rho = rr if preconditioner is None else inner_product(r, z, image_axes)
+        relative = relative_to_scale(rr)
+        history = [relative]
+        active = relative > residual
+        taken = torch.zeros(rr.shape, dtype=torch.int64, device=x.device)
+    else:
+        x.copy_(saved["x"])
+        r.copy_(saved["r"])
+        p, rr, rho = saved["p"], saved["rr"], saved["rho"]
+        history, active, taken = list(saved["history"]), saved["active"], saved["taken"]
+
+    def state() -> State:
+        return {
+            **{"x": x, "r": r, "p": p, "rr": rr, "rho": rho},
+            **{"history": torch.stack(history), "active": active, "taken": taken},
+        }
+
+    for iteration in range(len(history), iterations + 1):
+        if residual > 0 and not bool(active.any()):
             break
         q = gram(p)
         curvature = inner_product(p, q, image_axes)
@@ -203,7 +236,8 @@ def improve(
         history.append(relative)
         active = active & (relative > residual)
         if report is not None:
-            report(iteration, float(relative.max()))
+            report(iteration, relative.max())
+        checkpoint.offer(iteration, state)
     return taken, torch.stack(history)
 
 

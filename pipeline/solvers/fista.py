@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.solvers.cg import Report, Solution, conjugate_gradient
+from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalties import Penalty
@@ -25,6 +26,7 @@ def fista(
     lipschitz: float | torch.Tensor | None = None,
     start: torch.Tensor | None = None,
     report: Report | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Solution:
     """Minimise ``1/2 x^H G x - Re(b^H x) + R(x)`` by FISTA [1]_ with adaptive restart [2]_.
 
@@ -46,6 +48,8 @@ def fista(
         First estimate; zero if `None`.
     report
         Called after every iteration with its number and the largest relative change.
+    checkpoint
+        Keeps the state of a long solve.
 
     Returns
     -------
@@ -69,7 +73,11 @@ def fista(
     b, image_axes = normal.b, penalty.image_axes
     problems = problem_axes(b, image_axes, "FISTA")
     gram = CountedGram(normal.gram)
-    if lipschitz is None:
+    saved = restored(checkpoint, b.device)
+    if saved is not None:
+        lipschitz = saved["bound"]
+        gram.evaluations = int(saved["evaluations"])
+    elif lipschitz is None:
         lipschitz = largest_eigenvalue(gram, b, image_axes=image_axes)
     bound = torch.as_tensor(lipschitz, dtype=torch.float64, device=b.device).expand(problems)
     # Without any measurement there is no gradient, and the penalty's minimum is zero.
@@ -85,7 +93,19 @@ def fista(
     taken = torch.zeros(problems, dtype=torch.int64, device=b.device)
     relative = torch.zeros(problems, dtype=torch.float64, device=b.device)
     history: list[torch.Tensor] = []
-    for iteration in range(1, iterations + 1):
+    if saved is not None:
+        x, ahead, momentum, active = (saved[name] for name in ("x", "ahead", "momentum", "active"))
+        taken, history = saved["taken"], list(saved["history"])
+        relative = history[-1]
+
+    def state() -> State:
+        return {
+            **{"x": x, "ahead": ahead, "momentum": momentum, "active": active, "taken": taken},
+            **{"history": torch.stack(history), "bound": bound},
+            "evaluations": torch.tensor(gram.evaluations),
+        }
+
+    for iteration in range(len(history) + 1, iterations + 1):
         # A problem at rest takes no step, neither along its gradient nor to its penalty.
         newer = torch.sub(b, gram(ahead)).mul_(each(step)).add_(ahead)
         newer = penalty.proximal(newer, step)
@@ -108,11 +128,18 @@ def fista(
         history.append(relative)
         active = active & (relative > change)
         if report is not None:
-            report(iteration, float(relative.max()))
+            report(iteration, relative.max())
         if not bool(active.any()):
             break
+        checkpoint.offer(iteration, state)
     residuals = torch.stack(history) if history else torch.empty((0, *problems))
-    return Solution(x, taken.cpu(), residuals.to("cpu", torch.float64), gram.evaluations)
+    return Solution(
+        x,
+        taken.cpu(),
+        residuals.to("cpu", torch.float64),
+        gram.evaluations,
+        begins_at_zero=False,
+    )
 
 
 def debias(
@@ -124,6 +151,7 @@ def debias(
     iterations: int = 50,
     residual: float = 1e-6,
     report: Report | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Solution:
     """Solve least squares on the voxels that are not zero, which a sparse penalty has shortened.
 
@@ -138,14 +166,13 @@ def debias(
     threshold
         Magnitude, relative to the largest of the image, up to which voxels are left out: with a
         weight at the level of the noise, a few voxels of the sparse image are noise.
-    iterations, residual, report
+    iterations, residual, report, checkpoint
         Of `conjugate_gradient` on the support.
 
     Returns
     -------
     Solution
-        Image and residuals of the conjugate gradients; `iterations` and `evaluations` are those of
-        both solutions together.
+        Of the conjugate gradients, but for `evaluations`, which are those of both solutions.
     """
     positive_settings("debias", threshold=threshold)
     magnitude = solution.image.abs()
@@ -153,17 +180,18 @@ def debias(
     largest = magnitude.amax(dim=tuple(range(-image_axes, 0)), keepdim=True)
     support = magnitude > threshold * largest
     del magnitude
-    gram = CountedGram(normal.gram)
+    gram = normal.gram
     # Every iterate is zero outside, so only the result of G must be cut.
     restricted = NormalEquations(normal.b * support, lambda x: gram(x) * support, normal.energy)
     refined = conjugate_gradient(
-        restricted, iterations=iterations, residual=residual, image_axes=image_axes, report=report
+        restricted,
+        iterations=iterations,
+        residual=residual,
+        image_axes=image_axes,
+        report=report,
+        checkpoint=checkpoint,
     )
-    return dataclasses.replace(
-        refined,
-        iterations=solution.iterations + refined.iterations,
-        evaluations=solution.evaluations + gram.evaluations,
-    )
+    return dataclasses.replace(refined, evaluations=solution.evaluations + refined.evaluations)
 
 
 def fista_bytes(shape: Sequence[int], *, itemsize: int, components: int = 0) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from pipeline.errors import ConfigError
 from pipeline.solvers.cg import Report, Solution
+from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.problems import positive_settings, problem_axes
 
@@ -32,6 +33,7 @@ def orthogonal_matching_pursuit(
     diagonal: torch.Tensor | None = None,
     entries: Entries | None = None,
     report: Report | None = None,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Solution:
     """Pick voxels one by one, each time solving least squares on all that were picked [1]_.
 
@@ -57,6 +59,8 @@ def orthogonal_matching_pursuit(
         the kernel at the differences of the voxels. `None` evaluates ``G`` on the picked voxel.
     report
         Called after every atom with the number of atoms and the largest relative residual.
+    checkpoint
+        Keeps the state of a long solve.
 
     Returns
     -------
@@ -106,7 +110,20 @@ def orthogonal_matching_pursuit(
     if measured:
         active = active & (energy.sqrt() > wanted)
     taken = torch.zeros(problems, dtype=torch.int64, device=b.device)
-    for count in range(1, atoms + 1):
+    saved = restored(checkpoint, b.device)
+    if saved is not None:
+        pursuit.restore(saved)
+        active, taken, history = saved["active"], saved["taken"], list(saved["history"])
+        gram.evaluations = int(saved["evaluations"])
+
+    def state() -> State:
+        return {
+            **pursuit.state(),
+            **{"active": active, "taken": taken, "history": torch.stack(history)},
+            "evaluations": torch.tensor(gram.evaluations),
+        }
+
+    for count in range(len(history), atoms + 1):
         if not bool(active.any()):
             break
         active = pursuit.pick(count, active)
@@ -117,7 +134,8 @@ def orthogonal_matching_pursuit(
         if measured:
             active = active & (left > wanted)
         if report is not None:
-            report(count, float(relative.max()))
+            report(count, relative.max())
+        checkpoint.offer(count, state)
     return Solution(
         pursuit.image.reshape(b.shape),
         taken.reshape(problem_shape).cpu(),
@@ -128,6 +146,8 @@ def orthogonal_matching_pursuit(
 
 class _Pursuit:
     """The picked voxels of all problems, one row each, and the factored equations on them."""
+
+    _STATE = ("correlation", "image", "support", "cholesky", "right", "explained")
 
     def __init__(
         self,
@@ -156,6 +176,15 @@ class _Pursuit:
         self.cholesky = torch.eye(atoms, **wide).repeat(problems, 1, 1)
         self.right = torch.zeros(problems, atoms, 1, **wide)
         self.explained = torch.zeros(problems, dtype=torch.float64, device=b.device)
+
+    def state(self) -> State:
+        """Return what the next atom depends on."""
+        return {name: getattr(self, name) for name in self._STATE}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        for name in self._STATE:
+            setattr(self, name, state[name])
 
     def pick(self, count: int, active: torch.Tensor) -> torch.Tensor:
         """Add the atom number `count` to the active problems; return those that could use it."""

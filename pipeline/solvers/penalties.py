@@ -18,6 +18,7 @@ from pipeline.solvers.proximal import (
     soft_threshold_,
     total_variation_proximal,
 )
+from pipeline.solvers.wavelets import coarse_boxes, wavelets, wavelets_adjoint
 
 Weight = float | torch.Tensor
 
@@ -132,6 +133,50 @@ class GroupSparsity(Penalty):
         """Shorten the vectors along the group's axis, see `group_soft_threshold`."""
         threshold = self._threshold(u, step, self.image_axes)
         return group_soft_threshold_(u, threshold, -self.image_axes)
+
+
+class WaveletSparsity(Penalty):
+    """``weight * sum |details of W x|``, ``W`` an orthonormal wavelet transform.
+
+    The coarse approximation, of a sixteenth of the voxels an axis, is left as it is.
+    """
+
+    identity = False
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        """Return wavelet coefficients, in the shape of the image."""
+        return wavelets(x, self.image_axes)
+
+    def transform_adjoint(self, u: torch.Tensor) -> torch.Tensor:
+        """Return the image of coefficients."""
+        return wavelets_adjoint(u, self.image_axes)
+
+    def transform_normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a copy: the transform is orthonormal."""
+        return x.clone()
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``R(x)`` for each problem, float64."""
+        magnitudes = self.transform(x).abs()
+        self._coarse(magnitudes).zero_()
+        return self._sum(magnitudes, self.image_axes)
+
+    def shrink_(self, u: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """Shorten the details."""
+        coarse = self._coarse(u).clone()
+        soft_threshold_(u, self._threshold(u, step, self.image_axes))
+        self._coarse(u).copy_(coarse)
+        return u
+
+    def proximal(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """Shorten the details of the image."""
+        return self.transform_adjoint(self.shrink_(self.transform(x), step))
+
+    def _coarse(self, u: torch.Tensor) -> torch.Tensor:
+        box = coarse_boxes(u.shape[u.ndim - self.image_axes :])[-1]
+        for axis, size in enumerate(box, start=-self.image_axes):
+            u = u.narrow(axis, 0, size)
+        return u
 
 
 class TotalVariation(Penalty):

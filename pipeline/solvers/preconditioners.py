@@ -40,7 +40,7 @@ class CirculantPreconditioner:
     shape
         Image axes.
     regularization
-        Tikhonov weight of the system; added to the eigenvalues.
+        Tikhonov weight of the system; added to the eigenvalues. One number, or one for each frame.
     floor
         Smallest eigenvalue that is inverted, relative to the largest: what lies below was hardly
         measured, and its eigenvalue is not to be relied on.
@@ -62,7 +62,7 @@ class CirculantPreconditioner:
         spectrum: torch.Tensor,
         shape: Sequence[int],
         *,
-        regularization: float = 0.0,
+        regularization: float | torch.Tensor = 0.0,
         floor: float = 1e-3,
     ) -> None:
         self.axes = tuple(range(-len(shape), 0))
@@ -96,9 +96,14 @@ def _fejer_means(size: int, padded: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def _inverse(
-    eigenvalues: torch.Tensor, regularization: float, floor: float, axes: tuple[int, ...]
+    eigenvalues: torch.Tensor,
+    regularization: float | torch.Tensor,
+    floor: float,
+    axes: tuple[int, ...],
 ) -> torch.Tensor:
     """Return the reciprocals of shifted eigenvalues, none larger than the floor allows."""
+    if isinstance(regularization, torch.Tensor):
+        regularization = regularization.to(eigenvalues)[(..., *(None,) * len(axes))]
     shifted = eigenvalues + regularization
     largest = shifted.amax(dim=axes, keepdim=True)
     # Nothing measured, nothing to precondition.

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.solvers.cg import Solution
+from pipeline.solvers.checkpoints import Nested
 from pipeline.solvers.inner import inner_product
-from pipeline.solvers.normal import CountedGram, Gram, NormalEquations
+from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.solvers.problems import problem_axes
 
 _DECADES = 12
@@ -100,8 +102,8 @@ class Discrepancy:
 
     Parameters
     ----------
-    image
-        Solution with the weights found.
+    solution
+        With the weights found.
     weight
         float64, one for each problem.
     misfit
@@ -109,10 +111,10 @@ class Discrepancy:
     solutions
         How many solutions the search took.
     evaluations
-        How many times ``G`` was applied to measure misfits; the solver's own are not known here.
+        How many times ``G`` was applied, by all solutions and to measure their misfits.
     """
 
-    image: torch.Tensor
+    solution: Solution
     weight: torch.Tensor
     misfit: torch.Tensor
     solutions: int
@@ -121,13 +123,14 @@ class Discrepancy:
 
 def discrepancy(
     normal: NormalEquations,
-    solve: Callable[[torch.Tensor], torch.Tensor],
+    solve: Callable[[torch.Tensor], Solution],
     *,
     target: float | torch.Tensor,
     start: float | torch.Tensor,
     image_axes: int,
     tolerance: float = 0.05,
     solutions: int = 40,
+    nested: Nested | None = None,
 ) -> Discrepancy:
     """Find the weight whose solution leaves as much of the data as there is noise [2]_.
 
@@ -136,7 +139,7 @@ def discrepancy(
     normal
         ``G``, ``b`` and the energy, with which the misfit needs no data.
     solve
-        ``weight -> image``; the weight is float64, one for each problem, on the device of ``b``.
+        ``weight -> solution``; the weight is float64, one for each problem, on the device of ``b``.
         The misfit must grow with it.
     target
         ``sigma sqrt(M)`` of ``M`` measurements; one number or one for each problem.
@@ -148,11 +151,13 @@ def discrepancy(
         Relative deviation of the misfit from the target that is allowed.
     solutions
         Most solutions.
+    nested
+        Keeps what the search knows beside the state of the solve at work, which has to use it.
 
     Returns
     -------
     Discrepancy
-        Image, weight and misfit.
+        Solution, weight and misfit.
 
     Raises
     ------
@@ -188,19 +193,32 @@ def discrepancy(
             f"discrepancy principle: the misfit should be {wanted:.4g}, but the data's norm is "
             f"{found:.4g}: the zero image would do. Check the noise level, or set the weight."
         )
-    gram = CountedGram(normal.gram)
-    counted = NormalEquations(b, gram, normal.energy)
+    evaluations = 0
     # Logarithms of weights that leave too little and too much, and of misfits over the target.
     low, high = torch.full_like(weight, -math.inf), torch.full_like(weight, math.inf)
     below, above = low.clone(), high.clone()
-    first = weight.log()
-    for count in range(1, solutions + 1):
-        image = solve(weight)
-        misfit = (2 * counted.cost(image, image_axes)).clamp(min=0).sqrt()
+    first, begun = weight.log(), 1
+    if nested is not None and nested.known is not None:
+        known = {name: value.to(b.device) for name, value in nested.known.items()}
+        weight, low, high = known["weight"], known["low"], known["high"]
+        below, above = known["below"], known["above"]
+        begun, evaluations = int(known["count"]), int(known["evaluations"])
+    for count in range(begun, solutions + 1):
+        if nested is not None:
+            nested.surround(
+                {
+                    **{"weight": weight, "low": low, "high": high, "below": below, "above": above},
+                    "count": torch.tensor(count),
+                    "evaluations": torch.tensor(evaluations),
+                }
+            )
+        solution = solve(weight)
+        misfit = (2 * normal.cost(solution.image, image_axes)).clamp(min=0).sqrt()
+        evaluations += solution.evaluations + 1
         excess = (misfit.clamp(min=torch.finfo(torch.float64).tiny) / goal).log()
         done = (misfit / goal - 1).abs() <= tolerance
         if bool(done.all()):
-            return Discrepancy(image, weight, misfit, count, gram.evaluations)
+            return Discrepancy(solution, weight, misfit, count, evaluations)
         position, width, small = weight.log(), high - low, excess < 0
         low, below = torch.where(small, position, low), torch.where(small, excess, below)
         high, above = torch.where(small, high, position), torch.where(small, above, excess)

@@ -127,7 +127,6 @@ def test_debiasing_is_least_squares_on_the_support():
     magnitude = sparse.image.abs()
     assert torch.equal(large.image != 0, magnitude > 0.3 * magnitude.amax((1, 2), keepdim=True))
     assert solution.evaluations > sparse.evaluations
-    assert (solution.iterations > sparse.iterations).all()
 
 
 def test_starts_where_it_is_told():

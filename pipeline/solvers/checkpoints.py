@@ -1,0 +1,102 @@
+"""What a long solve keeps, so that it can go on after it was killed.
+
+Solvers offer their state after every iteration and never know whether, when or where it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+
+State = Mapping[str, torch.Tensor]
+
+
+class Checkpoint(Protocol):
+    """Keeps the state of one solve."""
+
+    def restore(self) -> State | None:
+        """Return the state that was kept, on any device, or `None` to begin; asked once."""
+
+    def offer(self, iteration: int, state: Callable[[], State]) -> None:
+        """Keep the state if it is time to.
+
+        Parameters
+        ----------
+        iteration
+            How many iterations are done.
+        state
+            Returns what the next iteration depends on; called only if it is kept, and at once.
+        """
+
+
+class NoCheckpoint:
+    """Keeps nothing."""
+
+    def restore(self) -> State | None:
+        """Return `None`: begin."""
+        return None
+
+    def offer(self, iteration: int, state: Callable[[], State]) -> None:
+        """Do nothing."""
+
+
+NO_CHECKPOINT = NoCheckpoint()
+
+
+def restored(checkpoint: Checkpoint, device: torch.device) -> dict[str, torch.Tensor] | None:
+    """Return the state that was kept, on `device`; `None` to begin."""
+    state = checkpoint.restore()
+    return None if state is None else {name: value.to(device) for name, value in state.items()}
+
+
+class Nested:
+    """The checkpoint of solves inside a search: what the search knows is kept beside their state.
+
+    Parameters
+    ----------
+    checkpoint
+        Keeps both.
+
+    Attributes
+    ----------
+    known
+        What the interrupted search knew when it began the solve that was interrupted; `None` to
+        begin.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._around: State = {}
+        self._inner: State | None = None
+        self.known: State | None = None
+        state = checkpoint.restore()
+        if state is not None:
+            self.known = _below("search", state)
+            self._inner = _below("solve", state)
+
+    def surround(self, known: State) -> None:
+        """Say what the search knows before it begins a solve."""
+        self._around = dict(known)
+
+    def restore(self) -> State | None:
+        """Return the state of the solve that was interrupted, to the first one that asks."""
+        inner, self._inner = self._inner, None
+        return inner
+
+    def offer(self, iteration: int, state: Callable[[], State]) -> None:
+        """Keep the state of the solve with what the search knows."""
+
+        def both() -> State:
+            named = {f"search/{name}": value for name, value in self._around.items()}
+            return {**named, **{f"solve/{name}": value for name, value in state().items()}}
+
+        self._checkpoint.offer(iteration, both)
+
+
+def _below(prefix: str, state: State) -> State:
+    start = f"{prefix}/"
+    return {
+        name.removeprefix(start): value for name, value in state.items() if name.startswith(start)
+    }

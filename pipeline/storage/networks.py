@@ -1,0 +1,93 @@
+"""Trained networks: a NumPy archive of plain arrays with what made them, nothing that executes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.storage.publish import published_file
+
+if TYPE_CHECKING:
+    import torch
+
+_ABOUT = "about"
+
+
+def write_network(
+    path: Path,
+    *,
+    arguments: Mapping[str, Any],
+    parameters: Mapping[str, torch.Tensor],
+    training: Mapping[str, Any],
+) -> None:
+    """Write a network, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    arguments
+        JSON values with which `pipeline.solvers.unrolled.UnrolledProximalGradient` is made.
+    parameters
+        Its ``state_dict``.
+    training
+        JSON values: how it was trained.
+    """
+    about = json.dumps({"arguments": dict(arguments), "training": dict(training)}, sort_keys=True)
+    arrays = {name: value.detach().cpu().numpy() for name, value in parameters.items()}
+    with published_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{**arrays, _ABOUT: np.array(about)})  # type: ignore[arg-type]
+
+
+def network_arguments(path: Path) -> dict[str, Any]:
+    """Return the arguments of a network, which say how large it is, without its parameters."""
+    with _opened(path) as stored:
+        return _arguments(stored)
+
+
+def read_network(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the arguments and the parameters of a network.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, or something else.
+    """
+    import torch
+
+    with _opened(path) as stored:
+        try:
+            return _arguments(stored), {
+                name: torch.from_numpy(stored[name]) for name in stored.files if name != _ABOUT
+            }
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path}: damaged ({error}); train the network again") from None
+
+
+def network_fingerprint(path: Path) -> str:
+    """Return the SHA-256 of the file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _opened(path: Path) -> Any:
+    try:
+        stored = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such network; `kronufft train` makes one") from None
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not readable as a network ({error})") from None
+    if not hasattr(stored, "files") or _ABOUT not in stored.files:
+        raise DataError(f"{path}: not a network; `kronufft train` makes one")
+    return stored
+
+
+def _arguments(stored: Any) -> dict[str, Any]:
+    arguments: dict[str, Any] = json.loads(str(stored[_ABOUT]))["arguments"]
+    return arguments
