@@ -17,6 +17,8 @@ class MemorySettings(Settings):
     CPU the device's memory is the host's and only `host_mb` counts."""
     host_mb: Literal["auto"] | Annotated[int, Field(ge=16)] = "auto"
     """Resident memory one job may use [MB]; `auto` takes what the machine has, less a tenth."""
+    block_images: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Images that one job reconstructs at most; `auto` makes jobs of up to ten minutes."""
     shards: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Jobs that share the measurement of one block, each of which reduces its part to a share of
     the normal equations; `auto` cuts where one job would take longer than ten minutes."""

@@ -41,6 +41,8 @@ class Request:
         Of the machine.
     shards
         Jobs that share the measurement of a block.
+    block_images
+        Images that one job reconstructs at most.
     who
         Dataset and reconstruction, for the message of an error.
     """
@@ -49,6 +51,7 @@ class Request:
     limits: Limits
     rates: Rates
     shards: Literal["auto"] | int = "auto"
+    block_images: Literal["auto"] | int = "auto"
     who: str = "plan"
 
 
@@ -91,7 +94,7 @@ def _block_size(work: Work, request: Request) -> int:
         footprint(replace(work, images=size))
     ):
         size = max(work.image_batch, size // 2)
-    return size
+    return size if request.block_images == "auto" else min(size, request.block_images)
 
 
 def _shard_count(block: Work, request: Request) -> int:

@@ -61,7 +61,14 @@ def request_for(
         readouts=sizes.readouts,
     )
     rates = read_rates(tuning) if tuning else default_rates(machine)
-    return Request(work, limits, rates, shards=settings.memory.shards, who=who)
+    return Request(
+        work,
+        limits,
+        rates,
+        shards=settings.memory.shards,
+        block_images=settings.memory.block_images,
+        who=who,
+    )
 
 
 def default_rates(machine: Machine) -> Rates:
