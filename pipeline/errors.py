@@ -36,3 +36,7 @@ class DeviceError(KronufftError):
 
 class CanaryError(KronufftError):
     """The checks that precede each reconstruction found wrong arithmetic."""
+
+
+class SupersededError(KronufftError):
+    """A job may not publish: a later run of it has begun, or what it has read has changed."""

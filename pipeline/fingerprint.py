@@ -7,6 +7,7 @@ syntax tree: comments and layout do not count.
 
 import ast
 import hashlib
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -58,4 +59,19 @@ def code_fingerprint(stage: str) -> str:
     if stage == "report":
         for template in sorted(_TEMPLATES.glob("*")):
             digest.update(template.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def running_code_fingerprint() -> str:
+    """Return sixteen hexadecimal digits for the source of all modules that are loaded by now.
+
+    Unlike `code_fingerprint` it is of the very bytes, comments included, and takes milliseconds.
+    """
+    digest = hashlib.sha256()
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.split(".")[0] == _PACKAGE.name and file is not None:
+            digest.update(
+                f"{name} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}\n".encode()
+            )
     return digest.hexdigest()[:16]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.geometry.axes import as_volume
+from pipeline.storage.blocks import image_codecs
 from pipeline.storage.publish import published_store, write_json
 from pipeline.storage.raw import centred_affine, create_array, write_attributes
 
@@ -84,7 +85,12 @@ def write_images(marker, images, *, dataset, reconstruction, voxel_size):
             voxel_size=list(voxel_size),
             affine=centred_affine(images.shape[1:], voxel_size).tolist(),
         )
-        group.create_array("image", data=images, chunks=(1, *images.shape[1:]))
+        group.create_array(
+            "image",
+            data=images,
+            chunks=(1, *images.shape[1:]),
+            compressors=image_codecs(images.dtype),
+        )
 
 
 def write_receipt(path: Path, stage: str, seconds: float, **content: Any) -> Path:

@@ -1,7 +1,5 @@
 """The images of all blocks as one array on disk, in the order of the plan."""
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +10,9 @@ from numpy.typing import DTypeLike, NDArray
 from pipeline.errors import DataError
 from pipeline.merge.chunks import store_chunks
 from pipeline.planning.table import PlanRow
+from pipeline.storage.archives import DAMAGE
 from pipeline.storage.blocks import image_chunks, image_codecs, open_block
+from pipeline.storage.sealed import remake
 
 if TYPE_CHECKING:
     import zarr
@@ -196,7 +196,5 @@ def _read(path: Path, selection: tuple[slice, ...]) -> NDArray[np.complexfloatin
         image: Any = group["image"]
         try:
             return np.asarray(image[selection])
-        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(
-                f"{path}: damaged ({error}); delete it and run `reconstruct` again"
-            ) from None
+        except DAMAGE as error:
+            raise DataError(f"{path}: damaged ({error}); {remake(path)}") from None

@@ -5,16 +5,15 @@ attributes the block's name and its first image.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
-from pipeline.storage.publish import published_file
+from pipeline.storage.archives import open_archive, published_archive
 
 if TYPE_CHECKING:
     import zarr
@@ -33,49 +32,22 @@ def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict
         JSON values: ``block`` and ``first_image``, which merging checks against the plan, and
         whatever tells where the images came from.
     """
-    import zarr
-    from zarr.storage import ZipStore
-
     if image.ndim != 4:
         raise ValueError(f"a block image has the axes frame, z, y, x; found shape {image.shape}")
-    with published_file(path) as temporary, ZipStore(temporary, mode="w") as store:
-        group = zarr.create_group(store, attributes=attributes)
+    with published_archive(path, attributes) as group:
         group.create_array(
             "image",
             data=image,
             chunks=image_chunks(image.shape, image.dtype.itemsize),
             dimension_names=["frame", "z", "y", "x"],
             compressors=image_codecs(image.dtype),
+            fill_value=np.nan,  # a missing chunk is met at once
         )
 
 
-@contextmanager
-def open_block(path: Path, *, made_by: str = "reconstruct") -> Iterator["zarr.Group"]:
-    """Open a block for reading; a missing or truncated file raises `DataError` naming it.
-
-    Parameters
-    ----------
-    path
-        The zip file.
-    made_by
-        The stage to run again, for the message of an error.
-    """
-    import zipfile
-
-    import zarr
-    from zarr.storage import ZipStore
-
-    try:
-        store = ZipStore(path, mode="r")
-        group = zarr.open_group(store, mode="r")
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
-        raise DataError(
-            f"{path}: not readable as a block ({error}); delete it and run `{made_by}` again"
-        ) from None
-    try:
-        yield group
-    finally:
-        store.close()
+def open_block(path: Path) -> AbstractContextManager["zarr.Group"]:
+    """Open a block for reading; a missing or damaged file raises `DataError` naming it."""
+    return open_archive(path)
 
 
 def image_chunks(

@@ -1,14 +1,14 @@
 """Publish files and stores by rename, so that nobody ever reads half a result.
 
-A file is written under a unique temporary name in its own folder and renamed when complete. A
-Zarr store is a folder: it is renamed likewise, and a small JSON **marker** beside it, which is what
-Snakemake tracks, is written last. The marker holds the fingerprint that is also in the store's own
-attributes: a marker and a store that were not published together are told apart by it.
+A file is written beside its place under the name of the run that writes it, and renamed when
+complete, unless a later run of the same job has begun (see `pipeline.storage.claims`). A Zarr store
+is a folder: it is renamed likewise, and a small JSON **marker** beside it, which is what Snakemake
+tracks, is written last. The marker holds the manifest of the store, and a fingerprint of its
+content that is also in the store's own attributes: a marker and a store that were not published
+together are told apart by it.
 """
 
-import json
 import os
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
+from pipeline.storage.claims import discard, held_claim, note_input, unfinished_folder
+from pipeline.storage.manifest import (
+    METADATA,
+    check_store,
+    describe_file,
+    fingerprint,
+    make_manifest,
+)
+from pipeline.storage.sealed import opened_json, opened_text, remake, sealed_json, sealed_text
 
 if TYPE_CHECKING:
     import zarr
@@ -23,9 +32,22 @@ if TYPE_CHECKING:
 FINGERPRINT = "fingerprint"
 
 
-def _temporary_beside(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
+def _unfinished(path: Path) -> Path:
+    """Return where to write what is to become ``path``, in a folder of its own that exists."""
+    claim = held_claim()
+    if claim is not None:
+        claim.clear(path)
+        claim.check(path)
+        return claim.unfinished(path)
+    folder = unfinished_folder(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / uuid.uuid4().hex[:12]
+
+
+def _check_claim(path: Path) -> None:
+    claim = held_claim()
+    if claim is not None:
+        claim.check(path)
 
 
 @contextmanager
@@ -36,34 +58,58 @@ def published_file(path: Path) -> Iterator[Path]:
     ----------
     path
         Where the finished file is to be. Missing folders are made.
+
+    Raises
+    ------
+    SupersededError
+        If a later run of the same job has begun, or what this one has read has changed.
     """
-    temporary = _temporary_beside(path)
+    temporary = _unfinished(path)
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        _check_claim(path)
         temporary.replace(path)
+    except FileNotFoundError:
+        _check_claim(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        discard(temporary)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` to ``path`` as indented JSON, whole or not at all."""
+    """Write ``content`` to ``path`` as indented JSON with its checksum, whole or not at all."""
+    text = sealed_json(content)
     with published_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(text)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; a missing or broken file raises `DataError` naming it."""
+    """Read what `write_json` wrote; a missing or damaged file raises `DataError` naming it."""
+    return opened_json(_read_text(path), path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` and a last line with its checksum, whole or not at all."""
+    with published_file(path) as temporary:
+        temporary.write_text(sealed_text(text))
+
+
+def read_text(path: Path) -> str:
+    """Read what `write_text` wrote; a missing or damaged file raises `DataError` naming it."""
+    text = opened_text(_read_text(path), path)
+    note_input(path)
+    return text
+
+
+def _read_text(path: Path) -> str:
     try:
-        content = json.loads(path.read_text())
+        return path.read_bytes().decode()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file; run the stage that makes it") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable as JSON ({error}); run its stage again") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
+        raise DataError(f"{path}: no such file; {remake(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not readable ({error}); {remake(path)}") from None
 
 
 @contextmanager
@@ -75,17 +121,26 @@ def published_folder(path: Path) -> Iterator[Path]:
     path
         Where the finished folder is to be; one that is there already is replaced. The block makes
         the folder at the temporary path.
+
+    Raises
+    ------
+    SupersededError
+        As `published_file` does.
     """
-    temporary = _temporary_beside(path)
-    replaced = _temporary_beside(path)
+    temporary = _unfinished(path)
+    replaced = temporary.with_name(f"{temporary.name}-replaced")
     try:
         yield temporary
+        _check_claim(path)
         if path.exists():
             path.rename(replaced)
         temporary.rename(path)
+    except FileNotFoundError:
+        _check_claim(path)
+        raise
     finally:
         for leftover in (temporary, replaced):
-            shutil.rmtree(leftover, ignore_errors=True)
+            discard(leftover)
 
 
 def store_beside(marker: Path) -> Path:
@@ -97,13 +152,21 @@ def store_beside(marker: Path) -> Path:
 def published_store(marker: Path) -> Iterator["zarr.Group"]:
     """Yield an empty Zarr group that becomes the store beside ``marker`` when the block ends.
 
-    The marker is written after the rename with the fingerprint, and the shape and dtype of each
-    array. If the block raises, store and marker stay as they were.
+    The marker is written after the rename with the fingerprint, the manifest, and the shape and
+    dtype of each array. If the block raises, store and marker stay as they were. Equal contents
+    give equal fingerprints.
 
     Parameters
     ----------
     marker
         Path of the JSON marker, for example ``results/brain/raw.json``.
+
+    Raises
+    ------
+    SupersededError
+        As `published_file` does.
+    ValueError
+        If an array has no checksum in its codecs.
     """
     import zarr
 
@@ -111,17 +174,20 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
     with published_folder(store) as temporary:
         group = zarr.open_group(temporary, mode="w", zarr_format=3)
         yield group
-        fingerprint = uuid.uuid4().hex
-        group.attrs[FINGERPRINT] = fingerprint
+        manifest = make_manifest(temporary, group)
+        group.attrs[FINGERPRINT] = fingerprint(manifest)
+        manifest[METADATA] = describe_file(temporary / METADATA)
         content = {
             "store": store.name,
-            FINGERPRINT: fingerprint,
-            "bytes": sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file()),
+            FINGERPRINT: group.attrs[FINGERPRINT],
+            "bytes": sum(int(entry.split()[0]) for entry in manifest.values()),
             "arrays": {
                 name: {"shape": list(array.shape), "dtype": str(array.dtype)}
                 for name, array in sorted(group.arrays())
             },
+            "files": manifest,
         }
+        _check_claim(marker)
         marker.unlink(missing_ok=True)
     write_json(marker, content)
 
@@ -129,26 +195,31 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
 def open_published(marker: Path) -> "zarr.Group":
     """Open the store beside ``marker`` for reading, after checking that the two belong together.
 
+    Metadata and the sizes of all files are checked here, chunks when they are read.
+
     Raises
     ------
     DataError
-        If the marker or the store is missing, or their fingerprints differ.
+        If the marker or the store is missing or damaged, or their fingerprints differ.
     """
     import zarr
 
     expected = read_json(marker)
     store = store_beside(marker)
+    if not isinstance(expected.get("files"), dict):
+        raise DataError(f"{marker}: marks no store; {remake(marker)}")
+    if not store.is_dir():
+        raise DataError(f"{store}: missing, although {marker} stands for it; {remake(marker)}")
+    group_file = store / METADATA
     try:
-        group = zarr.open_group(store, mode="r")
-    except FileNotFoundError:
+        found = zarr.open_group(store, mode="r").attrs.get(FINGERPRINT)
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if found is not None and found != expected[FINGERPRINT]:
         raise DataError(
-            f"{store}: missing, although {marker} stands for it; delete the marker "
-            "and run the stage that makes it"
-        ) from None
-    found = group.attrs.get(FINGERPRINT)
-    if found != expected.get(FINGERPRINT):
-        raise DataError(
-            f"{store}: its fingerprint {found} is not {expected.get(FINGERPRINT)}, the one in "
-            f"{marker}; delete the marker and run the stage that makes it"
+            f"{group_file}: its fingerprint {found} is not {expected[FINGERPRINT]}, the one in "
+            f"{marker}; {remake(marker)}"
         )
-    return group
+    check_store(store, expected["files"], marker)
+    note_input(marker, lambda path: str(read_json(path)[FINGERPRINT]))
+    return zarr.open_group(store, mode="r")

@@ -1,39 +1,29 @@
 """Receipts: what a job did, how long each phase took, and the memory it used.
 
-One JSON file a job. The metrics read receipts and never logs.
+One JSON file a job. The metrics and the provenance read receipts and never logs.
 """
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import BaseModel
+
 from pipeline.host_memory import peak_host_bytes
+from pipeline.storage.circumstances import circumstances
+from pipeline.storage.claims import Claim, claimed
 from pipeline.storage.publish import write_json
-
-_RECORDED_PACKAGES = (
-    "kronufft", "torch", "numpy", "zarr", "dask", "snakemake", "finufft", "ducc0", "torchkbnufft",
-)  # fmt: skip
-
-
-def _installed_versions() -> dict[str, str]:
-    found = {}
-    for name in _RECORDED_PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 class Receipt:
     """Collects what one job did and writes it on success.
 
-    Used as a context manager around the whole job; nothing is written if the job raises.
+    Used as a context manager around the whole job, which also claims it (see
+    `pipeline.storage.claims`); nothing is written if the job raises.
 
     Parameters
     ----------
@@ -41,19 +31,27 @@ class Receipt:
         Where the receipt goes.
     stage
         Name of the stage.
+    settings
+        What the job was told, so that it can be told again.
     identity
         What the job worked on: ``dataset``, and where they apply ``reconstruction`` and ``block``.
     """
 
-    def __init__(self, path: Path, stage: str, **identity: str) -> None:
+    def __init__(
+        self, path: Path, stage: str, *, settings: BaseModel | None = None, **identity: str
+    ) -> None:
         self.path = path
         self.content: dict[str, Any] = {"stage": stage, **identity}
+        if settings is not None:
+            self.content["settings"] = settings.model_dump(mode="json")
         self._phases: dict[str, dict[str, float]] = {}
         self._start = time.perf_counter()
         self._inner_seconds = [0.0]
 
     def __enter__(self) -> Self:
         self.content["started"] = datetime.now(UTC).isoformat(timespec="seconds")
+        self._claiming = claimed(self.path)
+        self._claim: Claim = self._claiming.__enter__()
         return self
 
     @contextmanager
@@ -88,10 +86,16 @@ class Receipt:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            return
+        try:
+            if kind is None:
+                self._write()
+        finally:
+            self._claiming.__exit__(None, None, None)
+
+    def _write(self) -> None:
         self.content["seconds"] = time.perf_counter() - self._start
         self.content["phases"] = self._phases
         self.content["peak_host_bytes"] = peak_host_bytes()
-        self.content["versions"] = _installed_versions()
+        self.content["inputs"] = self._claim.inputs()
+        self.content.update(circumstances())
         write_json(self.path, self.content)

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.storage.blocks import image_chunks, open_block
-from pipeline.storage.publish import published_file
+from pipeline.storage.archives import DAMAGE, open_archive, published_archive
+from pipeline.storage.blocks import image_chunks
+from pipeline.storage.sealed import remake
 
 Array = NDArray[np.generic]
 KERNEL = "kernel"
@@ -46,16 +47,18 @@ def write_share(path: Path, arrays: Mapping[str, Array], attributes: Mapping[str
     attributes
         JSON values: ``block`` and ``shard``, which are checked when the share is read.
     """
-    import zarr
     from zarr.codecs import Crc32cCodec
-    from zarr.storage import ZipStore
 
-    with published_file(path) as temporary, ZipStore(temporary, mode="w") as store:
-        group = zarr.create_group(store, attributes=dict(attributes))
+    with published_archive(path, attributes) as group:
         for name, values in arrays.items():
             # Sums of noise do not compress; a chunk belongs to one image, which is read alone.
-            chunks = (1, *image_chunks(values.shape[1:], values.itemsize)) if values.ndim > 1 else 1
-            group.create_array(name, data=values, chunks=chunks, compressors=[Crc32cCodec()])
+            group.create_array(
+                name,
+                data=values,
+                chunks=(1, *image_chunks(values.shape[1:], values.itemsize)),
+                compressors=[Crc32cCodec()],
+                fill_value=np.nan,  # a missing chunk is met at once
+            )
 
 
 class StoredShare:
@@ -80,10 +83,9 @@ class StoredShare:
         try:
             stored = self._group[name]
             return np.asarray(stored[images] if stored.shape[0] > 1 else stored[:])
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except DAMAGE as error:
             raise DataError(
-                f"{self.path}: `{name}` is not readable ({error}); delete the file and run "
-                "`accumulate` again"
+                f"{self.path}: `{name}` is damaged ({error}); {remake(self.path)}"
             ) from None
 
 
@@ -96,11 +98,10 @@ def open_share(path: Path, *, block: str, shard: str) -> Iterator[StoredShare]:
     DataError
         If the file is missing or damaged, or belongs to another shard.
     """
-    with open_block(path, made_by="accumulate") as group:
+    with open_archive(path) as group:
         found = {name: group.attrs.get(name) for name in ("block", "shard")}
         if found != {"block": block, "shard": shard}:
             raise DataError(
-                f"{path}: holds {found}; expected block {block} shard {shard}; delete it and run "
-                "`accumulate` again"
+                f"{path}: holds {found}; expected block {block} shard {shard}; {remake(path)}"
             )
         yield StoredShare(path, group)

@@ -7,11 +7,19 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DataError
 from pipeline.storage import publish
+from pipeline.storage.blocks import image_codecs
+from pipeline.storage.manifest import check_store
 
 
 def _store(marker, value):
     with publish.published_store(marker) as group:
-        group.create_array("image", data=np.full(3, value))
+        _array(group, np.full((4, 3), value))
+
+
+def _array(group, values):
+    return group.create_array(
+        "image", data=values, chunks=(1, 3), compressors=image_codecs(values.dtype)
+    )
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -45,12 +53,12 @@ def test_a_failure_leaves_the_old_store_and_nothing_else(tmp_path):
 
     def write():
         with publish.published_store(marker) as group:
-            group.create_array("image", data=np.zeros(3))
+            _array(group, np.zeros((4, 3)))
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         write()
-    assert publish.open_published(marker)["image"][0] == 1.0
+    assert publish.open_published(marker)["image"][0, 0] == 1.0
     assert {path.name for path in tmp_path.iterdir()} == {"raw.json", "raw.zarr"}
 
 
@@ -58,7 +66,7 @@ def test_a_second_store_replaces_the_first(tmp_path):
     marker = tmp_path / "raw.json"
     _store(marker, 1.0)
     _store(marker, 2.0)
-    assert publish.open_published(marker)["image"][0] == 2.0
+    assert publish.open_published(marker)["image"][0, 0] == 2.0
 
 
 def test_a_marker_of_another_store_is_refused(tmp_path):
@@ -67,7 +75,7 @@ def test_a_marker_of_another_store_is_refused(tmp_path):
     old = marker.read_text()
     _store(marker, 2.0)
     marker.write_text(old)
-    with pytest.raises(DataError, match=r"raw\.zarr: its fingerprint .* is not"):
+    with pytest.raises(DataError, match=r"raw\.zarr/zarr\.json: its fingerprint .* is not"):
         publish.open_published(marker)
 
 
@@ -77,9 +85,54 @@ def test_missing_and_broken_markers_are_named(tmp_path):
     (tmp_path / "raw.json").write_text('{"store":')
     with pytest.raises(DataError, match=r"raw\.json: not readable as JSON"):
         publish.open_published(tmp_path / "raw.json")
-    (tmp_path / "raw.json").write_text("{}")
-    with pytest.raises(DataError, match=r"raw\.zarr: missing"):
+    _store(tmp_path / "raw.json", 1.0)
+    (tmp_path / "raw.zarr").rename(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match=r"raw\.zarr: missing.*snakemake .*--force .*raw\.json"):
         publish.open_published(tmp_path / "raw.json")
+
+
+def test_equal_stores_have_equal_fingerprints(tmp_path):
+    for name in ("a", "b"):
+        _store(tmp_path / name / "raw.json", 1.0)
+    first, second = (publish.read_json(tmp_path / name / "raw.json") for name in ("a", "b"))
+    assert first == second
+
+
+def test_a_store_whose_chunks_have_no_checksum_is_refused(tmp_path):
+    def write():
+        with publish.published_store(tmp_path / "raw.json") as group:
+            group.create_array("pair/0/y", data=np.zeros(3))
+
+    with pytest.raises(ValueError, match="array `pair/0/y` has no checksum"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fault", ["lost", "short", "renamed"])
+def test_a_file_that_is_missing_or_cut_off_is_named_when_the_store_is_opened(tmp_path, fault):
+    marker = tmp_path / "raw.json"
+    _store(marker, 1.0)
+    chunk = tmp_path / "raw.zarr/image/c/2/0"
+    match fault:
+        case "lost":
+            chunk.unlink()
+        case "short":
+            chunk.write_bytes(chunk.read_bytes()[:-1])
+        case "renamed":
+            chunk.rename(chunk.with_name("1"))
+    with pytest.raises(DataError, match=r"raw\.zarr/image/c/2/0: (missing|damaged)"):
+        publish.open_published(marker)
+
+
+def test_a_sound_chunk_in_the_place_of_another_is_found_by_a_thorough_look(tmp_path):
+    marker = tmp_path / "raw.json"
+    with publish.published_store(marker) as group:
+        _array(group, np.arange(12.0).reshape(4, 3))
+    chunks = tmp_path / "raw.zarr/image/c"
+    (chunks / "0/0").write_bytes((chunks / "1/0").read_bytes())
+    manifest = publish.read_json(marker)["files"]
+    with pytest.raises(DataError, match=r"image/c/0/0: damaged"):
+        check_store(tmp_path / "raw.zarr", manifest, marker, thorough=True)
 
 
 @settings(max_examples=20)
@@ -104,4 +157,4 @@ def test_json_is_for_people_too(tmp_path):
     publish.write_json(tmp_path / "a.json", {"a": [1]})
     text = (tmp_path / "a.json").read_text()
     assert "\n" in text
-    assert json.loads(text) == {"a": [1]}
+    assert json.loads(text)["a"] == [1]

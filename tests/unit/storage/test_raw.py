@@ -69,10 +69,13 @@ def test_missing_chunk_and_damage_are_found(stored):
     chunk.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     with pytest.raises(DataError, match=r"not readable.*run `ingest` again"):
         RawData.open(marker).kspace(1)
+    opened = RawData.open(marker)
     chunk.unlink()
     with pytest.raises(DataError, match="missing chunks"):
-        RawData.open(marker).kspace(1)
-    assert RawData.open(marker).kspace(0).shape == (4, 5, 6)
+        opened.kspace(1)
+    assert opened.kspace(0).shape == (4, 5, 6)
+    with pytest.raises(DataError, match=r"kspace/c/1/2/0/0: missing"):
+        RawData.open(marker)
 
 
 def test_incomplete_store(tmp_path):

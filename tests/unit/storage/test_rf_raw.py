@@ -2,7 +2,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import zarr
 
 from pipeline.errors import DataError
 from pipeline.geometry.antenna_paths import AntennaPaths
@@ -294,6 +293,7 @@ def test_not_an_rf_acquisition(marker):
         group.attrs["kind"] = "mri"
     with pytest.raises(DataError, match="kind = 'mri'; expected 'rf'"):
         RfRawData.open(marker)
-    zarr.open_group(store_beside(marker)).attrs["kind"] = "rf"
+    with published_store(marker) as group:
+        group.attrs["kind"] = "rf"
     with pytest.raises(DataError, match="not a complete RF acquisition"):
         RfRawData.open(marker)

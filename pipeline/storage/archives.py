@@ -1,0 +1,100 @@
+"""Zarr groups in one zip file each: what a job leaves for another.
+
+Members carry the zip file's own CRC-32, which is checked when they are read. The table of contents
+at the file's end has none, and a member whose name is damaged there would be taken for absent: its
+SHA-256 is the comment of the zip file, and checked whenever one is opened.
+"""
+
+import hashlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import DataError
+from pipeline.storage.claims import note_input
+from pipeline.storage.publish import published_file
+from pipeline.storage.sealed import remake
+
+if TYPE_CHECKING:
+    import zarr
+
+DAMAGE = (
+    *(OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What reading a damaged zip file or Zarr store can raise."""
+
+
+@contextmanager
+def published_archive(path: Path, attributes: Mapping[str, Any]) -> Iterator["zarr.Group"]:
+    """Yield an empty Zarr group that becomes the file ``path`` when the block ends.
+
+    Parameters
+    ----------
+    path
+        The zip file.
+    attributes
+        Of the group, JSON values.
+    """
+    import zarr
+    from zarr.storage import ZipStore
+
+    with published_file(path) as temporary:
+        with ZipStore(temporary, mode="w") as store:
+            yield zarr.create_group(store, attributes=dict(attributes))
+        with zipfile.ZipFile(temporary, "a") as file:
+            file.comment = _contents(file).encode()
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator["zarr.Group"]:
+    """Open an archive for reading.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, cut off or damaged; damage of a member shows when it is read.
+    """
+    import zarr
+    from zarr.storage import ZipStore
+
+    try:
+        archive_checksum(path)
+        store = ZipStore(path, mode="r")
+        group = zarr.open_group(store, mode="r")
+        note_input(path, archive_checksum)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; {remake(path)}") from None
+    except DAMAGE as error:
+        raise DataError(f"{path}: damaged ({error}); {remake(path)}") from None
+    try:
+        yield group
+    finally:
+        store.close()
+
+
+def archive_checksum(path: Path) -> str:
+    """Return the checksum of all that an archive holds, which is of its table of contents.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        If the table is not what it was when the file was written.
+    """
+    with zipfile.ZipFile(path) as file:
+        found = _contents(file)
+        if file.comment.decode("ascii", "replace") != found:
+            raise zipfile.BadZipFile("its table of contents is not what was written")
+    return found
+
+
+def _contents(file: zipfile.ZipFile) -> str:
+    entries = "".join(
+        f"{entry.filename} {entry.file_size} {entry.CRC:08x}\n"
+        for entry in sorted(file.infolist(), key=lambda entry: entry.filename)
+    )
+    return f"sha256:{hashlib.sha256(entries.encode()).hexdigest()}"
