@@ -8,10 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.calibration.density import Weights
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import voxel_positions
 from pipeline.operators.nufft import NUFFT
+from pipeline.progress import track
 from pipeline.storage.raw import RawData
 
 _READ_BYTES = 64 * 2**20
@@ -67,13 +69,13 @@ class CentreGrid:
 
 def centre_images(
     raw: RawData,
-    weights: Callable[[int], NDArray[np.floating]],
+    weights: Callable[[int], Weights],
     grid: CentreGrid,
     *,
     nufft: NufftSettings,
     device: str,
     threads: int,
-    advance: Callable[[], None],
+    who: str,
 ) -> Tensor:
     """Grid the centre of k-space of all frames together.
 
@@ -84,15 +86,15 @@ def centre_images(
     raw
         The acquisition.
     weights
-        Density weights ``[readout, sample]`` of a frame.
+        Returns the density weights of a frame, to be asked for some readouts at a time.
     grid
         Where the images are made.
     nufft
         How transforms are computed.
     device, threads
         What they are computed with.
-    advance
-        Called after each frame.
+    who
+        Dataset, for progress and errors.
 
     Returns
     -------
@@ -105,51 +107,65 @@ def centre_images(
         If the centre was not measured.
     """
     images = torch.zeros((raw.coils, *grid.shape), dtype=torch.complex64, device=device)
-    transform: NUFFT | None = None
-    for frame in range(raw.frames):
-        if transform is None or raw.own_trajectory:
-            trajectory = raw.trajectory(frame)
-            taper = grid.taper(trajectory)
-            inside = taper > 0
-            if not inside.any():
-                raise DataError(
-                    f"{raw.marker}: frame {frame} has no samples within {grid.width} / 2 Cartesian "
-                    "samples of the centre of k-space, which Walsh's coil maps are estimated from; "
-                    "raise calibration.calibration_width or set calibration.coil_maps to source"
-                )
-            points = torch.from_numpy(np.ascontiguousarray(grid.trajectory(trajectory[inside]).T))
-            transform = NUFFT(
-                grid.shape,
-                points.to(device, torch.float32),
-                tolerance=nufft.tolerance,
-                backend=nufft.backend,
-                oversampling=nufft.oversampling,
-                kernel_width=nufft.kernel_width,
-                threads=threads,
-            )
-        factors = torch.from_numpy((taper * weights(frame))[inside].astype(np.float32)).to(device)
-        for coils in _coil_tiles(raw):
-            samples = torch.from_numpy(_read_where(raw, frame, coils, inside)).to(device)
-            images[coils] += transform.adjoint(samples * factors)
-        advance()
+    slabs = list(_slabs(raw))
+    measured = np.zeros(raw.frames, dtype=bool)
+    with track(f"{who}: centre of k-space", raw.frames * len(slabs)) as advance:
+        # Slabs outermost: frames that share their trajectory share the transform of a slab.
+        for slab in slabs:
+            transform: NUFFT | None = None
+            taper = np.zeros(0)
+            for frame in range(raw.frames):
+                if frame == 0 or raw.own_trajectory:
+                    trajectory = raw.trajectory(frame, slab)
+                    taper = grid.taper(trajectory)
+                    points = grid.trajectory(trajectory[taper > 0])
+                    transform = _transform(points, grid, nufft, device, threads)
+                if transform is not None:
+                    measured[frame] = True
+                    inside = taper > 0
+                    factors = (taper * weights(frame)(slab))[inside].astype(np.float32)
+                    on_device = torch.from_numpy(factors).to(device)
+                    for coils in _coil_tiles(raw, slab):
+                        samples = raw.kspace(frame, coils, slab)[:, inside]
+                        images[coils] += transform.adjoint(
+                            torch.from_numpy(samples).to(device).mul_(on_device)
+                        )
+                advance()
+    if not measured.all():
+        raise DataError(
+            f"{who}: frame {int(np.argmin(measured))} has no samples within {grid.width} / 2 "
+            "Cartesian samples of the centre of k-space, which Walsh's coil maps are estimated "
+            "from; raise calibration.calibration_width or set calibration.coil_maps to source"
+        )
     return images.reshape(raw.coils, *([1] * (3 - len(grid.shape))), *grid.shape)
 
 
-def _coil_tiles(raw: RawData) -> Iterator[slice]:
-    """Yield ranges of coils whose readouts of a frame are read together."""
-    count = max(1, _READ_BYTES // (8 * raw.readouts * raw.samples))
+def _transform(
+    points: NDArray[np.float64], grid: CentreGrid, nufft: NufftSettings, device: str, threads: int
+) -> NUFFT | None:
+    """Return the transform to ``points`` ``[sample, axis]``; None where there are none."""
+    if not len(points):
+        return None
+    return NUFFT(
+        grid.shape,
+        torch.from_numpy(np.ascontiguousarray(points.T)).to(device, torch.float32),
+        tolerance=nufft.tolerance,
+        backend=nufft.backend,
+        oversampling=nufft.oversampling,
+        kernel_width=nufft.kernel_width,
+        threads=threads,
+    )
+
+
+def _slabs(raw: RawData) -> Iterator[slice]:
+    """Yield ranges of readouts whose trajectory is read together."""
+    rows = max(1, _READ_BYTES // (4 * len(raw.shape) * raw.samples))
+    for start in range(0, raw.readouts, rows):
+        yield slice(start, min(start + rows, raw.readouts))
+
+
+def _coil_tiles(raw: RawData, slab: slice) -> Iterator[slice]:
+    """Yield ranges of coils whose readouts of a slab are read together."""
+    count = max(1, _READ_BYTES // (8 * (slab.stop - slab.start) * raw.samples))
     for start in range(0, raw.coils, count):
         yield slice(start, min(start + count, raw.coils))
-
-
-def _read_where(
-    raw: RawData, frame: int, coils: slice, inside: NDArray[np.bool_]
-) -> NDArray[np.complex64]:
-    """Return the samples ``[coil, sample]`` of a frame that are ``inside``, a part at a time."""
-    rows = max(1, _READ_BYTES // (8 * (coils.stop - coils.start) * raw.samples))
-    parts = []
-    for start in range(0, raw.readouts, rows):
-        readouts = slice(start, min(start + rows, raw.readouts))
-        if inside[readouts].any():
-            parts.append(raw.kspace(frame, coils, readouts)[:, inside[readouts]])
-    return np.concatenate(parts, axis=1)

@@ -8,7 +8,7 @@ All weights are in image units: with them, the adjoint of the Fourier operator o
 so that the gridded image of an object of intensity 1 has intensity 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,16 +16,25 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.calibration.pipe_menon import pipe_menon_weights
-from pipeline.calibration.radial_density import radial_weights, stack_of_stars_weights
+from pipeline.calibration.radial_density import RadialDensity, stack_of_stars_weights
 from pipeline.config.calibration import CalibrationSettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
-from pipeline.geometry.trajectories import is_radial, is_stack_of_stars
+from pipeline.geometry.readouts import (
+    Readouts,
+    is_radial,
+    is_stack_of_stars,
+    readout_slabs,
+)
 
 Method = Literal["radial", "stack-of-stars", "pipe-menon"]
 
 
-def automatic_method(trajectory: NDArray[np.floating]) -> Method:
+Weights = Callable[[slice], NDArray[np.float32]]
+"""Returns the weights of some readouts, ``[readout, sample]``."""
+
+
+def automatic_method(trajectory: Readouts) -> Method:
     """Choose how to compensate the density of a trajectory ``[readout, sample, axis]``."""
     if is_radial(trajectory):
         return "radial"
@@ -36,7 +45,7 @@ def automatic_method(trajectory: NDArray[np.floating]) -> Method:
 
 def density_weights(
     method: Method,
-    trajectory: NDArray[np.floating],
+    trajectory: Readouts,
     shape: Sequence[int],
     *,
     settings: CalibrationSettings,
@@ -44,8 +53,11 @@ def density_weights(
     device: str,
     threads: int,
     who: str,
-) -> NDArray[np.float32]:
-    """Return the density weights of one frame.
+) -> Weights:
+    """Return the density weights of one frame, to be asked for some readouts at a time.
+
+    Radial weights are computed when they are asked for, however long the trajectory is; the other
+    methods need all of it at once.
 
     Parameters
     ----------
@@ -64,15 +76,15 @@ def density_weights(
 
     Returns
     -------
-    ndarray
-        float32 ``[readout, sample]``, in image units.
+    callable
+        Takes a slice of readouts; returns float32 ``[readout, sample]``, in image units.
 
     Raises
     ------
     DataError
         If the method does not apply to the trajectory.
     """
-    if not trajectory.any():
+    if not any(trajectory[slab].any() for slab in readout_slabs(trajectory)):
         raise DataError(
             f"{who}: all samples are at the centre of k-space; check the trajectory in the source"
         )
@@ -82,24 +94,49 @@ def density_weights(
                 f"{who}: calibration.density is radial, but not all readouts are straight lines "
                 "through the centre of k-space; set it to auto or pipe-menon"
             )
-        weights = radial_weights(trajectory)
-    elif method == "stack-of-stars":
-        if not is_stack_of_stars(trajectory):
-            raise DataError(
-                f"{who}: calibration.density is stack-of-stars, but not all readouts are straight "
-                "lines through the kz axis, each at one kz; set it to auto or pipe-menon"
-            )
-        weights = stack_of_stars_weights(trajectory)
+        compute: Callable[[slice], NDArray[np.floating]] = RadialDensity(trajectory).weights
     else:
-        points = trajectory.reshape(-1, trajectory.shape[-1]).T
-        on_device = torch.from_numpy(np.ascontiguousarray(points, np.float32)).to(device)
-        found = pipe_menon_weights(
-            on_device, shape, iterations=settings.density_iterations, nufft=nufft, threads=threads
-        )
-        weights = found.cpu().numpy().reshape(trajectory.shape[:2])
-    if not np.isfinite(weights).all() or not weights.any():
+        whole = trajectory[slice(None)]
+        if method == "stack-of-stars":
+            found = _stack_of_stars(whole, who)
+        else:
+            points = np.ascontiguousarray(whole.reshape(-1, whole.shape[-1]).T, np.float32)
+            found = (
+                pipe_menon_weights(
+                    torch.from_numpy(points).to(device),
+                    shape,
+                    iterations=settings.density_iterations,
+                    nufft=nufft,
+                    threads=threads,
+                )
+                .cpu()
+                .numpy()
+                .reshape(whole.shape[:2])
+            )
+        if not found.any():
+            raise DataError(_useless(who, method))
+        compute = found.__getitem__
+
+    def weights(readouts: slice) -> NDArray[np.float32]:
+        some = compute(readouts).astype(np.float32)
+        if not np.isfinite(some).all():
+            raise DataError(_useless(who, method))
+        return some
+
+    return weights
+
+
+def _stack_of_stars(trajectory: NDArray[np.floating], who: str) -> NDArray[np.float64]:
+    if not is_stack_of_stars(trajectory):
         raise DataError(
-            f"{who}: {method} density weights are not finite or all zero; check the trajectory, or "
-            "set calibration.density to another method"
+            f"{who}: calibration.density is stack-of-stars, but not all readouts are straight "
+            "lines through the kz axis, each at one kz; set it to auto or pipe-menon"
         )
-    return weights.astype(np.float32)
+    return stack_of_stars_weights(trajectory)
+
+
+def _useless(who: str, method: Method) -> str:
+    return (
+        f"{who}: {method} density weights are not finite or all zero; check the trajectory, or "
+        "set calibration.density to another method"
+    )

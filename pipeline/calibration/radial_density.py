@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.geometry.readouts import Readouts, readout_slabs
+
 # Samples of a readout nearer to each other than this, relative to the largest |k|, are repetitions:
 # trajectories are stored in single precision.
 _SAME_PLACE = 1e-5
@@ -12,10 +14,8 @@ _WIDEST_GAP = 10.0
 # asymmetric readouts, and more would let a single long spoke dominate the image.
 _LARGEST_SHARE = 2.0
 
-_SAMPLES_AT_A_TIME = 2**18
 
-
-def radial_weights(trajectory: NDArray[np.floating]) -> NDArray[np.float64]:
+def radial_weights(trajectory: Readouts) -> NDArray[np.float64]:
     """Return the weights of straight spokes through or from the centre of k-space.
 
     They integrate ``|k|**(d - 1)`` times the signal along each spoke by the trapezoidal rule, for
@@ -43,40 +43,66 @@ def radial_weights(trajectory: NDArray[np.floating]) -> NDArray[np.float64]:
     ndarray
         float64 ``[readout, sample]``, in image units.
     """
-    readouts, samples, dimensions = trajectory.shape
-    # A part of the readouts at a time: the steps need some twenty times the memory of the weights.
-    rows = max(1, _SAMPLES_AT_A_TIME // samples)
-    slabs = [slice(start, start + rows) for start in range(0, readouts, rows)]
-    reach = np.concatenate(
-        [np.linalg.norm(trajectory[slab], axis=-1).max(axis=1) for slab in slabs]
-    )
-    is_spoke = reach > _SAME_PLACE * reach.max()
-    if not is_spoke.any():
-        raise ValueError("all samples are at the centre of k-space: there is no spoke")
-    if not is_spoke.all():  # a readout that stays at the centre adds nothing to the others
-        weights = np.zeros((readouts, samples))
-        weights[is_spoke] = radial_weights(trajectory[is_spoke])
+    return RadialDensity(trajectory).weights(slice(None))
+
+
+class RadialDensity:
+    """The weights of `radial_weights`, for some readouts at a time of a trajectory of any length.
+
+    Parameters
+    ----------
+    trajectory
+        ``[readout, sample, axis]`` of one frame with 2 or 3 axes [rad/voxel]. Is read twice here.
+
+    Raises
+    ------
+    ValueError
+        If all samples are at the centre of k-space.
+    """
+
+    def __init__(self, trajectory: Readouts) -> None:
+        self._trajectory = trajectory
+        readouts, _, dimensions = trajectory.shape
+        slabs = list(readout_slabs(trajectory))
+        reach = np.concatenate(
+            [np.linalg.norm(trajectory[slab], axis=-1).max(axis=1) for slab in slabs]
+        )
+        # A readout that stays at the centre adds nothing to the others.
+        self._is_spoke = reach > _SAME_PLACE * reach.max()
+        if not self._is_spoke.any():
+            raise ValueError("all samples are at the centre of k-space: there is no spoke")
+        self._tolerance = _SAME_PLACE * float(reach.max())
+        directions = np.zeros((readouts, dimensions))
+        ends = np.zeros((2, readouts))
+        for slab in slabs:
+            spokes = np.arange(readouts)[slab][self._is_spoke[slab]]
+            if spokes.size:
+                some = _Spokes(trajectory[slab][self._is_spoke[slab]], self._tolerance)
+                directions[spokes], ends[:, spokes] = some.directions, some.ends
+        forward, backward = self._is_spoke, ends[1] > 0
+        both = np.concatenate([directions[forward], -directions[backward]])
+        count = len(both)
+        half_angles = _angles(both) if dimensions == 2 else np.full(count, 4 * np.pi / count)
+        self._angles = np.zeros((2, readouts))
+        self._angles[0, forward] = half_angles[: np.count_nonzero(forward)]
+        self._angles[1, backward] = half_angles[np.count_nonzero(forward) :]
+        self._length = _SharedLength(np.concatenate([ends[0, forward], ends[1, backward]]))
+
+    def weights(self, readouts: slice) -> NDArray[np.float64]:
+        """Return the weights of some readouts, float64 ``[readout, sample]``, in image units."""
+        first, last, _ = readouts.indices(self._trajectory.shape[0])
+        weights = np.zeros((last - first, self._trajectory.shape[1]))
+        for slab in readout_slabs(self._trajectory):
+            some = np.arange(max(slab.start, first), min(slab.stop, last))
+            if not some.size:
+                continue
+            part = slice(int(some[0]), int(some[-1]) + 1)
+            kept = self._is_spoke[part]
+            if kept.any():
+                spokes = _Spokes(self._trajectory[part][kept], self._tolerance)
+                angles = self._angles[:, part][:, kept]
+                weights[some[kept] - first] = spokes.weights(angles, self._length)
         return weights
-
-    tolerance = _SAME_PLACE * float(reach.max())
-    directions = np.empty((readouts, dimensions))
-    ends = np.empty((2, readouts))
-    for slab in slabs:
-        spokes = _Spokes(trajectory[slab], tolerance)
-        directions[slab], ends[:, slab] = spokes.directions, spokes.ends
-    has_backward = ends[1] > 0
-    directions = np.concatenate([directions, -directions[has_backward]])
-    count = len(directions)
-    half_angles = _angles(directions) if dimensions == 2 else np.full(count, 4 * np.pi / count)
-    angles = np.zeros((2, readouts))
-    angles[0], angles[1, has_backward] = half_angles[:readouts], half_angles[readouts:]
-    length = _SharedLength(np.concatenate([ends[0], ends[1, has_backward]]))
-
-    weights = np.empty((readouts, samples))
-    for slab in slabs:
-        spokes = _Spokes(trajectory[slab], tolerance)
-        weights[slab] = spokes.weights(angles[:, slab], length)
-    return weights
 
 
 def stack_of_stars_weights(trajectory: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Non-Cartesian trajectories from formulas, and questions about measured ones.
+"""Non-Cartesian trajectories from formulas.
 
 Each generator returns the trajectory of one frame as float64 ``[readout, sample, axis]`` in
 rad/voxel within ``[-pi, pi)``, in the conventions of `pipeline.geometry.axes`. Readouts are
@@ -246,47 +246,3 @@ def resampled(
         )
     ratio = np.asarray(from_shape, dtype=np.float64) / np.asarray(to_shape, dtype=np.float64)
     return trajectory * ratio.astype(trajectory.dtype)
-
-
-def is_radial(trajectory: NDArray[np.floating], *, tolerance: float = 1e-4) -> bool:
-    """Say whether each readout lies on a straight line through the centre of k-space.
-
-    Parameters
-    ----------
-    trajectory
-        ``[readout, sample, axis]`` of one frame.
-    tolerance
-        Distance from the line that passes, relative to the largest ``|k|``.
-    """
-    if trajectory.shape[1] < 2:  # a point always lies on a line
-        return False
-    radius = np.linalg.norm(trajectory, axis=-1)
-    outermost = np.argmax(radius, axis=1)
-    rows = np.arange(trajectory.shape[0])
-    length = np.maximum(radius[rows, outermost], np.finfo(radius.dtype).tiny)
-    directions = trajectory[rows, outermost] / length[:, None]
-    along = np.einsum("rsa,ra->rs", trajectory, directions)
-    distance = np.linalg.norm(trajectory - along[..., None] * directions[:, None, :], axis=-1)
-    return bool(distance.max() <= tolerance * radius.max())
-
-
-def is_stack_of_stars(trajectory: NDArray[np.floating], *, tolerance: float = 1e-4) -> bool:
-    """Say whether a 3D trajectory is spokes through the z axis, in planes of constant kz.
-
-    Parameters
-    ----------
-    trajectory
-        ``[readout, sample, (z, y, x)]`` of one frame.
-    tolerance
-        Deviation that passes, relative to the largest ``|k|``.
-    """
-    if trajectory.shape[-1] != 3:
-        return False
-    height = trajectory[..., 0]
-    allowed = tolerance * np.linalg.norm(trajectory, axis=-1).max()
-    flat = bool(np.ptp(height, axis=1).max() <= allowed)
-    return (
-        flat
-        and bool(np.ptp(height) > allowed)
-        and is_radial(trajectory[..., 1:], tolerance=tolerance)
-    )

@@ -1,6 +1,6 @@
 """Calibrate: coil maps and density weights, copied from the source or estimated."""
 
-from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.calibration.bistatic_density import bistatic_weights, is_bistatic_rotation
 from pipeline.calibration.centre import CentreGrid, centre_images
 from pipeline.calibration.coilmaps import interpolated, unit_norm, walsh_maps
-from pipeline.calibration.density import Method, automatic_method, density_weights
+from pipeline.calibration.density import Method, Weights, automatic_method, density_weights
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
@@ -183,7 +183,7 @@ class _RfCalibration:
             device=self.device,
             threads=self.threads,
             who=f"{self.dataset} frame {frame}",
-        )
+        )(slice(None))
         return np.asarray(weights / weights.mean())
 
 
@@ -253,7 +253,7 @@ class _Calibration:
             )
         if wanted != "auto":
             return wanted
-        return "source" if in_source else automatic_method(self.raw.trajectory(0))
+        return "source" if in_source else automatic_method(self.raw.readouts_of(0))
 
     def write_weights(self, group: "zarr.Group", method: Density) -> None:
         """Write the weights, frame by frame; of the first only where all frames share them."""
@@ -261,17 +261,21 @@ class _Calibration:
         own = raw.own_weights if method == "source" else raw.own_trajectory
         frames = raw.frames if own else 1
         stored = create_weights(group, (frames, raw.readouts, raw.samples))
-        with track(f"{self.dataset}: density weights", frames) as advance:
+        rows = stored.chunks[1]
+        slabs = [slice(start, start + rows) for start in range(0, raw.readouts, rows)]
+        with track(f"{self.dataset}: density weights", frames * len(slabs)) as advance:
             for frame in range(frames):
-                stored[frame] = self._weights(method, frame)
-                advance()
+                weights = self._weights(method, frame)
+                for slab in slabs:
+                    stored[frame, slab] = weights(slab)
+                    advance()
 
-    def _weights(self, method: Density, frame: int) -> NDArray[np.float32]:
+    def _weights(self, method: Density, frame: int) -> Weights:
         if method == "source":
-            return np.asarray(self.raw.weights(frame))
+            return partial(self._source_weights, frame)
         return density_weights(
             method,
-            self.raw.trajectory(frame),
+            self.raw.readouts_of(frame),
             self.raw.shape,
             settings=self.settings,
             nufft=self.nufft,
@@ -279,6 +283,9 @@ class _Calibration:
             threads=self.threads,
             who=f"{self.dataset} frame {frame}",
         )
+
+    def _source_weights(self, frame: int, readouts: slice) -> NDArray[np.float32]:
+        return np.asarray(self.raw.weights(frame, readouts))
 
     def copy_maps(self, group: "zarr.Group") -> None:
         """Copy the source's maps coil by coil."""
@@ -289,28 +296,25 @@ class _Calibration:
 
     def centre_images(self, group: "zarr.Group") -> torch.Tensor:
         """Return coil images of low resolution, of all frames together."""
-        weights: Callable[[int], NDArray[np.float32]]
         stored: Any = group.get("weights")
-        if stored is None:
-            method = automatic_method(self.raw.trajectory(0))
+        method = automatic_method(self.raw.readouts_of(0)) if stored is None else "source"
 
-            def weights(frame: int) -> NDArray[np.float32]:
+        @cache
+        def weights(frame: int) -> Weights:
+            if stored is None:
                 return self._weights(method, frame)
-        else:
+            row = frame if stored.shape[0] > 1 else 0
+            return lambda readouts: np.asarray(stored[row, readouts])
 
-            def weights(frame: int) -> NDArray[np.float32]:
-                return np.asarray(stored[frame if stored.shape[0] > 1 else 0])
-
-        with track(f"{self.dataset}: centre of k-space", self.raw.frames) as advance:
-            return centre_images(
-                self.raw,
-                weights,
-                self.grid,
-                nufft=self.nufft,
-                device=self.device,
-                threads=self.threads,
-                advance=advance,
-            )
+        return centre_images(
+            self.raw,
+            weights,
+            self.grid,
+            nufft=self.nufft,
+            device=self.device,
+            threads=self.threads,
+            who=self.dataset,
+        )
 
     def write_maps(self, group: "zarr.Group", maps: torch.Tensor) -> None:
         """Write maps on the full matrix, some planes of all coils at a time."""

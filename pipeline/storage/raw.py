@@ -225,6 +225,10 @@ class RawData:
         """
         return self._read("trajectory", (self._own_or_shared("trajectory", frame), readouts))
 
+    def readouts_of(self, frame: int) -> "StoredReadouts":
+        """Return the trajectory of one frame, to be read some readouts at a time."""
+        return StoredReadouts(self, frame)
+
     def weights(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32] | None:
         """Return the source's density weights of one frame, float32 ``[readout, sample]``."""
         if "weights" not in self.arrays:
@@ -268,3 +272,14 @@ class RawData:
                 f"{self.marker}: `{name}` {selection} has missing chunks; run `ingest` again"
             )
         return values
+
+
+class StoredReadouts:
+    """The trajectory of one frame on disk, ``[readout, sample, axis]`` [rad/voxel]."""
+
+    def __init__(self, raw: RawData, frame: int) -> None:
+        self._raw, self._frame = raw, frame
+        self.shape = (raw.readouts, raw.samples, len(raw.shape))
+
+    def __getitem__(self, readouts: slice) -> NDArray[np.float32]:
+        return self._raw.trajectory(self._frame, readouts)

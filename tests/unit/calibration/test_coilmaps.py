@@ -29,15 +29,14 @@ class Measurement:
     shape: tuple[int, ...]
     trajectories: list[np.ndarray]
     signals: list[np.ndarray]
-    marker: str = "raw.json"
 
     def __post_init__(self):
         self.frames = len(self.signals)
         self.coils, self.readouts, self.samples = self.signals[0].shape
         self.own_trajectory = len(self.trajectories) > 1
 
-    def trajectory(self, frame):
-        return self.trajectories[frame if self.own_trajectory else 0].astype("float32")
+    def trajectory(self, frame, readouts=slice(None)):
+        return self.trajectories[frame if self.own_trajectory else 0][readouts].astype("float32")
 
     def kspace(self, frame, coils, readouts):
         return self.signals[frame][coils, readouts]
@@ -61,12 +60,12 @@ def measure(shape, trajectories, *, coils, noise=0.01) -> Measurement:
 def low_resolution(measured: Measurement, width: int = 24, device: str = "cpu") -> torch.Tensor:
     return centre_images(
         measured,
-        lambda frame: radial_weights(measured.trajectory(frame)),
+        lambda frame: radial_weights(measured.trajectory(frame)).__getitem__,
         CentreGrid(measured.shape, width),
         nufft=NufftSettings(),
         device=device,
         threads=2,
-        advance=lambda: None,
+        who="random",
     )
 
 
@@ -115,10 +114,12 @@ def test_walsh_finds_the_sensitivities(case):
 def test_reading_in_parts_changes_nothing(case, monkeypatch):
     measured, *_ = case
     expected = low_resolution(measured)
-    monkeypatch.setattr(centre, "_READ_BYTES", 5 * 8 * measured.samples)
-    torch.testing.assert_close(
-        low_resolution(measured), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
-    )
+    # Three slabs of readouts, and coils two by two.
+    rows = -(-measured.readouts // 3)
+    monkeypatch.setattr(centre, "_READ_BYTES", 16 * rows * measured.samples)
+    found = low_resolution(measured)
+    # Each part's transform has an error of its own, within the tolerance.
+    assert torch.linalg.norm(found - expected) < 1e-3 * torch.linalg.norm(expected)
 
 
 def test_slabs_change_nothing(monkeypatch):
@@ -146,7 +147,7 @@ def test_no_signal_gives_no_map():
 def test_centre_was_not_measured():
     trajectory = golden_radial(7, 64)[:, :16]  # one end of each spoke
     measured = Measurement((32, 32), [trajectory], [np.ones((2, 7, 16), "complex64")])
-    with pytest.raises(DataError, match=r"raw\.json: frame 0 has no samples within 8 / 2"):
+    with pytest.raises(DataError, match=r"random: frame 0 has no samples within 8 / 2"):
         low_resolution(measured, width=8)
 
 

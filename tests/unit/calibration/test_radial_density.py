@@ -5,7 +5,11 @@ from hypothesis import strategies as st
 from scipy.special import j1
 
 from pipeline.calibration.density import automatic_method
-from pipeline.calibration.radial_density import radial_weights, stack_of_stars_weights
+from pipeline.calibration.radial_density import (
+    RadialDensity,
+    radial_weights,
+    stack_of_stars_weights,
+)
 from pipeline.geometry.trajectories import golden_radial, kooshball, spiral, stack_of_stars
 
 
@@ -185,6 +189,20 @@ def test_stack_with_uneven_planes():
     weights = stack_of_stars_weights(trajectory)
     share = np.repeat([0.5, 1.0, 0.75], 4)[:, None] / (2 * np.pi)
     np.testing.assert_allclose(weights, np.tile(radial_weights(plane), (3, 1)) * share)
+
+
+@given(st.integers(2, 40), st.integers(2, 9), st.data())
+def test_a_part_of_the_weights_is_a_part_of_the_whole(readouts, samples, data):
+    """With readouts that stay at the centre among them."""
+    trajectory = kooshball(readouts, samples)
+    dead = data.draw(st.sets(st.integers(0, readouts - 1), max_size=readouts - 1))
+    trajectory[list(dead)] = 0
+    first, last = sorted(data.draw(st.tuples(*[st.integers(0, readouts)] * 2)))
+    expected = np.zeros((readouts, samples))
+    alive = np.setdiff1d(np.arange(readouts), list(dead))
+    expected[alive] = radial_weights(trajectory[alive])
+    found = RadialDensity(trajectory).weights(slice(first, last))
+    np.testing.assert_array_equal(found, expected[first:last])
 
 
 def test_automatic_method():

@@ -3,11 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.geometry.readouts import is_radial, is_stack_of_stars
 from pipeline.geometry.trajectories import (
     GOLDEN_ANGLE,
     golden_radial,
-    is_radial,
-    is_stack_of_stars,
     kooshball,
     resampled,
     spiral,
