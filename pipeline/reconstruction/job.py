@@ -142,10 +142,25 @@ class BlockJob:
         """Return an array as a tensor of ``dtype`` on the job's device."""
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, dtype)
 
-    def stream(self, reads: Iterable[Read]) -> Iterator[tuple[Tensor, ...]]:
-        """Yield what ``reads`` return, on the device, each read while the one before computes."""
+    def stream(
+        self, reads: Iterable[Read], accounts: Iterable[StreamAccount] | None = None
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what ``reads`` return, on the device, each read while the one before computes.
+
+        Parameters
+        ----------
+        reads
+            As of `pipeline.streaming.stream.stream`.
+        accounts
+            For each tile an account that it is added to, besides that of the job.
+        """
+        of_tiles = None if accounts is None else iter(accounts)
         return stream(
-            reads, self.device, self.account, stalled=lambda: self.receipt.phase("wait for data")
+            reads,
+            self.device,
+            self.account,
+            stalled=lambda: self.receipt.phase("wait for data"),
+            finished=lambda of_tile: None if of_tiles is None else next(of_tiles).add(of_tile),
         )
 
     def images(self) -> range:

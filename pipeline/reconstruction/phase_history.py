@@ -2,8 +2,12 @@
 
 A sub-aperture measures ``diag(weights) NUFFT diag(voxel_phase)``, so its share of the normal
 equations is ``D^H T D`` with a Toeplitz operator ``T``: the number of pulses and frequencies never
-reaches the solver. Sub-apertures only meet in a sum.
+reaches the solver. Sub-apertures only meet in a sum, and so do the pulses of each.
 """
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +25,7 @@ from pipeline.solvers.inner import inner_product
 from pipeline.solvers.normal import Gram
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.rf_raw import RfRawData
+from pipeline.streaming.stream import Arrays
 
 
 class PhaseHistoryMeasurement:
@@ -54,38 +59,47 @@ class PhaseHistoryMeasurement:
         return Shard(range(1), range(self.raw.pulses))
 
     def accumulate(self, images: range, shard: Shard) -> Share:
-        """Return the share of the sub-apertures that begin among some pulses of one frame."""
+        """Return the share of some pulses in the normal equations of one frame.
+
+        A shard may end inside a sub-aperture: it then adds to the same kernel as the next one.
+        """
         (frame,) = images
         job = self.job
         apertures = self._apertures(frame)
+        tiles = list(self._tiles(apertures, shard.readouts))
         b = torch.zeros(1, *self.shape, dtype=job.complex, device=job.device)
         energy = torch.zeros(1, dtype=torch.float64, device=job.device)
         diagonal = torch.zeros(1, dtype=torch.float64, device=job.device)
         kernels: dict[str, Tensor] = {}
-        for index, aperture in enumerate(apertures):
-            if aperture.pulses.start not in shard.readouts:
-                continue
-            with job.phase("prepare"):
-                trajectory = job.on_device(aperture.trajectory(), job.real)
-                trajectory = trajectory.reshape(-1, len(self.shape)).T.contiguous()
-                voxel_phase = job.on_device(aperture.voxel_phase(), job.complex)
+        held: tuple[int, Tensor] | None = None
+        order = iter(tiles)
+        for arrays in job.stream(partial(self._read, frame, tile) for _, tile in tiles):
+            index, _ = next(order)
+            samples, trajectory, *rest = arrays
+            weights = rest[0] if rest else None
+            del arrays, rest
+            if held is None or held[0] != index:
+                with job.phase("prepare"):
+                    held = index, job.on_device(apertures[index].voxel_phase(), job.complex)
             if not self._checked:
                 job.check_arithmetic(self.transforms, trajectory)
                 self._checked = True
-            samples = self._samples(frame, aperture)
-            weights = self._weights(frame, aperture)
             with job.phase("right_hand_side"):
                 weighted = samples if weights is None else samples * weights
                 energy += inner_product(samples, weighted, image_axes=1).real
                 diagonal += len(samples) if weights is None else float(weights.double().sum())
                 gridded = self.transforms.nufft(trajectory).adjoint(weighted)
-                b[0].addcmul_(gridded, voxel_phase.conj())
+                b[0].addcmul_(gridded, held[1].conj())
             del samples, weighted, gridded
             if self._solves:
                 with job.phase("kernel"):
-                    kernels[_aperture_name(index)] = self.transforms.spectrum(trajectory, weights)[
-                        None
-                    ]
+                    spectrum = self.transforms.spectrum(trajectory, weights)[None]
+                    known = kernels.get(_aperture_name(index))
+                    kernels[_aperture_name(index)] = (
+                        spectrum if known is None else known.add_(spectrum)
+                    )
+                    del spectrum
+            del trajectory, weights
         return Share(b, energy, diagonal, kernels)
 
     def gram(self, images: range, share: Share) -> Gram:
@@ -129,22 +143,35 @@ class PhaseHistoryMeasurement:
         self.job.receipt.record(sub_apertures=len(apertures))
         return apertures
 
-    def _weights(self, frame: int, aperture: SubAperture) -> Tensor | None:
-        """Return a sub-aperture's density weights, real ``(sample,)``, where there are some."""
-        if self.settings.weights == "none":
-            return None
-        stored = self.calibration.weights(frame, aperture.pulses, aperture.band)
-        return None if stored is None else self.job.on_device(stored, self.job.real).reshape(-1)
+    def _tiles(
+        self, apertures: list[SubAperture], pulses: range
+    ) -> Iterator[tuple[int, SubAperture]]:
+        """Cut the sub-apertures into tiles of some of these pulses; yield each with its index."""
+        size = self.job.tiles.readouts
+        for index, aperture in enumerate(apertures):
+            stop = min(aperture.pulses.stop, pulses.stop)
+            for first in range(max(aperture.pulses.start, pulses.start), stop, size):
+                some = slice(first, min(first + size, stop))
+                yield index, dataclasses.replace(aperture, pulses=some)
 
-    def _samples(self, frame: int, aperture: SubAperture) -> Tensor:
-        """Return a sub-aperture's samples ``(sample,)``, their phases referred to the origin."""
-        with self.job.phase("read"):
-            stored = self.raw.pulse_measurements(frame, aperture.pulses, aperture.band)
-            self.job.receipt.count_bytes("read", stored.nbytes)
-            referred = np.conj(aperture.weights()) * stored
+    def _read(self, frame: int, tile: SubAperture) -> Arrays:
+        """Return samples, their phases referred to the origin, positions and density weights.
+
+        Complex ``(sample,)``, real ``(axis, sample)`` and, where there are some, ``(sample,)``.
+        """
+        stored = self.raw.pulse_measurements(frame, tile.pulses, tile.band)
+        referred = np.conj(tile.weights()) * stored
         if not np.isfinite(referred.view(np.float64)).all():
-            raise DataError(f"{self.job.who}: pulses {aperture.pulses} are not finite")
-        return self.job.on_device(referred, self.job.complex).reshape(-1)
+            raise DataError(f"{self.job.who}: pulses {tile.pulses} are not finite")
+        real = np.float32 if self.job.real == torch.float32 else np.float64
+        samples = referred.astype(np.result_type(real, np.complex64), copy=False).reshape(-1)
+        positions = tile.trajectory().reshape(samples.size, -1).T.astype(real, order="C")
+        density = None
+        if self.settings.weights == "density":
+            density = self.calibration.weights(frame, tile.pulses, tile.band)
+        if density is None:
+            return samples, positions
+        return samples, positions, density.astype(real, copy=False).reshape(-1)
 
 
 def _aperture_name(index: int) -> str:

@@ -36,6 +36,11 @@ class StreamAccount:
     bytes: int = 0
     tiles: int = 0
 
+    def add(self, other: "StreamAccount") -> None:
+        """Add another account, such as that of one tile."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
     def overlap(self) -> float:
         """Return the share of reading and copying that computing hid, 0 to 1."""
         moved = self.read_seconds + self.copy_seconds
@@ -44,6 +49,9 @@ class StreamAccount:
     def summary(self) -> dict[str, float]:
         """Return the account as JSON values for a receipt."""
         return {**vars(self), "overlap": self.overlap()}
+
+
+_Fetched = tuple[tuple[Tensor, ...], StreamAccount]
 
 
 class _Copier:
@@ -82,13 +90,11 @@ class _Copier:
 class _Reader(threading.Thread):
     """Fetches tile after tile into a queue, as far ahead as there are places."""
 
-    def __init__(self, reads: Iterable[Read], copier: _Copier, account: StreamAccount) -> None:
+    def __init__(self, reads: Iterable[Read], copier: _Copier) -> None:
         super().__init__(name="kronufft-reader", daemon=True)
-        self.reads, self.copier, self.account = reads, copier, account
+        self.reads, self.copier = reads, copier
         self.places = threading.Semaphore(TILES_AT_ONCE)
-        self.tiles: queue.SimpleQueue[tuple[Tensor, ...] | BaseException | None] = (
-            queue.SimpleQueue()
-        )
+        self.tiles: queue.SimpleQueue[_Fetched | BaseException | None] = queue.SimpleQueue()
         self.stopped = False
 
     def run(self) -> None:
@@ -101,11 +107,13 @@ class _Reader(threading.Thread):
                 arrays = read()
                 middle = time.perf_counter()
                 tile = self.copier(arrays)
-                self.account.read_seconds += middle - start
-                self.account.copy_seconds += time.perf_counter() - middle
-                self.account.bytes += sum(array.nbytes for array in arrays)
-                self.account.tiles += 1
-                self.tiles.put(tile)
+                account = StreamAccount(
+                    read_seconds=middle - start,
+                    copy_seconds=time.perf_counter() - middle,
+                    bytes=sum(array.nbytes for array in arrays),
+                    tiles=1,
+                )
+                self.tiles.put((tile, account))
                 del arrays, tile
             self.tiles.put(None)
         except BaseException as error:
@@ -118,6 +126,7 @@ def stream(
     account: StreamAccount,
     *,
     stalled: Callable[[], AbstractContextManager[None]] = nullcontext,
+    finished: Callable[[StreamAccount], None] = lambda of_tile: None,
 ) -> Iterator[tuple[Tensor, ...]]:
     """Yield tiles on the device, in order, each read while the one before is in work.
 
@@ -129,9 +138,11 @@ def stream(
     device
         Where the tiles go.
     account
-        Is added to.
+        Is added to when a tile is done with.
     stalled
         Makes a context that is entered whenever the consumer waits, for a receipt's phase.
+    finished
+        Told what a tile took, once it is done with.
 
     Yields
     ------
@@ -145,24 +156,32 @@ def stream(
         Whatever a read or a copy raised, where its tile would have come.
     """
     copier = _Copier(torch.device(device))
-    reader = _Reader(reads, copier, account)
+    reader = _Reader(reads, copier)
     reader.start()
     try:
         while True:
             start = time.perf_counter()
             with stalled():
-                tile = reader.tiles.get()
-            account.stall_seconds += time.perf_counter() - start
-            if tile is None:
+                fetched = reader.tiles.get()
+            stalled_seconds = time.perf_counter() - start
+            if fetched is None:
+                account.stall_seconds += stalled_seconds
                 return
-            if isinstance(tile, BaseException):
-                raise tile
+            if isinstance(fetched, BaseException):
+                raise fetched
+            tile, of_tile = fetched
+            del fetched
+            of_tile.stall_seconds = stalled_seconds
             copier.hand_over(tile)
             start = time.perf_counter()
-            yield tile
-            del tile
-            copier.wait_for_compute()
-            account.compute_seconds += time.perf_counter() - start
+            try:
+                yield tile
+                del tile
+                copier.wait_for_compute()
+            finally:
+                of_tile.compute_seconds = time.perf_counter() - start
+                account.add(of_tile)
+                finished(of_tile)
             reader.places.release()
     finally:
         reader.stopped = True
