@@ -192,6 +192,12 @@ def reconstruct(
     receipt: ReceiptFile,
     device: Device = "auto",
     threads: Threads = 1,
+    checkpoint_seconds: Annotated[
+        float,
+        typer.Option(
+            "--checkpoint-seconds", min=0, help="Keep the state of a solve so often [s]; 0: never."
+        ),
+    ] = 0.0,
 ) -> None:
     """Reconstruct one block of images."""
     with leased_device(device) as leased:
@@ -210,6 +216,7 @@ def reconstruct(
             receipt=receipt,
             device=leased,
             threads=threads,
+            checkpoint_seconds=checkpoint_seconds,
         )
 
 

@@ -21,6 +21,7 @@ from pipeline.reconstruction.share import Shard, Share
 from pipeline.reconstruction.solving import Histories, solve
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.storage.shares import KERNEL, Array, StoredShare, open_share
+from pipeline.storage.solver_state import SolverState
 
 Result = TypeVar("Result")
 
@@ -93,7 +94,10 @@ def accumulate_shard(job: BlockJob, data: Measurement) -> dict[str, Array]:
 
 
 def reconstruct_block(
-    job: BlockJob, data: Measurement, pieces: Sequence[tuple[PlanRow, Path]]
+    job: BlockJob,
+    data: Measurement,
+    pieces: Sequence[tuple[PlanRow, Path]],
+    state: SolverState,
 ) -> NDArray[np.complexfloating]:
     """Reconstruct the images of one block, a batch at a time.
 
@@ -106,6 +110,8 @@ def reconstruct_block(
     pieces
         The block's shards and the files that hold their shares; none where this job reads the
         measurement itself.
+    state
+        Keeps the state of long solves.
 
     Returns
     -------
@@ -142,6 +148,7 @@ def reconstruct_block(
             noise=data.noise(batch, share),
             separable=data.separable,
             progress=lambda part, note: advance(0, note, partial=part * len(batch)),
+            checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
         )
 
     with ExitStack() as files, track(f"{job.who}: images", job.row.images) as advance:
@@ -162,6 +169,10 @@ def reconstruct_block(
         iterations=max((len(history) for history in residuals), default=0),
         residuals=residuals,
     )
+    if state.resumed is not None:
+        job.receipt.record(resumed_at=state.resumed)
+    if state.written:
+        job.receipt.record(solver_states=state.written)
     job.record_account()
     return images.reshape(job.row.images, *as_volume(data.shape))
 

@@ -1,18 +1,23 @@
 """Reconstruct one block of images on one device."""
 
+import hashlib
 from pathlib import Path
 
+from pipeline.config.base import canonical_json
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.errors import DataError
-from pipeline.planning.table import read_plan
+from pipeline.fingerprint import code_fingerprint
+from pipeline.planning.table import PlanRow, read_plan
 from pipeline.reconstruction.block import reconstruct_block
 from pipeline.reconstruction.job import BlockJob, prepare_process
 from pipeline.reconstruction.measurement import measurement_of
 from pipeline.storage.blocks import write_block
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.open_raw import open_raw
+from pipeline.storage.publish import FINGERPRINT, read_json
 from pipeline.storage.receipts import Receipt
 from pipeline.storage.shares import share_path
+from pipeline.storage.solver_state import SolverState, state_path
 
 
 def reconstruct(
@@ -29,6 +34,7 @@ def reconstruct(
     receipt: Path,
     device: str,
     threads: int,
+    checkpoint_seconds: float = 0.0,
 ) -> None:
     """Reconstruct the images of one block and write them as one file.
 
@@ -48,6 +54,8 @@ def reconstruct(
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     threads
         CPU threads to use.
+    checkpoint_seconds
+        Time after which the state of a solve is kept beside the image; 0 keeps none.
 
     Raises
     ------
@@ -59,7 +67,7 @@ def reconstruct(
         If the checks before the reconstruction fail.
     """
     identity = {"dataset": dataset, "reconstruction": reconstruction, "block": block}
-    with Receipt(receipt, "reconstruct", **identity) as job:
+    with Receipt(receipt, "reconstruct", settings=settings, **identity) as job:
         jobs = read_plan(plan)
         row = jobs.blocks.get(block)
         if row is None:
@@ -70,7 +78,22 @@ def reconstruct(
         pieces = [
             (piece, share_path(shares, piece.block, piece.shard)) for piece in jobs.shards(block)
         ]
-        images = reconstruct_block(block_job, data, pieces)
+        state = SolverState(
+            state_path(image),
+            fingerprint=lambda: _fingerprint(settings, row, raw, calibration),
+            seconds=checkpoint_seconds,
+            who=block_job.who,
+        )
+        images = reconstruct_block(block_job, data, pieces, state)
         with job.phase("write"):
             write_block(image, images, {**identity, "first_image": row.first_image})
         job.count_bytes("write", image.stat().st_size)
+    state.remove()
+
+
+def _fingerprint(settings: ReconstructSettings, row: PlanRow, raw: Path, calibration: Path) -> str:
+    """Return what tells apart all that an image of this block depends on."""
+    stores = [read_json(marker).get(FINGERPRINT) for marker in (raw, calibration)]
+    parts = [canonical_json(settings), row.work(), *map(str, stores)]
+    parts.append(code_fingerprint("reconstruct"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

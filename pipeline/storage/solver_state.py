@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,11 @@ _SHARE_OF_TIME = 20
 """Writing takes at most one part in so many of the time of a solve."""
 
 
+def state_path(image: Path) -> Path:
+    """Return where the state of a block's solves lies, beside its image."""
+    return image.with_name(f"{image.name}.state.npz")
+
+
 class SolverState:
     """Keeps the state of a job's solves in a file, now and then.
 
@@ -34,7 +40,8 @@ class SolverState:
     path
         The file.
     fingerprint
-        Of all that the result depends on; a file with another one is ignored.
+        Returns what tells apart all that the result depends on; a file with another one is ignored.
+        Asked only when a state is read or written.
     seconds
         Time between two states; 0 keeps none.
     who
@@ -48,11 +55,13 @@ class SolverState:
         How many states were written.
     """
 
-    def __init__(self, path: Path, *, fingerprint: str, seconds: float, who: str) -> None:
+    def __init__(
+        self, path: Path, *, fingerprint: Callable[[], str], seconds: float, who: str
+    ) -> None:
         self.path, self.seconds, self.who = path, seconds, who
         self.resumed: dict[str, Any] | None = None
         self.written = 0
-        self._fingerprint = fingerprint
+        self._fingerprint = cache(fingerprint)
         self._due = time.monotonic() + seconds
 
     def solve(self, name: str) -> SolveState:
@@ -66,9 +75,10 @@ class SolverState:
         if not self.seconds:
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
+            # Opened here: of a broken archive NumPy would leave the file open.
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 about = json.loads(str(stored[_ABOUT]))
-                if (about.get("fingerprint"), about.get("solve")) != (self._fingerprint, name):
+                if (about.get("fingerprint"), about.get("solve")) != (self._fingerprint(), name):
                     return None
                 names = [name for name in stored.files if name != _ABOUT]
                 state = {name: torch.from_numpy(stored[name]) for name in names}
@@ -88,7 +98,7 @@ class SolverState:
         begun = time.monotonic()
         if not self.seconds or begun < self._due:
             return
-        about = {"fingerprint": self._fingerprint, "solve": name, "iteration": iteration}
+        about = {"fingerprint": self._fingerprint(), "solve": name, "iteration": iteration}
         arrays = {key: value.detach().cpu().numpy() for key, value in state().items()}
         try:
             with published_file(self.path) as temporary, temporary.open("wb") as file:

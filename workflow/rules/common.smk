@@ -42,6 +42,7 @@ THREADS = (
     if SETTINGS.compute.threads == "auto"
     else SETTINGS.compute.threads
 )
+CHECKPOINT_SECONDS = str(SETTINGS.compute.checkpoint_seconds)
 USES_GPU = DEVICE.startswith("cuda") or (
     DEVICE == "auto" and shutil.which("nvidia-smi") is not None
 )

@@ -21,6 +21,7 @@ rule reconstruct:
         runtime=planned("runtime"),
         gpu=int(USES_GPU),
         device=DEVICE,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
         settings=settings_of("reconstruct"),
         code=code_fingerprint("reconstruct"),
@@ -31,4 +32,5 @@ rule reconstruct:
         " --reconstruction {wildcards.reconstruction} --raw {input.raw}"
         " --calibration {input.calibration} --plan {input.plan} --block {wildcards.block}"
         " --shares {params.shares} --image {output.image} --receipt {output.receipt}"
-        " --device {resources.device} --threads {threads} > {log} 2>&1"
+        " --device {resources.device} --threads {threads}"
+        " --checkpoint-seconds {resources.checkpoint_seconds} > {log} 2>&1"
