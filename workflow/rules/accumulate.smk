@@ -13,7 +13,7 @@ rule accumulate:
         "benchmarks/accumulate/{dataset}/{reconstruction}/{block}-{shard}.tsv"
     conda:
         "../../envs/pipeline.yaml"
-    threads: THREADS
+    threads: shared_threads
     resources:
         mem_mb=planned("mem_mb"),
         runtime=planned("runtime"),

@@ -16,6 +16,7 @@ from pipeline.config.datasets import find_source_files, load_datasets, stage_set
 from pipeline.config.file import load_config
 from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint
+from pipeline.planning.limits import host_memory_mb
 from pipeline.planning.table import read_plan
 
 # `kronufft` stands beside the Python that runs Snakemake, also where no environment is activated.
@@ -37,14 +38,17 @@ RECONSTRUCTIONS = [
 
 # Not among the params: where and with how many threads a job runs does not change its result.
 DEVICE = SETTINGS.compute.device
-THREADS = (
-    (workflow.cores or 4)
-    if SETTINGS.compute.threads == "auto"
-    else SETTINGS.compute.threads
-)
+# Snakemake has cores of its own to give only where it also runs the jobs: on a cluster it counts
+# none, and inside a cluster's job all that the node has.
+CORES = None if workflow.remote_exec else workflow.resource_settings.cores
+THREADS = CORES or 4 if SETTINGS.compute.threads == "auto" else SETTINGS.compute.threads
 CHECKPOINT_SECONDS = str(SETTINGS.compute.checkpoint_seconds)
 USES_GPU = DEVICE.startswith("cuda") or (
     DEVICE == "auto" and shutil.which("nvidia-smi") is not None
+)
+
+GPUS = (
+    workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else 1
 )
 
 
@@ -134,6 +138,21 @@ def planned(column):
         return round(getattr(row_of(wildcards), column) * (1 + 0.25 * (attempt - 1)))
 
     return resource
+
+
+def shared_threads(wildcards):
+    """The threads of a block's or a shard's job. Of several, as many run side by side as there are
+    GPUs, or cores and memory: many jobs of one thread do more than one job of many."""
+    if SETTINGS.compute.threads != "auto" or CORES is None:
+        return THREADS
+    if USES_GPU:
+        return max(1, CORES // GPUS)
+    plan = plan_of(wildcards.dataset, wildcards.reconstruction)[1]
+    jobs = len(
+        plan.shards(wildcards.block) if hasattr(wildcards, "shard") else plan.blocks
+    )
+    fit = host_memory_mb() // row_of(wildcards).mem_mb
+    return CORES // max(1, min(jobs, CORES, fit))
 
 
 def receipts_of_jobs(wildcards):

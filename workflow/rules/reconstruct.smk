@@ -15,7 +15,7 @@ rule reconstruct:
         "benchmarks/reconstruct/{dataset}/{reconstruction}/{block}.tsv"
     conda:
         "../../envs/pipeline.yaml"
-    threads: THREADS
+    threads: shared_threads
     resources:
         mem_mb=planned("mem_mb"),
         runtime=planned("runtime"),
