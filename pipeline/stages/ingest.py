@@ -18,6 +18,7 @@ from pipeline.geometry.pair_model import pair_model
 from pipeline.geometry.scene import Scene
 from pipeline.geometry.trajectories import wrapped
 from pipeline.progress import Advance, track
+from pipeline.storage.claims import note_input, source_checksum
 from pipeline.storage.publish import published_store
 from pipeline.storage.raw import (
     AXES,
@@ -63,7 +64,9 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
     DataError
         If the source is missing, unreadable, empty, contradictory, not finite, or in other units.
     """
-    with Receipt(receipt, "ingest", dataset=dataset) as record:
+    with Receipt(receipt, "ingest", settings=settings, dataset=dataset) as record:
+        for file in settings.files():
+            note_input(file, source_checksum)
         if settings.kind == "rf" and settings.format == "simulation":
             points = open_point_scene(settings, dataset)
             if points.is_phase_history:

@@ -65,7 +65,8 @@ def measure(
         If an input is missing, an image holds NaN or infinity, or the number of images is not
         what joining frames gives.
     """
-    with Receipt(receipt, "measure", dataset=dataset, reconstruction=reconstruction) as record:
+    identity = {"dataset": dataset, "reconstruction": reconstruction}
+    with Receipt(receipt, "measure", settings=settings, **identity) as record:
         with record.phase("read"):
             jobs = [read_json(path) for path in receipts]
             measured = open_raw(raw)

@@ -1,10 +1,12 @@
 """Merge: the images of all blocks as one store, and the files that other programs open."""
 
+import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +16,24 @@ from pipeline.geometry.grids import resampled_affine
 from pipeline.merge.nifti import check_fits_nifti, nifti_affine, write_nifti
 from pipeline.merge.pyramid import write_pyramid
 from pipeline.merge.series import BlockSeries, store_images
-from pipeline.planning.table import read_plan
+from pipeline.planning.table import Plan, PlanRow, read_plan
 from pipeline.storage.open_raw import open_raw
-from pipeline.storage.publish import published_file, published_folder, published_store
+from pipeline.storage.provenance import (
+    PROVENANCE,
+    REMAKE,
+    gather_provenance,
+    remake_script,
+    repeatable_part,
+)
+from pipeline.storage.publish import (
+    published_file,
+    published_folder,
+    published_store,
+    read_json,
+)
 from pipeline.storage.receipts import Receipt
+from pipeline.storage.research_object import RO_CRATE, research_object
+from pipeline.storage.sealed import sealed_json
 
 OME_ZARR = "magnitude.ome.zarr"
 NIFTI = "magnitude.nii.gz"
@@ -38,7 +54,8 @@ def merge(
     """Join the blocks of one reconstruction.
 
     ``image.zarr``, and beside it `OME_ZARR` and `NIFTI` where the settings ask for them, are
-    published whole or not at all; the marker comes last.
+    published whole or not at all, with the files that say where the images come from; the marker
+    comes last.
 
     Parameters
     ----------
@@ -65,10 +82,13 @@ def merge(
         If a block is missing, damaged or of another plan, or an image holds NaN or infinity; the
         message names the block.
     """
-    with Receipt(receipt, "merge", dataset=dataset, reconstruction=reconstruction) as job:
+    identity = {"dataset": dataset, "reconstruction": reconstruction}
+    with Receipt(receipt, "merge", settings=settings, **identity) as job:
+        job.record(threads=threads)
         with job.phase("check"):
             source = open_raw(raw)
-            series = BlockSeries.open(blocks, read_plan(plan).blocks)
+            jobs = read_plan(plan)
+            series = BlockSeries.open(blocks, jobs.blocks)
             if settings.output.nifti:
                 check_fits_nifti(series.shape)
         pyramid, nifti = image.with_name(OME_ZARR), image.with_name(NIFTI)
@@ -102,6 +122,14 @@ def merge(
                 description = f"kronufft {version('kronufft')} {title}"
                 with job.phase("nifti"):
                     write_nifti(file, images, nifti_affine(affine), description=description)
+            with job.phase("provenance"):
+                history = gather_provenance(
+                    [*_receipts_before(raw, jobs, receipt), job.account()],
+                    [row.model_dump() for row in _rows(jobs)],
+                )
+                group.attrs["provenance"] = repeatable_part(history)
+                for name, text in _provenance_files(history, settings).items():
+                    outputs.enter_context(published_file(image.with_name(name))).write_text(text)
         # What an earlier run left must not stand beside images that it does not show.
         if not settings.output.ome_zarr:
             shutil.rmtree(pyramid, ignore_errors=True)
@@ -109,5 +137,31 @@ def merge(
             nifti.unlink(missing_ok=True)
         job.record(
             shape=list(series.shape), blocks=len(series.rows), voxel_size=voxel_size.tolist(),
-            threads=threads,
         )  # fmt: skip
+
+
+def _receipts_before(raw: Path, jobs: Plan, receipt: Path) -> list[dict[str, Any]]:
+    """Return the receipts of the jobs before this one; a stage run by hand may have left none."""
+    files = [
+        *(raw.parent / "receipts" / f"{name}.json" for name in ("ingest", "calibrate")),
+        *(receipt.with_name(f"{name}.json") for name in ("plan", *jobs.jobs())),
+    ]
+    return [read_json(file) for file in files if file.exists()]
+
+
+def _rows(jobs: Plan) -> Iterator[PlanRow]:
+    for block, row in jobs.blocks.items():
+        yield from jobs.shards(block)
+        yield row
+
+
+def _provenance_files(history: Mapping[str, Any], settings: MergeSettings) -> dict[str, str]:
+    """Return the content of the files that say where the images come from."""
+    magnitudes = {OME_ZARR: settings.output.ome_zarr, NIFTI: settings.output.nifti}
+    written = [name for name, wanted in magnitudes.items() if wanted]
+    crate = research_object(history, workflow=REMAKE, results=written)
+    return {
+        PROVENANCE: sealed_json(history),
+        REMAKE: remake_script(history),
+        RO_CRATE: json.dumps(crate, indent=2) + "\n",
+    }

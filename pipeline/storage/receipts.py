@@ -88,14 +88,17 @@ class Receipt:
     ) -> None:
         try:
             if kind is None:
-                self._write()
+                write_json(self.path, self.account())
         finally:
             self._claiming.__exit__(None, None, None)
 
-    def _write(self) -> None:
-        self.content["seconds"] = time.perf_counter() - self._start
-        self.content["phases"] = self._phases
-        self.content["peak_host_bytes"] = peak_host_bytes()
-        self.content["inputs"] = self._claim.inputs()
-        self.content.update(circumstances())
-        write_json(self.path, self.content)
+    def account(self) -> dict[str, Any]:
+        """Return all that is known of the job by now."""
+        return {
+            **self.content,
+            "seconds": time.perf_counter() - self._start,
+            "phases": self._phases,
+            "peak_host_bytes": peak_host_bytes(),
+            "inputs": self._claim.inputs(),
+            **circumstances(),
+        }

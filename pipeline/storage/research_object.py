@@ -1,0 +1,175 @@
+"""The folder of an image as an RO-Crate, so that other programs can read where it comes from.
+
+References
+----------
+.. [1] S. Leo et al., "Recording provenance of workflow runs with RO-Crate", PLoS ONE 19(9),
+   e0309210 (2024): profile Workflow Run Crate 0.5, on RO-Crate 1.1 and Workflow RO-Crate 1.0.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+RO_CRATE = "ro-crate-metadata.json"
+
+_SPECIFICATION = "https://w3id.org/ro/crate/1.1"
+_TERMS = "https://w3id.org/ro/terms/workflow-run/context"
+_WORKFLOW_CRATE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
+_PROFILES = (
+    ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
+    ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
+    (_WORKFLOW_CRATE, "Workflow RO-Crate", "1.0"),
+)
+_DESCRIPTIONS = {
+    "image.json": ("Marker of image.zarr: manifest and fingerprint", "application/json"),
+    "plan.tsv": ("Blocks and shards, with predicted memory and time", "text/tab-separated-values"),
+    "provenance.json": ("Where the image comes from, job by job", "application/json"),
+    "image.zarr/": ("Complex images [frame, z, y, x]", "application/vnd+zarr"),
+    "magnitude.ome.zarr/": ("Magnitude at several resolutions, OME-Zarr", "application/vnd+zarr"),
+    "magnitude.nii.gz": ("Magnitude, NIfTI-1", "application/gzip"),
+}
+_RESULTS = ("image.zarr/", "magnitude.ome.zarr/", "magnitude.nii.gz")
+
+Entity = dict[str, Any]
+
+
+def research_object(
+    provenance: Mapping[str, Any], *, workflow: str, results: Sequence[str]
+) -> dict[str, Any]:
+    """Return the content of ``ro-crate-metadata.json``.
+
+    Parameters
+    ----------
+    provenance
+        From `pipeline.storage.provenance.gather_provenance`.
+    workflow
+        Name of the script in the folder that makes the image again.
+    results
+        Names of the magnitude images beside ``image.zarr``.
+
+    Returns
+    -------
+    dict
+        JSON-LD: the folder, its files, the script as main workflow, and one action, the run, with
+        source, settings of every stage, results, times and versions.
+    """
+    stages: Mapping[str, Mapping[str, Any]] = provenance["stages"]
+    title = f"{provenance['dataset']} {provenance['reconstruction']}"
+    files = [
+        _data_entity(name)
+        for name in _DESCRIPTIONS
+        if name not in _RESULTS[1:] or name.rstrip("/") in results
+    ]
+    inputs = [*_sources(stages), *_settings(stages)]
+    versions = _software(stages["merge"])
+    ended = stages["merge"]["ended"]
+    run = {
+        "@id": "#run",
+        "@type": "CreateAction",
+        "name": f"Reconstruction of {title}",
+        "instrument": _reference(workflow),
+        "startTime": min(stage["started"] for stage in stages.values()),
+        "endTime": ended,
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+        "object": [_reference(entity["@id"]) for entity in inputs],
+        "result": [_reference(file["@id"]) for file in files if file["@id"] in _RESULTS],
+    }
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": f"Images of {title}",
+        "description": f"Images that Kronufft reconstructed of the dataset "
+        f"{provenance['dataset']} by the settings `{provenance['reconstruction']}`.",
+        "datePublished": ended,
+        "license": _reference("#license"),
+        "conformsTo": [_reference(identity) for identity, _, _ in _PROFILES],
+        "hasPart": [_reference(workflow), *(_reference(file["@id"]) for file in files)],
+        "mainEntity": _reference(workflow),
+        "mentions": _reference("#run"),
+    }
+    script = {
+        "@id": workflow,
+        "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
+        "name": f"Makes the images of {title} again, stage by stage",
+        "encodingFormat": "application/x-sh",
+        "programmingLanguage": _reference("https://w3id.org/workflowhub/workflow-ro-crate#shell"),
+        "version": str(stages["merge"].get("git") or "unknown"),
+        "softwareRequirements": [_reference(entity["@id"]) for entity in versions],
+    }
+    return {
+        "@context": [f"{_SPECIFICATION}/context", _TERMS],
+        "@graph": [
+            {
+                "@id": RO_CRATE,
+                "@type": "CreativeWork",
+                "about": _reference("./"),
+                "conformsTo": [_reference(_SPECIFICATION), _reference(_WORKFLOW_CRATE)],
+            },
+            root,
+            script,
+            run,
+            *files,
+            *inputs,
+            *versions,
+            *_contextual(),
+        ],
+    }
+
+
+def _reference(identity: str) -> Entity:
+    return {"@id": identity}
+
+
+def _data_entity(name: str) -> Entity:
+    description, encoding = _DESCRIPTIONS[name]
+    kind = "Dataset" if name.endswith("/") else "File"
+    return {"@id": name, "@type": kind, "name": description, "encodingFormat": encoding}
+
+
+def _sources(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Entity]:
+    """Yield the files that were ingested, with their checksums."""
+    ingest = stages.get("ingest", {})
+    for number, (file, checksum) in enumerate(sorted(ingest.get("inputs", {}).items()), start=1):
+        yield _value(f"#source-{number}", file, checksum)
+
+
+def _settings(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Entity]:
+    for name, stage in stages.items():
+        if "settings" in stage:
+            text = json.dumps(stage["settings"], sort_keys=True)
+            yield _value(f"#settings-{name}", f"settings of {name}", text)
+
+
+def _value(identity: str, name: str, value: str) -> Entity:
+    return {"@id": identity, "@type": "PropertyValue", "name": name, "value": value}
+
+
+def _software(stage: Mapping[str, Any]) -> list[Entity]:
+    versions = stage["versions"]
+    found: Mapping[str, str] = versions[0] if isinstance(versions, list) else versions
+    return [
+        {
+            "@id": f"#package-{name}",
+            "@type": "SoftwareApplication",
+            "name": name,
+            "softwareVersion": version,
+        }
+        for name, version in found.items()
+    ]
+
+
+def _contextual() -> Iterator[Entity]:
+    for identity, name, version in _PROFILES:
+        yield {"@id": identity, "@type": "CreativeWork", "name": name, "version": version}
+    yield {
+        "@id": "https://w3id.org/workflowhub/workflow-ro-crate#shell",
+        "@type": "ComputerLanguage",
+        "name": "POSIX shell",
+        "url": {"@id": "https://pubs.opengroup.org/onlinepubs/9699919799/utilities/sh.html"},
+    }
+    yield {
+        "@id": "#license",
+        "@type": "CreativeWork",
+        "name": "Terms of the measured data",
+        "description": "Kronufft does not know them; ask who measured the data.",
+    }
