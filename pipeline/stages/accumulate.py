@@ -56,7 +56,7 @@ def accumulate(
         If the checks before the computation fail.
     """
     identity = {"dataset": dataset, "reconstruction": reconstruction, "block": block}
-    with Receipt(receipt, "accumulate", **identity, shard=shard) as job:
+    with Receipt(receipt, "accumulate", settings=settings, **identity, shard=shard) as job:
         row = read_plan(plan).shard(block, shard)
         if row is None:
             raise DataError(f"{plan}: no shard `{shard}` of block `{block}`; run `plan` again")

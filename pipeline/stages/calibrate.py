@@ -72,7 +72,7 @@ def calibrate(
     DeviceError
         If the device is absent.
     """
-    with Receipt(receipt, "calibrate", dataset=dataset) as job:
+    with Receipt(receipt, "calibrate", settings=settings, dataset=dataset) as job:
         torch.set_num_threads(threads)
         data = open_raw(raw)
         if isinstance(data, RfRawData):
