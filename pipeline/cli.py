@@ -221,6 +221,36 @@ def reconstruct(
 
 
 @app.command()
+def train(
+    settings: SettingsText,
+    raw: Annotated[list[Path], typer.Option("--raw", help="raw.json; repeat for more datasets.")],
+    calibration: Annotated[
+        list[Path], typer.Option("--calibration", help="calibration.json of each dataset.")
+    ],
+    network: Annotated[Path, typer.Option("--network", help="The network to write, a .npz.")],
+    receipt: ReceiptFile,
+    device: Device = "auto",
+    threads: Threads = 1,
+) -> None:
+    """Train an unrolled network on datasets with reference images."""
+    if len(raw) != len(calibration):
+        raise typer.BadParameter("give --calibration as often as --raw")
+    with leased_device(device) as leased:
+        from pipeline.config.training import TrainSettings
+        from pipeline.stages.train import train as run
+
+        run(
+            settings=parse_settings(TrainSettings, settings),
+            raws=raw,
+            calibrations=calibration,
+            network=network,
+            receipt=receipt,
+            device=leased,
+            threads=threads,
+        )
+
+
+@app.command()
 def merge(
     settings: SettingsText,
     dataset: DatasetName,

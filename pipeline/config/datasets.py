@@ -15,7 +15,7 @@ from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.file import Config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
-from pipeline.config.reconstruction import ReconstructSettings
+from pipeline.config.reconstruction import ReconstructSettings, network_checksum
 from pipeline.config.sources import FORMATS, Format, IngestSettings, Kind, SourceSettings
 from pipeline.errors import ConfigError
 
@@ -159,6 +159,7 @@ def stage_settings(
             )
         case "accumulate" | "reconstruct":
             return ReconstructSettings(
+                network=network_checksum(chosen),
                 reconstruction=chosen,
                 nufft=config.nufft,
                 precision=config.compute.precision,
@@ -180,7 +181,7 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
     Raises
     ------
     ConfigError
-        If one is missing.
+        If one is missing, or a network that a reconstruction applies.
     """
     found = {}
     for name, dataset in datasets.items():
@@ -192,5 +193,7 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
                 f"dataset `{name}`: no such file: {', '.join(missing)}; check `source` in "
                 f"{config.datasets} and `data_root` (now `{config.data_root}`)"
             )
+        for chosen in dataset.reconstructions:
+            network_checksum(config.reconstructions[chosen])
         found[name] = files
     return found

@@ -1,7 +1,9 @@
 """Settings of reconstructions, and what `reconstruct` sees."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -33,7 +35,7 @@ _ITERATIVE = (*_LEAST_SQUARES, *_PENALISED, "omp", "unrolled")
 
 _USED_BY: Mapping[str, tuple[str, ...]] = {
     "weights": ("matched-filter", *_ITERATIVE),
-    "normal": ("cg-sense", *_PENALISED, "omp", "unrolled"),
+    "normal": (*_LEAST_SQUARES, *_PENALISED, "omp", "unrolled"),
     "regularization": _LEAST_SQUARES,
     "iterations": (*_LEAST_SQUARES, *_PENALISED),
     "residual": (*_LEAST_SQUARES, "omp"),
@@ -52,7 +54,6 @@ _USED_BY: Mapping[str, tuple[str, ...]] = {
 _KIND_OF: Mapping[str, Kind] = {
     "shape": "mri",
     "frames_per_image": "mri",
-    "normal": "mri",
     "fusion": "rf",
     "model": "rf",
     "force_model": "rf",
@@ -87,8 +88,10 @@ class ReconstructionSettings(Settings):
     """cg-sense and tikhonov: stop once the residual of the normal equations, relative to their
     right-hand side, is below; 0 always runs all iterations. omp: stop once the misfit relative to
     the data is below, or with `noise` once it is what noise leaves."""
-    normal: Literal["auto", "toeplitz", "explicit"] = "auto"
-    """MRI: form of the normal operator."""
+    normal: Literal["auto", "toeplitz", "explicit", "factors"] = "auto"
+    """Form of the normal operator: `toeplitz` kernels, or forward and adjoint, which is called
+    `explicit` in MRI and `factors` for RF pairs (their Kronecker factors, streamed pair by pair).
+    `auto` is `toeplitz` in MRI, and for RF pairs what is predicted to be the fastest."""
     penalty: Penalty = "l1"
     """fista and admm: `l1` (few bright voxels), `tv` (total variation: flat regions), `wavelet` (L1
     of the Daubechies-4 details) or `l21` (few voxels, the same ones in every pair; needs `fusion:
@@ -100,9 +103,9 @@ class ReconstructionSettings(Settings):
     tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
     """fista: relative change of the image at which it has converged, default 1e-5. admm: Boyd's
     relative tolerance, default 1e-3; the absolute one is a tenth of it."""
-    debias: bool = False
+    debias: bool | Annotated[float, Field(gt=0, lt=1)] = False
     """fista and admm: least squares on the voxels that the penalty (l1 or l21) has kept, which it
-    has also dimmed."""
+    has also dimmed; a number leaves out voxels up to this part of the brightest."""
     rho: Annotated[float, Field(gt=0)] | None = None
     """admm: first penalty parameter relative to the mean diagonal of the normal operator; none
     takes 1. It then adapts to the residuals."""
@@ -120,9 +123,11 @@ class ReconstructionSettings(Settings):
     """RF pairs: `coherent` (one image for all pairs), `phase-aligned` (the same, with a phase for
     each pair found in turns with the image) or `non-coherent` (an image a pair, root of the sum of
     squares)."""
-    model: Literal["auto", "W", "W+D(fc)"] = "auto"
-    """RF pairs: plane waves, or plane waves with a voxel phase for each pair; `auto` takes the
-    cheapest that is right to -20 dB."""
+    model: Literal["auto", "W", "W+D(fc)", "W+D", "F", "UPA", "N", "stored"] = "auto"
+    """RF pairs: how wavefronts are approximated. `W`: plane waves. `W+D(fc)`, `W+D`: after a voxel
+    phase for each pair, at the centre frequency or at each. `F`: Fresnel. `UPA`: direction cosines.
+    `N`: narrowband. `stored`: by the factors or wave vectors that came with the data. `auto` takes
+    the cheapest that is right to -20 dB, and `stored` where antenna positions are not known."""
     force_model: bool = False
     """RF pairs: go on although the model is wrong by more than -10 dB."""
     curvature_error: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -189,6 +194,12 @@ class ReconstructionSettings(Settings):
                 f"{self.algorithm} is not for {kind}, for which there is "
                 f"{', '.join(ALGORITHMS[kind])}"
             )
+        forward_and_adjoint = {"mri": "explicit", "rf": "factors"}
+        if self.normal not in ("auto", "toeplitz", forward_and_adjoint[kind]):
+            raise ConfigError(
+                f"`normal: {self.normal}` does not apply to {kind}, for which there is auto, "
+                f"toeplitz and {forward_and_adjoint[kind]}"
+            )
         foreign = [
             key for key in _in_order(self.model_fields_set) if _KIND_OF.get(key, kind) != kind
         ]
@@ -210,6 +221,25 @@ class ReconstructSettings(Settings):
     deterministic: bool
     network: str | None = None
     """SHA-256 of the trained network's file, so that another network reconstructs again."""
+
+
+def network_checksum(settings: ReconstructionSettings) -> str | None:
+    """Return the SHA-256 of the network that a reconstruction applies; `None` if it has none.
+
+    Raises
+    ------
+    ConfigError
+        If the file is not there.
+    """
+    if settings.weights_file is None:
+        return None
+    try:
+        return hashlib.sha256(Path(settings.weights_file).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            f"`weights_file` {settings.weights_file} is not readable ({error.strerror}); "
+            "`kronufft train` makes it"
+        ) from None
 
 
 def image_shape(dataset_shape: Sequence[int], settings: ReconstructionSettings) -> tuple[int, ...]:

@@ -112,6 +112,30 @@ def moving_ellipsoid(dimensions: int, phase: float) -> Ellipsoid:
     )
 
 
+def random_ellipsoids(dimensions: int, generator: np.random.Generator) -> tuple[Ellipsoid, ...]:
+    """Return a body with four to eleven parts of random place, size, direction and intensity.
+
+    Parameters
+    ----------
+    dimensions
+        2 or 3.
+    generator
+        Draws them.
+    """
+    uniform = generator.uniform
+    parts = [Ellipsoid(1.0, tuple(uniform(0.6, 0.85, dimensions)), (0.0,) * dimensions)]
+    for _ in range(generator.integers(4, 12)):
+        parts.append(
+            Ellipsoid(
+                uniform(-0.6, 0.6),
+                semi_axes=tuple(uniform(0.03, 0.25, dimensions)),
+                centre=tuple(uniform(-0.45, 0.45, dimensions)),
+                angle=uniform(0, np.pi),
+            )
+        )
+    return tuple(parts)
+
+
 def fourier_transform(
     ellipsoids: Sequence[Ellipsoid],
     shape: Sequence[int],

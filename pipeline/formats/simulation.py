@@ -22,6 +22,7 @@ from pipeline.formats.phantoms import (
     Ellipsoid,
     fourier_transform,
     moving_ellipsoid,
+    random_ellipsoids,
     shepp_logan,
     voxel_average,
 )
@@ -34,8 +35,8 @@ from pipeline.geometry.trajectories import (
     wrapped,
 )
 
-PHANTOMS = ("shepp-logan",)
-"""What the source of a simulated dataset may be."""
+PHANTOMS = ("shepp-logan", "ellipses")
+"""What the source of a simulated dataset may be: one object, or a random one in every frame."""
 
 _READOUTS_PER_NOISE_BLOCK = 64
 _READOUTS_FOR_SIGNAL = 256
@@ -49,6 +50,7 @@ class Scene:
 
     settings: SimulationSettings
     shape: tuple[int, ...]
+    phantom: str = "shepp-logan"
 
     @property
     def readouts(self) -> int:
@@ -62,7 +64,10 @@ class Scene:
         return coils_around(self.shape, self.settings.coils)
 
     def object_at(self, frame: int) -> tuple[Ellipsoid, ...]:
-        """Return the object during a frame; it moves if there are several."""
+        """Return the object during a frame; Shepp-Logan's moves if there are several."""
+        if self.phantom == "ellipses":
+            drawn = np.random.default_rng([self.settings.seed, frame])
+            return random_ellipsoids(len(self.shape), drawn)
         still = shepp_logan(len(self.shape))
         if self.settings.frames == 1:
             return still
@@ -171,7 +176,7 @@ def open_simulation(settings: IngestSettings, dataset: str) -> Iterator[Acquisit
             f"{dataset}: the trajectory {simulation.trajectory} is {dimensions}D, but `shape` "
             f"{shape} has {len(shape)} axes"
         )
-    scene = Scene(simulation, shape)
+    scene = Scene(simulation, shape, settings.source)
     yield Acquisition(
         shape=shape,
         voxel_size=voxel_size(settings, dataset, dimensions),

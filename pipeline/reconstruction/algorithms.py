@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.config.reconstruction import ReconstructionSettings, network_checksum
 from pipeline.errors import ConfigError, DataError
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz
@@ -30,7 +30,7 @@ from pipeline.solvers.penalties import (
     TotalVariation,
     WaveletSparsity,
 )
-from pipeline.solvers.power import largest_eigenvalue
+from pipeline.solvers.power import LANCZOS_STEPS, largest_eigenvalue
 from pipeline.solvers.preconditioners import CirculantPreconditioner, toeplitz_preconditioner
 from pipeline.solvers.regularization import Discrepancy, discrepancy, noise_weight
 from pipeline.solvers.unrolled import UnrolledProximalGradient
@@ -216,7 +216,14 @@ def _penalised(
                 **{"residuals": sparse.residuals, "evaluations": torch.tensor(sparse.evaluations)},
             }
         )
-        refined = debias(normal, sparse, image_axes=axes, report=report, checkpoint=stages)
+        refined = debias(
+            normal,
+            sparse,
+            image_axes=axes,
+            threshold=0.0 if settings.debias is True else float(settings.debias),
+            report=report,
+            checkpoint=stages,
+        )
         evaluations += refined.evaluations - sparse.evaluations
         details["debias_iterations"] = int(refined.iterations.max())
         sparse = dataclasses.replace(sparse, image=refined.image)
@@ -317,7 +324,9 @@ def _network(
     layers = len(network.layers)
     nothing = torch.zeros(0, *problems, dtype=torch.float64)
     found = Solution(image, torch.full(problems, layers), nothing, begins_at_zero=False)
-    return Outcome(found, 16 + layers, None, ["layers"] * problems.numel())
+    evaluations = LANCZOS_STEPS + layers
+    details: dict[str, object] = {"network_sha256": network_checksum(settings)}
+    return Outcome(found, evaluations, None, ["layers"] * problems.numel(), details=details)
 
 
 def _by_discrepancy(

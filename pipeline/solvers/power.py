@@ -11,9 +11,12 @@ from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import Gram
 from pipeline.solvers.problems import for_images, norm, problem_axes
 
+LANCZOS_STEPS = 16
+"""Evaluations of ``G`` for a bound."""
+
 
 def largest_eigenvalue(
-    gram: Gram, like: torch.Tensor, *, image_axes: int, iterations: int = 16
+    gram: Gram, like: torch.Tensor, *, image_axes: int, iterations: int = LANCZOS_STEPS
 ) -> torch.Tensor:
     """Bound the largest eigenvalue of ``G`` for each problem.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -69,11 +68,6 @@ def read_network(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             }
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: damaged ({error}); train the network again") from None
-
-
-def network_fingerprint(path: Path) -> str:
-    """Return the SHA-256 of the file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _opened(path: Path) -> Any:

@@ -95,6 +95,19 @@ def test_schema_file_is_what_the_models_say():
         ({**MINIMAL, "nufft": {"tolerance": 0}}, r"`nufft.tolerance`.*greater than 0.*found 0"),
         ({**MINIMAL, "nufft": {"tolerance": math.nan}}, r"`nufft.tolerance`"),
         ({"reconstructions": {}}, r"`reconstructions`.*at least 1"),
+        (
+            {"reconstructions": {"a": {"algorithm": "gridding", "iterations": 3}}},
+            r"`reconstructions.a`: gridding does not use `iterations` \(of admm, cg-sense",
+        ),
+        ({"reconstructions": {"a": {"algorithm": "omp"}}}, r"omp needs `points`"),
+        (
+            {"reconstructions": {"a": {"algorithm": "admm", "penalty": "l21"}}},
+            r"l21.* needs `fusion: non-coherent`",
+        ),
+        (
+            {"reconstructions": {"a": {"algorithm": "fista", "penalty": "tv", "debias": True}}},
+            r"`debias` is for the penalties l1 and l21",
+        ),
         ({"reconstructions": {"../up": {"algorithm": "gridding"}}}, r"should match pattern"),
         ([], r"valid dictionary"),
     ],
@@ -161,6 +174,45 @@ def test_a_missing_source_is_named_before_anything_runs(tmp_path):
         find_source_files(settings, datasets)
     (tmp_path / "x.zarr").mkdir()
     assert find_source_files(settings, datasets) == {"a": [tmp_path / "x.zarr"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("rf\tsimulation\trf6", {"algorithm": "cg-sense"}, "cg-sense is not for rf"),
+        ("mri\tnative\tx", {"algorithm": "tikhonov"}, "tikhonov is not for mri"),
+        (
+            "rf\tsimulation\trf6",
+            {"algorithm": "fista", "shape": [8, 8], "frames_per_image": 2},
+            "`shape`, `frames_per_image` does not apply to rf",
+        ),
+        ("mri\tnative\tx", {"algorithm": "omp", "points": 3, "model": "W"}, "`model` does not"),
+    ],
+)
+def test_settings_of_the_other_kind_of_data_are_refused(tmp_path, kind, settings, message):
+    config = load_config({"reconstructions": {"a": settings}})
+    with pytest.raises(ConfigError, match=message):
+        load_datasets(_table(tmp_path, f"d\t{kind}\ta"), config)
+
+
+def test_a_missing_network_is_named_before_anything_runs(tmp_path):
+    network = {"algorithm": "unrolled", "weights_file": str(tmp_path / "net.npz")}
+    config = load_config({"reconstructions": {"a": network}})
+    datasets = load_datasets(_table(tmp_path, "d\trf\tsimulation\trf6\ta"), config)
+    with pytest.raises(ConfigError, match=r"net\.npz is not readable .*kronufft train"):
+        find_source_files(config, datasets)
+    (tmp_path / "net.npz").write_bytes(b"one")
+    first = stage_settings(config, datasets["d"], "reconstruct", "a")
+    (tmp_path / "net.npz").write_bytes(b"another")
+    assert stage_settings(config, datasets["d"], "reconstruct", "a") != first
+
+
+@pytest.mark.parametrize("algorithm", ["gridding", "cg-sense", "tikhonov", "fista", "admm"])
+def test_what_an_algorithm_does_not_use_reruns_nothing(algorithm):
+    settings = ReconstructionSettings(algorithm=algorithm)
+    again = ReconstructionSettings.model_validate_json(canonical_json(settings))
+    assert canonical_json(again) == canonical_json(settings)
+    assert "points" not in json.loads(canonical_json(settings))
 
 
 def test_settings_survive_the_command_line():
