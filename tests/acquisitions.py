@@ -72,6 +72,7 @@ def reconstruction_settings(
     precision: str = "single",
     deterministic: bool = False,
     host_mb: int | str = "auto",
+    shards: int | str = "auto",
     tolerance: float = 1e-3,
     backend: str = "auto",
     **reconstruction: Any,
@@ -84,6 +85,6 @@ def reconstruction_settings(
         "deterministic": deterministic,
     }
     return (
-        PlanSettings.model_validate({**common, "memory": {"host_mb": host_mb}}),
+        PlanSettings.model_validate({**common, "memory": {"host_mb": host_mb, "shards": shards}}),
         ReconstructSettings.model_validate(common),
     )

@@ -152,8 +152,12 @@ def ducc0_accuracy(tolerance: float, dtype: torch.dtype) -> float:
 
 
 def _ducc0_window(factor: float) -> tuple[float, float]:
-    """Return the oversampling that ducc0 may choose from its table of kernels."""
-    return max(1.19, factor - 0.06), factor + 0.06
+    """Return the oversampling that ducc0 may choose from its table of kernels.
+
+    The table has an entry every 0.05. With more than one to choose from, ducc0 would choose by the
+    number of samples: parts of a measurement would not add up to the whole but for the tolerance.
+    """
+    return max(1.19, factor - 0.026), factor + 0.026
 
 
 def finufft_accuracy(tolerance: float) -> float:

@@ -4,42 +4,15 @@ import numpy as np
 import pytest
 import torch
 from acquisitions import reconstruction_settings, write_acquisition
+from stage_runs import run
 
 from pipeline.errors import DataError, DeviceError
 from pipeline.geometry.axes import voxel_positions
-from pipeline.planning.table import read_plan
-from pipeline.stages.plan import plan
 from pipeline.stages.reconstruct import reconstruct
-from pipeline.storage.blocks import open_block
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.publish import read_json
 from pipeline.storage.raw import RawData
 
 SHAPES = {"2d": (10, 7), "3d": (6, 4, 5)}
-
-
-def run(folder, device="cpu", **settings):
-    """Plan and reconstruct; return the images of all blocks and the last receipt."""
-    planned, chosen = reconstruction_settings(**settings)
-    common = {
-        "dataset": "random",
-        "reconstruction": "test",
-        "raw": folder / "raw.json",
-        "calibration": folder / "calibration.json",
-        "plan": folder / "plan.tsv",
-        "device": device,
-        "threads": 2,
-    }
-    plan(settings=planned, receipt=folder / "plan.json", **common)
-    images = []
-    for block in read_plan(folder / "plan.tsv").blocks:
-        path, receipt = folder / f"{block}.zarr.zip", folder / f"{block}.json"
-        reconstruct(
-            settings=chosen, block=block, shares=folder, image=path, receipt=receipt, **common
-        )
-        with open_block(path) as group:
-            images.append(group["image"][:])
-    return np.concatenate(images), read_json(receipt)
 
 
 def matrix(shape, trajectory):
