@@ -229,7 +229,7 @@ def pair_model(
         If the level does not fit the scene or the pair.
     """
     frequency = checked_frequencies(frequencies)
-    _check(scene, pair, level)
+    check_level(scene, pair, level)
     if dimensions == 2:
         scene, pair = _in_plane(scene, pair)
     k = wavenumbers(frequency)
@@ -265,7 +265,8 @@ def pair_model(
     )
 
 
-def _check(scene: Scene, pair: Pair, level: Level) -> None:
+def check_level(scene: Scene, pair: Pair, level: Level) -> None:
+    """Raise `DataError` unless a level fits the scene and the pair."""
     if level not in LEVELS:
         raise DataError(f"model {level}: unknown; it is one of {', '.join(LEVELS)}.")
     if pair.paired:

@@ -86,6 +86,60 @@ def plane_wave_spectrum(
     return spectra if separate else spectra[0]
 
 
+def plane_wave_factor(
+    wavenumbers: torch.Tensor,
+    size: int,
+    *,
+    row_phases: torch.Tensor | None = None,
+    column_phases: torch.Tensor | None = None,
+    dtype: torch.dtype = torch.complex64,
+) -> torch.Tensor:
+    """Make a factor of plane waves, ``exp(-j (k_m (n - N // 2) + r_m + c_n))``.
+
+    Parameters
+    ----------
+    wavenumbers
+        float64 ``(*blocks, M)`` [rad/voxel].
+    size
+        Voxels ``N``.
+    row_phases
+        float64 ``(*blocks, M)`` [rad]; none if not given.
+    column_phases
+        float64 ``(*blocks, N)`` [rad]; none if not given.
+    dtype
+        complex64 or complex128.
+
+    Returns
+    -------
+    Tensor
+        ``(*blocks, M, N)``, contiguous, on the device of the wavenumbers.
+
+    Notes
+    -----
+    Phases are formed in double precision. Exponentials are computed for ``2 sqrt(N)`` voxels a row
+    and multiplied for the others, in the precision of the factor.
+    """
+    fine, coarse = _strides(size)
+    steps = torch.arange(fine, dtype=torch.float64, device=wavenumbers.device)
+    strides = fine * torch.arange(coarse, dtype=torch.float64, device=wavenumbers.device)
+    starts = wavenumbers[..., None] * (strides - size // 2)
+    if row_phases is not None:
+        starts += row_phases[..., None]
+    left = _phasors(starts).to(dtype)
+    right = _phasors(wavenumbers[..., None] * steps).to(dtype)
+    factor = torch.empty(*wavenumbers.shape, size, dtype=dtype, device=wavenumbers.device)
+    whole = size // fine
+    grouped = factor[..., : whole * fine].view(*wavenumbers.shape, whole, fine)
+    torch.mul(left[..., :whole, None], right[..., None, :], out=grouped)
+    if whole < coarse:
+        torch.mul(
+            left[..., whole:], right[..., : size - whole * fine], out=factor[..., whole * fine :]
+        )
+    if column_phases is not None:
+        factor *= _phasors(column_phases).to(dtype)[..., None, :]
+    return factor
+
+
 def _half_kernel(
     shape: Sequence[int], rows: Sequence[torch.Tensor], weights: torch.Tensor
 ) -> torch.Tensor:
@@ -138,8 +192,7 @@ def _conjugate_kernel(
     Tensor
         ``(block, length)`` in FFT order with zeros between, or ``(block, length // 2 + 1)``.
     """
-    fine = math.isqrt(size - 1) + 1
-    coarse = -(-size // fine)
+    fine, coarse = _strides(size)
     steps = torch.arange(fine, dtype=torch.float64, device=wavenumbers.device)
     strides = fine * torch.arange(coarse, dtype=torch.float64, device=wavenumbers.device)
     kernel = torch.bmm(
@@ -151,6 +204,12 @@ def _conjugate_kernel(
     if whole and size > 1:
         result[:, 1 - size :] = kernel[:, 1:].flip(1).conj()
     return result
+
+
+def _strides(size: int) -> tuple[int, int]:
+    """Return how many neighbours a group of voxels has, and how many groups there are."""
+    fine = math.isqrt(size - 1) + 1
+    return fine, -(-size // fine)
 
 
 def _phasors(phases: torch.Tensor) -> torch.Tensor:
@@ -175,6 +234,23 @@ def _block_bytes(shape: Sequence[int], rows: Sequence[int]) -> int:
 def _blocks_at_once(shape: Sequence[int], rows: Sequence[int], blocks: int) -> int:
     """Return how many blocks are added at a time."""
     return min(blocks, max(1, _CHUNK // _block_bytes(shape, rows)))
+
+
+def plane_wave_factor_workspace_bytes(rows: int, size: int, *, itemsize: int) -> int:
+    """Predict the bytes that `plane_wave_factor` needs besides its arguments and the factor.
+
+    Parameters
+    ----------
+    rows
+        Rows of all blocks.
+    size
+        Voxels.
+    itemsize
+        Bytes of a complex number of the factor: 8 or 16.
+    """
+    fine, coarse = _strides(size)
+    # A phase, its negative, a one and a complex number each for those in work; both sets stay.
+    return rows * (max(fine, coarse) * (3 * 8 + 16) + (fine + coarse) * itemsize + size * itemsize)
 
 
 def plane_wave_spectrum_workspace_bytes(

@@ -5,7 +5,6 @@ named parts, so that a plan that cannot be made shows its arithmetic. Operators 
 their own workspace; nothing is built and nothing is measured here.
 """
 
-import math
 from dataclasses import dataclass
 
 from pipeline.operators.convolution import Tiling
@@ -15,15 +14,18 @@ from pipeline.operators.toeplitz import (
     toeplitz_workspace_bytes,
 )
 from pipeline.planning.mri_memory import accumulate_mri, explicit_normal
-from pipeline.planning.parts import MEGABYTE, Parts, Phases, staged_bytes
-from pipeline.planning.rf_memory import accumulate_pairs, accumulate_phase_history
+from pipeline.planning.pair_memory import accumulate_pairs, factors_normal
+from pipeline.planning.parts import MEGABYTE, Parts, staged_bytes
+from pipeline.planning.rf_memory import accumulate_phase_history
 from pipeline.planning.solver_memory import solver_vectors
 from pipeline.planning.work import MriSizes, PairSizes, Work
 
 # Resident memory of a job before it holds any data: the interpreter and its packages, the pools of
 # their threads, and on CUDA the host's part of the context.
-_PROCESS_BYTES = 300 * MEGABYTE
+_PROCESS_BYTES = 285 * MEGABYTE
 _PROCESS_BYTES_WITH_CUDA = 2000 * MEGABYTE
+_ALLOCATOR_SHARE = 40
+"""Of what a job holds, the part that is lost between arrays."""
 # What the allocator of a device keeps in unused pieces, and the work areas of its FFT library.
 _DEVICE_SLACK = 1.1
 
@@ -65,39 +67,43 @@ def footprint(work: Work) -> Footprint:
     Footprint
         On a CPU all of it is the host's.
     """
-    always, phases = _phases(work)
+    phases = _phases(work)
     largest = max(phases, key=lambda parts: sum(parts.values()))
-    compute = {name: size for name, size in {**always, **largest}.items() if size}
+    compute = {name: size for name, size in largest.items() if size}
     result, disk = _results(work)
     if not work.machine.on_device:
+        compute["allocator"] = sum(compute.values()) // _ALLOCATOR_SHARE
         return Footprint({}, {"process": _PROCESS_BYTES, **compute, **result}, disk)
     on_device = {name: int(size * _DEVICE_SLACK) for name, size in compute.items()}
-    if work.stage == "accumulate":  # what was summed stays on the device until all images are done
-        on_device["finished shares"] = disk
-    host = {"process": _PROCESS_BYTES_WITH_CUDA, **staged_bytes(work), **result}
+    host = {"process": _PROCESS_BYTES_WITH_CUDA, **staged_bytes(work), "results": disk}
     return Footprint(on_device, host, disk)
 
 
-def _phases(work: Work) -> Phases:
-    """Return what is always held where the job computes, and what each phase adds."""
-    always: dict[str, int] = {}
+def _phases(work: Work) -> list[Parts]:
+    """Return what is held where the job computes in each of its phases."""
+    always = {"right-hand side": work.image_batch * work.voxel_bytes}
+    sizes = work.sizes
+    if isinstance(sizes, MriSizes) and sizes.maps:
+        always["coil maps"] = sizes.coils * work.voxel_bytes
     phases: list[Parts] = []
-    if isinstance(work.sizes, MriSizes) and work.sizes.maps:
-        always["coil maps"] = work.sizes.coils * work.voxel_bytes
     if work.stage == "sum":
-        # The sum so far, and the share that is added to it as it is read and on the device.
+        # The sum so far, and the share that is added to it as it is read and where it is added.
         share = work.image_batch * work.voxel_bytes + spectrum_bytes(work)
-        phases.append({"shares": 3 * share})
+        phases.append({"shares": 3 * share - work.image_batch * work.voxel_bytes})
     else:
-        held, accumulating = _accumulate(work)
-        always |= held
-        phases += accumulating
+        phases += _accumulate(work)
+    if work.stage == "accumulate" and work.images > work.image_batch:
+        # The shares of the batches before, and at the end of all batches and joined.
+        disk = _share_bytes(work)
+        earlier = disk - disk * work.image_batch // work.images
+        phases = [{**parts, "finished shares": earlier} for parts in phases]
+        phases.append({"finished shares": disk if work.machine.on_device else 2 * disk})
     if work.stage != "accumulate" and work.solves:
         phases.append(_solve(work))
-    return always, phases
+    return [{**always, **parts} for parts in phases]
 
 
-def _accumulate(work: Work) -> Phases:
+def _accumulate(work: Work) -> list[Parts]:
     if isinstance(work.sizes, MriSizes):
         return accumulate_mri(work)
     if isinstance(work.sizes, PairSizes):
@@ -115,9 +121,12 @@ def _solve(work: Work) -> Parts:
     machine = work.machine
     batch = (work.image_batch, *work.shape)
     parts = {
-        "right-hand side": work.image_batch * work.voxel_bytes,
-        "solver vectors": solver_vectors(work.settings, batch, itemsize=machine.itemsize),
+        "solver vectors": solver_vectors(
+            work.settings, batch, itemsize=machine.itemsize, kernels=max(1, work.kernels)
+        ),
     }
+    if not work.toeplitz and isinstance(work.sizes, PairSizes):
+        return {**parts, **factors_normal(work)}
     if not work.toeplitz:
         return {**parts, **explicit_normal(work)}
     tiling = Tiling(work.shape, padded_shape(work.shape), machine.itemsize, not machine.on_device)
@@ -144,15 +153,18 @@ def _solve(work: Work) -> Parts:
     }
 
 
+def _share_bytes(work: Work) -> int:
+    """Return the bytes of a shard's share: sums and kernels of all images."""
+    shared = not isinstance(work.sizes, MriSizes) or work.sizes.shared_trajectory
+    spectra = spectrum_bytes(work) if work.makes_kernel else 0
+    if not shared:
+        spectra = spectra // work.image_batch * work.images
+    return work.images * work.voxel_bytes + spectra
+
+
 def _results(work: Work) -> tuple[Parts, int]:
     """Return what the host holds of finished results, and the bytes of the file."""
     if work.stage == "accumulate":
-        shared = not isinstance(work.sizes, MriSizes) or work.sizes.shared_trajectory
-        spectra = spectrum_bytes(work) if work.makes_kernel else 0
-        if not shared:
-            spectra = spectra // work.image_batch * work.images
-        disk = work.images * work.voxel_bytes + spectra
-        # Of every batch as it was made, and joined.
-        return {"finished shares": (2 if work.images > work.image_batch else 1) * disk}, disk
-    disk = work.images * math.prod(work.shape) * work.machine.itemsize
+        return {}, _share_bytes(work)
+    disk = work.images * work.voxel_bytes
     return {"finished images": disk}, disk

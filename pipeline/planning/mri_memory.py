@@ -1,5 +1,7 @@
 """What the tiles of MRI data need while they are summed. Pure."""
 
+import math
+
 import torch
 
 from pipeline.operators.nufft import (
@@ -7,13 +9,13 @@ from pipeline.operators.nufft import (
     nufft_workspace_bytes,
     parallel_transforms,
 )
-from pipeline.operators.nufft_backends import smallest_tolerance
 from pipeline.operators.toeplitz import toeplitz_spectrum_bytes, toeplitz_spectrum_workspace_bytes
-from pipeline.planning.parts import Parts, Phases, reading_bytes, tile_bytes
+from pipeline.planning.parts import CHUNK_BYTES, Parts, reading_bytes, tile_bytes
 from pipeline.planning.work import MriSizes, Work
 from pipeline.streaming.stream import TILES_AT_ONCE
 
 KERNEL_TOLERANCE = 1e-6
+_CANARY_SAMPLES = 16384
 
 
 def _trajectories(work: Work) -> int:
@@ -61,11 +63,7 @@ def nufft_bytes(work: Work, samples: int, channels: int) -> tuple[int, int]:
 def kernel_bytes(work: Work, samples: int) -> int:
     """Return what making the kernel of a tile needs besides its spectrum."""
     machine = work.machine
-    try_single = work.machine.dtype
-    dtype = try_single
     library = machine.library(work.shape, KERNEL_TOLERANCE, torch.complex128)
-    if smallest_tolerance(library, work.shape, dtype) > KERNEL_TOLERANCE:
-        dtype = torch.complex128
     return toeplitz_spectrum_workspace_bytes(
         work.shape,
         samples,
@@ -75,49 +73,73 @@ def kernel_bytes(work: Work, samples: int) -> int:
     )
 
 
-def accumulate_mri(work: Work) -> Phases:
-    """Return what is held while tiles are summed, and what each phase adds.
+def accumulate_mri(work: Work) -> list[Parts]:
+    """Return what each phase needs while tiles are summed.
 
-    Two tiles are there at any moment: the one in work, and the one that is being read.
+    While a tile is in work the next one is read, if there is one.
     """
     machine, sizes = work.machine, work.sizes
     assert isinstance(sizes, MriSizes)
     voxels = work.voxel_bytes
     double = machine.itemsize == 16
+    trajectories = _trajectories(work)
+    samples = trajectories * work.tile_samples
     tile, positions = tile_bytes(work), _position_bytes(work)
+    ranges = -(-work.readouts // work.readout_batch)
+    tiles = ranges * -(-work.channels // work.channel_batch)
     working, resident = nufft_bytes(work, work.tile_samples, work.channel_batch)
-    # One trajectory in work, one on its way, and while that is made the stored one and its copy.
-    reading = reading_bytes(work) + work.tile_samples * 4 * (2 * len(work.shape) + 2)
-    always = {
-        "right-hand side": work.image_batch * voxels,
-        "k-space tiles": TILES_AT_ONCE * tile,
-        "positions": TILES_AT_ONCE * positions
-        + (_trajectories(work) * work.tile_samples * 8 * len(work.shape) if double else 0),
-    }
-    if not machine.on_device:
-        always["reading"] = reading
     single = toeplitz_spectrum_bytes(work.shape, itemsize=machine.itemsize)
-    frames = _trajectories(work)
-    tiles = -(-work.readouts // work.readout_batch)
     makes_kernel = work.toeplitz and work.makes_kernel
-    summed = frames * single if makes_kernel and (tiles > 1 or sizes.shared_trajectory) else 0
-    squares = work.channel_batch * work.image_batch * voxels if sizes.squares else 0
-    gather: Parts = {
-        "gridded coils": work.image_batch * (work.channel_batch + 1) * voxels + squares,
+    summed = trajectories * single if makes_kernel and ranges > 1 else 0
+    next_positions = positions if ranges > 1 else 0
+    reading = reading_bytes(work) if tiles > 1 else 0
+    if ranges > 1:
+        # The stored trajectory of one image, its magnitudes and what they are compared with.
+        stored = work.tile_samples * (9 * len(work.shape) + 4) + CHUNK_BYTES
+        reading = max(reading, stored)
+    common = {
+        "positions": positions + (samples * 8 * len(work.shape) if double else 0) + next_positions,
+        "reading": 0 if machine.on_device else reading,
+    }
+    gridded = work.image_batch * work.channel_batch * voxels
+    gather: dict[str, int] = {
+        **common,
+        "k-space tiles": (min(tiles, TILES_AT_ONCE) + 2 * double) * tile,
+        "weights": samples * machine.itemsize // 2,
+        "gridded coils": gridded + work.image_batch * voxels,
         "NUFFT": working,
-        "tile in double precision": 2 * tile if double else 0,
-        "weights": _trajectories(work) * work.tile_samples * machine.itemsize // 2,
         "spectra": summed,
     }
+    if sizes.squares and ranges > 1:
+        gather["sums of coils"] = gridded
+    canary: Parts = {
+        **common,
+        "k-space tiles": min(tiles, TILES_AT_ONCE) * tile,
+        "canary": _canary_bytes(work),
+    }
     if not makes_kernel:
-        return always, [gather]
+        return [canary, gather]
     kernel: Parts = {
+        **common,
+        "k-space tiles": tile if ranges > 1 else 0,
         "Toeplitz kernel": kernel_bytes(work, work.tile_samples),
         # Spectra of several images are made one by one and then stacked.
-        "spectra": single * (1 if frames == 1 else 2 * frames) + (summed if tiles > 1 else 0),
+        "spectra": single * (1 if trajectories == 1 else 2 * trajectories) + summed,
         "NUFFT": resident,
     }
-    return always, [gather, kernel]
+    return [canary, gather, kernel]
+
+
+def _canary_bytes(work: Work) -> int:
+    """Return what comparing a few samples with the exact sum needs.
+
+    An image and its copy in double precision, the adjoint, the transform's grid, and an order of
+    all samples to choose from.
+    """
+    trajectories = _trajectories(work)
+    working, _ = nufft_bytes(work, min(work.tile_samples, _CANARY_SAMPLES), 1)
+    double = 16 * math.prod(work.shape)
+    return double + 2 * trajectories * work.voxel_bytes + working + 8 * work.tile_samples
 
 
 def explicit_normal(work: Work) -> Parts:

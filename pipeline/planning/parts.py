@@ -10,13 +10,10 @@ MEGABYTE = 10**6
 Parts = Mapping[str, int]
 """Bytes by what they are for."""
 
-Phases = tuple[dict[str, int], list[Parts]]
-"""What is always held, and what each phase adds."""
-
 _STORED_NUMBER = 8
 """Measurements are stored as complex64."""
 
-_CHUNK_BYTES = 8 * 2**20
+CHUNK_BYTES = 8 * 2**20
 """Size of a stored chunk; a reader holds one beside the array that it fills."""
 
 
@@ -35,7 +32,7 @@ def staged_bytes(work: Work) -> dict[str, int]:
             trajectories = 1 if sizes.shared_trajectory else work.image_batch
             positions = trajectories * work.tile_samples * 4 * (len(work.shape) + 1)
         # As read and in pinned memory; and what reading itself needs.
-        parts["tiles as read"] = TILES_AT_ONCE * (tile_bytes(work) + positions) + 4 * _CHUNK_BYTES
+        parts["tiles as read"] = TILES_AT_ONCE * (tile_bytes(work) + positions) + 4 * CHUNK_BYTES
     if isinstance(work.sizes, MriSizes) and work.sizes.maps:
         parts["coil maps as read"] = work.sizes.coils * work.voxel_bytes
     return parts
@@ -43,4 +40,4 @@ def staged_bytes(work: Work) -> dict[str, int]:
 
 def reading_bytes(work: Work) -> int:
     """Return what the reader needs besides the tiles: one readout range of one channel, a chunk."""
-    return work.tile_samples * _STORED_NUMBER + _CHUNK_BYTES
+    return work.tile_samples * _STORED_NUMBER + CHUNK_BYTES

@@ -18,7 +18,7 @@ from pipeline.planning.seconds import Rates, accumulating_seconds, predicted_sec
 from pipeline.planning.shards import shard_ranges
 from pipeline.planning.table import PlanRow
 from pipeline.planning.tiles import Limits, choose_tiles, smallest_tiles
-from pipeline.planning.work import MriSizes, PhaseHistorySizes, Work
+from pipeline.planning.work import MriSizes, PairSizes, PhaseHistorySizes, Work
 
 _BEARABLE_SECONDS = 600.0
 _SCHEDULER_MB = 200
@@ -45,6 +45,10 @@ class Request:
         Images that one job reconstructs at most.
     who
         Dataset and reconstruction, for the message of an error.
+    others
+        Other ways to run the same work, slower but in less memory, the fastest first.
+    notes
+        Lines for the log, on what was chosen and why.
     """
 
     work: Work
@@ -53,6 +57,8 @@ class Request:
     shards: Literal["auto"] | int = "auto"
     block_images: Literal["auto"] | int = "auto"
     who: str = "plan"
+    others: tuple[PairSizes, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def plan_jobs(request: Request) -> list[PlanRow]:
@@ -69,8 +75,11 @@ def plan_jobs(request: Request) -> list[PlanRow]:
         If one image with one channel and one readout at a time does not fit: with the arithmetic.
     """
     work, limits, rates = request.work, request.limits, request.rates
-    whole = choose_tiles(work, limits, rates)
+    choices = (work, *(replace(work, sizes=sizes) for sizes in request.others))
+    tiled = (choose_tiles(choice, limits, rates) for choice in choices)
+    whole = next((found for found in tiled if found is not None), None)
     if whole is None:
+        work = choices[-1]
         raise PlanError(f"{request.who}: {refusal(work, limits)}")
     size = _block_size(whole, request)
     blocks = math.ceil(work.images / size)
@@ -138,7 +147,10 @@ def _block_rows(
             what = f"{request.who} block {name} shard {index:03d}"
             raise PlanError(f"{what}: {refusal(piece, request.limits)}")
         rows.append(_row(tiled, request, name, first_image, f"{index:03d}", (channels, readouts)))
-    total = replace(block, stage="sum", shards=shards)
+    total = choose_tiles(replace(block, stage="sum", shards=shards), request.limits, request.rates)
+    if total is None:
+        summing = replace(block, stage="sum", shards=shards)
+        raise PlanError(f"{request.who} block {name}: {refusal(summing, request.limits)}")
     return [*rows, _row(total, request, name, first_image)]
 
 
@@ -167,6 +179,9 @@ def _row(
         image_batch=min(work.image_batch, work.images),
         coil_batch=work.channel_batch,
         readout_batch=work.readout_batch,
+        model=work.sizes.level if isinstance(work.sizes, PairSizes) else "",
+        normal=work.sizes.form if isinstance(work.sizes, PairSizes) else "",
+        resident=isinstance(work.sizes, PairSizes) and work.sizes.resident,
         device_mb=math.ceil(need.device_bytes / MEGABYTE),
         host_mb=host_mb,
         disk_mb=math.ceil(need.disk_bytes / MEGABYTE),

@@ -3,12 +3,18 @@
 from pathlib import Path
 
 from pipeline.config.planning import PlanSettings
-from pipeline.config.reconstruction import image_count, image_shape
-from pipeline.errors import DataError
+from pipeline.config.reconstruction import ReconstructionSettings, image_count, image_shape
+from pipeline.errors import DataError, PlanError
 from pipeline.geometry.phase_history import sub_apertures
-from pipeline.planning.levels import choose_level
+from pipeline.planning.gram import Rates as GramRates
+from pipeline.planning.levels import (
+    PairAcquisition,
+    PairChoice,
+    choose_pair_model,
+    decibels,
+)
 from pipeline.planning.plan import Request
-from pipeline.planning.seconds import Rates, read_rates
+from pipeline.planning.seconds import Rates, applications, read_rates
 from pipeline.planning.tiles import Limits
 from pipeline.planning.work import Machine, MriSizes, PairSizes, PhaseHistorySizes, Sizes, Work
 from pipeline.storage.calibration import Calibration
@@ -37,12 +43,6 @@ def request_for(
         If no model of the wavefronts is good enough.
     """
     chosen = settings.reconstruction
-    if isinstance(data, RawData):
-        sizes: Sizes = _mri_sizes(data, calibration, settings, who)
-    elif data.pairs:
-        sizes = _pair_sizes(data, calibration, settings, who)
-    else:
-        sizes = _phase_history_sizes(data, settings)
     machine = Machine(
         on_device=limits.device_mb > 0,
         threads=threads,
@@ -51,6 +51,16 @@ def request_for(
         tolerance=settings.nufft.tolerance,
         deterministic=settings.deterministic,
     )
+    others: list[PairSizes] = []
+    notes: list[str] = []
+    if isinstance(data, RawData):
+        sizes: Sizes = _mri_sizes(data, calibration, settings, who)
+    elif data.pairs:
+        choice = pair_choice(data, calibration, chosen, machine, who)
+        sizes, *others = pair_sizes(pair_acquisition(data), choice)
+        notes = [*([choice.warning] if choice.warning else []), *choice_lines(who, choice)]
+    else:
+        sizes = _phase_history_sizes(data, settings, who)
     work = Work(
         shape=image_shape(data.shape, chosen),
         settings=chosen,
@@ -67,6 +77,8 @@ def request_for(
         rates,
         shards=settings.memory.shards,
         block_images=settings.memory.block_images,
+        others=tuple(others),
+        notes=tuple(notes),
         who=who,
     )
 
@@ -98,17 +110,82 @@ def _mri_sizes(
     )
 
 
-def _pair_sizes(
-    data: RfRawData, calibration: Calibration, settings: PlanSettings, who: str
-) -> PairSizes:
-    chosen = settings.reconstruction
-    level = choose_level(calibration.model_errors, chosen.model, force=chosen.force_model, who=who)
-    sizes = [data.measurement_shape(pair) for pair in range(data.pairs)]
-    rows = tuple(max(size[axis] for size in sizes) for axis in range(len(sizes[0])))
-    return PairSizes(data.pairs, len(data.frequencies), rows, phased=level == "W+D(fc)")
+def pair_choice(
+    data: RfRawData,
+    calibration: Calibration,
+    settings: ReconstructionSettings,
+    machine: Machine,
+    who: str,
+) -> PairChoice:
+    """Choose how pairs of antenna arrays are modelled, and how their normal operator runs.
+
+    Raises
+    ------
+    PlanError
+        If no model of the wavefronts is good enough.
+    """
+    return choose_pair_model(
+        calibration.model_errors,
+        pair_acquisition(data),
+        model=settings.model,
+        normal=settings.normal,
+        coherent=settings.fusion == "coherent",
+        force=settings.force_model,
+        applications=applications(settings) if settings.solves else 0,
+        rates=GramRates.device() if machine.on_device else GramRates.host(machine.threads),
+        itemsize=machine.itemsize,
+        who=who,
+    )
 
 
-def _phase_history_sizes(data: RfRawData, settings: PlanSettings) -> PhaseHistorySizes:
+def pair_acquisition(data: RfRawData) -> PairAcquisition:
+    """Return the sizes of the largest pair, and what came with the data of all pairs."""
+    pairs = range(data.pairs)
+    sizes = [data.measurement_shape(pair) for pair in pairs]
+    axes = len(data.shape)
+    return PairAcquisition(
+        shape=data.shape,
+        rows=tuple(max((*size, 1)[axis] for size in sizes) for axis in range(axes)),
+        pairs=data.pairs,
+        frequencies=len(data.frequencies),
+        stored=all(data.has_factors(pair) or data.has_wave_vectors(pair) for pair in pairs),
+        wave_vectors=all(data.has_wave_vectors(pair) for pair in pairs),
+    )
+
+
+def pair_sizes(acquisition: PairAcquisition, choice: PairChoice) -> tuple[PairSizes, ...]:
+    """Return the ways to run a choice: the fastest first, and what needs less memory after it."""
+    reads = choice.level == "stored" and not acquisition.wave_vectors
+    common = {
+        "pairs": acquisition.pairs,
+        "readouts": acquisition.frequencies,
+        "rows": acquisition.rows,
+        "level": choice.level,
+        "reads_factors": reads,
+    }
+    return tuple(
+        PairSizes(**common, form=cost.form, resident=resident)  # type: ignore[arg-type]
+        for cost in choice.costs
+        for resident in (True, False)
+    )
+
+
+def choice_lines(who: str, choice: PairChoice) -> list[str]:
+    """Return, for a log, which model was chosen and what each form of its normal operator costs."""
+    forms = "; ".join(
+        f"{cost.form} {cost.seconds * 1e3:.3g} ms ({cost.flops / 1e9:.3g} Gflop), "
+        f"{cost.setup_seconds:.2g} s to make, {cost.held_bytes / 1e6:.3g} MB"
+        for cost in choice.costs
+    )
+    error = "" if choice.error is None else f", {decibels(choice.error):.1f} dB from the exact sum"
+    return [f"{who}: model {choice.level}{error}; normal operator, predicted: {forms}"]
+
+
+def _phase_history_sizes(data: RfRawData, settings: PlanSettings, who: str) -> PhaseHistorySizes:
+    if settings.reconstruction.normal == "factors":
+        raise PlanError(
+            f"{who}: a phase history has no Kronecker factors; leave `normal: factors` out"
+        )
     apertures = sub_apertures(
         data.scene,
         data.paths(0),

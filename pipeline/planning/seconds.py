@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 
+from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.errors import DataError
 from pipeline.operators.contraction import contraction_flops
 from pipeline.operators.nufft_backends import choose_oversampling
@@ -18,6 +19,8 @@ from pipeline.operators.toeplitz import kernel_pieces, padded_shape
 from pipeline.planning.mri_memory import KERNEL_TOLERANCE
 from pipeline.planning.work import MriSizes, PairSizes, Work
 from pipeline.storage.publish import read_json
+
+_SINGLE = 3e-6
 
 
 class Rates(BaseModel):
@@ -42,21 +45,21 @@ class Rates(BaseModel):
     read: PositiveFloat
     """Bytes a second from storage to the device."""
     start: PositiveFloat
-    """Seconds before a job has begun: imports, device, canary."""
+    """Seconds that a job takes besides, imports excluded: opening files, canary, writing."""
 
     @classmethod
     def host(cls, threads: int) -> "Rates":
         """Return the rates of a CPU: what was measured on two cores of an AMD EPYC, by thread."""
-        shared = min(threads, 16)
+        many = min(threads, 16)
         return cls(
-            spread=3.5e9 * shared,
-            sort=1.5e7 * shared,
-            fft=6e9 * shared,
-            toeplitz=4e10 * shared,
-            gemm=4e10 * shared,
+            spread=4e9 * many,
+            sort=8.5e6 * many,
+            fft=1.1e10 * many,
+            toeplitz=3.5e10 * many,
+            gemm=5e10 * many,
             memory=4e9 * min(threads, 8),
             read=1e9,
-            start=3.0,
+            start=0.5,
         )
 
     @classmethod
@@ -70,7 +73,7 @@ class Rates(BaseModel):
             gemm=2e13,
             memory=1.5e12,
             read=1.5e9,
-            start=10.0,
+            start=3.0,
         )
 
 
@@ -104,7 +107,8 @@ def predicted_phases(work: Work, rates: Rates) -> Mapping[str, float]:
         phases["right_hand_side"] = right * scale
         phases["kernel"] = kernel * scale
     if work.stage != "accumulate" and work.solves:
-        phases["solve"] = work.images * _applications(work) * _application(work, rates) * scale
+        products = work.images * applications(work.settings)
+        phases["solve"] = products * _application(work, rates) * scale
     phases["write"] = work.images * work.voxel_bytes / rates.read
     return phases
 
@@ -144,7 +148,9 @@ def transform_seconds(
     machine = work.machine
     library = machine.library(work.shape, tolerance, torch.complex128)
     oversampling = choose_oversampling(library, tolerance, machine.dtype, len(shape))
-    width = kernel_width(tolerance, oversampling)
+    # What single precision can reach: a backend is not asked for more.
+    asked = max(tolerance, _SINGLE) if machine.itemsize == 8 else tolerance
+    width = kernel_width(asked, oversampling)
     grid = math.prod(oversampling * size for size in shape)
     return samples * width ** len(shape) / rates.spread, _fft_flops(grid) / rates.fft
 
@@ -189,9 +195,8 @@ def _accumulation(work: Work, rates: Rates) -> tuple[float, float]:
     return work.images * right, (1 if shared else work.images) * kernel
 
 
-def _applications(work: Work) -> int:
-    """Return how often the normal operator is applied to one image, at most."""
-    settings = work.settings
+def applications(settings: ReconstructionSettings) -> int:
+    """Return how often an algorithm applies the normal operator to one image, at most."""
     match settings.algorithm:
         case "omp":
             return 2 * (settings.points or 1)
@@ -206,7 +211,16 @@ def _applications(work: Work) -> int:
 def _application(work: Work, rates: Rates) -> float:
     """Return the seconds of one application of the normal operator, and of the solver's part."""
     sizes = work.sizes
-    vectors = 20 * work.voxel_bytes / rates.memory
+    vectors = 20 * work.unknowns * work.voxel_bytes / rates.memory
+    if isinstance(sizes, PairSizes) and sizes.form == "factors":
+        blocks = sizes.pairs * sizes.readouts
+        columns = sum(m * n for m, n in zip(sizes.rows, work.shape, strict=True))
+        product = 2 * blocks * contraction_flops(sizes.rows, work.shape) / rates.gemm
+        if sizes.voxel_phase == "frequency":
+            columns += math.prod(work.shape)
+        making = 0 if sizes.resident else 50 * blocks * columns / rates.memory
+        reading = sizes.reads_factors and not sizes.resident
+        return product + max(making, reading * 8 * blocks * columns / rates.read) + vectors
     if not work.toeplitz:
         samples = float(sizes.readouts * sizes.samples)
         gridding, transform = transform_seconds(
@@ -216,7 +230,7 @@ def _application(work: Work, rates: Rates) -> float:
     if isinstance(sizes, MriSizes):
         products = sizes.coils
     elif isinstance(sizes, PairSizes):
-        products = sizes.pairs if sizes.phased else 1
+        products = 1 if sizes.form == "collapsed" else sizes.pairs
     else:
         products = sizes.apertures
     return products * 2 * _fft_flops(math.prod(padded_shape(work.shape))) / rates.toeplitz + vectors

@@ -50,6 +50,12 @@ class PlanRow(BaseModel):
     """Coils that are in work at one moment."""
     readout_batch: int
     """Readouts that are in work at one moment."""
+    model: str = ""
+    """RF pairs: model of the wavefronts."""
+    normal: str = ""
+    """RF pairs: form of the normal operator, one of `pipeline.planning.gram.NormalForm`."""
+    resident: bool = False
+    """RF pairs: whether the factors of all pairs stay where the job computes."""
     device_mb: int
     """Predicted peak of device memory [MB]; 0 on a CPU."""
     host_mb: int

@@ -75,7 +75,17 @@ def _candidates(work: Work, rates: Rates) -> Iterator[Work]:
 
 
 def _tiled(work: Work, images: int, channels: int, readouts: int) -> Work:
-    return replace(work, image_batch=images, channel_batch=channels, readout_batch=readouts)
+    """Return the work in tiles of at most these sizes, all of them about equally large."""
+    return replace(
+        work,
+        image_batch=_even(work.images, images),
+        channel_batch=_even(work.channels, channels),
+        readout_batch=_even(work.readouts, readouts),
+    )
+
+
+def _even(total: int, most: int) -> int:
+    return math.ceil(total / math.ceil(total / most))
 
 
 def _images_and_channels(work: Work) -> tuple[int, int]:
@@ -93,7 +103,9 @@ def _readouts(work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
     per_readout = work.sizes.samples
     if isinstance(work.sizes, PairSizes):
         columns = sum(m * n for m, n in zip(work.sizes.rows, work.shape, strict=True))
-        bytes_per_readout = max(per_readout * 8, columns * (32 + work.machine.itemsize))
+        if work.sizes.voxel_phase == "frequency":
+            columns += 4 * math.prod(work.shape)
+        bytes_per_readout = max(per_readout * 8, columns * work.machine.itemsize)
         efficient = 1
     else:
         bytes_per_readout = per_readout * transforms * 8

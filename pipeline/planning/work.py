@@ -9,6 +9,8 @@ import torch
 from pipeline.config.reconstruction import ADJOINT_ALGORITHMS, ReconstructionSettings
 from pipeline.operators.nufft import choose_backend
 from pipeline.operators.nufft_backends import Backend
+from pipeline.planning.gram import NormalForm, VoxelPhase
+from pipeline.planning.levels import PairLevel, voxel_phase_of
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,29 @@ class PairSizes:
     """Frequencies."""
     rows: tuple[int, ...]
     """Rows of the Kronecker factor of each axis, of the largest pair."""
-    phased: bool
-    """Whether each pair has a voxel phase, and so a kernel, of its own."""
+    level: PairLevel
+    """Model of the wavefronts."""
+    form: NormalForm
+    """How the normal operator runs."""
+    resident: bool = False
+    """Whether the factors of all pairs and frequencies stay where the job computes."""
+    reads_factors: bool = False
+    """Whether factors are read, rather than made from positions."""
+
+    @property
+    def voxel_phase(self) -> VoxelPhase:
+        """What the image is multiplied by before the factors."""
+        return voxel_phase_of(self.level)
+
+    @property
+    def phased(self) -> bool:
+        """Whether there is a voxel phase."""
+        return self.voxel_phase != "none"
+
+    @property
+    def narrowband(self) -> bool:
+        """Whether the frequencies are the rows of the last factor."""
+        return self.level == "N"
 
     @property
     def channels(self) -> int:
@@ -112,7 +135,12 @@ class Machine:
         return torch.complex64 if self.itemsize == 8 else torch.complex128
 
     def library(self, shape: tuple[int, ...], tolerance: float, dtype: torch.dtype) -> Backend:
-        """Return the library that computes NUFFTs of this shape and tolerance."""
+        """Return the library that computes NUFFTs of this shape and tolerance.
+
+        That of a device need not be installed where the plan is made.
+        """
+        if self.on_device and self.backend in ("auto", "cufinufft") and not self.deterministic:
+            return "cufinufft"
         return choose_backend(
             shape,
             torch.device("cuda" if self.on_device else "cpu"),
@@ -172,8 +200,16 @@ class Work:
     @property
     def toeplitz(self) -> bool:
         """Whether the normal operator is a convolution."""
-        explicit = isinstance(self.sizes, MriSizes) and self.settings.normal == "explicit"
-        return self.solves and not explicit
+        if isinstance(self.sizes, MriSizes):
+            return self.solves and self.settings.normal != "explicit"
+        factors = isinstance(self.sizes, PairSizes) and self.sizes.form == "factors"
+        return self.solves and not factors
+
+    @property
+    def unknowns(self) -> int:
+        """Images that are solved for in place of one: one a pair unless pairs are coherent."""
+        apart = isinstance(self.sizes, PairSizes) and self.settings.fusion != "coherent"
+        return self.sizes.channels if apart else 1
 
     @property
     def voxel_bytes(self) -> int:
@@ -197,5 +233,5 @@ class Work:
         if isinstance(sizes, MriSizes):
             return 1 if sizes.shared_trajectory else self.image_batch
         if isinstance(sizes, PairSizes):
-            return self.channels if sizes.phased else 1
+            return 1 if sizes.form == "collapsed" else self.channels
         return sizes.apertures

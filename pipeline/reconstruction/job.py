@@ -83,6 +83,8 @@ class BlockJob:
         The tile sizes that were gone on with each time memory ran out.
     account : StreamAccount
         Of everything that was streamed.
+    pair_accounts : dict
+        Of the tiles of each RF pair.
     receipt : Receipt
         Of this job.
     device : str
@@ -101,6 +103,7 @@ class BlockJob:
         self.tiles = TileSizes(row.image_batch, row.coil_batch, row.readout_batch)
         self.halvings: list[dict[str, int]] = []
         self.account = StreamAccount()
+        self.pair_accounts: dict[int, StreamAccount] = {}
         self.receipt = receipt
         self.device: str = receipt.content["device"]
         self.complex = _COMPLEX[settings.precision]
@@ -218,5 +221,12 @@ class BlockJob:
         if self.account.tiles:
             self.receipt.record(streaming=self.account.summary())
             self.receipt.count_bytes("wait for data", self.account.bytes)
+        if self.pair_accounts:
+            self.receipt.record(
+                pairs=[
+                    {"pair": pair, **account.summary()}
+                    for pair, account in sorted(self.pair_accounts.items())
+                ]
+            )
         if self.device.startswith("cuda"):
             self.receipt.record(peak_device_bytes=torch.cuda.max_memory_allocated(self.device))

@@ -1,6 +1,5 @@
 """The kinds of data: which measurement a raw store holds."""
 
-from pipeline.planning.levels import choose_level
 from pipeline.reconstruction.block import Measurement
 from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.mri import MriMeasurement
@@ -24,14 +23,10 @@ def measurement_of(job: BlockJob, data: Acquisition, calibration: Calibration) -
     Raises
     ------
     DataError
-        If what the settings need is missing, or no model fits the geometry.
+        If what the settings need is missing.
     """
     if isinstance(data, RawData):
         return MriMeasurement(job, data, calibration)
     if not data.pairs:
         return PhaseHistoryMeasurement(job, data, calibration)
-    chosen = job.settings
-    level = choose_level(
-        calibration.model_errors, chosen.model, force=chosen.force_model, who=job.who
-    )
-    return PairsMeasurement(job, data, level)
+    return PairsMeasurement(job, data)

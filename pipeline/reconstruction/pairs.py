@@ -1,27 +1,31 @@
-"""RF data from pairs of antenna arrays: Kronecker factors, collapsed normal operator.
+"""RF data from pairs of antenna arrays: right-hand side by factors, normal operator in three forms.
 
-The right-hand side streams pair by pair through the factors. The normal operator needs them no
-more: plane waves on a uniform grid collapse to one Toeplitz kernel for all pairs and frequencies,
-or, with a voxel phase for each pair, to one kernel a pair.
+The measurement streams pair by pair through Kronecker factors. The normal operator needs them no
+more where they are plane waves on a uniform grid: all pairs and frequencies then collapse to one
+Toeplitz kernel, or, with a voxel phase or an image for each pair, to one kernel a pair. Otherwise
+it goes forward and back through the factors.
 """
+
+from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config.reconstruction import ADJOINT_ALGORITHMS
-from pipeline.geometry.pair_model import PairModel, pair_model
-from pipeline.operators.kronecker import Kronecker
-from pipeline.operators.plane_wave import plane_wave_spectrum
+from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.toeplitz import Toeplitz
 from pipeline.operators.voxel_phase import VoxelPhaseSum
-from pipeline.planning.levels import CollapsingLevel
+from pipeline.planning.levels import PairLevel
 from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.noise import Noise
+from pipeline.reconstruction.pair_models import PairModels
+from pipeline.reconstruction.pair_tiles import FactorsNormal, PairStream
 from pipeline.reconstruction.share import Shard, Share
+from pipeline.solvers.cg import Solution
+from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.inner import inner_product
-from pipeline.solvers.normal import Gram
+from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.storage.rf_raw import RfRawData
 
 _ALL_PAIRS = "pairs"
@@ -31,30 +35,32 @@ class PairsMeasurement:
     """Measurements by pairs of antenna arrays, as normal equations of one frame at a time.
 
     A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
+    Where pairs are not coherent, each has normal equations of its own: ``b`` of a share is then
+    ``(1, pair, *shape)``, zero for pairs outside the shard, and so are energy and diagonal
+    ``(1, pair)``.
 
     Parameters
     ----------
     job
-        The job.
+        The job, whose row says how wavefronts are approximated, how the normal operator runs, and
+        whether factors stay.
     raw
-        The acquisition, with antenna positions.
-    level
-        How wavefronts are approximated.
+        The acquisition.
     """
 
-    def __init__(self, job: BlockJob, raw: RfRawData, level: CollapsingLevel) -> None:
+    def __init__(self, job: BlockJob, raw: RfRawData) -> None:
         self.job = job
         self.raw = raw
-        self.level = level
         self.shape = raw.shape
-        self._solves = job.settings.algorithm not in ADJOINT_ALGORITHMS
-        self._phased = level == "W+D(fc)"
-        sizes = [raw.measurement_shape(pair) for pair in range(raw.pairs)]
-        job.receipt.record(
-            samples=len(raw.frequencies) * sum(int(np.prod(size)) for size in sizes),
-            pairs=raw.pairs,
-            model=level,
-        )
+        self.coherent = job.settings.fusion == "coherent"
+        level: PairLevel = job.row.model  # type: ignore[assignment]
+        self.models = PairModels(job, raw, level)
+        self.stream = PairStream(job, self.models, resident=job.row.resident)
+        self._form = job.row.normal
+        self._makes_kernels = job.settings.solves and self._form != "factors"
+        self._known: tuple[Shard, dict[str, Tensor]] | None = None
+        self._rows = [int(np.prod(raw.measurement_shape(pair))) for pair in range(raw.pairs)]
+        job.receipt.record(samples=len(raw.frequencies) * sum(self._rows), model=level)
 
     def whole(self) -> Shard:
         """Return the shard that is all of a frame's measurement."""
@@ -64,98 +70,110 @@ class PairsMeasurement:
         """Return the share of some pairs and frequencies in the normal equations of one frame."""
         (frame,) = images
         job = self.job
-        b = torch.zeros(1, *self.shape, dtype=job.complex, device=job.device)
-        energy = torch.zeros(1, dtype=torch.float64, device=job.device)
-        diagonal = torch.zeros(1, dtype=torch.float64, device=job.device)
-        kernels: dict[str, Tensor] = {}
-        frequencies = slice(shard.readouts.start, shard.readouts.stop)
-        for pair in shard.channels:
-            with job.phase("prepare"):
-                model, weights = self._model(pair, frequencies)
-                factors = [job.on_device(factor, job.complex) for factor in model.factors()]
-            with job.phase("read"):
-                stored = self.raw.measurements(frame, pair, frequencies)
-                job.receipt.count_bytes("read", stored.nbytes)
-                samples = job.on_device(stored, job.complex)
+        problems = () if self.coherent else (self.raw.pairs,)
+        b = torch.zeros(1, *problems, *self.shape, dtype=job.complex, device=job.device)
+        energy = torch.zeros(1, *problems, dtype=torch.float64, device=job.device)
+        diagonal = torch.zeros(1, *problems, dtype=torch.float64, device=job.device)
+        for tile, samples, blocks in self.stream.measured(frame, self.stream.tiles(shard)):
+            problem = (0,) if self.coherent else (0, tile.pair)
+            weights = self.models.weights(tile.pair, tile.frequencies)
             with job.phase("right_hand_side"):
+                energy[problem] += inner_product(samples, samples, image_axes=samples.ndim)
                 # One weight a frequency, whatever the axes of a measurement.
-                gain = job.on_device(weights, job.complex)
-                gain = gain.reshape(-1, *(1,) * (samples.ndim - 1))
-                energy += inner_product(samples, samples, image_axes=samples.ndim)
-                operator = Kronecker(factors)
-                part = operator.adjoint((samples * gain.conj()).reshape(operator.codomain))
-                if self._phased:
-                    part *= self._voxel_phase(pair).conj()
-                b[0] += part
-            diagonal += float(np.sum(np.abs(weights) ** 2)) * stored[0].size
-            if self._solves:
-                with job.phase("kernel"):
-                    name = _pair_name(pair) if self._phased else _ALL_PAIRS
-                    spectrum = self._spectrum(model, weights)[None]
-                    known = kernels.get(name)
-                    kernels[name] = spectrum if known is None else known.add_(spectrum)
-        return Share(b, energy, diagonal, kernels)
+                gain = job.on_device(weights.conj(), job.complex)
+                samples.mul_(gain.view(-1, *(1,) * (samples.ndim - 1)))
+                b[problem] += blocks.adjoint(samples)
+            del samples, blocks
+            diagonal[problem] += float(np.sum(np.abs(weights) ** 2)) * self._rows[tile.pair]
+        return Share(b, energy, diagonal, self._kernels(shard) if self._makes_kernels else {})
 
     def gram(self, images: range, share: Share) -> Gram:
-        """Return the normal operator, whose kernels are in ``share``."""
+        """Return the normal operator, whose kernels are in ``share``.
+
+        It maps ``(1, *shape)`` to the same, or where pairs are not coherent ``(1, pair, *shape)``.
+        """
+        pairs, threads = range(self.raw.pairs), self.job.receipt.content["threads"]
+        if self._form == "factors":
+            kept = "resident" if self.stream.resident else "streamed"
+            self.job.receipt.record(normal=f"factors, {kept}, of {len(pairs)} pairs")
+            weights = [
+                self.job.on_device(np.abs(self.models.weights(pair)) ** 2, self.job.real)
+                for pair in pairs
+            ]
+            return FactorsNormal(self.stream, self.whole(), weights, coherent=self.coherent)
+        count = len(share.kernels)
         self.job.receipt.record(
-            normal=f"toeplitz, {len(share.kernels)} kernels for {self.raw.pairs} pairs"
+            normal=f"toeplitz, {count} kernel{'s' * (count > 1)} for {len(pairs)} pairs"
         )
-        threads = self.job.receipt.content["threads"]
-        if not self._phased:
+        if self._form == "collapsed":
             return Toeplitz(share.kernels[_ALL_PAIRS][0], self.shape, threads=threads)
-        spectra = torch.cat([share.kernels[_pair_name(pair)] for pair in range(self.raw.pairs)])
-        phases = torch.stack([self._voxel_phase(pair) for pair in range(self.raw.pairs)])
-        return VoxelPhaseSum(phases, Toeplitz(spectra, self.shape, threads=threads))
+        spectra = torch.cat([share.kernels[_pair_name(pair)] for pair in pairs])
+        toeplitz = Toeplitz(spectra, self.shape, threads=threads)
+        if not self.models.phased:
+            return toeplitz
+        phases = torch.stack([self.models.voxel_phase(pair) for pair in pairs])
+        if self.coherent:
+            return VoxelPhaseSum(phases, toeplitz)
+        return Diagonal(phases.conj()) @ toeplitz @ Diagonal(phases)
 
     @property
     def separable(self) -> bool:
         """Whether there is a single pair at a single frequency, by plane waves."""
-        return self.raw.pairs == len(self.raw.frequencies) == 1 and not self._phased
+        return self.raw.pairs == len(self.raw.frequencies) == 1 and self._form == "collapsed"
 
     def noise(self, images: range, share: Share) -> Noise | None:
         """Return the noise of one frame; `None` where the data do not state it."""
         deviations = self.raw.noise_std()
         if deviations is None:
             return None
-        pairs = range(self.raw.pairs)
-        elements = np.array([np.prod(self.raw.measurement_shape(pair)) for pair in pairs])
-        gains = np.array([np.sum(np.abs(self._model(pair)[1]) ** 2) for pair in pairs])
+        elements = np.array(self._rows)
+        gains = [np.sum(np.abs(self.models.weights(pair)) ** 2) for pair in range(self.raw.pairs)]
         return Noise.of_channels(
             deviations,
-            gains * elements,
+            np.array(gains) * elements,
             elements * len(self.raw.frequencies),
             self.job.device,
-            together=self.job.settings.fusion == "coherent",
+            together=self.coherent,
         )
 
     def image(self, share: Share) -> Tensor:
-        """Return the matched filter's image, ``(1, *shape)``."""
-        return share.b / float(share.diagonal)
+        """Return the matched filter's image, ``(1, *shape)``; see `pipeline.solvers.fusion`."""
+        axes = len(self.shape)
+        if self.coherent:
+            return share.b / float(share.diagonal)
+        scale = share.diagonal.to(self.job.real)
+        if self.job.settings.fusion == "non-coherent":
+            return non_coherent(share.b / scale.view(*scale.shape, *(1,) * axes), axes)
 
-    def _model(
-        self, pair: int, frequencies: slice = slice(None)
-    ) -> tuple[PairModel, NDArray[np.complex128]]:
-        """Return the model of a pair at some frequencies, and its weight at each."""
-        antennas = self.raw.antennas(pair)
-        if antennas is None:
-            raise ValueError(f"pair {pair} has no antenna positions; plan refuses such data")
-        model = pair_model(self.raw.scene, antennas, self.raw.frequencies[frequencies], self.level)
-        weights = self.raw.weights(pair, frequencies)
-        return model, model.weights if weights is None else weights
+        def matched_filter(together: NormalEquations) -> Solution:
+            nothing = torch.zeros(0, 1, dtype=torch.float64)
+            image = together.b / float(share.diagonal.sum())
+            return Solution(image, torch.ones(1, dtype=torch.int64), nothing)
 
-    def _voxel_phase(self, pair: int) -> Tensor:
-        return self.job.on_device(self._model(pair)[0].voxel_phase(), self.job.complex)
+        equations = NormalEquations(share.b, lambda image: image, share.energy)
+        return phase_aligned(equations, matched_filter, image_axes=axes).solution.image
 
-    def _spectrum(self, model: PairModel, weights: NDArray[np.complex128]) -> Tensor:
-        """Return a pair's share of the kernel's spectrum."""
-        return plane_wave_spectrum(
-            self.shape,
-            [self.job.on_device(kappa, torch.float64) for kappa in model.wavenumbers],
-            self.job.on_device(np.abs(weights) ** 2, torch.float64),
-            dtype=self.job.complex,
-            threads=self.job.receipt.content["threads"],
-        )
+    def _kernels(self, shard: Shard) -> dict[str, Tensor]:
+        """Return the kernels of a shard, which all frames share."""
+        if self._known is None or self._known[0] != shard:
+            with self.job.phase("kernel"):
+                self._known = shard, dict(self._made_kernels(shard))
+        return self._known[1]
+
+    def _made_kernels(self, shard: Shard) -> Iterator[tuple[str, Tensor]]:
+        frequencies = slice(shard.readouts.start, shard.readouts.stop)
+        if self._form == "pairs":
+            for pair in shard.channels:
+                yield _pair_name(pair), self.models.spectrum([pair], frequencies)[None]
+            return
+        total: Tensor | None = None
+        for _, equal in groupby(
+            sorted(shard.channels, key=self.raw.measurement_shape), self.raw.measurement_shape
+        ):
+            spectrum = self.models.spectrum(list(equal), frequencies)
+            total = spectrum if total is None else total.add_(spectrum)
+        if total is not None:
+            yield _ALL_PAIRS, total[None]
 
 
 def _pair_name(pair: int) -> str:

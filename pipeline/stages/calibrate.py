@@ -16,8 +16,7 @@ from pipeline.config.calibration import CalibrateSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.phase_history import whole_aperture
-from pipeline.operators.model_error import model_error
-from pipeline.planning.levels import COLLAPSING
+from pipeline.operators.model_error import model_errors
 from pipeline.planning.limits import torch_device
 from pipeline.progress import track
 from pipeline.storage.calibration import create_sensitivities, create_weights
@@ -198,18 +197,28 @@ def _aperture_errors(data: RfRawData) -> dict[str, float]:
 
 
 def _pair_errors(data: RfRawData, dataset: str) -> dict[str, float]:
-    """Return the errors of each model of pairs, against the exact Born sum."""
-    antennas = [data.antennas(pair) for pair in range(data.pairs)]
+    """Return the errors of each model of pairs, against the exact Born sum.
+
+    Pairs without positions can only be modelled as they are stored, with the error that is known.
+    """
+    pairs = range(data.pairs)
+    antennas = [data.antennas(pair) for pair in pairs]
     known = [pair for pair in antennas if pair is not None]
-    if len(known) < len(antennas):
+    errors: dict[str, float] = {}
+    if data.model_error is not None:
+        errors["stored"] = data.model_error
+    if len(known) == len(antennas):
+        measured = model_errors(data.scene, known, data.frequencies)
+        return {level: error.relative for level, error in measured.items()} | errors
+    lacking = [
+        pair for pair in pairs if not (data.has_factors(pair) or data.has_wave_vectors(pair))
+    ]
+    if lacking:
         raise DataError(
-            f"{dataset}: {len(antennas) - len(known)} pairs have no antenna positions, which every "
-            "model needs; store `tx` and `rx` of each pair"
+            f"{dataset}: pair {lacking[0]} and {len(lacking) - 1} others can have no model; store "
+            "`tx` and `rx` of each pair, or its factors or wave vectors"
         )
-    return {
-        level: model_error(data.scene, known, data.frequencies, level).relative
-        for level in COLLAPSING
-    }
+    return errors
 
 
 class _Calibration:

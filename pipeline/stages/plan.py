@@ -56,7 +56,8 @@ def plan(
         If several coils are to be combined without coil maps.
     """
     who = f"{dataset} {reconstruction}"
-    with Receipt(receipt, "plan", dataset=dataset, reconstruction=reconstruction) as job:
+    identity = {"dataset": dataset, "reconstruction": reconstruction}
+    with Receipt(receipt, "plan", settings=settings, **identity) as job:
         limits = Limits(*planned_limits(device, settings.memory.device_mb, settings.memory.host_mb))
         request = request_for(
             open_raw(raw),
@@ -76,5 +77,6 @@ def plan(
             predicted_disk_bytes=sum(row.disk_mb for row in rows) * 10**6,
             limit_device_bytes=limits.device_mb * 10**6,
             limit_host_bytes=limits.host_mb * 10**6,
+            notes=list(request.notes),
         )
-    sys.stdout.write("\n".join(plan_lines(who, rows)) + "\n")
+    sys.stdout.write("\n".join((*request.notes, *plan_lines(who, rows))) + "\n")

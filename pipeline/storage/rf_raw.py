@@ -53,6 +53,7 @@ from pipeline.geometry.antennas import Pair
 from pipeline.geometry.scene import Scene
 from pipeline.storage.publish import open_published
 from pipeline.storage.raw import centred_affine
+from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import zarr
@@ -206,6 +207,14 @@ class RfRawData:
         tx_grid, rx_grid = (None if grid is None else tuple(grid) for grid in self._grids[pair])
         return Pair(self._read(stored["tx"], ()), self._read(stored["rx"], ()), tx_grid, rx_grid)
 
+    def has_factors(self, pair: int) -> bool:
+        """Tell whether the Kronecker factors of a pair are stored."""
+        return self._has("A", pair)
+
+    def has_wave_vectors(self, pair: int) -> bool:
+        """Tell whether the plane waves of a pair are stored."""
+        return self._has("kappa", pair)
+
     def factors(
         self, pair: int, frequencies: slice = ALL
     ) -> tuple[NDArray[np.complex64], ...] | None:
@@ -279,11 +288,16 @@ class RfRawData:
     def _per_axis(
         self, letter: str, pair: int, frequencies: slice
     ) -> tuple[NDArray[Any], ...] | None:
-        names = [f"{letter}{axis + 1}" for axis in range(len(self.shape))]
-        stored = self._pairs[pair]
-        if not all(name in stored for name in names):
+        if not self._has(letter, pair):
             return None
-        return tuple(self._read(stored[name], (frequencies,)) for name in names)
+        stored = self._pairs[pair]
+        return tuple(self._read(stored[name], (frequencies,)) for name in self._names(letter))
+
+    def _has(self, letter: str, pair: int) -> bool:
+        return all(name in self._pairs[pair] for name in self._names(letter))
+
+    def _names(self, letter: str) -> list[str]:
+        return [f"{letter}{axis + 1}" for axis in range(len(self.shape))]
 
     def _optional(self, name: str, selection: tuple[int | slice, ...]) -> NDArray[Any] | None:
         return self._read(self._stored[name], selection) if name in self.arrays else None
@@ -292,9 +306,9 @@ class RfRawData:
         who = f"{self.marker}: `{stored.path}` {selection}"
         try:
             values = np.asarray(stored[selection])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise DataError(f"{who} is not readable ({error}); run `ingest` again") from None
+        except DAMAGE as error:
+            raise DataError(f"{who} is not readable ({error}); {remake(self.marker)}") from None
         # NaN survives a sum, which is cheaper than looking at each value.
         if np.isnan(values.sum(dtype=np.promote_types(values.dtype, np.float64))):
-            raise DataError(f"{who} has missing chunks; run `ingest` again")
+            raise DataError(f"{who} has missing chunks; {remake(self.marker)}")
         return values

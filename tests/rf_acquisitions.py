@@ -1,0 +1,101 @@
+"""RF acquisitions on disk from pairs of antenna arrays, and the jobs on them in this process."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from acquisitions import complex_normal, reconstruction_settings
+
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.geometry.antennas import Pair
+from pipeline.geometry.scene import Scene
+from pipeline.planning.table import read_plan
+from pipeline.stages.accumulate import accumulate
+from pipeline.stages.calibrate import calibrate
+from pipeline.stages.plan import plan
+from pipeline.stages.reconstruct import reconstruct
+from pipeline.storage.blocks import open_block
+from pipeline.storage.publish import published_store, read_json
+from pipeline.storage.rf_writer import RfRawWriter
+
+
+def write_pairs(
+    folder: Path,
+    scene: Scene,
+    pairs: Sequence[Pair],
+    frequencies: np.ndarray,
+    *,
+    frames: int = 1,
+    positions: bool = True,
+    stored: dict[str, list[np.ndarray]] | None = None,
+    weights: np.ndarray | None = None,
+    measured: Sequence[np.ndarray] | None = None,
+) -> list[np.ndarray]:
+    """Write ``raw`` and ``calibration``; return what each pair measured, ``(frame, freq, m1, m2)``.
+
+    Random numbers are measured unless `measured` says what is. `stored` are arrays of each pair.
+    """
+    generator = np.random.default_rng(7)
+    if measured is None:
+        shapes = [(frames, len(frequencies), *pair.measurement_shape) for pair in pairs]
+        measured = [complex_normal(generator, shape) for shape in shapes]
+    with published_store(folder / "raw.json") as group:
+        writer = RfRawWriter(
+            group, dataset="pairs", scene=scene, frequencies=frequencies, frames=frames
+        )
+        writer.create_pairs(
+            [values.shape[2:] for values in measured], list(pairs) if positions else None
+        )
+        for pair, values in enumerate(measured):
+            for frame in range(frames):
+                writer.write_measurements(frame, pair, values[frame])
+            for name, arrays in (stored or {}).items():
+                writer.write_pair_array(pair, name, arrays[pair])
+        if weights is not None:
+            writer.write_array("weights", weights)
+    calibrate(
+        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
+        dataset="pairs",
+        raw=folder / "raw.json",
+        calibration=folder / "calibration.json",
+        receipt=folder / "calibrate.json",
+        device="cpu",
+        threads=2,
+    )
+    return [values.astype(np.complex64).astype(np.complex128) for values in measured]
+
+
+def run_pairs(folder: Path, device: str = "cpu", **settings: Any) -> tuple[np.ndarray, Any]:
+    """Plan, accumulate where there are shards, and reconstruct; return images and the receipt."""
+    planned, chosen = reconstruction_settings(**settings)
+    common: dict[str, Any] = {
+        "dataset": "pairs",
+        "reconstruction": "test",
+        "raw": folder / "raw.json",
+        "calibration": folder / "calibration.json",
+        "plan": folder / "plan.tsv",
+        "device": device,
+        "threads": 2,
+    }
+    plan(settings=planned, receipt=folder / "plan.json", **common)
+    for row in read_plan(folder / "plan.tsv").shards("0000"):
+        accumulate(
+            settings=chosen,
+            block="0000",
+            shard=row.shard,
+            share=folder / "shares" / f"0000-{row.shard}.zarr.zip",
+            receipt=folder / f"accumulate-{row.shard}.json",
+            **common,
+        )
+    image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
+    reconstruct(
+        settings=chosen,
+        block="0000",
+        shares=folder / "shares",
+        image=image,
+        receipt=receipt,
+        **common,
+    )
+    with open_block(image) as group:
+        return np.asarray(group["image"][:]), read_json(receipt)
