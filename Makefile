@@ -1,5 +1,7 @@
 # make demo   the whole workflow on data it simulates itself; ends by naming the report
 # make test   the test suite (make test-quick leaves out the slow ones)
+# make test-slurm   the workflow on a SLURM that it starts on this machine (root; apt: slurm-wlm)
+# make test-faults  thirty runs that are hit by a fault at a random moment, and run again
 # make lint   every check of the code
 # make bench  speed, memory and accuracy against other packages
 # Each does everything on a fresh machine with Python 3.11 to 3.13.
@@ -10,7 +12,7 @@ BIN := .venv/bin
 # So that commands find each other without an activated environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all demo test test-quick lint format bench schema lock clean
+.PHONY: all demo test test-quick test-slurm test-faults lint format bench schema lock clean
 
 all: demo
 
@@ -29,10 +31,17 @@ demo: .venv/installed
 	@echo "Open the report: $(CURDIR)/results/report.html"
 
 test: .venv/installed
-	python -m pytest
+	python -m pytest -m "not slurm"
 
 test-quick: .venv/installed
-	python -m pytest -m "not slow"
+	python -m pytest -m "not slow and not slurm"
+
+test-slurm: .venv/installed
+	python -m pytest -m slurm
+
+TRIALS ?= 30
+test-faults: .venv/installed
+	python tests/faults/harness.py --trials $(TRIALS)
 
 lint: .venv/installed
 	ruff check .
