@@ -156,7 +156,8 @@ class LocalSlurm:
         folder = self.folder
         for name in ("munge", "slurmctld", "slurmd", "gpus"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / "munge").chmod(0o755)
+        for entered in (folder, folder / "munge"):
+            entered.chmod(0o755)
         key = folder / "munge" / "key"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o400)

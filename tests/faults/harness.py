@@ -1,0 +1,230 @@
+"""Trials: a run of a dozen small blocks is hit by a fault at a random moment, and run again.
+
+`make test-faults` runs thirty and prints a line for each. A trial fails if the second run does not
+complete, if its images differ by a single bit from those of a run that was left alone, or if it
+repeats a job that had finished.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import yaml
+import zarr
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = 12
+DISK_MB = 64
+CONFIG = {
+    "datasets": "datasets.tsv",
+    "memory": {"host_mb": 2000, "block_images": 1},
+    "compute": {"device": "cpu", "threads": 1, "deterministic": True},
+    "output": {"ome_zarr": False, "nifti": False},
+    "sources": {
+        "series": {
+            "shape": [16, 18],
+            "simulation": {
+                "trajectory": "golden-radial",
+                "readouts": 11,
+                "samples": 40,
+                "coils": 2,
+                "frames": BLOCKS,
+                "snr_db": 30.0,
+            },
+        }
+    },
+    "reconstructions": {"cg": {"algorithm": "cg-sense", "iterations": 5}},
+}
+TABLE = "dataset\tkind\tformat\tsource\treconstruction\nseries\tmri\tsimulation\tshepp-logan\tcg\n"
+RESULTS = Path("results/series/cg")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial: jobs by rule and wildcards."""
+
+    kind: str
+    finished: frozenset[str]
+    started: frozenset[str]
+    repeated: frozenset[str]
+    equal: bool
+
+    def line(self) -> str:
+        """Return one line for a person."""
+        wasted = self.repeated & self.finished
+        verdict = "failed" if wasted or not self.equal else "passed"
+        return (
+            f"{verdict}  {self.kind:9}  finished before: {len(self.finished):2}  "
+            f"repeated of those: {len(wasted)}  cut off and repeated: "
+            f"{len(self.repeated - wasted)}  images {'equal' if self.equal else 'DIFFER'}"
+        )
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command that runs the workflow in the current folder."""
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("--configfile", "config.yaml", "--cores", "2", *arguments),
+    ]
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """Run to the end, unlocking the folder where the last run could not; return the output."""
+    for _ in range(2):
+        done = subprocess.run(
+            command(*arguments), cwd=folder, capture_output=True, text=True, check=False
+        )
+        output = done.stdout + done.stderr
+        if "Directory cannot be locked" not in output:
+            break
+        subprocess.run(command("--unlock"), cwd=folder, capture_output=True, check=True)
+    if done.returncode != 0:
+        raise RuntimeError(output)
+    return output
+
+
+def jobs_in(output: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the jobs that Snakemake's output says were started, and those that finished."""
+    names = {}
+    for rule, entries in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", output, re.M):
+        number = re.search(r"^    jobid: (\d+)", entries, re.M)
+        block = re.search(r"block=(\d+)", entries)
+        if number:
+            names[number[1]] = f"{rule} {block[1] if block else ''}".strip()
+    ended = re.findall(r"^Finished jobid: (\d+)", output, re.M)
+    finished = frozenset(names[number] for number in ended if number in names)
+    return frozenset(names.values()), finished
+
+
+def prepare(folder: Path) -> Path:
+    """Make a run that stands before its blocks, and beside it one that was left alone."""
+    prepared, undisturbed = folder / "prepared", folder / "undisturbed"
+    prepared.mkdir(parents=True)
+    (prepared / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (prepared / "datasets.tsv").write_text(TABLE)
+    run(prepared, "planned")
+    shutil.copytree(prepared, undisturbed)
+    run(undisturbed, "merged")
+    return prepared
+
+
+def image_bytes(folder: Path) -> bytes:
+    """Return the final images, bit by bit."""
+    return bytes(zarr.open_group(folder / RESULTS / "image.zarr", mode="r")["image"][:].tobytes())
+
+
+def kinds() -> list[str]:
+    """Return the kinds of faults that can be made here."""
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = _mount(Path(folder))
+        if mounted:
+            subprocess.run(["umount", folder], check=True)
+    return ["job", "scheduler", "disk"] if mounted else ["job", "scheduler"]
+
+
+def _mount(folder: Path) -> bool:
+    if os.geteuid() != 0:
+        return False
+    options = f"size={DISK_MB}m"
+    call = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    return subprocess.run(call, capture_output=True, check=False).returncode == 0
+
+
+def _job_processes(scheduler: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Return the processes of stages that run now, without the shells around them."""
+    found = []
+    for process in psutil.Process(scheduler.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if any(word.endswith("/kronufft") for word in process.cmdline()[:2]):
+                found.append(process)
+    return found
+
+
+def trial(base: Path, folder: Path, kind: str, seed: int) -> Outcome:
+    """Run one trial in ``folder`` from what `prepare` made under ``base``."""
+    random_moment = random.Random(seed)
+    folder.mkdir()
+    mounted = kind == "disk" and _mount(folder)
+    orphans: list[psutil.Process] = []
+    try:
+        shutil.copytree(base / "prepared", folder, dirs_exist_ok=True)
+        log = base / f"{folder.name}.log"
+        with log.open("wb") as file:
+            scheduler = subprocess.Popen(command("merged"), cwd=folder, stdout=file, stderr=file)
+        _wait_until(folder, scheduler, random_moment)
+        ballast = folder / "ballast"
+        if kind == "disk":
+            _fill(ballast)
+        else:
+            while not (orphans := _job_processes(scheduler)) and scheduler.poll() is None:
+                time.sleep(0.02)
+            if kind == "scheduler":
+                scheduler.kill()
+            elif orphans:
+                random_moment.choice(orphans).send_signal(signal.SIGKILL)
+        scheduler.wait()
+        ballast.unlink(missing_ok=True)
+        started, finished = jobs_in(log.read_text())
+        again, _ = jobs_in(run(folder, "merged"))
+        psutil.wait_procs(orphans, timeout=60)
+        equal = image_bytes(folder) == image_bytes(base / "undisturbed")
+        return Outcome(kind, finished, started, started & again, equal)
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _wait_until(
+    folder: Path, scheduler: subprocess.Popen[bytes], random_moment: random.Random
+) -> None:
+    """Wait until a random number of blocks is there, and then up to the length of a job."""
+    blocks = random_moment.randrange(BLOCKS)
+    while scheduler.poll() is None and len([*folder.glob(f"{RESULTS}/blocks/*.zip")]) < blocks:
+        time.sleep(0.02)
+    time.sleep(random_moment.uniform(0, 2.5))
+
+
+def _fill(path: Path) -> None:
+    """Write until the disk is full."""
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        for size in (2**16, 2**10, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(b"0" * size)
+
+
+def main() -> None:
+    """Run trials and print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--first-seed", type=int, default=0)
+    chosen = parser.parse_args()
+    possible = kinds()
+    if "disk" not in possible:
+        sys.stdout.write("no trials with a full disk: mounting a tmpfs needs root\n")
+    outcomes = []
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        prepare(base)
+        for seed in range(chosen.first_seed, chosen.first_seed + chosen.trials):
+            outcome = trial(base, base / f"trial-{seed}", possible[seed % len(possible)], seed)
+            sys.stdout.write(f"{seed:3}  {outcome.line()}\n")
+            sys.stdout.flush()
+            outcomes.append(outcome)
+    failed = [outcome for outcome in outcomes if outcome.line().startswith("failed")]
+    sys.exit(f"{len(failed)} of {len(outcomes)} trials failed" if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
