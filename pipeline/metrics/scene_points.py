@@ -19,6 +19,7 @@ from pipeline.metrics.detection import (
 from pipeline.metrics.point_response import Cut, LobeFigures, lobe_figures, point_response
 
 _EXTENT_WIDTHS = 10
+_SAMPLES_ACROSS = 48  # of a cut, over the main lobe
 _STANDS_ALONE_DB = -10.0
 """Highest side lobe beside the brightest point for it to count as alone; of no taper is it higher
 than -13 dB."""
@@ -173,16 +174,19 @@ class PointMeasurement:
             extent=self.extent,
             directions=[line for _, line in self.directions],
             search=max(2.0, self.resolution),
+            oversampling=max(2, math.ceil(_SAMPLES_ACROSS / self.resolution)),
         )
         steps = np.array(self.scene.spacing)
         displacement = float(np.linalg.norm((np.array(response.voxel) - voxel) * steps))
+        if not alone:
+            return ScenePoint(place, displacement, response.magnitude, ())
         cuts = [
             CutThrough(name, cut, lobes, self._expected(line, cut), width)
             for (name, line), cut, lobes, width in zip(
                 self.directions, response.cuts, response.lobes, self.widths, strict=True
             )
         ]
-        return ScenePoint(place, displacement, response.magnitude, tuple(cuts) if alone else ())
+        return ScenePoint(place, displacement, response.magnitude, tuple(cuts))
 
     def _nearest_maximum(
         self, image: NDArray[Any], position: NDArray[np.float64], voxel: NDArray[np.float64]

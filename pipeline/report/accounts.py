@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.metrics.tables import rows_of
-from pipeline.report.pictures import memory_scatter
+from pipeline.report.charts import memory_scatter
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.report.pictures import (
-    DYNAMIC_RANGE_DB,
     PLANES,
     WINDOW_PERCENTILE,
     Plane,
     central_plane,
-    decibels,
     grey_png,
     plane_size,
     scale_bar_length,
@@ -89,18 +87,12 @@ class Series:
         Returns the reference ``[z, y, x]`` of a frame, or None.
     scales
         For each frame that was compared, the real factor that brings it closest to its reference.
-    axes
-        What the axes (z, y, x) of the images are called.
-    decibels
-        Draw magnitudes in dB of the brightest voxel shown, as radar images are.
     """
 
     images: Any
     voxel_size: Sequence[float]
     reference: Callable[[int], Array | None]
     scales: Mapping[int, float]
-    axes: tuple[str, str, str] = ("z", "y", "x")
-    decibels: bool = False
 
     @property
     def frames(self) -> int:
@@ -117,10 +109,8 @@ class Series:
         shown = [central_plane(self.images, frame, plane) for plane in planes]
         reference = self.reference(frame) if frame in self.scales else None
         if reference is None:
-            return {"reconstruction": decibels(shown) if self.decibels else shown}
+            return {"reconstruction": shown}
         truth = [central_plane(reference[np.newaxis], 0, plane) for plane in planes]
-        if self.decibels:
-            return {"reconstruction": decibels(shown), "reference": decibels(truth)}
         shown = [self.scales[frame] * plane for plane in shown]
         difference = [
             DIFFERENCE_GAIN * np.abs(one - other) for one, other in zip(shown, truth, strict=True)
@@ -140,8 +130,8 @@ class Series:
             label=label,
             width=width,
             height=height,
-            across=self.axes["zyx".index(geometry.across)],
-            down=self.axes["zyx".index(geometry.down)],
+            across=geometry.across,
+            down=geometry.down,
             up=geometry.up,
         )
 
@@ -149,14 +139,7 @@ class Series:
 def thumbnail(series: Series) -> Picture:
     """Return the central axial plane of the middle image."""
     plane = central_plane(series.images, series.frames // 2, "axial")
-    if series.decibels:
-        (plane,) = decibels([plane])
-    return series.picture("axial", plane, _white(series, [plane]), "")
-
-
-def _white(series: Series, planes: Sequence[Array]) -> float:
-    """Return what is drawn white: the brightest voxels, or 0 dB."""
-    return 1.0 if series.decibels else white_level(planes)
+    return series.picture("axial", plane, white_level([plane]), "")
 
 
 def views(series: Series) -> Figure:
@@ -168,7 +151,7 @@ def views(series: Series) -> Figure:
     frame = series.frames // 2
     planes = series.planes
     values = series.rows(frame, planes)
-    white = _white(series, values.get("reference", values["reconstruction"]))
+    white = white_level(values.get("reference", values["reconstruction"]))
     rows = tuple(
         (
             title,
@@ -188,7 +171,7 @@ def views(series: Series) -> Figure:
     return Figure(
         rows=rows,
         bar=scale_bar_length(rows[0][1][0].width),
-        caption=subject + _settings(series, values, white),
+        caption=subject + _settings(values, white),
     )
 
 
@@ -197,9 +180,7 @@ def strip(series: Series) -> Figure:
     count = min(series.frames, LARGEST_STRIP)
     frames = [round(index * (series.frames - 1) / max(1, count - 1)) for index in range(count)]
     values = [series.rows(frame, ["axial"]) for frame in frames]
-    white = _white(
-        series, [column.get("reference", column["reconstruction"])[0] for column in values]
-    )
+    white = white_level([column.get("reference", column["reconstruction"])[0] for column in values])
     rows = tuple(
         (
             title,
@@ -216,22 +197,17 @@ def strip(series: Series) -> Figure:
     return Figure(
         rows=rows,
         bar=scale_bar_length(rows[0][1][0].width),
-        caption=f"{subject}. {_settings(series, values[0], white)}",
+        caption=f"{subject}. {_settings(values[0], white)}",
     )
 
 
 def _positions(series: Series, planes: Sequence[Plane]) -> str:
     """Return where planes lie: ``z = 36, y = 48``."""
     axes = (PLANES[plane].axis for plane in planes)
-    return ", ".join(f"{series.axes[axis]} = {series.images.shape[1 + axis] // 2}" for axis in axes)
+    return ", ".join(f"{'zyx'[axis]} = {series.images.shape[1 + axis] // 2}" for axis in axes)
 
 
-def _settings(series: Series, values: Mapping[str, Any], white: float) -> str:
-    if series.decibels:
-        return (
-            f"Magnitude in dB of the brightest voxel shown, grey from {-DYNAMIC_RANGE_DB} (black) "
-            "to 0 dB (white)."
-        )
+def _settings(values: Mapping[str, Any], white: float) -> str:
     text = (
         f"Magnitude, linear grey from 0 to {white:.3g}, the {WINDOW_PERCENTILE:g}th percentile of "
         f"the {'reference' if 'reference' in values else 'planes'} shown"

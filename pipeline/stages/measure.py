@@ -12,6 +12,7 @@ from pipeline.errors import DataError
 from pipeline.metrics.quality import Array, image_quality, image_statistics
 from pipeline.metrics.references import frame_slabs, reference_image
 from pipeline.metrics.scenes import SceneMeasurement
+from pipeline.metrics.streams import pair_totals, stream_totals
 from pipeline.metrics.tables import as_table, job_row, write_table
 from pipeline.progress import track
 from pipeline.storage.open_raw import Acquisition, open_raw
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _KEPT_OF_BLOCKS = (
     "block", "first_image", "algorithm", "regularization", "iterations", "residuals", "backend",
     "normal", "device", "threads", "coils", "samples", "shape", "canary", "model", "sub_apertures",
-    "operator_evaluations", "fusion", "streaming", "pairs",
+    "operator_evaluations", "fusion",
 )  # fmt: skip
 
 
@@ -88,8 +89,12 @@ def measure(
             row.update(dataset=dataset, reconstruction=reconstruction)
         with record.phase("write"):
             write_table(as_table([*map(job_row, jobs), *rows, *points]), metrics)
-        if curves:
-            record.record(points=curves)
+        told = {
+            "points": curves,
+            "streaming": stream_totals(jobs),
+            "pairs": _pairs(measured, jobs, blocks),
+        }
+        record.record(**{name: value for name, value in told.items() if value})
         record.record(
             frames_per_image=settings.frames_per_image,
             images=len(rows),
@@ -176,6 +181,26 @@ def _measure_scenes(
         if frame == len(groups) // 2:  # the one that the report shows
             curves = [{"frame": frame, **curve} for curve in found.curves]
     return points, curves
+
+
+def _pairs(
+    raw: Acquisition, jobs: Sequence[Mapping[str, Any]], blocks: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what is known of each pair of antenna arrays: its model, weight, and streaming."""
+    if not isinstance(raw, RfRawData) or not raw.pairs:
+        return []
+    streamed = {entry["pair"]: entry for entry in pair_totals(jobs)}
+    models = {block["model"] for block in blocks if "model" in block}
+    found = []
+    for pair in range(raw.pairs):
+        entry: dict[str, Any] = {"pair": pair}
+        if len(models) == 1:
+            entry["model"] = next(iter(models))
+        weights = raw.weights(pair)
+        if weights is not None:
+            entry["weight"] = float(np.sqrt(np.mean(np.abs(weights) ** 2)))
+        found.append({**entry, **streamed.get(pair, {})})
+    return found
 
 
 def _describe_reference(stored: Sequence[int], shape: Sequence[int], group: range) -> str:

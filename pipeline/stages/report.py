@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pipeline.errors import DataError
 from pipeline.metrics.references import reference_image
 from pipeline.metrics.tables import as_table, job_row, read_table, rows_of, write_table
+from pipeline.report.failures import find_failures
 from pipeline.report.figures import Series
 from pipeline.report.page import report_page
+from pipeline.report.reconstructions import AnySeries
+from pipeline.report.scenes import SceneSeries
 from pipeline.storage.open_raw import Acquisition, open_raw
 from pipeline.storage.publish import open_published, published_file, read_json
 from pipeline.storage.rf_raw import RfRawData
@@ -27,6 +30,8 @@ def report(
     raws: Sequence[Path],
     report: Path,
     table: Path,
+    expected: Sequence[tuple[str, str]] = (),
+    logs: Path = Path("logs"),
 ) -> None:
     """Write the table and the page that span the whole run.
 
@@ -47,6 +52,11 @@ def report(
         The page to write.
     table
         The table to write, as CSV; the same as Parquet goes beside it.
+    expected
+        (dataset, reconstruction) of all that the run was to make. Those without metrics are named
+        at the top of the page, with what their logs say last.
+    logs
+        Folder of the logs.
 
     Raises
     ------
@@ -55,10 +65,11 @@ def report(
     """
     problems: list[str] = []
     tables = _readable(read_table, metrics, problems)
+    done = {_whose(row) for row in rows_of(tables) if "reconstruction" in row}
+    failures = find_failures(expected, done, logs)
     if not tables:
-        raise DataError(
-            "nothing to report: " + ("; ".join(problems) or "no metrics given; run `measure`")
-        )
+        told = "; ".join([*map(str, failures), *problems])
+        raise DataError("nothing to report: " + (told or "no metrics given; run `measure`"))
     accounts = _readable(read_json, receipts, problems)
     everything = _one_table(tables, accounts)
     datasets = {raw.marker.parent.name: raw for raw in _readable(open_raw, raws, problems)}
@@ -66,7 +77,7 @@ def report(
     series = _readable(lambda marker: _series(marker, compared, datasets), images, problems)
     write_table(everything, table)
     with published_file(report) as temporary:
-        page = report_page(everything, accounts, dict(series), problems)
+        page = report_page(everything, accounts, dict(series), problems, failures)
         temporary.write_text(page, encoding="utf-8")
 
 
@@ -109,7 +120,7 @@ def _job(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _series(
     marker: Path, compared: Sequence[Mapping[str, Any]], datasets: Mapping[str, Acquisition]
-) -> tuple[tuple[str, str], Series]:
+) -> tuple[tuple[str, str], AnySeries]:
     """Return whose images these are, and the images with the references `measure` used."""
     group = open_published(marker)
     attributes = dict(group.attrs)
@@ -127,17 +138,21 @@ def _series(
         first, count = own[frame]["first_frame"], own[frame]["frames"]
         return reference_image(datasets[dataset], range(first, first + count), images.shape[1:])
 
-    radar = isinstance(datasets.get(dataset), RfRawData)
-    series = Series(
-        images=images,
-        # A slice is drawn alone, so its thickness does not matter.
-        voxel_size=[float(size) for size in (voxel_size[-1], *voxel_size)[-3:]],
-        reference=reference,
-        scales={frame: row["scale"] for frame, row in own.items()},
-        # A scene's axes run along x, y and z; one of two axes lies in a volume after one of one.
-        axes=(("z", "x", "y") if images.shape[1] == 1 else ("x", "y", "z"))
-        if radar
-        else ("z", "y", "x"),
-        decibels=radar,
-    )
+    acquisition = datasets.get(dataset)
+    series: AnySeries
+    if isinstance(acquisition, RfRawData):
+        series = SceneSeries(
+            images=images,
+            scene=acquisition.scene,
+            reference=lambda frame: reference(frame) if frame in own else None,
+            targets=acquisition.targets(),
+        )
+    else:
+        series = Series(
+            images=images,
+            # A slice is drawn alone, so its thickness does not matter.
+            voxel_size=[float(size) for size in (voxel_size[-1], *voxel_size)[-3:]],
+            reference=reference,
+            scales={frame: row["scale"] for frame, row in own.items()},
+        )
     return (dataset, reconstruction), series

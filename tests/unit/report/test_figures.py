@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from pipeline.report.charts import convergence_curves, memory_scatter
 from pipeline.report.figures import Series, strip, views
 from pipeline.report.pictures import (
     PLANES,
     central_plane,
-    convergence_curves,
     grey_png,
-    memory_scatter,
     plane_size,
     scale_bar_length,
     white_level,

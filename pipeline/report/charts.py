@@ -1,0 +1,185 @@
+"""Charts for the report, as SVG whose ink follows the page from light to dark.
+
+Nothing here touches files or pyplot's global state.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What is drawn in this colour follows the page, by the style in `_THEME`.
+INK = "#010203"
+_THEME = "<style>svg{color:#33383f}@media(prefers-color-scheme:dark){svg{color:#c9ced6}}</style>"
+_FONTS = "system-ui, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans'"
+SERIES = ("#3d7fb8", "#d9792b", "#3a9b74", "#b5598f", "#8d7a2f", "#6b6bc2")
+
+LOWEST_DB = -48.0
+"""Where cuts through points end."""
+
+
+def convergence_curves(
+    curves: Sequence[Sequence[float]], watched: str = "relative residual"
+) -> str:
+    """Draw residuals against iterations.
+
+    Parameters
+    ----------
+    curves
+        Of each image, what the solver watched after each iteration; images may stop at different
+        ones.
+    watched
+        What that was.
+
+    Returns
+    -------
+    str
+        Data URI of an SVG: one line an image, and where there are several their median.
+    """
+    figure, axes = empty_figure(6.0, 2.9)
+    single = len(curves) == 1
+    for curve in curves:
+        axes.semilogy(
+            range(1, len(curve) + 1), curve, color=SERIES[0],
+            linewidth=1.6 if single else 0.8, alpha=1 if single else max(0.1, len(curves) ** -0.5),
+            marker="o" if single else None, markersize=3.5,
+        )  # fmt: skip
+    if not single:
+        longest = max(map(len, curves))
+        going = [[curve[step] for curve in curves if step < len(curve)] for step in range(longest)]
+        medians = [float(np.median(residuals)) for residuals in going]
+        axes.semilogy(range(1, longest + 1), medians, color=SERIES[0], linewidth=1.8, marker="o",
+                      markersize=3.5)  # fmt: skip
+    axes.set_xlabel("iteration")
+    axes.set_ylabel(watched)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(True, which="major", color=INK, alpha=0.12, linewidth=0.6)
+    return svg_source(figure)
+
+
+def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: float | None) -> str:
+    """Draw measured against predicted peak memory, both logarithmic.
+
+    Parameters
+    ----------
+    points
+        For each labelled group, pairs (predicted, measured) [MB].
+    limit
+        Limit of the jobs [MB]; none draws no limit.
+
+    Returns
+    -------
+    str
+        Data URI of an SVG. Jobs that used more than predicted lie in the shaded triangle.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    figure, axes = empty_figure(6.0, 3.6)
+    values = [value for group in points.values() for pair in group for value in pair]
+    low, high = min(values) / 1.4, max([*values, limit or 0]) * 1.4
+    axes.loglog([low, high], [low, high], color=INK, linewidth=0.8, alpha=0.6)
+    axes.fill_between([low, high], [low, high], high, color="#c8452f", alpha=0.08, linewidth=0)
+    if limit:
+        axes.axvline(limit, color="#c8452f", linewidth=1.0)
+        axes.axhline(limit, color="#c8452f", linewidth=1.0)
+        axes.text(limit, low, " limit ", color="#c8452f", fontsize=8, rotation=90, ha="right",
+                  va="bottom")  # fmt: skip
+    for colour, (label, group) in zip(_cycle(len(points)), points.items(), strict=True):
+        predicted, measured = zip(*group, strict=True)
+        axes.scatter(predicted, measured, s=22, color=colour, alpha=0.75, label=label, linewidth=0)
+    axes.set(xlim=(low, high), ylim=(low, high))
+    axes.set_xlabel("predicted peak [MB]")
+    axes.set_ylabel("measured peak [MB]")
+    for axis in (axes.xaxis, axes.yaxis):
+        subdivisions = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
+        axis.set_major_locator(LogLocator(subs=subdivisions))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    figure.legend(frameon=False, labelcolor=INK, fontsize=8, loc="outside right upper")
+    return svg_source(figure)
+
+
+def point_cut(cut: Mapping[str, Any], title: str) -> str:
+    """Draw a cut through a point, what is expected of it, and the width at half power.
+
+    Parameters
+    ----------
+    cut
+        ``offsets_m`` and ``decibels``, and where it is known ``expected_decibels``, ``width_m``
+        and ``direction``, as `pipeline.metrics.scenes` records them.
+    title
+        Stands above it.
+
+    Returns
+    -------
+    str
+        Data URI of an SVG.
+    """
+    figure, axes = empty_figure(4.6, 2.7)
+    offsets, levels = np.array(cut["offsets_m"]), np.array(cut["decibels"])
+    if (expected := cut.get("expected_decibels")) is not None:
+        axes.plot(offsets, np.maximum(expected, LOWEST_DB), color=INK, alpha=0.45, linewidth=0.9,
+                  linestyle=(0, (3, 2)), label="band and aperture")  # fmt: skip
+    axes.plot(offsets, np.maximum(levels, LOWEST_DB), color=SERIES[0], linewidth=1.4,
+              label="image")  # fmt: skip
+    if width := cut.get("width_m"):
+        # The two crossings nearest to the peak are not quite as far to either side of it.
+        half = 10 * math.log10(0.5)
+        inside = offsets[(levels >= half) & (np.abs(offsets) <= width)]
+        middle = float(inside.min() + inside.max()) / 2 if inside.size else 0.0
+        axes.plot([middle - width / 2, middle + width / 2], [half, half], color=SERIES[1],
+                  linewidth=1.6, marker="|", markersize=7,
+                  label=f"{width:.4g} m at −3 dB")  # fmt: skip
+    axes.set(xlim=(offsets[0], offsets[-1]), ylim=(LOWEST_DB, 2))
+    axes.set_title(title, fontsize=9, color=INK, loc="left")
+    axes.set_xlabel(f"{cut['direction']} from the point [m]")
+    axes.set_ylabel("dB of the peak")
+    axes.grid(True, which="major", color=INK, alpha=0.12, linewidth=0.6)
+    figure.legend(frameon=False, labelcolor=INK, fontsize=7.5, loc="outside lower left", ncols=3,
+                  borderpad=0, handlelength=1.6, columnspacing=1.2)  # fmt: skip
+    return svg_source(figure)
+
+
+def _cycle(count: int) -> list[str]:
+    return [SERIES[index % len(SERIES)] for index in range(count)]
+
+
+def empty_figure(width: float, height: float) -> tuple["Figure", Any]:
+    """Return a figure [inch] and its axes, in ink."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    for side, spine in axes.spines.items():
+        spine.set_color(INK)
+        spine.set_alpha(0.4)
+        spine.set_visible(side in ("left", "bottom"))
+    axes.tick_params(which="both", color=INK, labelcolor=INK, labelsize=8)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, fontsize=8.5)
+    return figure, axes
+
+
+def svg_source(figure: "Figure") -> str:
+    """Return a figure as the data URI of an SVG."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    # A fixed salt gives the same picture the same text, so that reports can be compared.
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kronufft"}):
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
+        )
+    svg = buffer.getvalue().replace(INK, "currentColor").replace("'DejaVu Sans'", _FONTS)
+    svg = svg[svg.index("<svg") :].replace("<defs>", f"<defs>{_THEME}", 1)
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode("ascii")

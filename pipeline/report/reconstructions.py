@@ -1,0 +1,237 @@
+"""What the page shows of one reconstruction: pictures, quality, points, convergence, settings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.report.accounts import duration, memory
+from pipeline.report.charts import convergence_curves, point_cut
+from pipeline.report.figures import Figure, Picture, Series, strip, thumbnail, views
+from pipeline.report.quality import POINT_NOTE, point_table, quality_note, quality_table
+from pipeline.report.scenes import Panel, PanelFigure, SceneSeries, scene_figures, scene_thumbnail
+from pipeline.report.streams import Table, pair_table, stream_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AnySeries = Series | SceneSeries
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """One reconstruction of one dataset, ready for the page.
+
+    Parameters
+    ----------
+    dataset, name
+        Names.
+    thumbnail
+        For the contact sheet.
+    headline
+        What it comes down to, in a few short phrases.
+    figures, panels
+        Pictures with captions, of MRI and of RF.
+    quality
+        Header and rows of the quality table; empty without images in the metrics.
+    quality_note
+        What the figures in the table are relative to.
+    points, points_note
+        Table of the responses to points of an RF image, and what it means.
+    pairs
+        Table of the pairs of antenna arrays.
+    streaming
+        Table of what jobs streamed.
+    convergence
+        Data URI of the curves; None where nothing iterated.
+    convergence_note
+        Caption of the curves.
+    settings
+        Label and value of what it was made with.
+    """
+
+    dataset: str
+    name: str
+    thumbnail: Picture
+    headline: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    panels: tuple[PanelFigure, ...]
+    quality: Table
+    quality_note: str
+    points: Table
+    points_note: str
+    pairs: Table
+    streaming: Table
+    convergence: str | None
+    convergence_note: str
+    settings: tuple[tuple[str, str], ...]
+
+    @property
+    def anchor(self) -> str:
+        """Identifier of its place on the page."""
+        return f"{self.dataset}--{self.name}"
+
+
+def short(value: Any) -> str:
+    """Return a value as text, numbers to three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def describe_reconstruction(
+    table: "pd.DataFrame", measured: Mapping[str, Any], series: AnySeries
+) -> Reconstruction:
+    """Return what the page shows of one reconstruction.
+
+    Parameters
+    ----------
+    table
+        Its rows of the metrics.
+    measured
+        Receipt of its `measure`.
+    series
+        Its images.
+    """
+    jobs, images = table[table["kind"] == "job"], table[table["kind"] == "image"]
+    curves = [
+        curve
+        for block in measured.get("blocks", ())
+        for curve in block.get("residuals", ())
+        if curve
+    ]
+    radar = isinstance(series, SceneSeries)
+    figures: tuple[Figure, ...] = ()
+    panels: tuple[PanelFigure, ...] = ()
+    if isinstance(series, SceneSeries):
+        small = scene_thumbnail(series)
+        panels = (*scene_figures(series), *_point_cuts(measured))
+    else:
+        small, figures = thumbnail(series), _planes(series)
+    return Reconstruction(
+        dataset=table["dataset"].iloc[0],
+        name=table["reconstruction"].iloc[0],
+        thumbnail=small,
+        headline=_headline(jobs, images, series),
+        figures=figures,
+        panels=panels,
+        quality=quality_table(images, radar=radar),
+        quality_note=quality_note(images, radar=radar),
+        points=point_table(table),
+        points_note=POINT_NOTE,
+        pairs=pair_table(list(measured.get("pairs", ()))),
+        streaming=stream_table(measured.get("streaming", {})),
+        convergence=convergence_curves(curves, _watched(measured)[0]) if curves else None,
+        convergence_note=_convergence_note(measured, curves),
+        settings=_settings(jobs, measured),
+    )
+
+
+def _planes(series: Series) -> tuple[Figure, ...]:
+    return (views(series), strip(series)) if series.frames > 1 else (views(series),)
+
+
+def _point_cuts(measured: Mapping[str, Any]) -> tuple[PanelFigure, ...]:
+    """Return a figure of the cuts through the points whose response is known, if there are any."""
+    panels = []
+    for point in measured.get("points", ()):
+        what = f"target {point['point']}" if point["kind"] == "target" else "brightest point"
+        place = ", ".join(f"{coordinate:.4g}" for coordinate in point["position"])
+        title = f"{what} at ({place}) m"
+        panels += [
+            Panel(point_cut(cut, title), f"{title}, {cut['direction']}") for cut in point["cuts"]
+        ]
+    return (PanelFigure(tuple(panels), _CUT_CAPTION),) if panels else ()
+
+
+_CUT_CAPTION = (
+    "Cuts of the image, interpolated as the band-limited function that it samples; dashed, what "
+    "band and aperture let expect of a matched filter and a single point."
+)
+
+
+def _headline(jobs: "pd.DataFrame", images: "pd.DataFrame", series: AnySeries) -> tuple[str, ...]:
+    made = jobs[jobs["stage"] == "reconstruct"]
+    shape = series.images.shape[1:] if series.images.shape[1] > 1 else series.images.shape[2:]
+    words = [" × ".join(str(size) for size in shape)]
+    if series.frames > 1:
+        words.append(f"{series.frames} frames")
+    if made["coils"].notna().any():
+        coils = int(made["coils"].max())
+        words.append("1 coil" if coils == 1 else f"{coils} coils")
+    if made["samples"].notna().any():
+        words.append(f"{int(made['samples'].max()):,} samples".replace(",", "\u202f"))
+    words.append(duration(float(jobs["seconds"].sum())))
+    if made["peak_host_mb"].notna().any():
+        words.append(memory(float(made[["peak_host_mb", "peak_device_mb"]].max().max())))
+    if images["nmse_db"].notna().any():
+        words.append(f"NMSE {images['nmse_db'].median():.1f} dB")
+    elif images["nrmse"].notna().any():
+        words.append(f"NRMSE {images['nrmse'].median():.3f}")
+    if images["targets"].notna().any():
+        found, targets = (int(images[name].sum()) for name in ("detected", "targets"))
+        words.append(f"{found} of {targets} targets")
+    return tuple(words)
+
+
+_WATCHED = {
+    "fista": ("relative change", "Change of the image relative to the image"),
+    "admm": (
+        "residual over allowed",
+        "Larger of the primal and the dual residual over what is allowed",
+    ),
+    "omp": ("relative misfit", "Misfit of the data relative to the data, after each point"),
+}
+"""What an algorithm's curves show: their axis, and their caption."""
+
+
+def _watched(measured: Mapping[str, Any]) -> tuple[str, str]:
+    algorithm = measured["blocks"][0].get("algorithm", "")
+    return _WATCHED.get(
+        algorithm,
+        (
+            "relative residual",
+            "Residual of the normal equations relative to their right-hand side",
+        ),
+    )
+
+
+def _convergence_note(measured: Mapping[str, Any], curves: Sequence[Sequence[float]]) -> str:
+    if not curves:
+        return ""
+    block = measured["blocks"][0]
+    images = "1 image" if len(curves) == 1 else f"{len(curves)} images and their median"
+    text = f"{_watched(measured)[1]}, {images}"
+    weight = block.get("regularization")
+    if isinstance(weight, int | float) and block.get("algorithm") in ("cg-sense", "tikhonov"):
+        text += f", Tikhonov weight {weight:g}"
+    return f"{text}, {max(map(len, curves))} iterations."
+
+
+def _settings(jobs: "pd.DataFrame", measured: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the settings that all blocks share, and the canary's worst figures."""
+    blocks = measured.get("blocks", ())
+    settings: list[tuple[str, str]] = []
+    for key in (
+        "algorithm",
+        "regularization",
+        "iterations",
+        "operator_evaluations",
+        "fusion",
+        "model",
+        "sub_apertures",
+        "normal",
+        "backend",
+        "device",
+        "threads",
+    ):
+        values = dict.fromkeys(short(block[key]) for block in blocks if block.get(key) is not None)
+        if values:
+            settings.append((key.replace("_", " "), ", ".join(values)))
+    if measured.get("frames_per_image", 1) != 1:
+        settings.append(("measured frames in an image", str(measured["frames_per_image"])))
+    settings.append(("blocks", str(len(blocks))))
+    for column, label in (
+        ("adjoint_error", "canary: adjoint test"),
+        ("forward_error", "canary: against the exact sum"),
+    ):
+        if jobs[column].notna().any():
+            settings.append((label, f"{jobs[column].max():.1e}"))
+    return tuple(settings)
