@@ -22,6 +22,7 @@ from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import KronufftError
+from pipeline.estimate_command import estimate
 from pipeline.leases import leased_device
 
 app = typer.Typer(
@@ -126,8 +127,11 @@ def plan(
     receipt: ReceiptFile,
     device: Device = "auto",
     threads: Threads = 1,
+    tuning: Annotated[
+        Path | None, typer.Option("--tuning", help="What `kronufft tune` measured.")
+    ] = None,
 ) -> None:
-    """Cut a reconstruction into blocks that fit the memory limits; print the table."""
+    """Cut a reconstruction into jobs that fit the memory limits; print the table."""
     from pipeline.stages.plan import plan as run
 
     run(
@@ -140,7 +144,11 @@ def plan(
         receipt=receipt,
         device=device,
         threads=threads,
+        tuning=tuning,
     )
+
+
+app.command()(estimate)
 
 
 @app.command()
@@ -320,6 +328,44 @@ def report(
     from pipeline.stages.report import report as run
 
     run(metrics=metrics, receipts=receipts, images=images, raws=raws, report=report, table=table)
+
+
+@app.command()
+def verify(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of results, or files in them.")
+    ] = None,
+) -> None:
+    """Read all that a run has left, and compare every byte with its checksum."""
+    from pipeline.errors import DataError
+    from pipeline.storage.verification import verifiable
+    from pipeline.storage.verification import verify as run
+
+    files = [file for path in paths or [Path("results")] for file in verifiable(path)]
+    damaged = 0
+    read = 0
+    for file in files:
+        try:
+            read += run(file)
+        except DataError as error:
+            damaged += 1
+            typer.echo(str(error))
+    typer.echo(f"{len(files)} files and stores, {read / 1e6:.1f} MB: {damaged} damaged")
+    if damaged:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    image: Annotated[Path, typer.Argument(help="image.zarr, its marker, or its folder.")],
+    commands: Annotated[
+        bool, typer.Option("--commands", help="Also print the command of every job.")
+    ] = False,
+) -> None:
+    """Print where an image comes from, and the command that makes it again."""
+    from pipeline.report.history import show_history
+
+    show_history(image, commands=commands)
 
 
 def main() -> None:

@@ -75,12 +75,12 @@ def estimate_request(
             f"{settings.algorithm} is not for {kind} data, for which there is "
             f"{', '.join(ALGORITHMS[kind])}"
         )
+    whole: Sizes
     others: Sequence[PairSizes] = ()
     if acquisition.pairs:
-        sizes, *others = _pair_sizes(acquisition, settings, machine)
+        whole, *others = _pair_sizes(acquisition, settings, machine)
     else:
-        sizes = _mri_sizes(acquisition)
-    whole: Sizes = sizes
+        whole = _mri_sizes(acquisition)
     work = Work(
         acquisition.shape,
         settings,

@@ -12,12 +12,12 @@ def plan_lines(who: str, rows: Sequence[PlanRow]) -> list[str]:
     """Return the lines that describe a plan."""
     blocks = sum(row.stage == "reconstruct" for row in rows)
     shards = len(rows) - blocks
-    cut = f", their measurements in {shards} shards" if shards else ""
+    cut = f", measurements in {shards} shards" if shards else ""
     header = ["job", "images", "channels", "readouts", "tile", "device MB", "host MB", "disk MB"]
     header += ["seconds", "largest part"]
     table = [header, *(_cells(row) for row in _shown(rows))]
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-    lines = [f"Plan of {who}: {blocks} blocks{cut}"]
+    lines = [f"Plan of {who}: {blocks} block{'s' if blocks > 1 else ''}{cut}"]
     for cells in table:
         padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
         lines.append("  ".join((*padded[:-1], cells[-1])).rstrip())

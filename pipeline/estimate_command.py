@@ -1,0 +1,124 @@
+"""`kronufft estimate`: what a reconstruction would take, before there is data or a device."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.config.base import validate
+from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.errors import ConfigError
+
+_AUTO = "auto"
+
+
+def _sizes(text: str, option: str) -> tuple[int, ...]:
+    """Read sizes such as ``256x256x256``."""
+    parts = text.replace("x", " ").replace(",", " ").split()
+    if not 2 <= len(parts) <= 3 or not all(part.isdigit() and int(part) for part in parts):
+        raise ConfigError(f"{option}: found `{text}`; give two or three sizes, such as 256x256x256")
+    return tuple(map(int, parts))
+
+
+def _number_or_auto(text: str, option: str) -> Any:
+    if text != _AUTO and not text.isdigit():
+        raise ConfigError(f"{option}: found `{text}`; give a number or {_AUTO}")
+    return text if text == _AUTO else int(text)
+
+
+def estimate(
+    algorithm: Annotated[str, typer.Option("--algorithm", help="As in `reconstructions`.")],
+    shape: Annotated[
+        str | None, typer.Option("--shape", help="Image matrix, such as 256x256x256.")
+    ] = None,
+    raw: Annotated[
+        Path | None, typer.Option("--raw", help="Take the sizes of this raw.json instead.")
+    ] = None,
+    coils: Annotated[int, typer.Option("--coils", min=1)] = 1,
+    samples: Annotated[
+        int, typer.Option("--samples", min=0, help="Of one coil of one image, all readouts.")
+    ] = 0,
+    readout: Annotated[
+        int, typer.Option("--samples-per-readout", min=1, help="Tiles are whole readouts.")
+    ] = 512,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Images.")] = 1,
+    shared: Annotated[
+        bool, typer.Option("--shared-trajectory", help="All frames have the same samples.")
+    ] = False,
+    pairs: Annotated[int, typer.Option("--pairs", min=0, help="RF: pairs of arrays.")] = 0,
+    frequencies: Annotated[int, typer.Option("--frequencies", min=1, help="RF.")] = 1,
+    rows: Annotated[
+        str | None, typer.Option("--rows", help="RF: measurements along each axis, such as 32x16.")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option("--iterations", min=1)] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another setting of `reconstructions`, such as penalty=tv."),
+    ] = None,
+    precision: Annotated[str, typer.Option("--precision", help="single or double.")] = "single",
+    deterministic: Annotated[bool, typer.Option("--deterministic")] = False,
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Of the NUFFT.")] = 1e-3,
+    backend: Annotated[str, typer.Option("--backend", help="Of the NUFFT.")] = _AUTO,
+    device_mb: Annotated[
+        int, typer.Option("--device-mb", min=0, help="Memory of the GPU; 0 is a CPU.")
+    ] = 0,
+    host_mb: Annotated[
+        str, typer.Option("--host-mb", help="Memory of one job; auto is this machine's.")
+    ] = _AUTO,
+    shards: Annotated[str, typer.Option("--shards", help="As in `memory`.")] = _AUTO,
+    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
+    tuning: Annotated[
+        Path | None, typer.Option("--tuning", help="What `kronufft tune` measured.")
+    ] = None,
+) -> None:
+    """Say what a reconstruction would take, on data and devices that need not be there."""
+    chosen: dict[str, Any] = {"algorithm": algorithm}
+    if iterations is not None:
+        chosen["iterations"] = iterations
+    for text in option or []:
+        key, _, value = text.partition("=")
+        chosen[key] = value
+    settings = validate(ReconstructionSettings, chosen, "estimate")
+    if precision not in ("single", "double"):
+        raise ConfigError(f"--precision: found `{precision}`; allowed are single and double")
+    memory = _number_or_auto(host_mb, "--host-mb")
+    pieces = _number_or_auto(shards, "--shards")
+    if (shape is None) == (raw is None):
+        raise ConfigError("estimate: give either --shape and sizes, or --raw")
+
+    from pipeline.planning.estimate import Acquisition
+    from pipeline.planning.work import Machine
+    from pipeline.stages.estimate import estimate as run
+    from pipeline.stages.estimate import stored_acquisition
+
+    if raw is not None:
+        acquisition = stored_acquisition(raw, settings)
+    else:
+        acquisition = Acquisition(
+            _sizes(shape or "", "--shape"),
+            frames,
+            coils=coils,
+            samples=samples,
+            readout_samples=readout,
+            shared_trajectory=shared,
+            pairs=pairs,
+            frequencies=frequencies,
+            rows=_sizes(rows, "--rows") if rows else (),
+        )
+    machine = Machine(
+        on_device=device_mb > 0,
+        threads=threads,
+        itemsize=8 if precision == "single" else 16,
+        backend=backend,
+        tolerance=tolerance,
+        deterministic=deterministic,
+    )
+    run(
+        acquisition,
+        settings,
+        machine=machine,
+        device_mb=device_mb,
+        host_mb=memory,
+        shards=pieces,
+        tuning=tuning,
+    )
