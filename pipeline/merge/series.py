@@ -10,9 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 from pipeline.errors import DataError
 from pipeline.merge.chunks import store_chunks
 from pipeline.planning.table import PlanRow
-from pipeline.storage.archives import DAMAGE
 from pipeline.storage.blocks import image_chunks, image_codecs, open_block
-from pipeline.storage.sealed import remake
+from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import zarr

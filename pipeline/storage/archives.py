@@ -6,7 +6,6 @@ SHA-256 is the comment of the zip file, and checked whenever one is opened.
 """
 
 import hashlib
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,16 +16,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import DataError
 from pipeline.storage.claims import note_input
 from pipeline.storage.publish import published_file
-from pipeline.storage.sealed import remake
+from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import zarr
-
-DAMAGE = (
-    *(OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
-"""What reading a damaged zip file or Zarr store can raise."""
 
 
 @contextmanager
@@ -73,6 +66,8 @@ def open_archive(path: Path) -> Iterator["zarr.Group"]:
         raise DataError(f"{path}: damaged ({error}); {remake(path)}") from None
     try:
         yield group
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path}: damaged ({error}); {remake(path)}") from None
     finally:
         store.close()
 

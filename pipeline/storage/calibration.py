@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pipeline.errors import DataError
 from pipeline.storage.blocks import image_chunks, image_codecs
 from pipeline.storage.publish import open_published
+from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import zarr
@@ -121,7 +122,7 @@ class Calibration:
     def _read(self, name: str, selection: slice | tuple[int | slice, ...]) -> NDArray[Any]:
         try:
             return np.asarray(self._stored[name][selection])
-        except (OSError, ValueError, RuntimeError) as error:
+        except DAMAGE as error:
             raise DataError(
-                f"{self.marker}: `{name}` is not readable ({error}); run `calibrate` again"
+                f"{self.marker}: `{name}` is not readable ({error}); {remake(self.marker)}"
             ) from None

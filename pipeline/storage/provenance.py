@@ -83,7 +83,7 @@ def repeatable_part(provenance: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def commands(provenance: Mapping[str, Any]) -> list[str]:
+def commands_of(provenance: Mapping[str, Any]) -> list[str]:
     """Return the commands of all jobs, in an order in which they can run."""
     return [str(job["command"]) for job in provenance["jobs"]]
 
@@ -97,7 +97,7 @@ def remake_script(provenance: Mapping[str, Any]) -> str:
         f"# Makes the images of {title} again, in the folder where it is started.",
         f"# Kronufft {_first(code['versions'])['kronufft']}, commit {code['git'] or 'unknown'}.",
         "set -eu",
-        *commands(provenance),
+        *commands_of(provenance),
     ]
     return "\n".join(lines) + "\n"
 

@@ -31,6 +31,7 @@ from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.storage.blocks import image_codecs
 from pipeline.storage.publish import open_published
+from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import zarr
@@ -262,14 +263,15 @@ class RawData:
     def _read(self, name: str, selection: tuple[int | slice, ...]) -> NDArray[Any]:
         try:
             values = np.asarray(self._stored[name][selection])
-        except (OSError, ValueError, RuntimeError) as error:
+        except DAMAGE as error:
             raise DataError(
-                f"{self.marker}: `{name}` {selection} is not readable ({error}); run `ingest` again"
+                f"{self.marker}: `{name}` {selection} is not readable ({error}); "
+                f"{remake(self.marker)}"
             ) from None
         # NaN survives a sum, which is cheaper than looking at each value.
         if np.isnan(values.sum(dtype=np.promote_types(values.dtype, np.float64))):
             raise DataError(
-                f"{self.marker}: `{name}` {selection} has missing chunks; run `ingest` again"
+                f"{self.marker}: `{name}` {selection} has missing chunks; {remake(self.marker)}"
             )
         return values
 

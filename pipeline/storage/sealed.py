@@ -6,11 +6,20 @@ text stands in its last line, ``# sha256 ...``, which readers of tables take for
 
 import hashlib
 import json
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError
+
+DAMAGE = (
+    *(OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What reading a damaged zip file or Zarr store can raise."""
 
 CHECKSUM = "checksum"
 _COMMENT = "# sha256 "

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.storage.archives import DAMAGE, open_archive, published_archive
+from pipeline.storage.archives import open_archive, published_archive
 from pipeline.storage.blocks import image_chunks
-from pipeline.storage.sealed import remake
+from pipeline.storage.sealed import DAMAGE, remake
 
 Array = NDArray[np.generic]
 KERNEL = "kernel"

@@ -86,7 +86,7 @@ def test_all_outputs_agree(job):
     assert b"brain cg" in nifti.header["descrip"].item()
     receipt = read_json(arguments["receipt"])
     assert receipt["shape"] == [5, *VOLUME]
-    assert set(receipt["phases"]) == {"check", "images", "ome_zarr", "nifti"}
+    assert set(receipt["phases"]) == {"check", "images", "ome_zarr", "nifti", "provenance"}
 
 
 def test_outputs_can_be_switched_off(job):
@@ -95,7 +95,8 @@ def test_outputs_can_be_switched_off(job):
     off = MergeSettings(output=OutputSettings(ome_zarr=False, nifti=False))
     merge(**arguments | {"settings": off})
     names = sorted(path.name for path in arguments["image"].parent.iterdir())
-    assert names == ["blocks", "image.json", "image.zarr", "plan.tsv", "receipts"]
+    about = ["provenance.json", "receipts", "remake.sh", "ro-crate-metadata.json"]
+    assert names == ["blocks", "image.json", "image.zarr", "plan.tsv", *about]
 
 
 def test_failure_leaves_what_was_there(job):

@@ -67,7 +67,7 @@ def test_missing_chunk_and_damage_are_found(stored):
     chunk = store_beside(marker) / "kspace" / "c" / "1" / "2" / "0" / "0"
     content = chunk.read_bytes()
     chunk.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-    with pytest.raises(DataError, match=r"not readable.*run `ingest` again"):
+    with pytest.raises(DataError, match=r"not readable.*snakemake --cores all --force"):
         RawData.open(marker).kspace(1)
     opened = RawData.open(marker)
     chunk.unlink()

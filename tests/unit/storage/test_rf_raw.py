@@ -279,7 +279,7 @@ def test_missing_chunks_and_damage_are_found(marker):
         store = writer(group)
         store.create_pairs([(2, 3), (2, 3)])
         store.write_measurements(0, 1, complex_normal(4, 2, 3))
-    with pytest.raises(DataError, match=r"`y` \(0, 0, .*missing chunks; run `ingest` again"):
+    with pytest.raises(DataError, match=r"`y` \(0, 0, .*missing chunks; make it again"):
         RfRawData.open(marker).measurements(0, 0)
     chunk = store_beside(marker) / "y" / "c" / "0" / "1" / "0" / "0" / "0"
     content = chunk.read_bytes()
