@@ -9,8 +9,17 @@ from pydantic import Field, model_validator
 from pipeline.config.base import Matrix, Settings
 from pipeline.config.calibration import CalibrationSettings
 
-Axis = Literal["frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1"]
-ArrayName = Literal["kspace", "trajectory", "weights", "noise", "sensitivities", "reference"]
+Axis = Literal[
+    "frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1",
+    "pair", "freq", "m1", "m2", "m3", "n1", "n2", "n3", "tx", "rx", "element", "coordinate",
+    "pulse", "target",
+]  # fmt: skip
+MriArrayName = Literal["kspace", "trajectory", "weights", "noise", "sensitivities", "reference"]
+RfArrayName = Literal[
+    "y", "frequencies", "tx", "rx", "transmitter", "receiver", "reference_path",
+    "A1", "A2", "A3", "kappa1", "kappa2", "kappa3", "rowphase1", "rowphase2", "rowphase3",
+    "weights", "noise_std", "reference", "targets", "phase", "delay", "gain_tx", "gain_rx",
+]  # fmt: skip
 Kind = Literal["mri", "rf"]
 Format = Literal["native", "arrays", "bart", "simulation", "gotcha", "fresnel"]
 Units = Literal["rad_per_voxel", "cycles_per_voxel", "cycles_per_fov", "rad_per_m", "cycles_per_m"]
@@ -18,7 +27,7 @@ Units = Literal["rad_per_voxel", "cycles_per_voxel", "cycles_per_fov", "rad_per_
 
 FORMATS: Mapping[Kind, tuple[Format, ...]] = {
     "mri": ("native", "arrays", "bart", "simulation"),
-    "rf": ("gotcha", "fresnel", "simulation"),
+    "rf": ("native", "arrays", "gotcha", "fresnel", "simulation"),
 }
 """Formats of each kind of data."""
 
@@ -35,12 +44,14 @@ class ArraySettings(Settings):
     imag: str | None = None
     """Name of the imaginary part, where it is stored apart."""
     components: tuple[str, ...] | None = None
-    """Trajectory: names of one array per image axis, in image order or that of `axis_order`."""
+    """Trajectory: names of one array per image axis, in image order or that of `axis_order`. RF
+    positions: names of the arrays of x, y and z."""
     axes: tuple[str, ...]
-    """Meaning of each stored axis in its stored order: frame, coil, readout, sample, axis, z, y, x;
-    `1` for an axis of length one to drop; `readout sample` for a joined axis, slowest first (see
-    `samples_per_readout` and `readouts_per_frame`). MATLAB's axes appear in reverse in HDF5
-    files (v7.3)."""
+    """Meaning of each stored axis in its stored order. MRI: frame, coil, readout, sample, axis, z,
+    y, x. RF: frame, pair, freq, m1, m2, m3 (or tx, rx), n1, n2, n3, element, coordinate, pulse,
+    target, z, y, x. `1` for an axis of length one to drop; `readout sample` for a joined axis,
+    slowest first (see `samples_per_readout` and `readouts_per_frame`). MATLAB's axes appear in
+    reverse in HDF5 files (v7.3)."""
     axis_order: tuple[Literal["z", "y", "x"], ...] | None = None
     """Trajectory: which image axis each stored component belongs to (of complex numbers: real part,
     imaginary part); default: in image order."""
@@ -49,7 +60,8 @@ class ArraySettings(Settings):
     scale: float = 1.0
     """Factor on the stored values."""
     conjugate: bool = False
-    """Conjugate the stored values (data of the other Fourier sign)."""
+    """Conjugate the stored values (data of the other Fourier sign; RF: of the time dependence
+    exp(-j w t))."""
 
     @model_validator(mode="after")
     def _one_way_to_name_it(self) -> Self:
@@ -102,6 +114,28 @@ class SceneSettings(Settings):
     """Position of voxel N // 2 of every axis [m]."""
 
 
+class PairCorrectionSettings(Settings):
+    """What the clocks and cables of pairs of antenna arrays add, to be taken away."""
+
+    phase: tuple[float, ...] | None = None
+    """Of each pair [rad]."""
+    delay: tuple[float, ...] | None = None
+    """Of each pair [s]."""
+
+
+class ReferenceTargetSettings(Settings):
+    """A bright scatterer at a known place, to estimate what the instruments of pairs add."""
+
+    position: Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
+    """Where it is [m]."""
+    amplitude: Annotated[float, Field(gt=0)] | None = None
+    """Its amplitude; if given, the gain of each pair is corrected too."""
+    element_gains: bool = False
+    """Estimate a gain of each transmitter and receiver too."""
+    largest_delay: Annotated[float, Field(gt=0)] | None = None
+    """Longest delay to look for [s]; default: half of what the frequencies' step tells apart."""
+
+
 class SourceSettings(Settings):
     """What a dataset's files do not say themselves."""
 
@@ -109,13 +143,26 @@ class SourceSettings(Settings):
     """Image matrix (z, y, x) or (y, x)."""
     scene: SceneSettings | None = None
     """RF: the grid of the image."""
+    tx_grid: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """RF pairs, format `arrays`: transmitters along the first and the second axis of the scene;
+    default: all along the first."""
+    rx_grid: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """RF pairs, format `arrays`: receivers along both axes; default: all along the second."""
+    coherent: bool | None = None
+    """RF pairs: whether phases of different pairs can be compared; default: what the source says,
+    else yes. A coherent image of pairs that cannot be compared is refused until they are corrected
+    or estimated."""
+    pair_correction: PairCorrectionSettings | None = None
+    """RF pairs: known phases and delays, in place of the source's."""
+    reference_target: ReferenceTargetSettings | None = None
+    """RF pairs: estimate phases and delays from this scatterer."""
     voxel_size: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Voxel size per image axis [m]; default 1 mm."""
     samples_per_readout: Annotated[int, Field(ge=1)] | None = None
     """Length of a readout where an axis of the source joins readouts and samples."""
     readouts_per_frame: Annotated[int, Field(ge=1)] | None = None
     """Readouts of a frame where an axis of the source joins frames and readouts."""
-    arrays: dict[ArrayName, ArraySettings] | None = None
+    arrays: dict[MriArrayName | RfArrayName, ArraySettings] | None = None
     bart: BartSettings | None = None
     simulation: SimulationSettings | None = None
     seed: Annotated[int, Field(ge=0)] = 0

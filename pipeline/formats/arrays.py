@@ -1,6 +1,6 @@
 """Arrays in files of any layout, mapped to ours by the dataset's settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -32,17 +32,18 @@ def open_arrays(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
             f"{dataset}: the format `arrays` needs `sources.{dataset}.arrays` with at least "
             "kspace and trajectory"
         )
-    source = existing_source(settings, dataset)
+    foreign = [name for name in mapping if name not in AXES]
+    if foreign:
+        raise ConfigError(
+            f"{dataset}: `arrays` names {', '.join(foreign)}, which is not for MRI; known are "
+            f"{', '.join(AXES)}"
+        )
     with ExitStack() as stack:
-        files: dict[Path, ArrayFile] = {}
-
-        arrays: dict[str, LazyArray] = {}
-        for name, array in mapping.items():
-            who = f"{dataset}: {name}"
-            path = _path_of(source, array, who)
-            if path not in files:
-                files[path] = open_file(path, stack, who)
-            arrays[name] = _mapped(files[path], name, array, settings, who)
+        files = MappedFiles(existing_source(settings, dataset), settings, stack)
+        arrays: dict[str, LazyArray] = {
+            name: files.mapped(name, array, AXES[name], f"{dataset}: {name}")
+            for name, array in mapping.items()
+        }
         trajectory = arrays["trajectory"]
         dimensions = trajectory.shape[-1]
         if dimensions not in (2, 3):
@@ -66,9 +67,41 @@ def open_arrays(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
             shape=shape,
             voxel_size=size,
             arrays=arrays,
-            provenance={"format": "arrays", "files": describe_files(list(files))},
+            provenance={"format": "arrays", "files": describe_files(list(files.paths))},
             units=mapping["trajectory"].units,
         )
+
+
+class MappedFiles:
+    """The files that the arrays of a dataset lie in, each opened once.
+
+    Parameters
+    ----------
+    source
+        File, or folder of files.
+    settings
+        Lengths of joined axes.
+    stack
+        Closes what was opened.
+    """
+
+    def __init__(self, source: Path, settings: IngestSettings, stack: ExitStack) -> None:
+        self._source = source
+        self._settings = settings
+        self._stack = stack
+        self._files: dict[Path, ArrayFile] = {}
+
+    @property
+    def paths(self) -> Iterable[Path]:
+        """The files opened so far."""
+        return self._files
+
+    def mapped(self, name: str, array: ArraySettings, axes: Sequence[str], who: str) -> LazyArray:
+        """Return one array of a file with our axes, and with its scale but not the units of k."""
+        path = _path_of(self._source, array, who)
+        if path not in self._files:
+            self._files[path] = open_file(path, self._stack, who)
+        return _mapped(self._files[path], name, array, axes, self._settings, who)
 
 
 def _path_of(source: Path, array: ArraySettings, who: str) -> Path:
@@ -85,9 +118,13 @@ def _path_of(source: Path, array: ArraySettings, who: str) -> Path:
 
 
 def _mapped(
-    file: ArrayFile, name: str, array: ArraySettings, settings: IngestSettings, who: str
+    file: ArrayFile,
+    name: str,
+    array: ArraySettings,
+    axes: Sequence[str],
+    settings: IngestSettings,
+    who: str,
 ) -> LazyArray:
-    """Return one array of a file with our axes, and with the scale but not the units of k."""
     details = settings.details
     lengths = {
         axis: length
@@ -99,7 +136,7 @@ def _mapped(
     }
 
     def part(stored_name: str | None) -> LazyArray:
-        return Rearranged(file.array(stored_name, who), array.axes, AXES[name], lengths, who)
+        return Rearranged(file.array(stored_name, who), array.axes, axes, lengths, who)
 
     mapped: LazyArray
     if array.components is not None:

@@ -12,8 +12,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.formats.acquisition import Selection
 from pipeline.formats.phase_history import PhaseHistory, ResidentArray
+from pipeline.formats.rf_acquisition import (
+    PairsAcquisition,
+    PairSource,
+    PulsesAcquisition,
+    RfAcquisition,
+)
 from pipeline.geometry.antennas import Pair, centre_frequency, wavenumbers
+from pipeline.geometry.axes import as_volume
+from pipeline.geometry.pair_model import pair_model
 from pipeline.geometry.phase_history import paths_of_pair
 from pipeline.geometry.scene import Scene
 from pipeline.operators.born import simulate
@@ -88,20 +97,40 @@ class PointScene:
         noise = generator.standard_normal((*signal.shape, 2)).view(np.complex128)[..., 0]
         return np.asarray(signal + noise * (self.noise_deviation / math.sqrt(2)))
 
-    @property
-    def is_phase_history(self) -> bool:
-        """Whether a single pair sends and receives each pulse from a place of its own."""
-        return len(self.pairs) == 1 and self.pairs[0].paired
+    def acquisition(self, who: str) -> RfAcquisition:
+        """Return the simulated measurements; ``who`` names them in errors.
 
-    def phase_history(self, who: str) -> PhaseHistory:
-        """Return what the pulses measure, where `is_phase_history`; ``who`` names it in errors."""
-        measured = self.measurement(0)[..., 0].T  # [pulse, freq]
-        return PhaseHistory(
+        A single pair that sends and receives each pulse from a place of its own gives a phase
+        history.
+        """
+        provenance = {"simulation": "exact Born sum", "seed": self.seed}
+        if len(self.pairs) == 1 and self.pairs[0].paired:
+            measured = self.measurement(0)[..., 0].T  # [pulse, freq]
+            history = PhaseHistory(
+                frequencies=self.frequencies,
+                paths=paths_of_pair(self.pairs[0]),
+                measurements=ResidentArray(np.ascontiguousarray(measured)),
+                provenance=provenance,
+                who=who,
+            )
+            return PulsesAcquisition(self.scene, [history], {"targets": self.positions})
+        weights = [
+            pair_model(self.scene, pair, self.frequencies, "W").weights for pair in self.pairs
+        ]
+        return PairsAcquisition(
+            scene=self.scene,
             frequencies=self.frequencies,
-            paths=paths_of_pair(self.pairs[0]),
-            measurements=ResidentArray(np.ascontiguousarray(measured)),
-            provenance={"simulation": "exact Born sum", "seed": self.seed},
-            who=who,
+            pairs=[
+                PairSource(SimulatedPair(self, index), pair)
+                for index, pair in enumerate(self.pairs)
+            ],
+            arrays={
+                "weights": np.stack(weights),
+                "noise_std": np.full(len(self.pairs), self.noise_deviation),
+                "targets": self.positions,
+                "reference": self.truth().reshape(1, *as_volume(self.scene.shape)),
+            },
+            provenance=provenance,
         )
 
     def truth(self) -> NDArray[np.complex128]:
@@ -116,6 +145,24 @@ class PointScene:
         inside = ((voxels >= 0) & (voxels < self.scene.shape)).all(axis=1)
         np.add.at(image, tuple(voxels[inside].T), self.amplitudes[inside])
         return image
+
+
+class SimulatedPair:
+    """What a pair of a point scene measures, a `LazyArray` ``[frame, freq, m1, m2]``."""
+
+    def __init__(self, points: PointScene, pair: int) -> None:
+        self._points = points
+        self._pair = pair
+        self.shape: tuple[int, ...] = (
+            1,
+            len(points.frequencies),
+            *points.pairs[pair].measurement_shape,
+        )
+        self.dtype = np.dtype(np.complex128)
+
+    def read(self, selection: Selection) -> NDArray[np.complex128]:
+        """Return the values in ``selection``."""
+        return self._points.measurement(self._pair)[None][selection]
 
 
 def rf6(seed: int = 0, *, scatterers: int = 40, snr_db: float | None = 20.0) -> PointScene:

@@ -1,6 +1,7 @@
 """Open an RF source of any format."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.config.sources import IngestSettings
@@ -8,7 +9,9 @@ from pipeline.errors import ConfigError
 from pipeline.formats.born_simulation import PointScene, rf6, spotlight
 from pipeline.formats.fresnel import read_fresnel
 from pipeline.formats.gotcha import gotcha_files, read_gotcha
-from pipeline.formats.phase_history import PhaseHistory
+from pipeline.formats.rf_acquisition import PulsesAcquisition, RfAcquisition, scene_of
+from pipeline.formats.rf_arrays import open_rf_arrays
+from pipeline.formats.rf_native import open_rf_native
 
 _POINT_SCENES: Mapping[str, Callable[[int], PointScene]] = {
     "rf6": rf6,
@@ -34,21 +37,44 @@ def open_point_scene(settings: IngestSettings, dataset: str) -> PointScene:
     return _POINT_SCENES[settings.source](settings.details.seed)
 
 
-def open_phase_history(settings: IngestSettings, dataset: str) -> PhaseHistory:
-    """Return the phase history that a dataset's source holds.
+@contextmanager
+def open_rf(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
+    """Open the RF source of a dataset, in whichever format it is.
+
+    Parameters
+    ----------
+    settings
+        Format, source and what the source does not say itself.
+    dataset
+        Name of the dataset; begins the message of an error.
+
+    Yields
+    ------
+    PairsAcquisition or PulsesAcquisition
+        Whose arrays can be read until the block ends.
 
     Raises
     ------
     ConfigError
-        If the format holds none.
+        If settings that the format needs are missing.
     DataError
         If the source is missing, unreadable or contradicts itself.
     """
     source = Path(settings.source)
     match settings.format:
+        case "native":
+            with open_rf_native(settings, dataset) as acquisition:
+                yield acquisition
+        case "arrays":
+            with open_rf_arrays(settings, dataset) as acquisition:
+                yield acquisition
         case "gotcha":
-            return read_gotcha(gotcha_files(source), dataset)
+            scene = scene_of(settings, dataset)
+            yield PulsesAcquisition(scene, [read_gotcha(gotcha_files(source), dataset)])
         case "fresnel":
-            return read_fresnel(source, dataset)
+            scene = scene_of(settings, dataset)
+            yield PulsesAcquisition(scene, [read_fresnel(source, dataset)])
+        case "simulation":
+            yield open_point_scene(settings, dataset).acquisition(dataset)
         case other:
-            raise ConfigError(f"{dataset}: the format {other} holds no phase history")
+            raise ConfigError(f"{dataset}: the format {other} holds no RF data")

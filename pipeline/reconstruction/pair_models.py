@@ -106,7 +106,7 @@ class PairModels:
     def _made_model(self, pair: int) -> PairModel:
         frequencies, scene = self.raw.frequencies, self.raw.scene
         if self.level == "stored":
-            vectors = self.raw.wave_vectors(pair)
+            vectors, rows = self.raw.wave_vectors(pair), self.raw.row_phases(pair)
             assert vectors is not None  # reads_factors has looked
             k = wavenumbers(frequencies)
             nowhere = np.zeros(3)
@@ -117,7 +117,10 @@ class PairModels:
                 wavenumbers=tuple(
                     kappa * step for kappa, step in zip(vectors, scene.spacing, strict=True)
                 ),
-                row_phases=tuple(np.zeros_like(kappa) for kappa in vectors),
+                row_phases=tuple(
+                    np.zeros_like(kappa) if rows is None else -rows[axis]
+                    for axis, kappa in enumerate(vectors)
+                ),
                 weights=np.ones(len(k), np.complex128),
                 k=k,
                 centre_k=float(wavenumbers([centre_frequency(frequencies)])[0]),

@@ -7,17 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import DataError
 from pipeline.formats.acquisition import Acquisition, LazyArray, open_acquisition
-from pipeline.formats.born_simulation import PointScene
-from pipeline.formats.phase_history import PhaseHistory
-from pipeline.formats.rf_sources import open_phase_history, open_point_scene
 from pipeline.formats.units import likely_units, to_rad_per_voxel
 from pipeline.geometry.axes import as_volume
-from pipeline.geometry.pair_model import pair_model
-from pipeline.geometry.scene import Scene
 from pipeline.geometry.trajectories import wrapped
 from pipeline.progress import Advance, track
+from pipeline.stages.ingest_rf import ingest_rf
 from pipeline.storage.claims import note_input, source_checksum
 from pipeline.storage.publish import published_store
 from pipeline.storage.raw import (
@@ -30,12 +26,10 @@ from pipeline.storage.raw import (
     write_attributes,
 )
 from pipeline.storage.receipts import Receipt
-from pipeline.storage.rf_writer import RfRawWriter
 
 if TYPE_CHECKING:
     import zarr
 
-_PULSES_AT_ONCE = 4096
 _REQUIRED = ("trajectory", "kspace")
 _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi upwards
 _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reaches
@@ -67,108 +61,10 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
     with Receipt(receipt, "ingest", settings=settings, dataset=dataset) as record:
         for file in settings.files():
             note_input(file, source_checksum)
-        if settings.kind == "rf" and settings.format == "simulation":
-            points = open_point_scene(settings, dataset)
-            if points.is_phase_history:
-                history = points.phase_history(dataset)
-                targets = points.positions
-                _write_phase_history(settings, history, points.scene, raw, record, targets=targets)
-            else:
-                _ingest_point_scene(points, settings, dataset, raw, record)
-        elif settings.kind == "rf":
-            _ingest_phase_history(settings, dataset, raw, record)
+        if settings.kind == "rf":
+            ingest_rf(settings, dataset, raw, record)
         else:
             _ingest_mri(settings, dataset, raw, record)
-
-
-def _ingest_phase_history(
-    settings: IngestSettings, dataset: str, raw: Path, record: Receipt
-) -> None:
-    """Copy the pulses of an RF acquisition, some at a time."""
-    scene = settings.details.scene
-    if scene is None:
-        raise ConfigError(
-            f"{dataset}: the image's grid is missing; give sources.{dataset}.scene with shape, "
-            "spacing and origin"
-        )
-    history = open_phase_history(settings, dataset)
-    grid = Scene(scene.shape, scene.spacing, scene.origin)
-    _write_phase_history(settings, history, grid, raw, record)
-
-
-def _write_phase_history(
-    settings: IngestSettings,
-    history: PhaseHistory,
-    scene: Scene,
-    raw: Path,
-    record: Receipt,
-    *,
-    targets: NDArray[np.float64] | None = None,
-) -> None:
-    """Copy pulses, some at a time, and where scatterers are if that is known."""
-    pulses = len(history.paths)
-    with published_store(raw) as group, track(f"{history.who}: pulses", pulses) as advance:
-        writer = RfRawWriter(
-            group,
-            dataset=history.who,
-            scene=scene,
-            frequencies=history.frequencies,
-            source=settings.source,
-            provenance=history.provenance,
-        )
-        writer.create_phase_history(history.paths)
-        for start in range(0, pulses, _PULSES_AT_ONCE):
-            part = slice(start, min(start + _PULSES_AT_ONCE, pulses))
-            with record.phase("read"):
-                values = history.measurements.read((part, slice(None)))
-            with record.phase("write"):
-                writer.write_pulses(0, values, first_pulse=start)
-            record.count_bytes("read", values.nbytes)
-            advance(part.stop - part.start)
-        if targets is not None:
-            writer.write_array("targets", targets)
-    record.record(
-        format=settings.format,
-        shape=list(scene.shape),
-        arrays={"y": [1, pulses, len(history.frequencies)]},
-    )
-
-
-def _ingest_point_scene(
-    points: PointScene, settings: IngestSettings, dataset: str, raw: Path, record: Receipt
-) -> None:
-    """Simulate point scatterers before pairs of antenna arrays, pair by pair."""
-    sizes = [pair.measurement_shape for pair in points.pairs]
-    with published_store(raw) as group, track(f"{dataset}: pairs", len(sizes)) as advance:
-        writer = RfRawWriter(
-            group,
-            dataset=dataset,
-            scene=points.scene,
-            frequencies=points.frequencies,
-            source=settings.source,
-            provenance={"simulation": "exact Born sum", "seed": points.seed},
-        )
-        writer.create_pairs(sizes, points.pairs)
-        for pair in range(len(sizes)):
-            with record.phase("read"):
-                values = points.measurement(pair)
-            with record.phase("write"):
-                writer.write_measurements(0, pair, values)
-            record.count_bytes("read", values.nbytes)
-            advance()
-        weights = [
-            pair_model(points.scene, pair, points.frequencies, "W").weights for pair in points.pairs
-        ]
-        writer.write_array("weights", np.stack(weights))
-        writer.write_array("noise_std", np.full(len(sizes), points.noise_deviation))
-        writer.write_array("targets", points.positions)
-        reference = points.truth().reshape(1, *as_volume(points.scene.shape))
-        writer.write_array("reference", reference)
-    record.record(
-        format=settings.format,
-        shape=list(points.scene.shape),
-        arrays={"y": [1, len(sizes), len(points.frequencies), *sizes[0]]},
-    )
 
 
 def _ingest_mri(settings: IngestSettings, dataset: str, raw: Path, record: Receipt) -> None:

@@ -11,12 +11,10 @@ y                          complex64   frame, pair, freq, m1, m2 (, m3)
 pair/<p>/y                 complex64   frame, freq, m1, m2 (, m3); instead of ``y`` where
                                        pairs differ in size
 pair/<p>/tx, rx            float64     element, 3                                    [m]
-pair/<p>/A1, A2, A3        complex64   freq, m_i, n_i; optional
-pair/<p>/kappa1, 2, 3      float64     freq, m_i; optional                       [rad/m]
-pair/<p>/gain_tx, gain_rx  complex64   element; optional
+pair/<p>/A1, A2, A3        complex64   freq, m_i, n_i; in place of positions
+pair/<p>/kappa1, 2, 3      float64     freq, m_i; in place of factors            [rad/m]
+pair/<p>/rowphase1, 2, 3   float64     freq, m_i; of the plane waves ``kappa``     [rad]
 weights (optional)         complex128  pair, freq: path loss, gain and carrier phase
-phase (optional)           float64     frame, pair                                 [rad]
-delay (optional)           float64     pair                                          [s]
 noise_std (optional)       float32     pair, in units of ``y``
 reference (optional)       complex64   frame or 1, and the image as a volume
 targets (optional)         float64     target, 3: where scatterers are known to be   [m]
@@ -32,9 +30,11 @@ reference_path             float64     frame or 1, pulse                        
 =========================  ==========  ==================================================
 
 Attributes: ``kind`` ("rf"), ``layout``, ``frames``, ``shape``, ``spacing`` [m], ``origin`` [m] and
-``range`` of the scene (see `pipeline.geometry.scene`), ``model`` (level of approximation, or null),
-``model_error`` (its relative error, or null), ``source``, ``provenance``, and in each group of a
-pair ``tx_grid`` and ``rx_grid``. An image as a volume is ``(n1, n2, n3)``, or ``(1, n1, n2)``.
+``range`` of the scene (see `pipeline.geometry.scene`), ``coherent`` (whether the phases of
+different pairs can be compared), ``model_error`` (relative error of stored factors, or null),
+``source``, ``provenance``, and in each group of a pair
+``tx_grid`` and ``rx_grid``. An image as a volume is ``(n1, n2, n3)``, or ``(1, n1, n2)``. What the
+instruments of the pairs add has been taken away; the provenance says what it was.
 
 ``y`` is stored as it is, with a checksum, in chunks of one frame and one pair, or a range of its
 frequencies or pulses. Missing chunks read as NaN and are therefore met at once.
@@ -64,8 +64,6 @@ ALL = slice(None)
 
 AXES: Mapping[str, tuple[str, ...]] = {
     "weights": ("pair", "freq"),
-    "phase": ("frame", "pair"),
-    "delay": ("pair",),
     "noise_std": ("pair",),
     "reference": ("frame", "z", "y", "x"),
     "targets": ("target", "coordinate"),
@@ -75,8 +73,7 @@ AXES: Mapping[str, tuple[str, ...]] = {
 PAIR_AXES: Mapping[str, tuple[str, ...]] = {
     **{f"A{axis}": ("freq", f"m{axis}", f"n{axis}") for axis in (1, 2, 3)},
     **{f"kappa{axis}": ("freq", f"m{axis}") for axis in (1, 2, 3)},
-    "gain_tx": ("tx",),
-    "gain_rx": ("rx",),
+    **{f"rowphase{axis}": ("freq", f"m{axis}") for axis in (1, 2, 3)},
 }
 """Axes of the optional arrays of a pair."""
 
@@ -103,10 +100,10 @@ class RfRawData:
         float64 ``[freq]`` [Hz].
     frames, pairs, pulses : int
         Sizes; a phase history has no pairs, and only it has pulses.
-    model : str or None
-        Level of approximation that the factors hold, where ingest knew it.
+    coherent : bool
+        Whether the phases of different pairs can be compared.
     model_error : float or None
-        Its relative error.
+        Relative error of stored factors, where their source knows it.
     arrays : set of str
         Names of the dataset's arrays that are there.
     """
@@ -130,7 +127,7 @@ class RfRawData:
                 origin=tuple(attributes["origin"]),
                 range=attributes.get("range"),
             )
-            self.model: str | None = attributes.get("model")
+            self.coherent = bool(attributes.get("coherent", True))
             self.model_error: float | None = attributes.get("model_error")
             self.frequencies: NDArray[np.float64] = np.asarray(self._stored["frequencies"][:])
             self.pulses = 0
@@ -226,30 +223,20 @@ class RfRawData:
     ) -> tuple[NDArray[np.float64], ...] | None:
         """Return the stored plane waves of a pair, float64 ``[freq, m_i]`` each [rad/m].
 
-        The factor of axis i is ``exp(-j kappa_i x_i)``, ``x_i`` from the scene's origin.
+        The factor of axis i is ``exp(-j kappa_i x_i + j rowphase_i)``, ``x_i`` from the scene's
+        origin.
         """
         return self._per_axis("kappa", pair, frequencies)
 
-    def gains(self, pair: int) -> tuple[NDArray[np.complex64] | None, NDArray[np.complex64] | None]:
-        """Return the gains of a pair's transmitters and of its receivers, ``[element]`` each."""
-        stored = self._pairs[pair]
-        transmitters, receivers = (
-            self._read(stored[name], ()) if name in stored else None
-            for name in ("gain_tx", "gain_rx")
-        )
-        return transmitters, receivers
+    def row_phases(
+        self, pair: int, frequencies: slice = ALL
+    ) -> tuple[NDArray[np.float64], ...] | None:
+        """Return the stored phases of the rows of plane waves, float64 ``[freq, m_i]`` [rad]."""
+        return self._per_axis("rowphase", pair, frequencies)
 
     def weights(self, pair: int, frequencies: slice = ALL) -> NDArray[np.complex128] | None:
         """Return path loss, gain and carrier phase of a pair, complex128 ``[freq]``."""
         return self._optional("weights", (pair, frequencies))
-
-    def phase(self, frame: int) -> NDArray[np.float64] | None:
-        """Return the phase of each pair's clock, float64 ``[pair]`` [rad]."""
-        return self._optional("phase", (frame,))
-
-    def delay(self) -> NDArray[np.float64] | None:
-        """Return the delay of each pair, float64 ``[pair]`` [s]."""
-        return self._optional("delay", ())
 
     def noise_std(self) -> NDArray[np.float32] | None:
         """Return the standard deviation of each pair's complex noise, float32 ``[pair]``."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import zarr
 
 _DTYPES: Mapping[str, type] = {
-    **dict.fromkeys(("A1", "A2", "A3", "gain_tx", "gain_rx", "reference"), np.complex64),
+    **dict.fromkeys(("A1", "A2", "A3", "reference"), np.complex64),
     "weights": np.complex128,
     "noise_std": np.float32,
 }
@@ -48,8 +48,10 @@ class RfRawWriter:
         ``[freq]``, increasing [Hz].
     frames
         Number of independent images.
-    model, model_error
-        Level of approximation that stored factors hold, and its relative error.
+    coherent
+        Whether the phases of different pairs can be compared.
+    model_error
+        Relative error of stored factors, if known.
     source, provenance
         Where the data came from.
 
@@ -67,7 +69,7 @@ class RfRawWriter:
         scene: Scene,
         frequencies: ArrayLike,
         frames: int = 1,
-        model: str | None = None,
+        coherent: bool = True,
         model_error: float | None = None,
         source: str = "",
         provenance: Mapping[str, Any] | None = None,
@@ -77,7 +79,6 @@ class RfRawWriter:
         self._scene = scene
         self._frames = frames
         self._frequencies = require_frequencies(frequencies, dataset)
-        self._antennas: Sequence[Pair] | None = None
         self._shapes: list[tuple[int, ...]] = []
         self._shared = False
         group.attrs.update(
@@ -88,7 +89,7 @@ class RfRawWriter:
                 "spacing": list(scene.spacing),
                 "origin": list(scene.origin),
                 "range": scene.range,
-                "model": model,
+                "coherent": coherent,
                 "model_error": model_error,
                 "source": source,
                 "provenance": dict(provenance or {}),
@@ -97,7 +98,7 @@ class RfRawWriter:
         self._store(group, "frequencies", self._frequencies, ("freq",))
 
     def create_pairs(
-        self, shapes: Sequence[Sequence[int]], antennas: Sequence[Pair] | None = None
+        self, shapes: Sequence[Sequence[int]], antennas: Sequence[Pair | None] | None = None
     ) -> None:
         """Create the arrays of pairs.
 
@@ -106,7 +107,7 @@ class RfRawWriter:
         shapes
             Measurements of each pair at one frequency, ``(m1, m2)`` or ``(m1, m2, m3)``.
         antennas
-            Positions of each pair; without them its factors must be stored.
+            Positions of each pair; of one without them the factors must be stored.
 
         Raises
         ------
@@ -125,7 +126,6 @@ class RfRawWriter:
                 f"{'none' if antennas is None else len(antennas)}; expected one each"
             )
         self._group.attrs.update({"layout": self._layout("pairs"), "pairs": len(self._shapes)})
-        self._antennas = antennas
         folder = self._group.create_group("pair")
         self._shared = len(set(self._shapes)) == 1
         if self._shared:
@@ -140,8 +140,9 @@ class RfRawWriter:
             if not self._shared:
                 axes = {"frame": self._frames, "freq": len(self._frequencies)}
                 self._create_measurements(group, axes | _named(shape))
-            if antennas is not None:
-                self._store_antennas(group, antennas[index], self._pair(index), shape)
+            own = None if antennas is None else antennas[index]
+            if own is not None:
+                self._store_antennas(group, own, self._pair(index), shape)
 
     def create_phase_history(self, paths: AntennaPaths | Sequence[AntennaPaths]) -> None:
         """Create the arrays of a phase history.
@@ -232,7 +233,7 @@ class RfRawWriter:
         array = np.asarray(values)
         sizes = {
             "frame": self._frames,
-            "pair": len(self._shapes),
+            "pair": len(self._shapes) or 1,  # pulses count as those of one pair
             "freq": len(self._frequencies),
             "coordinate": 3,
             **dict(zip("zyx", as_volume(self._scene.shape), strict=True)),
@@ -250,8 +251,6 @@ class RfRawWriter:
         measured = (*self._shapes[pair], 1)
         for axis, voxels in enumerate(self._scene.shape):
             sizes |= {f"m{axis + 1}": measured[axis], f"n{axis + 1}": voxels}
-        if self._antennas is not None:
-            sizes |= {"tx": len(self._antennas[pair].tx), "rx": len(self._antennas[pair].rx)}
         self._require_shape(array, PAIR_AXES[name], sizes, f"{self._pair(pair)}: `{name}`")
         group: Any = self._group[f"pair/{pair}"]
         self._store(group, name, array, PAIR_AXES[name])

@@ -51,7 +51,7 @@ def test_pairs_come_back_one_by_one(marker, sizes):
     pairs = [antennas(*size, seed=index) for index, size in enumerate(sizes)]
     values = [complex_normal(FRAMES, 4, *size, seed=index) for index, size in enumerate(sizes)]
     with published_store(marker) as group:
-        store = writer(group, model="W", model_error=0.01, source="test", provenance={"a": 1})
+        store = writer(group, coherent=False, source="test", provenance={"a": 1})
         store.create_pairs(sizes, pairs)
         for frame in range(FRAMES):
             for pair, measured in enumerate(values):
@@ -59,7 +59,7 @@ def test_pairs_come_back_one_by_one(marker, sizes):
                 store.write_measurements(frame, pair, measured[frame, :2])
     raw = RfRawData.open(marker)
     assert (raw.layout, raw.frames, raw.pairs, raw.pulses) == ("pairs", FRAMES, len(sizes), 0)
-    assert (raw.model, raw.model_error) == ("W", 0.01)
+    assert not raw.coherent
     assert raw.scene == SCENE
     np.testing.assert_array_equal(raw.frequencies, FREQUENCIES)
     for pair, size in enumerate(sizes):
@@ -70,8 +70,6 @@ def test_pairs_come_back_one_by_one(marker, sizes):
         np.testing.assert_array_equal(raw.antennas(pair).rx, pairs[pair].rx)
         assert raw.antennas(pair).grids == pairs[pair].grids
         assert raw.factors(pair) is None
-        assert raw.wave_vectors(pair) is None
-        assert raw.gains(pair) == (None, None)
         assert raw.weights(pair) is None
 
 
@@ -94,15 +92,11 @@ def test_optional_arrays(marker):
     sizes = [(2, 3), (4, 1)]
     values = {
         "weights": complex_normal(2, 4).astype(np.complex128),
-        "phase": np.arange(4.0).reshape(2, 2),
-        "delay": np.array([1e-9, 2e-9]),
         "noise_std": np.array([1, 2], np.float32),
         "targets": np.arange(6.0).reshape(2, 3),
         "reference": complex_normal(1, 1, 5, 6),
     }
     factors = [complex_normal(4, 4, 5), complex_normal(4, 1, 6)]
-    waves = [np.arange(16.0).reshape(4, 4), np.arange(4.0).reshape(4, 1)]
-    gains = complex_normal(4), complex_normal(1)
     with published_store(marker) as group:
         store = writer(group)
         store.create_pairs(sizes, [antennas(*size) for size in sizes])
@@ -110,25 +104,16 @@ def test_optional_arrays(marker):
             store.write_array(name, array)
         for axis in (1, 2):
             store.write_pair_array(1, f"A{axis}", factors[axis - 1])
-            store.write_pair_array(1, f"kappa{axis}", waves[axis - 1])
-        store.write_pair_array(1, "gain_tx", gains[0])
-        store.write_pair_array(1, "gain_rx", gains[1])
     raw = RfRawData.open(marker)
     assert set(values) <= raw.arrays
     np.testing.assert_array_equal(raw.weights(1, slice(1, 3)), values["weights"][1, 1:3])
     assert raw.weights(1).dtype == np.complex128
-    np.testing.assert_array_equal(raw.phase(1), values["phase"][1])
-    np.testing.assert_array_equal(raw.delay(), values["delay"])
     np.testing.assert_array_equal(raw.noise_std(), values["noise_std"])
     np.testing.assert_array_equal(raw.targets(), values["targets"])
     np.testing.assert_array_equal(raw.reference(), values["reference"].repeat(2, axis=0))
     for read, written in zip(raw.factors(1, slice(1, 4)), factors, strict=True):
         np.testing.assert_array_equal(read, written[1:4])
         assert read.dtype == np.complex64
-    for read, written in zip(raw.wave_vectors(1, slice(0, 2)), waves, strict=True):
-        np.testing.assert_array_equal(read, written[:2])
-    for read, written in zip(raw.gains(1), gains, strict=True):
-        np.testing.assert_array_equal(read, written)
     assert raw.factors(0) is None
 
 
@@ -246,7 +231,6 @@ def test_shapes_that_contradict_positions(marker):
         ("targets", np.ones((2, 2)), r"expected \(None, 3\) \(target, coordinate\)"),
         ("noise_std", np.array([np.nan]), r"`noise_std` is nan at \(0,\)"),
         ("A1", np.ones((4, 3, 5)), r"scan: pair 0: `A1` .*expected \(4, 2, 5\)"),
-        ("gain_rx", np.ones(2), r"expected \(3,\) \(rx\)"),
     ],
 )
 def test_optional_arrays_that_do_not_fit(marker, name, values, message):
