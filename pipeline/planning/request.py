@@ -123,7 +123,15 @@ def pair_choice(
     ------
     PlanError
         If no model of the wavefronts is good enough.
+    DataError
+        If a coherent image is asked for of pairs whose phases cannot be compared.
     """
+    if settings.fusion == "coherent" and data.pairs > 1 and not data.coherent:
+        raise DataError(
+            f"{who}: the phases of its {data.pairs} pairs are not calibrated, so they add up to no "
+            "coherent image; give their phases and delays (`pair_correction`) or a "
+            "`reference_target`, or set `fusion` to phase-aligned or non-coherent"
+        )
     return choose_pair_model(
         calibration.model_errors,
         pair_acquisition(data),

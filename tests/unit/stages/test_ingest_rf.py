@@ -6,14 +6,18 @@ import h5py
 import numpy as np
 import pytest
 import zarr
+from acquisitions import reconstruction_settings
 from scipy.io import savemat
 
+from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.geometry.antennas import Pair
 from pipeline.geometry.scene import Scene
 from pipeline.operators.born import simulate
+from pipeline.stages.calibrate import calibrate
 from pipeline.stages.ingest import ingest
+from pipeline.stages.plan import plan
 from pipeline.storage.publish import read_json
 from pipeline.storage.rf_raw import RfRawData
 
@@ -365,6 +369,38 @@ def test_a_target_that_is_not_there_is_named(tmp_path):
     settings = {"position": [0.5, -0.1, 6.0], "largest_delay": 1e-10}
     with pytest.raises(DataError, match=r"scan: pair 0: no scatterer stands out at the reference"):
         npz(tmp_path, corrupted(), reference_target=settings)
+
+
+@pytest.mark.parametrize("fusion", ["coherent", "non-coherent"])
+def test_a_coherent_image_of_uncalibrated_pairs_is_refused(tmp_path, fusion):
+    npz(tmp_path, corrupted(), coherent=False)
+    calibrated, planned = tmp_path / "calibration.json", tmp_path / "plan.tsv"
+    common = {"dataset": "scan", "raw": tmp_path / "raw.json", "device": "cpu", "threads": 2}
+    calibrate(
+        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
+        calibration=calibrated,
+        receipt=tmp_path / "calibrate.json",
+        **common,
+    )
+
+    def planning():
+        plan(
+            settings=reconstruction_settings(
+                algorithm="matched-filter", fusion=fusion, force_model=True
+            )[0],
+            reconstruction="image",
+            calibration=calibrated,
+            plan=planned,
+            receipt=tmp_path / "plan.json",
+            **common,
+        )
+
+    if fusion == "coherent":
+        with pytest.raises(DataError, match=r"scan image: the phases of its 3 pairs are not calib"):
+            planning()
+    else:
+        planning()
+        assert planned.exists()
 
 
 def changed(where, value):
