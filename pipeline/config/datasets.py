@@ -132,6 +132,8 @@ def stage_settings(
         Name of the reconstruction, for the stages that belong to one.
     """
     details = config.sources.get(dataset.dataset, SourceSettings())
+    # What was measured goes into the plan, and what the plan chose by it into the jobs' rows.
+    untuned = config.nufft.model_copy(update={"tuning": None})
     if stage == "ingest":
         return IngestSettings(
             kind=dataset.kind,
@@ -145,7 +147,7 @@ def stage_settings(
         )
     if stage == "calibrate":
         return CalibrateSettings(
-            calibration=details.calibration or config.calibration, nufft=config.nufft
+            calibration=details.calibration or config.calibration, nufft=untuned
         )
     chosen = config.reconstructions[str(reconstruction)]
     match stage:
@@ -158,9 +160,10 @@ def stage_settings(
                 deterministic=config.compute.deterministic,
             )
         case "accumulate" | "reconstruct":
+            solves = stage == "reconstruct"
             return ReconstructSettings(
-                network=network_checksum(chosen),
-                reconstruction=chosen,
+                network=network_checksum(chosen) if solves else None,
+                reconstruction=chosen if solves else chosen.of_equations(dataset.kind),
                 nufft=config.nufft,
                 precision=config.compute.precision,
                 deterministic=config.compute.deterministic,
@@ -181,8 +184,13 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
     Raises
     ------
     ConfigError
-        If one is missing, or a network that a reconstruction applies.
+        If one is missing, or a network that a reconstruction applies, or what was tuned.
     """
+    tuning = config.nufft.tuning
+    if tuning is not None and not Path(tuning).is_file():
+        raise ConfigError(
+            f"`nufft.tuning` {tuning}: no such file; `kronufft tune --output {tuning}` makes it"
+        )
     found = {}
     for name, dataset in datasets.items():
         settings = stage_settings(config, dataset, "ingest")

@@ -61,6 +61,12 @@ _KIND_OF: Mapping[str, Kind] = {
 }
 """The kind of data that a setting is for; both where it is not listed."""
 
+_OF_EQUATIONS = {
+    *("shape", "frames_per_image", "weights", "normal", "fusion", "model", "force_model"),
+    "curvature_error",
+}
+"""What decides the normal equations, whatever solves them."""
+
 
 class ReconstructionSettings(Settings):
     """A named way to reconstruct. A setting that the algorithm does not use is refused."""
@@ -138,6 +144,17 @@ class ReconstructionSettings(Settings):
     def solves(self) -> bool:
         """Whether equations are solved, for which the normal operator is needed."""
         return self.algorithm not in ADJOINT_ALGORITHMS
+
+    def of_equations(self, kind: Kind) -> Self:
+        """Return the settings less what only concerns the solver: equal where equations are.
+
+        Another number of iterations, or another algorithm, need not accumulate again.
+        """
+        kept: dict[str, Any] = {
+            key: getattr(self, key) for key in _OF_EQUATIONS & self.model_fields_set
+        }
+        solver = {"mri": "cg-sense", "rf": "tikhonov"}[kind] if self.solves else self.algorithm
+        return type(self)(algorithm=solver, **kept)
 
     @model_validator(mode="after")
     def _only_what_is_used(self) -> Self:

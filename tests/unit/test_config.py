@@ -151,7 +151,15 @@ def test_a_stage_sees_only_the_settings_it_uses(tmp_path):
         row = load_datasets(table, loaded)["a"]
         return {
             stage: canonical_json(stage_settings(loaded, row, stage, "cg"))
-            for stage in ("ingest", "calibrate", "plan", "reconstruct", "merge", "measure")
+            for stage in (
+                "ingest",
+                "calibrate",
+                "plan",
+                "accumulate",
+                "reconstruct",
+                "merge",
+                "measure",
+            )
         }
 
     before, after = settings(10), settings(11)
