@@ -323,11 +323,30 @@ def report(
     raws: Annotated[list[Path], typer.Option("--raw", help="raw.json, repeatable.")],
     report: Annotated[Path, typer.Option("--report", help="The page to write.")],
     table: Annotated[Path, typer.Option("--table", help="The table of the whole run.")],
+    expected: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--expected", help="DATASET/RECONSTRUCTION that the page must have, repeatable."
+        ),
+    ] = None,
+    logs: Annotated[
+        Path, typer.Option("--logs", help="Folder of the logs, which say why one is missing.")
+    ] = Path("logs"),
 ) -> None:
     """Write the report and the table that span the whole run."""
     from pipeline.stages.report import report as run
 
-    run(metrics=metrics, receipts=receipts, images=images, raws=raws, report=report, table=table)
+    pairs = [name.partition("/") for name in expected or ()]
+    run(
+        metrics=metrics,
+        receipts=receipts,
+        images=images,
+        raws=raws,
+        report=report,
+        table=table,
+        expected=[(dataset, reconstruction) for dataset, _, reconstruction in pairs],
+        logs=logs,
+    )
 
 
 @app.command()

@@ -125,7 +125,7 @@ def point_cut(cut: Mapping[str, Any], title: str) -> str:
     offsets, levels = np.array(cut["offsets_m"]), np.array(cut["decibels"])
     if (expected := cut.get("expected_decibels")) is not None:
         axes.plot(offsets, np.maximum(expected, LOWEST_DB), color=INK, alpha=0.45, linewidth=0.9,
-                  linestyle=(0, (3, 2)), label="band and aperture")  # fmt: skip
+                  linestyle=(0, (3, 2)), label=_expected(cut))  # fmt: skip
     axes.plot(offsets, np.maximum(levels, LOWEST_DB), color=SERIES[0], linewidth=1.4,
               label="image")  # fmt: skip
     if width := cut.get("width_m"):
@@ -144,6 +144,11 @@ def point_cut(cut: Mapping[str, Any], title: str) -> str:
     figure.legend(frameon=False, labelcolor=INK, fontsize=7.5, loc="outside lower left", ncols=3,
                   borderpad=0, handlelength=1.6, columnspacing=1.2)  # fmt: skip
     return svg_source(figure)
+
+
+def _expected(cut: Mapping[str, Any]) -> str:
+    width = cut.get("expected_width_m")
+    return f"expected, {width:.4g} m" if width else "expected"
 
 
 def _cycle(count: int) -> list[str]:

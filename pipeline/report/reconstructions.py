@@ -222,7 +222,9 @@ def _settings(jobs: "pd.DataFrame", measured: Mapping[str, Any]) -> tuple[tuple[
         "device",
         "threads",
     ):
-        values = dict.fromkeys(short(block[key]) for block in blocks if block.get(key) is not None)
+        values = dict.fromkeys(
+            short(block[key]) for block in blocks if block.get(key) not in (None, 0)
+        )
         if values:
             settings.append((key.replace("_", " "), ", ".join(values)))
     if measured.get("frames_per_image", 1) != 1:

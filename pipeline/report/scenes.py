@@ -217,7 +217,8 @@ def _panel(
         unit = "direction cosine" if cosine else f"{_AXES[axis]} [m]"
         getattr(chart, f"set_{name}label")(unit)
     chart.set_title(label, fontsize=9, color=INK, loc="left")
-    bar = figure.colorbar(picture, ax=chart, pad=0.02, aspect=28)
+    # As high as the picture, whatever its aspect.
+    bar = figure.colorbar(picture, cax=chart.inset_axes((1.03, 0, 0.04, 1)))
     bar.ax.tick_params(color=INK, labelcolor=INK, labelsize=8)
     bar.outline.set_visible(False)
     bar.set_label("dB", color=INK, fontsize=8.5)

@@ -1,6 +1,7 @@
 """The metrics table survives being written and read."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -103,3 +104,9 @@ def test_bad_table(tmp_path, content, message):
         path.write_text(content)
     with pytest.raises(DataError, match=message):
         read_table(path)
+
+
+def test_every_column_is_explained():
+    text = (Path(__file__).parents[3] / "docs/metrics.md").read_text()
+    for name, (_, meaning) in COLUMNS.items():
+        assert f"| `{name}` | {meaning} |" in text

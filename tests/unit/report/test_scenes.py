@@ -124,10 +124,16 @@ def test_a_cut_names_its_width_and_what_was_expected():
         "decibels": levels.tolist(),
         "expected_decibels": levels.tolist(),
         "width_m": 0.88589,
+        "expected_width_m": 0.875,
     }
     text = svg(point_cut(cut, "target 0"))
-    for expected in ("0.8859 m at −3 dB", "range from the point [m]", "target 0", "aperture"):
+    for expected in (
+        "0.8859 m at −3 dB",
+        "range from the point [m]",
+        "target 0",
+        "expected, 0.875 m",
+    ):
         assert expected in text
     alone = svg(point_cut({**cut, "expected_decibels": None, "width_m": None}, "target 0"))
     assert "at −3 dB" not in alone
-    assert "aperture" not in alone
+    assert "expected" not in alone

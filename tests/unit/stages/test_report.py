@@ -165,3 +165,21 @@ def test_joined_frames(tmp_path):
     page, _ = run_all(tmp_path, [run], frames_per_image=2)
     assert "All frames" in page.text
     assert np.isclose(read_table(tmp_path / "metrics.csv")["frames"].max(), 2)
+
+
+def test_what_failed_is_named_with_its_reason(tmp_path):
+    log = tmp_path / "logs/reconstruct/head/gridding/0000.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("kronufft: head block 0000: the device ran out of memory\n")
+    run = write_run(tmp_path)
+    run_all(tmp_path, [run])
+    report(
+        metrics=[run.metrics], receipts=[], images=[run.image], raws=[run.raw],
+        report=tmp_path / "report.html", table=tmp_path / "metrics.csv",
+        expected=[("head", "cg-sense"), ("head", "gridding"), ("lung", "cg-sense")],
+        logs=tmp_path / "logs",
+    )  # fmt: skip
+    page = Page((tmp_path / "report.html").read_text())
+    assert "2 reconstructions failed or did not run" in page.text
+    assert "head · gridding: reconstruct: head block 0000: the device ran out" in page.text
+    assert "lung · cg-sense: has not run" in page.text
