@@ -124,7 +124,7 @@ class _Parts:
 
         found = phase_aligned(normal, run, image_axes=self.axes, nested=nested)
         outcome = dataclasses.replace(outcomes[0], evaluations=found.evaluations)
-        details = {"rounds": found.rounds, "phases": found.phases.tolist()}
+        details = {"rounds": found.rounds, "pair_phases": found.phases.tolist()}
         return outcome, found.solution.image, details
 
     def _run(
