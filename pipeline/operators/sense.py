@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -124,3 +125,41 @@ class SenseNormal(LinearOperator):
         return 3 * coils * math.prod(self.domain) * self.itemsize + self.normal.workspace_bytes(
             coils
         )
+
+
+class StreamedSenseNormal(LinearOperator):
+    """A `SenseNormal` whose maps come a batch of coils at a time, each time it is applied.
+
+    For maps that are larger than the device: only those of the coils in work are there.
+
+    Parameters
+    ----------
+    normal
+        As of `SenseNormal`.
+    shape
+        Image axes.
+    batches
+        Returns an iterator over the maps of all coils, complex tensors ``(coil, *shape)`` on the
+        device of `normal`.
+    """
+
+    def __init__(
+        self,
+        normal: LinearOperator,
+        shape: Sequence[int],
+        batches: Callable[[], Iterator[torch.Tensor]],
+    ) -> None:
+        super().__init__(normal.domain, normal.domain, dtype=normal.dtype, device=normal.device)
+        self.normal = normal
+        self.shape = tuple(shape)
+        self.batches = batches
+
+    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros_like(x)
+        for maps in self.batches():
+            total += SenseNormal(self.normal, maps, len(maps))._forward(x)
+            del maps  # before the next ones come
+        return total
+
+    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return self._forward(y)

@@ -8,7 +8,7 @@ from exact import dense_matrix
 from pipeline.errors import ShapeError
 from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.nufft import NUFFT
-from pipeline.operators.sense import SenseNormal, Sensitivities
+from pipeline.operators.sense import SenseNormal, Sensitivities, StreamedSenseNormal
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 
 COILS, SAMPLES, FRAMES = 5, 90, 3
@@ -80,6 +80,25 @@ def test_three_forms_agree_on_frames(shape, coil_batch, fft):
     torch.testing.assert_close(explicit(x), truth, rtol=1e-7, atol=1e-6)
     assert_adjoint(explicit, rtol=1e-9)  # forward and adjoint differ by the NUFFT's error
     assert_adjoint(convolution, batch=(2,))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("form", ["toeplitz", "explicit"])
+def test_streamed_maps_give_what_resident_ones_do(batch, form):
+    shape, coils, frames = (5, 4, 6), 5, 2
+    trajectory = (torch.rand(frames, 3, 40, dtype=torch.float64) - 0.5) * 6
+    weights = torch.rand(frames, 40, dtype=torch.float64)
+    maps = random_complex(coils, *shape, dtype=torch.complex128)
+    if form == "toeplitz":
+        spectrum = toeplitz_spectrum(shape, trajectory, weights, dtype=torch.complex128)
+        normal = Toeplitz(spectrum, shape)
+    else:
+        nufft = NUFFT(shape, trajectory, tolerance=1e-9, dtype=torch.complex128)
+        normal = nufft.H @ Diagonal(weights) @ nufft
+    streamed = StreamedSenseNormal(normal, shape, lambda: iter(maps.split(batch)))
+    x = random_complex(3, frames, *shape, dtype=torch.complex128)
+    torch.testing.assert_close(streamed(x), SenseNormal(normal, maps)(x))
+    assert_adjoint(streamed)
 
 
 def test_input_is_left_alone():
