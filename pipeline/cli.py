@@ -127,9 +127,6 @@ def plan(
     receipt: ReceiptFile,
     device: Device = "auto",
     threads: Threads = 1,
-    tuning: Annotated[
-        Path | None, typer.Option("--tuning", help="What `kronufft tune` measured.")
-    ] = None,
 ) -> None:
     """Cut a reconstruction into jobs that fit the memory limits; print the table."""
     from pipeline.stages.plan import plan as run
@@ -144,7 +141,6 @@ def plan(
         receipt=receipt,
         device=device,
         threads=threads,
-        tuning=tuning,
     )
 
 

@@ -164,7 +164,7 @@ def stage_settings(
             return ReconstructSettings(
                 network=network_checksum(chosen) if solves else None,
                 reconstruction=chosen if solves else chosen.of_equations(dataset.kind),
-                nufft=config.nufft,
+                nufft=untuned,
                 precision=config.compute.precision,
                 deterministic=config.compute.deterministic,
             )

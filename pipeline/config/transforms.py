@@ -19,3 +19,24 @@ class NufftSettings(Settings):
     the tolerance."""
     kernel_width: Annotated[int, Field(ge=2, le=16)] | tuple[int, ...] | None = None
     """For experts: neighbours per axis of the gridding kernel (torchkbnufft only)."""
+    tuning: str | None = None
+    """What `kronufft tune` wrote: what a plan then chooses transforms and predicts seconds by.
+    None goes by rules and rates that were measured elsewhere."""
+
+
+class TransformChoice(Settings):
+    """What a plan chose, by measurement or as the settings insist; jobs find it in their row."""
+
+    backend: Literal["auto", "ducc0", "finufft", "cufinufft", "torchkbnufft"] = "auto"
+    """Library of the non-uniform transforms."""
+    tolerance: Annotated[float, Field(gt=0, le=0.1)] | None = None
+    """What the library is asked for, so that the measured error is below the tolerance of the
+    settings; none asks for that tolerance itself."""
+    oversampling: Annotated[float, Field(ge=1.1, le=4)] | PerAxis | None = None
+    """Oversampling of the grid; none derives it from the tolerance."""
+    kernel_width: Annotated[int, Field(ge=2, le=16)] | tuple[int, ...] | None = None
+    """Neighbours per axis of the gridding kernel (torchkbnufft only)."""
+    fft: Literal["auto", "ducc0", "scipy", "torch"] = "auto"
+    """FFT library of the Toeplitz product."""
+    piece_bytes: Annotated[int, Field(ge=2**16)] | None = None
+    """Size of the pieces that a Toeplitz product is decomposed into [byte]."""

@@ -61,12 +61,20 @@ class Tiling:
         Bytes of a complex number.
     host
         Whether the pieces should fit a CPU's cache, rather than fill an accelerator.
+    piece_bytes
+        Size of a piece; chosen by `host` if `None`.
     """
 
     shape: tuple[int, ...]
     padded: tuple[int, ...]
     itemsize: int
     host: bool
+    piece_bytes: int | None = None
+
+    @property
+    def budget(self) -> int:
+        """Bytes transformed at a time."""
+        return self.piece_bytes or (_HOST_CACHE if self.host else _DEVICE_SLAB)
 
     @property
     def row(self) -> int:
@@ -85,15 +93,13 @@ class Tiling:
 
     def columns(self, images: int = 1) -> int:
         """Columns transformed at a time, for so many images at once."""
-        budget = _HOST_CACHE if self.host else _DEVICE_SLAB
-        fitting = budget // (self.padded[0] * self.itemsize * images)
+        fitting = self.budget // (self.padded[0] * self.itemsize * images)
         return min(self.row, max(16, fitting // 16 * 16))
 
     def planes(self, images: int = 1) -> int:
         """Planes transformed at a time, for so many images at once."""
-        budget = _HOST_CACHE if self.host else _DEVICE_SLAB
         plane = math.prod(self.padded[1:]) * self.itemsize * images
-        return min(self.padded[0], max(1, budget // plane))
+        return min(self.padded[0], max(1, self.budget // plane))
 
     def frames(self, frames: int, coils: int) -> int:
         """Frames done together, when `coils` coils of each are."""

@@ -256,6 +256,9 @@ class Toeplitz(LinearOperator):
         Size of the coil axis; `None` for no such axis.
     fft
         FFT library: ``"auto"``, ``"ducc0"``, ``"scipy"`` or ``"torch"``.
+    piece_bytes
+        Size of the pieces that the convolution is decomposed into [byte]; by default what fits a
+        CPU's cache, or fills an accelerator.
     threads
         Threads on the CPU; torch's own number if not given. Results do not depend on it.
 
@@ -271,6 +274,7 @@ class Toeplitz(LinearOperator):
         *,
         coils: int | None = None,
         fft: Provider = "auto",
+        piece_bytes: int | None = None,
         threads: int | None = None,
     ) -> None:
         self.shape = tuple(int(size) for size in shape)
@@ -287,7 +291,7 @@ class Toeplitz(LinearOperator):
         self.spectrum = spectrum
         self.threads = thread_count(threads)
         library = provider(fft, spectrum.device)
-        tiling = Tiling(self.shape, padded, self.itemsize, host=library != "torch")
+        tiling = Tiling(self.shape, padded, self.itemsize, library != "torch", piece_bytes)
         kernels = spectrum.detach().reshape(-1, *padded)
         self.convolution: Convolution = (
             DeviceConvolution(kernels, self.shape, tiling)
@@ -324,6 +328,7 @@ class Toeplitz(LinearOperator):
             frames=math.prod(self.frames),
             threads=self.threads,
             host=self.convolution.tiling.host,
+            piece_bytes=self.convolution.tiling.piece_bytes,
         )
 
     def workspace_bytes(self, batch: int = 1) -> int:
@@ -345,6 +350,7 @@ def toeplitz_workspace_bytes(
     frames: int = 1,
     threads: int = 1,
     host: bool = True,
+    piece_bytes: int | None = None,
 ) -> int:
     """Predict the bytes that `Toeplitz` needs besides spectrum, input and output.
 
@@ -362,8 +368,10 @@ def toeplitz_workspace_bytes(
         Threads on the CPU.
     host
         Whether it runs on the CPU with ducc0 or SciPy, rather than with torch.
+    piece_bytes
+        As of `Toeplitz`.
     """
-    tiling = Tiling(tuple(shape), padded_shape(shape), itemsize, host)
+    tiling = Tiling(tuple(shape), padded_shape(shape), itemsize, host, piece_bytes)
     images = coil_batch * tiling.frames(frames, coil_batch)
     return tiling.workspace_bytes(images, threads)
 

@@ -11,9 +11,10 @@ from pipeline.errors import ConfigError
 from pipeline.planning.gram import Rates as GramRates
 from pipeline.planning.levels import PairAcquisition, choose_pair_model
 from pipeline.planning.plan import Request
-from pipeline.planning.request import default_rates, pair_sizes
-from pipeline.planning.seconds import applications, read_rates
+from pipeline.planning.request import pair_sizes
+from pipeline.planning.seconds import applications
 from pipeline.planning.tiles import Limits
+from pipeline.planning.tuned import tuned
 from pipeline.planning.work import Machine, MriSizes, PairSizes, Sizes, Work
 
 
@@ -75,6 +76,7 @@ def estimate_request(
             f"{settings.algorithm} is not for {kind} data, for which there is "
             f"{', '.join(ALGORITHMS[kind])}"
         )
+    machine, rates, notes = tuned(machine, acquisition.shape, tuning, "estimate")
     whole: Sizes
     others: Sequence[PairSizes] = ()
     if acquisition.pairs:
@@ -90,8 +92,15 @@ def estimate_request(
         channels=whole.channels,
         readouts=whole.readouts,
     )
-    rates = read_rates(tuning) if tuning else default_rates(machine)
-    return Request(work, limits, rates, shards=shards, others=tuple(others), who="estimate")
+    return Request(
+        work,
+        limits,
+        rates,
+        shards=shards,
+        others=tuple(others),
+        notes=tuple(notes),
+        who="estimate",
+    )
 
 
 def _mri_sizes(acquisition: Acquisition) -> MriSizes:

@@ -7,9 +7,7 @@ their own workspace; nothing is built and nothing is measured here.
 
 from dataclasses import dataclass
 
-from pipeline.operators.convolution import Tiling
 from pipeline.operators.toeplitz import (
-    padded_shape,
     toeplitz_spectrum_bytes,
     toeplitz_workspace_bytes,
 )
@@ -129,7 +127,7 @@ def _solve(work: Work) -> Parts:
         return {**parts, **factors_normal(work)}
     if not work.toeplitz:
         return {**parts, **explicit_normal(work)}
-    tiling = Tiling(work.shape, padded_shape(work.shape), machine.itemsize, not machine.on_device)
+    tiling = machine.product_tiling(work.shape)
     together = 1
     if isinstance(work.sizes, MriSizes) and work.sizes.maps:
         coils = work.sizes.coils
@@ -140,7 +138,8 @@ def _solve(work: Work) -> Parts:
         itemsize=machine.itemsize,
         frames=work.image_batch if isinstance(work.sizes, MriSizes) else 1,
         threads=machine.threads,
-        host=not machine.on_device,
+        host=tiling.host,
+        piece_bytes=tiling.piece_bytes,
     )
     phases = 0
     if not isinstance(work.sizes, MriSizes):

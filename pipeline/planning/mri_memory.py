@@ -33,7 +33,7 @@ def nufft_bytes(work: Work, samples: int, channels: int) -> tuple[int, int]:
     """Return what the transform of a tile needs while it runs, and what it holds between calls."""
     machine = work.machine
     trajectories = _trajectories(work)
-    library = machine.library(work.shape, machine.tolerance, machine.dtype)
+    library = machine.image_library(work.shape)
     transforms = channels * (work.image_batch if trajectories == 1 else 1)
     workers = parallel_transforms(
         work.shape,
@@ -45,7 +45,8 @@ def nufft_bytes(work: Work, samples: int, channels: int) -> tuple[int, int]:
     )
     sizes = {
         "backend": library,
-        "tolerance": machine.tolerance,
+        "tolerance": machine.asked,
+        "oversampling": machine.image_oversampling(work.shape),
         "itemsize": machine.itemsize,
         "frames": trajectories,
         "workers": workers,
@@ -107,7 +108,8 @@ def accumulate_mri(work: Work) -> list[Parts]:
         "k-space tiles": (min(tiles, TILES_AT_ONCE) + 2 * double) * tile,
         "weights": samples * machine.itemsize // 2,
         "gridded coils": gridded + work.image_batch * voxels,
-        "NUFFT": working,
+        # Then, in the place of its grids, the coils times the conjugates of their maps.
+        "NUFFT": max(working, resident + gridded),
         "spectra": summed,
     }
     if sizes.squares and ranges > 1:

@@ -182,6 +182,7 @@ def _row(
         model=work.sizes.level if isinstance(work.sizes, PairSizes) else "",
         normal=work.sizes.form if isinstance(work.sizes, PairSizes) else "",
         resident=isinstance(work.sizes, PairSizes) and work.sizes.resident,
+        transforms=work.machine.choice,
         device_mb=math.ceil(need.device_bytes / MEGABYTE),
         host_mb=host_mb,
         disk_mb=math.ceil(need.disk_bytes / MEGABYTE),

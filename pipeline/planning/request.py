@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructionSettings, image_count, image_shape
+from pipeline.config.transforms import TransformChoice
 from pipeline.errors import DataError, PlanError
 from pipeline.geometry.phase_history import sub_apertures
 from pipeline.planning.gram import Rates as GramRates
@@ -14,8 +15,9 @@ from pipeline.planning.levels import (
     decibels,
 )
 from pipeline.planning.plan import Request
-from pipeline.planning.seconds import Rates, applications, read_rates
+from pipeline.planning.seconds import applications
 from pipeline.planning.tiles import Limits
+from pipeline.planning.tuned import tuned
 from pipeline.planning.work import Machine, MriSizes, PairSizes, PhaseHistorySizes, Sizes, Work
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.open_raw import Acquisition
@@ -35,6 +37,21 @@ def request_for(
 ) -> Request:
     """Return the request for the plan of one reconstruction; only shapes are read.
 
+    Parameters
+    ----------
+    data, calibration
+        The acquisition.
+    settings
+        How to reconstruct, and the limits.
+    limits
+        In numbers.
+    threads
+        CPU threads of each job.
+    tuning
+        What `kronufft tune` wrote; None goes by rules and rates that were measured elsewhere.
+    who
+        Dataset and reconstruction, for messages.
+
     Raises
     ------
     DataError
@@ -50,19 +67,23 @@ def request_for(
         backend=settings.nufft.backend,
         tolerance=settings.nufft.tolerance,
         deterministic=settings.deterministic,
+        choice=TransformChoice(
+            oversampling=settings.nufft.oversampling, kernel_width=settings.nufft.kernel_width
+        ),
     )
+    shape = image_shape(data.shape, chosen)
+    machine, rates, notes = tuned(machine, shape, tuning, who)
     others: list[PairSizes] = []
-    notes: list[str] = []
     if isinstance(data, RawData):
         sizes: Sizes = _mri_sizes(data, calibration, settings, who)
     elif data.pairs:
         choice = pair_choice(data, calibration, chosen, machine, who)
         sizes, *others = pair_sizes(pair_acquisition(data), choice)
-        notes = [*([choice.warning] if choice.warning else []), *choice_lines(who, choice)]
+        notes += [*([choice.warning] if choice.warning else []), *choice_lines(who, choice)]
     else:
         sizes = _phase_history_sizes(data, settings, who)
     work = Work(
-        shape=image_shape(data.shape, chosen),
+        shape=shape,
         settings=chosen,
         sizes=sizes,
         machine=machine,
@@ -70,7 +91,6 @@ def request_for(
         channels=sizes.channels,
         readouts=sizes.readouts,
     )
-    rates = read_rates(tuning) if tuning else default_rates(machine)
     return Request(
         work,
         limits,
@@ -81,11 +101,6 @@ def request_for(
         notes=tuple(notes),
         who=who,
     )
-
-
-def default_rates(machine: Machine) -> Rates:
-    """Return the rates of a machine that has not been tuned."""
-    return Rates.device() if machine.on_device else Rates.host(machine.threads)
 
 
 def _mri_sizes(

@@ -20,7 +20,7 @@ def accumulate_phase_history(work: Work) -> list[Parts]:
     samples = work.tile_samples
     single = toeplitz_spectrum_bytes(work.shape, itemsize=machine.itemsize)
     makes_kernel = work.toeplitz and work.makes_kernel
-    library = machine.library(work.shape, machine.tolerance, machine.dtype)
+    library = machine.image_library(work.shape)
     axes = len(work.shape)
     common = {
         "k-space tiles": TILES_AT_ONCE * samples * (16 + machine.itemsize),
@@ -38,7 +38,8 @@ def accumulate_phase_history(work: Work) -> list[Parts]:
             samples,
             1,
             backend=library,
-            tolerance=machine.tolerance,
+            tolerance=machine.asked,
+            oversampling=machine.image_oversampling(work.shape),
             itemsize=machine.itemsize,
             threads=machine.threads,
         ),

@@ -5,20 +5,17 @@ much time to ask a scheduler for. It does not decide what is computed.
 """
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from pipeline.config.reconstruction import ReconstructionSettings
-from pipeline.errors import DataError
 from pipeline.operators.contraction import contraction_flops
 from pipeline.operators.nufft_backends import choose_oversampling
 from pipeline.operators.toeplitz import kernel_pieces, padded_shape
 from pipeline.planning.mri_memory import KERNEL_TOLERANCE
 from pipeline.planning.work import MriSizes, PairSizes, Work
-from pipeline.storage.publish import read_json
 
 _SINGLE = 3e-6
 
@@ -77,22 +74,6 @@ class Rates(BaseModel):
         )
 
 
-def read_rates(path: Path) -> Rates:
-    """Read the rates that `kronufft tune` measured: the key ``rates`` of its file.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or holds no rates.
-    """
-    try:
-        return Rates.model_validate(read_json(path).get("rates"))
-    except ValidationError as error:
-        raise DataError(
-            f"{path}: its `rates` are not what a plan needs ({error}); run `kronufft tune` again"
-        ) from None
-
-
 def predicted_phases(work: Work, rates: Rates) -> Mapping[str, float]:
     """Return the predicted seconds of each phase of a job, named as in its receipt."""
     phases = {"start": rates.start}
@@ -136,23 +117,51 @@ def kernel_width(tolerance: float, oversampling: float) -> int:
     return max(2, math.ceil(math.log(3 / tolerance) / decay))
 
 
-def transform_seconds(
-    shape: tuple[int, ...],
+def transform_work(
+    shape: Sequence[int],
     samples: float,
-    work: Work,
-    rates: Rates,
     *,
     tolerance: float,
+    oversampling: Sequence[float],
+    itemsize: int,
 ) -> tuple[float, float]:
-    """Return the seconds to grid so many samples, and of the transform of the grid."""
-    machine = work.machine
-    library = machine.library(work.shape, tolerance, torch.complex128)
-    oversampling = choose_oversampling(library, tolerance, machine.dtype, len(shape))
+    """Return the grid points that gridding so many samples updates, and the grid's operations."""
     # What single precision can reach: a backend is not asked for more.
-    asked = max(tolerance, _SINGLE) if machine.itemsize == 8 else tolerance
-    width = kernel_width(asked, oversampling)
-    grid = math.prod(oversampling * size for size in shape)
-    return samples * width ** len(shape) / rates.spread, _fft_flops(grid) / rates.fft
+    asked = max(tolerance, _SINGLE) if itemsize == 8 else tolerance
+    points = samples * math.prod(kernel_width(asked, factor) for factor in oversampling)
+    grid = math.prod(factor * size for factor, size in zip(oversampling, shape, strict=True))
+    return points, fft_flops(grid)
+
+
+def transform_seconds(work: Work, samples: float, rates: Rates) -> tuple[float, float]:
+    """Return the seconds to grid so many samples of an image, and of the transform of the grid."""
+    machine = work.machine
+    points, flops = transform_work(
+        work.shape,
+        samples,
+        tolerance=machine.asked,
+        oversampling=machine.image_oversampling(work.shape),
+        itemsize=machine.itemsize,
+    )
+    return points / rates.spread, flops / rates.fft
+
+
+def _kernel_seconds(work: Work, samples: float, tiles: int, rates: Rates) -> float:
+    """Return the seconds to make the kernel of one trajectory."""
+    machine = work.machine
+    library = machine.library(work.shape, KERNEL_TOLERANCE, torch.complex128)
+    axes = len(work.shape)
+    oversampling = choose_oversampling(library, KERNEL_TOLERANCE, machine.dtype, axes)
+    pieces = kernel_pieces(work.shape, oversampling, machine.itemsize)
+    points, flops = transform_work(
+        (*(2 * size for size in work.shape[:-1]), work.shape[-1]),
+        samples,
+        tolerance=KERNEL_TOLERANCE,
+        oversampling=(oversampling,) * axes,
+        itemsize=machine.itemsize,
+    )
+    flops += fft_flops(math.prod(padded_shape(work.shape))) / 2
+    return samples / rates.sort + pieces * points / rates.spread + tiles * flops / rates.fft
 
 
 def _accumulation(work: Work, rates: Rates) -> tuple[float, float]:
@@ -168,9 +177,7 @@ def _accumulation(work: Work, rates: Rates) -> tuple[float, float]:
         kernel = blocks * 16 * half / rates.gemm + work.channels * 5 * 16 * half / rates.memory
         return work.images * right, work.images * kernel * work.toeplitz
     samples = float(work.readouts * sizes.samples)
-    gridding, transform = transform_seconds(
-        work.shape, samples, work, rates, tolerance=work.machine.tolerance
-    )
+    gridding, transform = transform_seconds(work, samples, rates)
     passes = work.channels if isinstance(sizes, MriSizes) else 1
     if not isinstance(sizes, MriSizes):
         tiles = sizes.apertures
@@ -178,19 +185,7 @@ def _accumulation(work: Work, rates: Rates) -> tuple[float, float]:
     right = samples / rates.sort + passes * (gridding + tiles * (transform + image_passes))
     if not (work.toeplitz and work.makes_kernel):
         return work.images * right, 0.0
-    oversampling = choose_oversampling(
-        work.machine.library(work.shape, KERNEL_TOLERANCE, torch.complex128),
-        KERNEL_TOLERANCE,
-        work.machine.dtype,
-        len(work.shape),
-    )
-    pieces = kernel_pieces(work.shape, oversampling, work.machine.itemsize)
-    doubled = (*(2 * size for size in work.shape[:-1]), work.shape[-1])
-    gridding, transform = transform_seconds(
-        doubled, samples, work, rates, tolerance=KERNEL_TOLERANCE
-    )
-    padded = _fft_flops(math.prod(padded_shape(work.shape))) / 2 / rates.fft
-    kernel = samples / rates.sort + pieces * gridding + tiles * (transform + padded)
+    kernel = _kernel_seconds(work, samples, tiles, rates)
     shared = isinstance(sizes, MriSizes) and sizes.shared_trajectory
     return work.images * right, (1 if shared else work.images) * kernel
 
@@ -223,9 +218,7 @@ def _application(work: Work, rates: Rates) -> float:
         return product + max(making, reading * 8 * blocks * columns / rates.read) + vectors
     if not work.toeplitz:
         samples = float(sizes.readouts * sizes.samples)
-        gridding, transform = transform_seconds(
-            work.shape, samples, work, rates, tolerance=work.machine.tolerance
-        )
+        gridding, transform = transform_seconds(work, samples, rates)
         return 2 * sizes.channels * (gridding + transform) + vectors
     if isinstance(sizes, MriSizes):
         products = sizes.coils
@@ -233,8 +226,14 @@ def _application(work: Work, rates: Rates) -> float:
         products = 1 if sizes.form == "collapsed" else sizes.pairs
     else:
         products = sizes.apertures
-    return products * 2 * _fft_flops(math.prod(padded_shape(work.shape))) / rates.toeplitz + vectors
+    return products * toeplitz_flops(work.shape) / rates.toeplitz + vectors
 
 
-def _fft_flops(points: float) -> float:
+def toeplitz_flops(shape: Sequence[int]) -> float:
+    """Return the operations that one Toeplitz product is counted as."""
+    return 2 * fft_flops(math.prod(padded_shape(shape)))
+
+
+def fft_flops(points: float) -> float:
+    """Return the operations of a complex transform of so many points, all axes."""
     return 5 * points * math.log2(max(points, 2))

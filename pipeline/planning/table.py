@@ -11,10 +11,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_serializer
 
+from pipeline.config.transforms import TransformChoice
 from pipeline.errors import DataError
 from pipeline.storage.publish import read_text, write_text
 
@@ -23,6 +24,10 @@ _NO_RESULT = {
     *("mem_mb", "runtime", "dominant"),
 }
 """Columns that decide what a job takes, not what it computes."""
+
+
+def _read_choice(cell: object) -> object:
+    return json.loads(cell or "{}") if isinstance(cell, str) else cell
 
 
 class PlanRow(BaseModel):
@@ -56,6 +61,8 @@ class PlanRow(BaseModel):
     """RF pairs: form of the normal operator, one of `pipeline.planning.gram.NormalForm`."""
     resident: bool = False
     """RF pairs: whether the factors of all pairs stay where the job computes."""
+    transforms: Annotated[TransformChoice, BeforeValidator(_read_choice)] = TransformChoice()
+    """How transforms and Toeplitz products are computed, as JSON; empty goes by rules."""
     device_mb: int
     """Predicted peak of device memory [MB]; 0 on a CPU."""
     host_mb: int
@@ -73,6 +80,11 @@ class PlanRow(BaseModel):
     """Time to ask a scheduler for [minutes]."""
     dominant: str
     """The largest part of the peak."""
+
+    @field_serializer("transforms")
+    def _write_choice(self, choice: TransformChoice) -> str:
+        chosen = choice.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(chosen, sort_keys=True) if chosen else ""
 
     def work(self) -> str:
         """Return, as canonical JSON, what decides the job's result."""

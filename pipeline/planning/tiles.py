@@ -93,7 +93,7 @@ def _images_and_channels(work: Work) -> tuple[int, int]:
     if not isinstance(work.sizes, MriSizes):
         return 1, 1
     budget = _IMAGES_ON_DEVICE if work.machine.on_device else _IMAGES_ON_CPU
-    together = max(1, budget // (2 * work.voxel_bytes))
+    together = work.machine.transforms_at_once or max(1, budget // (2 * work.voxel_bytes))
     channels = min(work.channels, together)
     return max(1, min(work.images, _IMAGES_AT_ONCE, together // channels)), channels
 
@@ -109,9 +109,7 @@ def _readouts(work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
         efficient = 1
     else:
         bytes_per_readout = per_readout * transforms * 8
-        gridding, transform = transform_seconds(
-            work.shape, float(per_readout), work, rates, tolerance=work.machine.tolerance
-        )
+        gridding, transform = transform_seconds(work, float(per_readout), rates)
         efficient = math.ceil(_TRANSFORMS_A_TILE * transform / gridding)
     budget = _SAMPLES_ON_DEVICE if work.machine.on_device else _SAMPLES_ON_CPU
     useful = max(1, budget // bytes_per_readout, efficient)

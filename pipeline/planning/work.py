@@ -1,14 +1,17 @@
 """What a job does, as far as it decides memory and time: sizes, settings and tiles."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 
 from pipeline.config.reconstruction import ADJOINT_ALGORITHMS, ReconstructionSettings
+from pipeline.config.transforms import TransformChoice
+from pipeline.operators.convolution import Tiling
 from pipeline.operators.nufft import choose_backend
-from pipeline.operators.nufft_backends import Backend
+from pipeline.operators.nufft_backends import Backend, choose_oversampling, per_axis
+from pipeline.operators.toeplitz import padded_shape
 from pipeline.planning.gram import NormalForm, VoxelPhase
 from pipeline.planning.levels import PairLevel, voxel_phase_of
 
@@ -127,12 +130,46 @@ class Machine:
     backend: str
     """Library of the NUFFT, or ``auto``."""
     tolerance: float
+    """Relative error allowed in each transform."""
     deterministic: bool = False
+    choice: TransformChoice = field(default_factory=TransformChoice)
+    """How transforms of images are computed, where that was measured or is insisted on."""
+    transforms_at_once: int | None = None
+    """Transforms that were found to be best done together."""
 
     @property
     def dtype(self) -> torch.dtype:
         """Complex dtype of the job."""
         return torch.complex64 if self.itemsize == 8 else torch.complex128
+
+    @property
+    def asked(self) -> float:
+        """What the library of image transforms is asked for."""
+        return self.choice.tolerance or self.tolerance
+
+    def image_library(self, shape: tuple[int, ...]) -> Backend:
+        """Return the library that transforms images, not kernels."""
+        if self.choice.backend == "auto":
+            return self.library(shape, self.asked, self.dtype)
+        return replace(self, backend=self.choice.backend).library(shape, self.asked, self.dtype)
+
+    def image_oversampling(self, shape: tuple[int, ...]) -> tuple[float, ...]:
+        """Return the oversampling of each axis in transforms of images."""
+        chosen = self.choice.oversampling
+        if chosen is None:
+            library = self.image_library(shape)
+            chosen = choose_oversampling(library, self.asked, self.dtype, len(shape))
+        return per_axis(chosen, len(shape))
+
+    def product_tiling(self, shape: tuple[int, ...]) -> Tiling:
+        """Return the pieces in which a Toeplitz product is computed."""
+        return Tiling(
+            shape,
+            padded_shape(shape),
+            self.itemsize,
+            host=not self.on_device and self.choice.fft != "torch",
+            piece_bytes=self.choice.piece_bytes,
+        )
 
     def library(self, shape: tuple[int, ...], tolerance: float, dtype: torch.dtype) -> Backend:
         """Return the library that computes NUFFTs of this shape and tolerance.

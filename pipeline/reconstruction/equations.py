@@ -4,17 +4,17 @@ What has to be on the device is the unknown, the coil maps and two tiles: the on
 one on its way.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from pipeline.config.transforms import NufftSettings
+from pipeline.config.transforms import NufftSettings, TransformChoice
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal
-from pipeline.operators.toeplitz import toeplitz_spectrum
+from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.solvers.inner import inner_product
 
 
@@ -42,13 +42,40 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Transforms:
-    """How non-uniform transforms are computed in this job."""
+    """How non-uniform transforms are computed in this job.
+
+    Attributes
+    ----------
+    shape
+        Image axes.
+    settings
+        As given.
+    dtype
+        complex64 or complex128.
+    threads
+        Threads on the CPU.
+    deterministic
+        Whether results repeat bit by bit.
+    choice
+        What the plan chose; comes before the settings.
+    """
 
     shape: tuple[int, ...]
     settings: NufftSettings
     dtype: torch.dtype
     threads: int
     deterministic: bool
+    choice: TransformChoice = field(default_factory=TransformChoice)
+
+    def toeplitz(self, spectrum: Tensor) -> Toeplitz:
+        """Return the convolution with kernels of these spectra."""
+        return Toeplitz(
+            spectrum,
+            self.shape,
+            fft=self.choice.fft,
+            piece_bytes=self.choice.piece_bytes,
+            threads=self.threads,
+        )
 
     def spectrum(self, trajectory: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the spectrum of the Toeplitz operator of weighted samples on ``trajectory``."""
@@ -64,14 +91,15 @@ class Transforms:
 
     def nufft(self, trajectory: Tensor, coils: int | None = None) -> NUFFT:
         """Return the transform from the image grid to ``trajectory``."""
+        settings, choice = self.settings, self.choice
         return NUFFT(
             self.shape,
             trajectory,
             coils=coils,
-            tolerance=self.settings.tolerance,
-            backend=self.settings.backend,
-            oversampling=self.settings.oversampling,
-            kernel_width=self.settings.kernel_width,
+            tolerance=choice.tolerance or settings.tolerance,
+            backend=settings.backend if choice.backend == "auto" else choice.backend,
+            oversampling=choice.oversampling or settings.oversampling,
+            kernel_width=choice.kernel_width or settings.kernel_width,
             dtype=self.dtype,
             threads=self.threads,
             deterministic=self.deterministic,

@@ -120,6 +120,7 @@ class BlockJob:
             dtype=self.complex,
             threads=self.receipt.content["threads"],
             deterministic=self._deterministic,
+            choice=self.row.transforms,
         )
 
     @contextmanager
@@ -138,6 +139,7 @@ class BlockJob:
             )
         self.receipt.record(
             backend=found.backend,
+            transforms=self.row.transforms.model_dump(mode="json", exclude_none=True),
             canary={"adjoint_error": found.adjoint_error, "forward_error": found.forward_error},
         )
 

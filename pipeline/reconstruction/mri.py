@@ -17,7 +17,6 @@ from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.trajectories import resampled
 from pipeline.operators.sense import SenseNormal
-from pipeline.operators.toeplitz import Toeplitz
 from pipeline.reconstruction.equations import RightHandSide, Sampling, explicit_normal
 from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.noise import Noise, wants_noise
@@ -132,11 +131,7 @@ class MriMeasurement:
             sampling = self._whole_sampling(images)
             return explicit_normal(self.transforms, sampling, self._maps, self.job.tiles.channels)
         kernel = share.kernels[_KERNEL]
-        toeplitz = Toeplitz(
-            kernel[0] if len(kernel) == 1 else kernel,
-            self.shape,
-            threads=self.transforms.threads,
-        )
+        toeplitz = self.transforms.toeplitz(kernel[0] if len(kernel) == 1 else kernel)
         if self._maps is None:
             return toeplitz
         # A CPU's caches, not its memory, decide how many coils are best done together.

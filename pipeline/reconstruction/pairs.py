@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from pipeline.operators.diagonal import Diagonal
-from pipeline.operators.toeplitz import Toeplitz
 from pipeline.operators.voxel_phase import VoxelPhaseSum
 from pipeline.planning.levels import PairLevel
 from pipeline.reconstruction.job import BlockJob
@@ -92,7 +91,7 @@ class PairsMeasurement:
 
         It maps ``(1, *shape)`` to the same, or where pairs are not coherent ``(1, pair, *shape)``.
         """
-        pairs, threads = range(self.raw.pairs), self.job.receipt.content["threads"]
+        pairs, transforms = range(self.raw.pairs), self.job.transforms(self.shape)
         if self._form == "factors":
             kept = "resident" if self.stream.resident else "streamed"
             self.job.receipt.record(normal=f"factors, {kept}, of {len(pairs)} pairs")
@@ -106,9 +105,9 @@ class PairsMeasurement:
             normal=f"toeplitz, {count} kernel{'s' * (count > 1)} for {len(pairs)} pairs"
         )
         if self._form == "collapsed":
-            return Toeplitz(share.kernels[_ALL_PAIRS][0], self.shape, threads=threads)
+            return transforms.toeplitz(share.kernels[_ALL_PAIRS][0])
         spectra = torch.cat([share.kernels[_pair_name(pair)] for pair in pairs])
-        toeplitz = Toeplitz(spectra, self.shape, threads=threads)
+        toeplitz = transforms.toeplitz(spectra)
         if not self.models.phased:
             return toeplitz
         phases = torch.stack([self.models.voxel_phase(pair) for pair in pairs])

@@ -16,7 +16,6 @@ from torch import Tensor
 from pipeline.config.reconstruction import ADJOINT_ALGORITHMS
 from pipeline.errors import DataError
 from pipeline.geometry.phase_history import SubAperture, sub_apertures
-from pipeline.operators.toeplitz import Toeplitz
 from pipeline.operators.voxel_phase import VoxelPhaseSum
 from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.noise import Noise
@@ -113,7 +112,7 @@ class PhaseHistoryMeasurement:
         phases = torch.stack(
             [self.job.on_device(each.voxel_phase(), self.job.complex) for each in apertures]
         )
-        return VoxelPhaseSum(phases, Toeplitz(spectra, self.shape, threads=self.transforms.threads))
+        return VoxelPhaseSum(phases, self.transforms.toeplitz(spectra))
 
     @property
     def separable(self) -> bool:

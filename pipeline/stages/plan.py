@@ -26,7 +26,6 @@ def plan(
     receipt: Path,
     device: str,
     threads: int,
-    tuning: Path | None = None,
 ) -> None:
     """Write the table of jobs of one reconstruction.
 
@@ -44,8 +43,6 @@ def plan(
         What the jobs will compute on; it need not be there if its memory is given.
     threads
         CPU threads of each job.
-    tuning
-        What `kronufft tune` measured, for the seconds; None predicts from defaults.
 
     Raises
     ------
@@ -53,7 +50,8 @@ def plan(
         If the work does not fit the limits: with the arithmetic, and changes that would make it
         fit.
     DataError
-        If several coils are to be combined without coil maps.
+        If several coils are to be combined without coil maps, or the settings name a tuning file
+        that is missing or damaged.
     """
     who = f"{dataset} {reconstruction}"
     identity = {"dataset": dataset, "reconstruction": reconstruction}
@@ -65,7 +63,7 @@ def plan(
             settings,
             limits,
             threads=threads,
-            tuning=tuning,
+            tuning=Path(settings.nufft.tuning) if settings.nufft.tuning else None,
             who=who,
         )
         rows = plan_or_advise(request)

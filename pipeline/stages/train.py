@@ -131,7 +131,7 @@ def _scenes(
         planned,
         Limits(*planned_limits(record.content["device"], "auto", "auto")),
         threads=record.content["threads"],
-        tuning=None,
+        tuning=Path(settings.nufft.tuning) if settings.nufft.tuning else None,
         who=f"train {raw.parent.name}",
     )
     rows = plan_or_advise(request)

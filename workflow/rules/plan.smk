@@ -3,6 +3,7 @@ checkpoint plan:
     input:
         raw="results/{dataset}/raw.json",
         calibration="results/{dataset}/calibration.json",
+        tuning=SETTINGS.nufft.tuning or [],
     output:
         plan="results/{dataset}/{reconstruction}/plan.tsv",
         receipt="results/{dataset}/{reconstruction}/receipts/plan.json",
