@@ -47,10 +47,11 @@ class Panel:
 
 @dataclass(frozen=True)
 class PanelFigure:
-    """Charts side by side, with one caption."""
+    """Charts side by side, with one caption; ``columns`` of them where the page is wide."""
 
     panels: tuple[Panel, ...]
     caption: str
+    columns: int = 2
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _views(series: SceneSeries, truth: Array | None) -> PanelFigure:
             highest = float(truth.max())
             panels.append(_panel(series, truth.max(axis=axis), _others(axis), label, highest))
     caption = f"Planes through {through}, {', '.join(places)}, and maximum intensity. "
-    return PanelFigure(tuple(panels), caption + _caption(series))
+    return PanelFigure(tuple(panels), caption + _caption(series), columns=3)
 
 
 def _frames(series: SceneSeries) -> PanelFigure:
