@@ -2,109 +2,9 @@
 
 import csv
 import json
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-import yaml
-
-ROOT = Path(__file__).parents[2]
-STAGES = ["ingest", "calibrate", "plan", "reconstruct", "merge", "measure", "report"]
-
-CONFIG = {
-    "datasets": "datasets.tsv",
-    "memory": {"host_mb": 4000},
-    "sources": {
-        "series": {
-            "shape": [24, 32],
-            "simulation": {
-                "trajectory": "golden-radial",
-                "readouts": 13,
-                "samples": 64,
-                "coils": 3,
-                "frames": 5,
-                "snr_db": 30.0,
-            },
-        },
-        "still": {
-            "shape": [24, 20],
-            "simulation": {"trajectory": "spiral", "readouts": 8, "samples": 300, "coils": 2},
-        },
-    },
-    "reconstructions": {
-        "gridding": {"algorithm": "gridding"},
-        "cg": {"algorithm": "cg-sense", "iterations": 4},
-        "cg-all": {"algorithm": "cg-sense", "iterations": 3, "frames_per_image": "all"},
-    },
-}
-TABLE = [
-    ["dataset", "kind", "format", "source", "reconstruction"],
-    ["series", "mri", "simulation", "shepp-logan", "cg,cg-all"],
-    ["still", "mri", "simulation", "shepp-logan", "gridding"],
-]
-
-
-def snakemake(folder, *arguments, check=True):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-            *("--directory", str(folder), "--configfile", str(folder / "config.yaml")),
-            *("--cores", "2", *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-    )
-    output = done.stdout + done.stderr
-    assert not check or done.returncode == 0, output
-    return output
-
-
-def pending(folder, *arguments):
-    """Return the stages that a run would repeat, with the number of jobs of each."""
-    output = snakemake(folder, "--dry-run", *arguments)
-    if "Nothing to be done" in output:
-        return {}
-    counts = {}
-    lines = output[output.index("Job stats:") :].splitlines()
-    for line in lines[3:]:
-        if not line.strip():
-            break
-        name, count = line.split()
-        if name in STAGES:
-            counts[name] = int(count)
-    return counts
-
-
-def write_config(folder, content):
-    (folder / "config.yaml").write_text(yaml.safe_dump(content))
-
-
-def changed(**reconstruction):
-    content = json.loads(json.dumps(CONFIG))
-    content["reconstructions"]["cg"].update(reconstruction)
-    return content
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A folder in which the whole workflow has run."""
-    folder = tmp_path_factory.mktemp("run")
-    write_config(folder, CONFIG)
-    (folder / "datasets.tsv").write_text("\n".join("\t".join(row) for row in TABLE) + "\n")
-    snakemake(folder)
-    return folder
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    """A copy of the finished run, to change."""
-    folder = tmp_path / "run"
-    shutil.copytree(finished, folder, symlinks=True)
-    return folder
+from workflow_runs import CONFIG, changed, pending, snakemake, write_config
 
 
 def test_everything_is_there(finished):
@@ -147,7 +47,7 @@ def test_nothing_is_left_to_do(finished):
 
 
 def test_a_changed_setting_reruns_what_uses_it(run):
-    write_config(run, changed(iterations=5))
+    write_config(run, changed(reconstructions={"cg": {"algorithm": "cg-sense", "iterations": 5}}))
     counts = pending(run)
     assert counts["plan"] == 1
     assert counts["report"] == 1

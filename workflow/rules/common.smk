@@ -9,7 +9,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 # Found without installation too, for a workflow that uses this one as a module.
-sys.path.insert(0, str(workflow.basedir))
+HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
+sys.path.insert(0, str(Path(HERE).parents[1]))
 
 from pipeline.config.base import canonical_json
 from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
@@ -88,15 +89,17 @@ def plan_as_of(path, modified):
 
 
 def plan_of(dataset, reconstruction):
-    """A plan's file and the plan; known only once the plan has been made."""
+    """A plan, known only once it has been made. The paths of what it makes are not taken from its
+    own path: a module's prefix is put before the names that a rule's functions return.
+    """
     made = checkpoints.plan.get(dataset=dataset, reconstruction=reconstruction)
     path = Path(made.output.plan)
-    return path, plan_as_of(path, path.stat().st_mtime_ns)
+    return plan_as_of(path, path.stat().st_mtime_ns)
 
 
 def rows_of(wildcards):
     """The reconstruct jobs, by block, of the plan that a job belongs to."""
-    return plan_of(wildcards.dataset, wildcards.reconstruction)[1].blocks
+    return plan_of(wildcards.dataset, wildcards.reconstruction).blocks
 
 
 def of_blocks(pattern):
@@ -110,7 +113,7 @@ def of_blocks(pattern):
 
 def row_of(wildcards):
     """A job's own row of its plan."""
-    plan = plan_of(wildcards.dataset, wildcards.reconstruction)[1]
+    plan = plan_of(wildcards.dataset, wildcards.reconstruction)
     if hasattr(wildcards, "shard"):
         return plan.shard(wildcards.block, wildcards.shard)
     return plan.blocks[wildcards.block]
@@ -123,7 +126,7 @@ def work_of(wildcards):
 
 def shares_of_block(wildcards):
     """What the accumulate jobs of a block leave; nothing where its own job reads the data."""
-    plan = plan_of(wildcards.dataset, wildcards.reconstruction)[1]
+    plan = plan_of(wildcards.dataset, wildcards.reconstruction)
     return [
         f"results/{wildcards.dataset}/{wildcards.reconstruction}/shares/"
         f"{row.block}-{row.shard}.zarr.zip"
@@ -147,7 +150,7 @@ def shared_threads(wildcards):
         return THREADS
     if USES_GPU:
         return max(1, CORES // GPUS)
-    plan = plan_of(wildcards.dataset, wildcards.reconstruction)[1]
+    plan = plan_of(wildcards.dataset, wildcards.reconstruction)
     jobs = len(
         plan.shards(wildcards.block) if hasattr(wildcards, "shard") else plan.blocks
     )
@@ -157,8 +160,11 @@ def shared_threads(wildcards):
 
 def receipts_of_jobs(wildcards):
     """The receipts of all jobs of a plan."""
-    path, plan = plan_of(wildcards.dataset, wildcards.reconstruction)
-    return [path.parent / "receipts" / f"{job}.json" for job in plan.jobs()]
+    plan = plan_of(wildcards.dataset, wildcards.reconstruction)
+    return [
+        f"results/{wildcards.dataset}/{wildcards.reconstruction}/receipts/{job}.json"
+        for job in plan.jobs()
+    ]
 
 
 def of_reconstructions(pattern):
@@ -173,6 +179,8 @@ def all_blocks(wildcards):
     """Every block image of the whole run."""
     files = []
     for dataset, reconstruction in RECONSTRUCTIONS:
-        path, plan = plan_of(dataset, reconstruction)
-        files += [path.parent / "blocks" / f"{block}.zarr.zip" for block in plan.blocks]
+        files += [
+            f"results/{dataset}/{reconstruction}/blocks/{block}.zarr.zip"
+            for block in plan_of(dataset, reconstruction).blocks
+        ]
     return files

@@ -1,0 +1,59 @@
+"""The workflow as a part of another one, and what Snakemake itself says about it."""
+
+import numpy as np
+import pytest
+import yaml
+import zarr
+from workflow_runs import CONFIG, ROOT, TABLE, snakemake, write_table
+
+pytestmark = pytest.mark.slow
+
+OTHER_WORKFLOW = f"""
+configfile: "config.yaml"
+
+module kronufft:
+    snakefile: "{ROOT}/workflow/Snakefile"
+    config: config["kronufft"]
+    prefix: "imaging"
+
+use rule * from kronufft as kronufft_*
+
+rule everything:
+    default_target: True
+    input:
+        "mean.txt",
+
+rule mean:
+    input:
+        "imaging/results/series/cg/image.json",
+    output:
+        "mean.txt",
+    shell:
+        "kronufft verify imaging > {{output}}"
+"""
+
+
+def test_part_of_another_workflow_below_a_prefix(tmp_path):
+    (tmp_path / "Snakefile").write_text(OTHER_WORKFLOW)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"kronufft": CONFIG}))
+    write_table(tmp_path, [TABLE[0], [*TABLE[1][:-1], "cg"]])
+    snakemake(tmp_path, root=tmp_path)
+    image = zarr.open_group(tmp_path / "imaging/results/series/cg/image.zarr")["image"]
+    assert image.shape == (5, 1, 24, 32)
+    assert np.isfinite(image[:]).all()
+    assert "0 damaged" in (tmp_path / "mean.txt").read_text()
+    assert {path.name for path in tmp_path.iterdir() if path.name[0] != "."} == {
+        *("Snakefile", "config.yaml", "datasets.tsv", "imaging", "mean.txt"),
+    }
+    assert "Nothing to be done" in snakemake(tmp_path, "--dry-run", root=tmp_path)
+
+
+def test_snakemakes_own_report_holds_page_and_table(run):
+    snakemake(run, "--report", "report.html")
+    page = (run / "report.html").read_text()
+    for text in ("Reconstructions", "Numbers", "metrics.csv", "self-contained"):
+        assert text in page
+
+
+def test_snakemakes_linter_has_nothing_to_say(finished):
+    assert "Congratulations" in snakemake(finished, "--lint")

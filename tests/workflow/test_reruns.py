@@ -1,0 +1,175 @@
+"""What a change reruns: the tables in docs/workflow.md, row by row, by dry runs.
+
+A dry run ends where it cannot know: behind a plan that is to be made again. Which blocks then run
+is decided by their rows: `test_a_new_plan_repeats_only_the_blocks_that_it_cuts_otherwise`.
+"""
+
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from workflow_runs import (
+    CONFIG,
+    ROOT,
+    TABLE,
+    changed,
+    pending,
+    snakemake,
+    write_config,
+    write_source,
+    write_table,
+)
+
+pytestmark = pytest.mark.slow
+
+AFTER_BLOCKS = {"merge": 3, "measure": 3, "report": 1}
+FROM_PLAN = {"plan": 3, **AFTER_BLOCKS}
+FROM_CALIBRATE = {"calibrate": 2, **FROM_PLAN}
+FROM_INGEST = {"ingest": 2, **FROM_CALIBRATE}
+ONE_RECONSTRUCTION = {"plan": 1, "merge": 1, "measure": 1, "report": 1}
+ONE_DATASET = {"ingest": 1, "calibrate": 1, **ONE_RECONSTRUCTION}
+
+
+def setting(**groups):
+    return lambda folder: write_config(folder, changed(**groups))
+
+
+def less_noise(folder):
+    source = CONFIG["sources"]["series"]
+    simulation = {**source["simulation"], "snr_db": 40.0}
+    setting(sources={"series": {**source, "simulation": simulation}})(folder)
+
+
+def row_added(folder):
+    write_table(folder, [*TABLE, ["more", "mri", "arrays", "still.npz", "gridding"]])
+    write_config(folder, changed(sources={"more": CONFIG["sources"]["still"]}))
+
+
+def reconstruction_added(folder):
+    write_table(folder, [*TABLE[:-1], [*TABLE[-1][:-1], "gridding,cg"]])
+
+
+CHANGES = {
+    "a source file has other content": [(lambda folder: write_source(folder, 2), ONE_DATASET)],
+    "a source file up to 1 MB was only touched": [
+        (lambda folder: (folder / "data/still.npz").touch(), {})
+    ],
+    "`sources.<dataset>`": [
+        (
+            less_noise,
+            {"ingest": 1, "calibrate": 1, "plan": 2, "merge": 2, "measure": 2, "report": 1},
+        )
+    ],
+    "`calibration`": [(setting(calibration={"calibration_width": 20}), FROM_CALIBRATE)],
+    "`nufft`": [(setting(nufft={"tolerance": 1e-4}), FROM_CALIBRATE)],
+    "`reconstructions.<name>`": [
+        (
+            setting(reconstructions={"cg": {"algorithm": "cg-sense", "iterations": 5}}),
+            ONE_RECONSTRUCTION,
+        )
+    ],
+    "`compute.precision`, `compute.deterministic`": [
+        (setting(compute={"precision": "double"}), FROM_PLAN),
+        (setting(compute={"deterministic": True}), FROM_PLAN),
+    ],
+    "`memory`": [(setting(memory={"host_mb": 3000}), FROM_PLAN)],
+    "`compute.device`, `compute.threads`, `compute.checkpoint_seconds`": [
+        (setting(compute={"device": "cpu", "threads": 1, "checkpoint_seconds": 5}), {})
+    ],
+    "`output`": [(setting(output={"nifti": False}), AFTER_BLOCKS)],
+    "a row is added to the dataset table": [(row_added, ONE_DATASET)],
+    "a row is removed": [(lambda folder: write_table(folder, TABLE[:-1]), {"report": 1})],
+    "a reconstruction is added to a row": [(reconstruction_added, ONE_RECONSTRUCTION)],
+}
+CODE = {
+    "comments, layout, documentation, tests": ("solvers/cg.py", "# Why\n", {}),
+    "`formats`": ("formats/simulation.py", "CHANGED = 1\n", FROM_INGEST),
+    "`calibration`": ("calibration/density.py", "CHANGED = 1\n", FROM_CALIBRATE),
+    "`planning`": ("planning/plan.py", "CHANGED = 1\n", FROM_PLAN),
+    "`solvers`": ("solvers/cg.py", "CHANGED = 1\n", FROM_PLAN),
+    "`reconstruction`": (
+        "reconstruction/mri.py",
+        "CHANGED = 1\n",
+        {"reconstruct": 4, **AFTER_BLOCKS},
+    ),
+    "`merge`": ("merge/nifti.py", "CHANGED = 1\n", AFTER_BLOCKS),
+    "`metrics`": ("metrics/quality.py", "CHANGED = 1\n", {"measure": 3, "report": 1}),
+    "`report`, and its template": ("report/templates/report.html.j2", " \n", {"report": 1}),
+}
+OPTIONS = {
+    "--forcerun merge": AFTER_BLOCKS,
+    "--forcerun reconstruct": {"reconstruct": 4, **AFTER_BLOCKS},
+    "--forcerun ingest --until calibrate": {"ingest": 2, "calibrate": 2},
+    "--forcerun merge --omit-from measure": {"merge": 3},
+    "--force results/series/cg/blocks/0001.zarr.zip": {"reconstruct": 1},
+    "merged": {},
+}
+
+
+def documented(heading):
+    """Return the first column of the table that follows a phrase of docs/workflow.md."""
+    text = (ROOT / "docs/workflow.md").read_text()
+    table = re.search(r"(?:^\|.*\n)+", text[text.index(heading) :], re.MULTILINE)[0]
+    return {line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2:]}
+
+
+def side_by_side(rows, found):
+    """Return ``found(row)`` of each row; two at a time, for each waits on a process."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(found, rows))
+
+
+def test_settings_sources_and_rows(finished, tmp_path):
+    rows = [(name, *row) for name, group in CHANGES.items() for row in group]
+
+    def found(numbered):
+        number, (_, change, _) = numbered
+        folder = shutil.copytree(finished, tmp_path / str(number), symlinks=True)
+        change(folder)
+        return pending(folder)
+
+    results = side_by_side(list(enumerate(rows)), found)
+    for (name, _, expected), result in zip(rows, results, strict=True):
+        assert result == expected, name
+    assert set(CHANGES) == documented("## What a change repeats")
+
+
+def test_code(finished, tmp_path):
+    def found(row):
+        file, text, _ = row
+        root = tmp_path / f"{file.replace('/', '-')}-{len(text)}"
+        for part in ("pipeline", "workflow", "profiles", "envs"):
+            shutil.copytree(ROOT / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Snakefile", root)
+        with (root / "pipeline" / file).open("a") as module:
+            module.write(text)
+        return pending(finished, root=root)
+
+    results = side_by_side(list(CODE.values()), found)
+    for (name, (_, _, expected)), result in zip(CODE.items(), results, strict=True):
+        assert result == expected, name
+    assert set(CODE) == documented("Code counts by what it does")
+
+
+def test_options(finished):
+    results = side_by_side(list(OPTIONS), lambda options: pending(finished, *options.split()))
+    assert dict(zip(OPTIONS, results, strict=True)) == OPTIONS
+
+
+def test_a_new_plan_repeats_only_the_blocks_that_it_cuts_otherwise(run):
+    # Blocks of 3 and 2 images become blocks of 4 and 1; the two other reconstructions stay.
+    write_config(run, changed(memory={"host_mb": 3000, "block_images": 4}))
+    snakemake(run, "planned")
+    assert pending(run) == {"reconstruct": 2, **AFTER_BLOCKS}
+
+
+def test_results_that_were_moved_or_lost_their_dates_are_taken_as_they_are(run, tmp_path):
+    moved = tmp_path / "elsewhere"
+    run.rename(moved)
+    for file in sorted((moved / "results").rglob("*"), reverse=True):
+        file.touch()
+    images = {file: file.read_bytes() for file in (moved / "results").glob("*/*/image.json")}
+    snakemake(moved, "--touch")
+    assert pending(moved) == {}
+    assert {file: file.read_bytes() for file in images} == images
