@@ -163,16 +163,15 @@ def trial(base: Path, folder: Path, kind: str, seed: int) -> Outcome:
         with log.open("wb") as file:
             scheduler = subprocess.Popen(command("merged"), cwd=folder, stdout=file, stderr=file)
         _wait_until(folder, scheduler, random_moment)
+        while not (orphans := _job_processes(scheduler)) and scheduler.poll() is None:
+            time.sleep(0.02)
         ballast = folder / "ballast"
         if kind == "disk":
             _fill(ballast)
-        else:
-            while not (orphans := _job_processes(scheduler)) and scheduler.poll() is None:
-                time.sleep(0.02)
-            if kind == "scheduler":
-                scheduler.kill()
-            elif orphans:
-                random_moment.choice(orphans).send_signal(signal.SIGKILL)
+        elif kind == "scheduler":
+            scheduler.kill()
+        elif orphans:
+            random_moment.choice(orphans).send_signal(signal.SIGKILL)
         scheduler.wait()
         ballast.unlink(missing_ok=True)
         started, finished = jobs_in(log.read_text())

@@ -1,0 +1,112 @@
+"""What the workflow asks a scheduler for, by dry runs on a machine that cannot load torch."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = 5
+
+CONFIG = {
+    "datasets": "datasets.tsv",
+    "memory": {"host_mb": 1000, "block_images": 1},
+    "sources": {
+        "series": {
+            "shape": [16, 12],
+            "simulation": {
+                "trajectory": "golden-radial",
+                "readouts": 7,
+                "samples": 32,
+                "coils": 1,
+                "frames": BLOCKS,
+            },
+        }
+    },
+    "reconstructions": {"plain": {"algorithm": "gridding"}},
+}
+TABLE = (
+    "dataset\tkind\tformat\tsource\treconstruction\nseries\tmri\tsimulation\tshepp-logan\tplain\n"
+)
+# As on a login node: whoever imports one of these while the graph of jobs is made, fails.
+LOGIN_NODE = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "zarr", "dask", "finufft", "scipy")))
+from snakemake.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A folder in which everything before the blocks is done."""
+    folder = tmp_path_factory.mktemp("planned")
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "datasets.tsv").write_text(TABLE)
+    snakemake(folder, ["-m", "snakemake"], "--cores", "2", "planned")
+    return folder
+
+
+def snakemake(folder, python, *arguments):
+    done = subprocess.run(
+        [
+            *(sys.executable, *python, "--snakefile", str(ROOT / "Snakefile")),
+            *("--configfile", "config.yaml", *arguments),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def blocks_of_dry_run(folder, *arguments):
+    """Return the threads and the resources of each block's job."""
+    dry_run = ("--dry-run", *arguments, "--", "reconstructed")
+    output = snakemake(folder, ["-c", LOGIN_NODE], *dry_run)
+    jobs = re.findall(r"^rule reconstruct:\n((?:    .*\n)+)", output, re.M)
+    assert len(jobs) == BLOCKS
+    # Snakemake is silent about one thread.
+    return [
+        (
+            int((re.search(r"threads: (\d+)", job) or [0, 1])[1]),
+            dict(re.findall(r"(\w+)=([^,\n]+)", job)),
+        )
+        for job in jobs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads"),
+    [
+        # Fewer cores than blocks: as many jobs as cores.
+        ("3", 1),
+        # More cores than blocks: all jobs at once, with three cores each.
+        ("16", 3),
+    ],
+)
+def test_blocks_share_the_cores(planned, cores, threads):
+    jobs = blocks_of_dry_run(planned, "--cores", cores)
+    assert [found for found, _ in jobs] == [threads] * BLOCKS
+
+
+def test_blocks_on_gpus_run_side_by_side(planned):
+    options = ("--config", "compute={device: cuda}", "--resources", "gpu=4")
+    for threads, resources in blocks_of_dry_run(planned, "--cores", "8", *options):
+        assert threads == 2
+        assert resources["gpu"] == "1"
+
+
+def test_the_cluster_is_asked_for_what_was_planned(planned):
+    table = (planned / "results/series/plain/plan.tsv").read_text().splitlines()
+    names = table[0].split("\t")
+    row = dict(zip(names, table[1].split("\t"), strict=True))
+    profile = ("--workflow-profile", str(ROOT / "profiles/slurm"))
+    for _, resources in blocks_of_dry_run(planned, *profile):
+        assert resources["mem_mb"] == row["mem_mb"]
+        assert resources["runtime"] == row["runtime"]
