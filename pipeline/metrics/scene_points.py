@@ -171,7 +171,8 @@ class PointMeasurement:
             image,
             self.scene.spacing,
             voxel.tolist(),
-            extent=self.extent,
+            # Of a point among others only place and magnitude are wanted.
+            extent=self.extent if alone else min(self.scene.spacing),
             directions=[line for _, line in self.directions],
             search=max(2.0, self.resolution),
             oversampling=max(2, math.ceil(_SAMPLES_ACROSS / self.resolution)),
