@@ -61,7 +61,7 @@ def write_pairs(
         calibration=folder / "calibration.json",
         receipt=folder / "calibrate.json",
         device="cpu",
-        threads=2,
+        threads=1,
     )
     return [values.astype(np.complex64).astype(np.complex128) for values in measured]
 
@@ -76,7 +76,7 @@ def run_pairs(folder: Path, device: str = "cpu", **settings: Any) -> tuple[np.nd
         "calibration": folder / "calibration.json",
         "plan": folder / "plan.tsv",
         "device": device,
-        "threads": 2,
+        "threads": 1,
     }
     plan(settings=planned, receipt=folder / "plan.json", **common)
     for row in read_plan(folder / "plan.tsv").shards("0000"):

@@ -12,6 +12,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.geometry.scene import Scene
 from pipeline.planning.table import read_plan
+from pipeline.stages.accumulate import accumulate
 from pipeline.stages.calibrate import calibrate
 from pipeline.stages.ingest import ingest
 from pipeline.stages.plan import plan
@@ -79,6 +80,15 @@ def run(folder, device="cpu", **settings):
     }
     plan(settings=planned, receipt=folder / "plan.json", **common)
     assert list(read_plan(folder / "plan.tsv").blocks) == ["0000"]
+    for row in read_plan(folder / "plan.tsv").shards("0000"):
+        accumulate(
+            settings=chosen,
+            block="0000",
+            shard=row.shard,
+            share=folder / f"0000-{row.shard}.zarr.zip",
+            receipt=folder / f"accumulate-{row.shard}.json",
+            **common,
+        )
     image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
     reconstruct(
         settings=chosen, block="0000", shares=image.parent, image=image, receipt=receipt, **common
@@ -193,6 +203,16 @@ def test_ingest_streams_a_file_or_names_what_is_wrong_with_it(tmp_path):
     savemat(tmp_path / "pass.mat", {"data": {**fields, "fp": data * np.nan}})
     with pytest.raises(DataError, match="radar"):
         bring_in()
+
+
+@pytest.mark.parametrize("shards", [2, 5, 16])
+def test_shards_may_end_inside_a_sub_aperture(tmp_path, measured, shards):
+    settings = {"algorithm": "tikhonov", "iterations": 5, "curvature_error": 0.1}
+    whole, receipt = run(tmp_path, **settings)
+    assert 1 < receipt["sub_apertures"] < shards * 4
+    cut, of_shards = run(tmp_path, **settings, shards=shards)
+    assert of_shards["shards"] == shards
+    assert relative(cut, whole.ravel()) < 1e-6
 
 
 @pytest.mark.gpu
