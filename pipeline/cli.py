@@ -331,18 +331,20 @@ def report(
 ) -> None:
     """Write the report and the table that span the whole run."""
     from pipeline.stages.report import report as run
+    from pipeline.storage.claims import claimed
 
     pairs = [name.partition("/") for name in expected or ()]
-    run(
-        metrics=metrics,
-        receipts=receipts,
-        images=images,
-        raws=raws,
-        report=report,
-        table=table,
-        expected=[(dataset, reconstruction) for dataset, _, reconstruction in pairs],
-        logs=logs,
-    )
+    with claimed(report):
+        run(
+            metrics=metrics,
+            receipts=receipts,
+            images=images,
+            raws=raws,
+            report=report,
+            table=table,
+            expected=[(dataset, reconstruction) for dataset, _, reconstruction in pairs],
+            logs=logs,
+        )
 
 
 @app.command()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.storage.publish import published_file
+from pipeline.storage.sealed import DAMAGE
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,7 @@ class SolverState:
                 state = {name: torch.from_numpy(stored[name]) for name in names}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             self._say(f"the state in {self.path} is not readable ({error}); beginning again")
             return None
         self.resumed = {"solve": name, "iteration": about["iteration"]}
