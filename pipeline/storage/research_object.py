@@ -15,6 +15,7 @@ RO_CRATE = "ro-crate-metadata.json"
 _SPECIFICATION = "https://w3id.org/ro/crate/1.1"
 _TERMS = "https://w3id.org/ro/terms/workflow-run/context"
 _WORKFLOW_CRATE = "https://w3id.org/workflowhub/workflow-ro-crate/1.0"
+_BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 _PROFILES = (
     ("https://w3id.org/ro/wfrun/process/0.5", "Process Run Crate", "0.5"),
     ("https://w3id.org/ro/wfrun/workflow/0.5", "Workflow Run Crate", "0.5"),
@@ -92,6 +93,7 @@ def research_object(
         "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
         "name": f"Makes the images of {title} again, stage by stage",
         "encodingFormat": "application/x-sh",
+        "conformsTo": _reference(_BIOSCHEMAS),
         "programmingLanguage": _reference("https://w3id.org/workflowhub/workflow-ro-crate#shell"),
         "version": str(stages["merge"].get("git") or "unknown"),
         "softwareRequirements": [_reference(entity["@id"]) for entity in versions],
@@ -153,6 +155,7 @@ def _software(stage: Mapping[str, Any]) -> list[Entity]:
             "@type": "SoftwareApplication",
             "name": name,
             "softwareVersion": version,
+            "url": f"https://pypi.org/project/{name}/{version}/",
         }
         for name, version in found.items()
     ]
@@ -161,6 +164,7 @@ def _software(stage: Mapping[str, Any]) -> list[Entity]:
 def _contextual() -> Iterator[Entity]:
     for identity, name, version in _PROFILES:
         yield {"@id": identity, "@type": "CreativeWork", "name": name, "version": version}
+    yield {"@id": _BIOSCHEMAS, "@type": "CreativeWork", "name": "Bioschemas ComputationalWorkflow"}
     yield {
         "@id": "https://w3id.org/workflowhub/workflow-ro-crate#shell",
         "@type": "ComputerLanguage",
