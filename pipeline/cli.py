@@ -24,6 +24,7 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import KronufftError
 from pipeline.estimate_command import estimate
 from pipeline.leases import leased_device
+from pipeline.tune_command import tune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -145,6 +146,7 @@ def plan(
 
 
 app.command()(estimate)
+app.command()(tune)
 
 
 @app.command()

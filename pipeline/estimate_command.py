@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 _AUTO = "auto"
 
 
-def _sizes(text: str, option: str) -> tuple[int, ...]:
+def sizes_of(text: str, option: str) -> tuple[int, ...]:
     """Read sizes such as ``256x256x256``."""
     parts = text.replace("x", " ").replace(",", " ").split()
     if not 2 <= len(parts) <= 3 or not all(part.isdigit() and int(part) for part in parts):
@@ -95,7 +95,7 @@ def estimate(
         acquisition = stored_acquisition(raw, settings)
     else:
         acquisition = Acquisition(
-            _sizes(shape or "", "--shape"),
+            sizes_of(shape or "", "--shape"),
             frames,
             coils=coils,
             samples=samples,
@@ -103,7 +103,7 @@ def estimate(
             shared_trajectory=shared,
             pairs=pairs,
             frequencies=frequencies,
-            rows=_sizes(rows, "--rows") if rows else (),
+            rows=sizes_of(rows, "--rows") if rows else (),
         )
     machine = Machine(
         on_device=device_mb > 0,

@@ -1,0 +1,65 @@
+"""`kronufft tune`: which library, grid, batch and FFT are fastest here, at which error."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline.errors import ConfigError
+from pipeline.estimate_command import sizes_of
+from pipeline.leases import leased_device
+
+
+def tune(
+    raw: Annotated[
+        Path | None, typer.Option("--raw", help="Measure for this raw.json; or, instead:")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--shape", help="Image matrix, such as 128x128x128.")
+    ] = None,
+    coils: Annotated[int, typer.Option("--coils", min=1)] = 8,
+    samples: Annotated[
+        int, typer.Option("--samples", min=2, help="Of one coil of one frame.")
+    ] = 200_000,
+    frames: Annotated[int, typer.Option("--frames", min=1)] = 1,
+    trajectory: Annotated[
+        Literal["radial", "spiral", "stack-of-stars", "random"], typer.Option("--trajectory")
+    ] = "radial",
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=1e-9, max=0.1, help="Error wanted.")
+    ] = 1e-3,
+    precision: Annotated[Literal["single", "double", "both"], typer.Option("--precision")] = "both",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Of a job; all cores if not given.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Time to spend, about.")] = 60,
+    output: Annotated[
+        Path, typer.Option("--output", help="Adds to this file; a picture goes beside it.")
+    ] = Path("results/tuning.json"),
+) -> None:
+    """Measure time and error of transforms on this machine, and choose for a tolerance."""
+    if (raw is None) == (shape is None):
+        raise ConfigError("tune: give either --raw, or --shape and sizes")
+    matrix = () if shape is None else sizes_of(shape, "--shape")
+    with leased_device(device) as leased:
+        from pipeline.tuning.acquisition import imagined_acquisition, stored_acquisition
+        from pipeline.tuning.tune import tune as run
+
+        acquisition = (
+            stored_acquisition(raw)
+            if raw is not None
+            else imagined_acquisition(
+                matrix, coils=coils, samples=samples, frames=frames, trajectory=trajectory
+            )
+        )
+        run(
+            acquisition,
+            tolerance=tolerance,
+            precisions=("single", "double") if precision == "both" else (precision,),
+            device=leased,
+            threads=threads or len(os.sched_getaffinity(0)),
+            seconds=seconds,
+            output=output,
+        )

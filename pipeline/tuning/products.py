@@ -1,0 +1,156 @@
+"""Time and error of the ways to compute a Toeplitz product."""
+
+import math
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+
+from pipeline.operators.fourier import Provider
+from pipeline.operators.sense import SenseNormal
+from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectrum
+from pipeline.planning.tuning import ProductTiming
+from pipeline.progress import track
+from pipeline.tuning.acquisition import Acquisition
+from pipeline.tuning.exact_sums import exact_lags
+from pipeline.tuning.timing import Timing, race, shortest
+
+_SAMPLES = 2**14
+_BRIGHT = 3
+"""Voxels of the image whose product is known exactly."""
+_KNOWN = 8
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """An FFT library, and the pieces that it transforms at a time."""
+
+    fft: Provider
+    piece_bytes: int
+
+    def operator(self, spectrum: torch.Tensor, shape: tuple[int, ...], threads: int) -> Toeplitz:
+        """Return the convolution."""
+        return Toeplitz(
+            spectrum, shape, fft=self.fft, piece_bytes=self.piece_bytes, threads=threads
+        )
+
+
+def decompositions(device: torch.device) -> list[Decomposition]:
+    """Return what works on a device: in cache on a CPU, in slabs that fill a GPU there."""
+    if device.type == "cuda":
+        return [Decomposition("torch", 2**power) for power in (27, 25, 29)]
+    found = [Decomposition("ducc0", 2**power) for power in (20, 19, 21, 22)]
+    found = found if find_spec("ducc0") else []
+    return [
+        *found,
+        *(Decomposition("scipy", 2**power) for power in (20, 21)),
+        *(Decomposition("torch", 2**power) for power in (22, 27)),
+    ]
+
+
+def product_error(acquisition: Acquisition, way: Decomposition, device: torch.device) -> float:
+    """Return the relative l2 distance of a product from the exact sum, in single precision.
+
+    The kernel is part of it. The image is a few voxels, so that the exact sum is that of as few
+    values of the kernel.
+    """
+    shape = acquisition.shape
+    generator = torch.Generator().manual_seed(1)
+    chosen = torch.randperm(acquisition.samples, generator=generator)[:_SAMPLES]
+    trajectory = acquisition.trajectories[0][:, chosen]
+    weights = torch.rand(len(chosen), generator=generator)
+    places = torch.randperm(math.prod(shape), generator=generator)[:_KNOWN]
+    values = torch.randn(_BRIGHT, dtype=torch.complex64, generator=generator)
+    image = torch.zeros(math.prod(shape), dtype=torch.complex64)
+    image[places[:_BRIGHT]] = values
+    spectrum = toeplitz_spectrum(shape, trajectory.to(device), weights.to(device))
+    product = way.operator(spectrum, shape, torch.get_num_threads())(
+        image.reshape(shape).to(device)
+    )
+    at = torch.stack(torch.unravel_index(places, shape)).to(torch.float64)
+    lags = (at[:, :, None] - at[:, None, :_BRIGHT]).reshape(len(shape), -1)
+    kernel = exact_lags(weights, trajectory, lags).reshape(-1, _BRIGHT)
+    exact = kernel @ values.to(torch.complex128)
+    difference = product.cpu().ravel()[places].to(torch.complex128) - exact
+    return float(torch.linalg.vector_norm(difference) / torch.linalg.vector_norm(exact))
+
+
+class Products:
+    """Toeplitz products of a batch of images with coil maps, to be timed.
+
+    Parameters
+    ----------
+    acquisition
+        Sizes; the time does not depend on the values.
+    transforms
+        Coils, and frames of all coils, that are done together.
+    device
+        Where.
+    """
+
+    def __init__(self, acquisition: Acquisition, transforms: int, device: torch.device) -> None:
+        self.shape, self.device = acquisition.shape, device
+        coils = min(acquisition.coils, transforms)
+        frames = min(max(1, transforms // coils), acquisition.frames)
+        self.transforms = coils * frames
+        kernels = 1 if acquisition.shared else frames
+        spectra = torch.rand(kernels, *padded_shape(self.shape), device=device)
+        self._spectra = spectra if kernels > 1 else spectra[0]
+        self._maps = torch.randn(coils, *self.shape, dtype=torch.complex64, device=device)
+        self._images = torch.randn(frames, *self.shape, dtype=torch.complex64, device=device)
+        if frames == 1:
+            self._images = self._images[0]
+
+    def operator(self, way: Decomposition, threads: int) -> SenseNormal:
+        """Return the normal operator of the batch."""
+        toeplitz = way.operator(self._spectra, self.shape, threads)
+        return SenseNormal(toeplitz, self._maps, len(self._maps) if self._on_device else None)
+
+    def seconds(self, operator: SenseNormal) -> float:
+        """Return the time of one application to the batch."""
+        return shortest(lambda: operator(self._images), self.device)
+
+    @property
+    def _on_device(self) -> bool:
+        return self.device.type == "cuda"
+
+
+def measure_products(
+    acquisition: Acquisition,
+    device: torch.device,
+    *,
+    transforms: int,
+    threads: int,
+    seconds: float,
+) -> list[ProductTiming]:
+    """Return error and time of each decomposition; parameters as of `measure_transforms`."""
+    deadline = time.monotonic() + seconds
+    products = Products(acquisition, transforms, device)
+    ways = decompositions(device)
+    operators = {way: products.operator(way, threads) for way in ways}
+    for operator in operators.values():
+        products.seconds(operator)
+    errors: dict[str, float] = {}
+    with track("Toeplitz products", len(ways)) as advance:
+        runs = race(
+            {way: lambda way=way: (products.seconds(operators[way]),) for way in ways},  # type: ignore[misc]
+            deadline=deadline,
+            rivals=lambda way: [other for other in ways if other != way],
+            advance=lambda way: advance(note=way.fft),
+        )
+    found = []
+    for way, parts in runs.items():
+        timing = Timing(tuple(run[0] for run in parts))
+        if way.fft not in errors:  # the size of the pieces does not change it
+            errors[way.fft] = product_error(acquisition, way, device)
+        found.append(
+            ProductTiming(
+                fft=way.fft,
+                piece_bytes=way.piece_bytes,
+                error=errors[way.fft],
+                seconds=timing.best / products.transforms,
+                spread=timing.spread,
+            )
+        )
+    return found

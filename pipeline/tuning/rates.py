@@ -1,0 +1,136 @@
+"""The rates that a plan predicts seconds by, from what was measured."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD
+from pipeline.planning.seconds import Rates, toeplitz_flops, transform_work
+from pipeline.planning.tuning import ProductTiming, TransformTiming
+from pipeline.storage.publish import published_store
+from pipeline.storage.raw import RawData, create_array, tiles
+from pipeline.tuning.acquisition import Acquisition
+from pipeline.tuning.timing import best_of
+from pipeline.tuning.transforms import DTYPES, Batch, Candidate
+
+_FEW_SAMPLES = 256
+_LEAST_PART = 0.05
+"""Of the time of a transform that gridding is taken to need, where it is lost in the noise."""
+_MATRIX = 768
+_READ_BYTES = 2**27
+
+
+def measure_rates(
+    acquisition: Acquisition,
+    device: torch.device,
+    chosen: TransformTiming,
+    product: ProductTiming,
+    *,
+    transforms: int,
+    threads: int,
+    start: float,
+) -> Rates:
+    """Return rates by which the plan predicts what was measured.
+
+    Parameters
+    ----------
+    acquisition, device, threads
+        As of `measure_transforms`.
+    chosen, product
+        What was found for transform and Toeplitz product.
+    transforms
+        Transforms that are done together.
+    start
+        Seconds of a job that does nothing.
+    """
+    candidate = Candidate(
+        chosen.backend,
+        chosen.precision,
+        chosen.tolerance,
+        chosen.oversampling,
+        chosen.kernel_width,
+    )
+    points, flops = transform_work(
+        acquisition.shape,
+        acquisition.samples,
+        tolerance=chosen.tolerance,
+        oversampling=(chosen.oversampling,) * len(acquisition.shape),
+        itemsize=DTYPES[chosen.precision].itemsize,
+    )
+    assert chosen.adjoint_seconds is not None
+    assert chosen.setup_seconds is not None
+    grid = _grid_seconds(candidate, acquisition, device, transforms, threads)
+    gridding = max(chosen.adjoint_seconds - grid, _LEAST_PART * chosen.adjoint_seconds)
+    return Rates(
+        spread=points / gridding,
+        sort=acquisition.samples / chosen.setup_seconds,
+        fft=flops / min(grid, chosen.adjoint_seconds),
+        toeplitz=toeplitz_flops(acquisition.shape) / product.seconds,
+        gemm=_gemm_rate(device),
+        memory=_memory_rate(acquisition, device),
+        read=_read_rate(acquisition, device),
+        start=start,
+    )
+
+
+def _grid_seconds(
+    candidate: Candidate,
+    acquisition: Acquisition,
+    device: torch.device,
+    transforms: int,
+    threads: int,
+) -> float:
+    """Return the seconds of an adjoint of hardly any samples: filling and transforming its grid."""
+    batch = Batch.of(acquisition, transforms, device, candidate.precision)
+    transform = candidate.transform(
+        acquisition.shape,
+        batch.trajectory[..., :_FEW_SAMPLES].contiguous(),
+        coils=batch.coils,
+        threads=threads,
+    )
+    samples = batch.samples[..., :_FEW_SAMPLES].contiguous()
+    return best_of(lambda: transform.adjoint(samples), device) / batch.transforms
+
+
+def _gemm_rate(device: torch.device) -> float:
+    matrix = torch.randn(_MATRIX, _MATRIX, dtype=torch.complex64, device=device)
+    return COMPLEX_MULTIPLY_ADD * _MATRIX**3 / best_of(lambda: matrix @ matrix, device)
+
+
+def _memory_rate(acquisition: Acquisition, device: torch.device) -> float:
+    """Return the bytes a second of ``y += a x`` on images: two reads and a write."""
+    x, y = torch.zeros(2, *acquisition.shape, dtype=torch.complex64, device=device)
+    return float(3 * x.nbytes) / best_of(lambda: y.add_(x, alpha=2.0), device)
+
+
+def _read_rate(acquisition: Acquisition, device: torch.device) -> float:
+    """Return the bytes a second from a store to the device; of a passing one if there is none."""
+    if acquisition.raw is not None:
+        return _read_store(acquisition.raw, device)
+    with tempfile.TemporaryDirectory(prefix="kronufft-tune-") as folder:
+        marker = Path(folder) / "raw.json"
+        sizes = (1, 1, _READ_BYTES // 2**12, 2**9)
+        with published_store(marker) as group:
+            group.attrs.update(shape=[2, 2], voxel_size=[1.0, 1.0], affine=[[1.0]])
+            create_array(group, "kspace", sizes)[:] = 0
+            create_array(group, "trajectory", (1, 1, 1, 2))[:] = 0
+        return _read_store(marker, device)
+
+
+def _read_store(marker: Path, device: torch.device) -> float:
+    """Return the bytes a second of reading k-space, tile by tile."""
+    raw = RawData.open(marker)
+    read, seconds = 0, 0.0
+    for frame, coils, readouts, _ in tiles(
+        "kspace", (raw.frames, raw.coils, raw.readouts, raw.samples)
+    ):
+        start = time.perf_counter()
+        tile = torch.from_numpy(raw.kspace(frame.start, coils, readouts)).to(device)
+        tile.sum().item()  # on a device, reading goes on behind our back
+        seconds += time.perf_counter() - start
+        read += tile.nbytes
+        if read >= _READ_BYTES:
+            break
+    return read / seconds

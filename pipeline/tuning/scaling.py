@@ -1,0 +1,94 @@
+"""How the time of the chosen ways depends on batch and threads."""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+
+from pipeline.planning.tuning import BatchTiming, ThreadTiming
+from pipeline.progress import track
+from pipeline.tuning.acquisition import Acquisition
+from pipeline.tuning.products import Decomposition, Products
+from pipeline.tuning.timing import race
+from pipeline.tuning.transforms import Batch, Candidate, run_batch
+
+_MOST_BYTES = 2**29
+"""Bytes of the images of the largest batch."""
+
+
+def batch_sizes(acquisition: Acquisition) -> list[int]:
+    """Return 1, 2, 4, ... coils, and all coils of 1, 2, 4, ... frames."""
+    coils = acquisition.coils
+    frames = acquisition.frames if acquisition.shared else len(acquisition.trajectories)
+    sizes = {min(coils, 2**power) for power in range(coils.bit_length() + 1)}
+    sizes |= {coils * min(frames, 2**power) for power in range(frames.bit_length() + 1)}
+    fitting = max(1, _MOST_BYTES // (8 * math.prod(acquisition.shape)))
+    return sorted(size for size in sizes if size <= fitting)
+
+
+def measure_batches(
+    acquisition: Acquisition,
+    device: torch.device,
+    candidate: Candidate,
+    way: Decomposition,
+    *,
+    threads: int,
+    seconds: float,
+) -> list[BatchTiming]:
+    """Return what transforms and Toeplitz products cost in batches of different sizes."""
+    sizes = batch_sizes(acquisition)
+
+    def runner(size: int) -> Callable[[], tuple[float, float]]:
+        def run() -> tuple[float, float]:
+            batch = Batch.of(acquisition, size, device, candidate.precision)
+            forward, adjoint, _ = run_batch(candidate, acquisition, batch, device, threads)
+            products = Products(acquisition, size, device)
+            operator = products.operator(way, threads)
+            products.seconds(operator)
+            product = products.seconds(operator) / products.transforms
+            return (forward + adjoint) / batch.transforms, product
+
+        return run
+
+    with track("batches", len(sizes)) as advance:
+        runs = race(
+            {size: runner(size) for size in sizes},
+            deadline=time.monotonic() + seconds,
+            rivals=lambda _: (),
+            advance=lambda size: advance(note=f"{size} at once"),
+        )
+    return [
+        BatchTiming(
+            transforms=size,
+            seconds=min(run[0] for run in parts),
+            product_seconds=min(run[1] for run in parts),
+        )
+        for size, parts in sorted(runs.items())
+    ]
+
+
+def measure_threads(
+    acquisition: Acquisition, candidate: Candidate, *, transforms: int, threads: int, seconds: float
+) -> list[ThreadTiming]:
+    """Return what transforms cost on 1, 2, 4, ... threads of the CPU, up to `threads`."""
+    numbers = sorted({min(threads, 2**power) for power in range(threads.bit_length() + 1)})
+    device = torch.device("cpu")
+    batch = Batch.of(acquisition, transforms, device, candidate.precision)
+
+    def runner(number: int) -> Callable[[], tuple[float]]:
+        def run() -> tuple[float]:
+            forward, adjoint, _ = run_batch(candidate, acquisition, batch, device, number)
+            return ((forward + adjoint) / batch.transforms,)
+
+        return run
+
+    runs = race(
+        {number: runner(number) for number in numbers},
+        deadline=time.monotonic() + seconds,
+        rivals=lambda _: (),
+    )
+    return [
+        ThreadTiming(threads=number, seconds=min(run[0] for run in parts))
+        for number, parts in sorted(runs.items())
+    ]

@@ -1,0 +1,349 @@
+"""Time and error of the ways to compute a non-uniform transform."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+
+from pipeline.errors import KronufftError
+from pipeline.operators.nufft import NUFFT, nufft_workspace_bytes, parallel_transforms
+from pipeline.operators.nufft_backends import Backend, choose_oversampling, smallest_tolerance
+from pipeline.planning.tuning import Precision, TransformTiming
+from pipeline.progress import track
+from pipeline.tuning.acquisition import Acquisition
+from pipeline.tuning.exact_sums import ErrorProbe
+from pipeline.tuning.timing import race, shortest, timed
+
+DTYPES = {"single": torch.complex64, "double": torch.complex128}
+
+_BATCH_BYTES = 2**25
+"""Bytes of the images that are transformed together while candidates are compared."""
+_PART = 2**18
+"""Samples by which the time of all is foretold, where there are many more."""
+_ERRORS_SHARE = 0.35
+"""Share of the time that measuring errors may take."""
+_TOO_LONG = 0.15
+"""Share of the time left that one candidate may take for a run."""
+
+_ASKED = (1.0, 10**0.5, 10**-0.5, 10.0, 0.1, 0.01)
+"""What libraries are asked for, relative to the wanted tolerance: what they promise and what they
+keep are not the same."""
+_OVERSAMPLING: dict[Backend, tuple[float, ...]] = {
+    "ducc0": (1.25, 1.5, 1.75, 2.0),
+    "finufft": (1.25, 2.0),
+    "cufinufft": (1.25, 2.0),
+}
+_KAISER_BESSEL = ((2.0, 3), (2.0, 4), (2.0, 6), (1.5, 4), (1.5, 6), (1.25, 5), (1.25, 7))
+"""Oversampling and width for torchkbnufft."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to compute a transform."""
+
+    backend: Backend
+    precision: Precision
+    tolerance: float
+    oversampling: float
+    kernel_width: int | None = None
+
+    def transform(
+        self,
+        shape: tuple[int, ...],
+        trajectory: torch.Tensor,
+        *,
+        coils: int | None,
+        threads: int,
+    ) -> NUFFT:
+        """Return the transform that a job would use."""
+        dtype = DTYPES[self.precision]
+        return NUFFT(
+            shape,
+            trajectory.to(dtype.to_real()),
+            coils=coils,
+            tolerance=self.tolerance,
+            backend=self.backend,
+            oversampling=self.oversampling,
+            kernel_width=self.kernel_width,
+            dtype=dtype,
+            threads=threads,
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Random images and samples that are transformed together."""
+
+    trajectory: torch.Tensor
+    images: torch.Tensor
+    samples: torch.Tensor
+    coils: int
+    frames: int
+
+    @classmethod
+    def of(
+        cls, acquisition: Acquisition, transforms: int, device: torch.device, precision: Precision
+    ) -> "Batch":
+        """Return at least so many transforms, coil after coil and then frame after frame."""
+        coils = min(acquisition.coils, transforms)
+        frames = min(math.ceil(transforms / coils), acquisition.frames)
+        if acquisition.shared:  # a batch of one trajectory
+            coils, frames = coils * frames, 1
+        frames = min(frames, len(acquisition.trajectories))
+        trajectory = acquisition.trajectory(frames).to(device)
+        lead = (*((frames,) if trajectory.ndim == 3 else ()), coils)
+        dtype = DTYPES[precision]
+        return cls(
+            trajectory,
+            torch.randn(*lead, *acquisition.shape, dtype=dtype, device=device),
+            torch.randn(*lead, acquisition.samples, dtype=dtype, device=device),
+            coils,
+            frames,
+        )
+
+    @property
+    def transforms(self) -> int:
+        """Transforms of the batch."""
+        return self.coils * self.frames
+
+
+def transforms_together(acquisition: Acquisition) -> int:
+    """Return how many transforms are done together while candidates are compared."""
+    fitting = _BATCH_BYTES // (8 * math.prod(acquisition.shape))
+    return max(1, min(fitting, acquisition.coils * acquisition.frames))
+
+
+def candidates(
+    acquisition: Acquisition,
+    device: torch.device,
+    tolerance: float,
+    precisions: Sequence[Precision],
+) -> list[Candidate]:
+    """Return what is installed and works on the device, the most likely first."""
+    backends: tuple[Backend, ...] = (
+        ("ducc0", "finufft", "torchkbnufft")
+        if device.type == "cpu"
+        else ("cufinufft", "torchkbnufft")
+    )
+    axes = len(acquisition.shape)
+    found: dict[Candidate, None] = {}  # in order, each once
+    for factor in _ASKED:
+        for precision in precisions:
+            dtype = DTYPES[precision]
+            for backend in filter(find_spec, backends):
+                asked = min(0.1, factor * tolerance)
+                if asked < smallest_tolerance(backend, acquisition.shape, dtype):
+                    continue
+                if backend == "torchkbnufft":
+                    if factor == 1.0:
+                        found |= dict.fromkeys(
+                            Candidate(backend, precision, tolerance, *each)
+                            for each in _KAISER_BESSEL
+                        )
+                    continue
+                default = choose_oversampling(backend, asked, dtype, axes)
+                found |= dict.fromkeys(
+                    Candidate(backend, precision, asked, each)
+                    for each in (default, *_OVERSAMPLING[backend])
+                    if each >= default or backend == "ducc0"  # FINUFFT would warn and do less
+                )
+    return sorted(found, key=lambda each: each.backend == "torchkbnufft")  # by far the slowest
+
+
+def measure_transforms(
+    acquisition: Acquisition,
+    device: torch.device,
+    *,
+    tolerance: float,
+    precisions: Sequence[Precision],
+    threads: int,
+    seconds: float,
+) -> list[TransformTiming]:
+    """Return error and time of each candidate.
+
+    Parameters
+    ----------
+    acquisition
+        What is to be transformed.
+    device
+        Where.
+    tolerance
+        The wanted one; the candidates lie around it.
+    precisions
+        To try.
+    threads
+        CPU threads.
+    seconds
+        Time to spend. What is not reached is left out, the least likely first.
+    """
+    start = time.monotonic()
+    waiting = candidates(acquisition, device, tolerance, precisions)
+    probe = ErrorProbe(acquisition.shape, acquisition.trajectories[0])
+    errors: dict[Candidate, tuple[float, float]] = {}
+    foretold: dict[Candidate, float] = {}
+    with track("errors against exact sums", len(waiting)) as advance:
+        for candidate in waiting:
+            if errors and time.monotonic() - start > _ERRORS_SHARE * seconds:
+                break
+            try:
+                transform = candidate.transform(
+                    acquisition.shape, probe.trajectory.to(device), coils=None, threads=threads
+                )
+                errors[candidate] = probe.errors(transform)
+            except KronufftError:  # no kernel for this tolerance at this oversampling
+                advance()
+                continue
+            small = timed(lambda: transform.adjoint(transform(_ones(transform))), device)  # noqa: B023
+            foretold[candidate] = _foretold(candidate, acquisition, device, threads, small)
+            advance(note=f"{candidate.backend} {max(errors[candidate]):.1e}")
+    return _timed_transforms(
+        acquisition, device, errors, foretold, threads=threads, deadline=start + seconds
+    )
+
+
+def _timed_transforms(
+    acquisition: Acquisition,
+    device: torch.device,
+    errors: dict[Candidate, tuple[float, float]],
+    foretold: dict[Candidate, float],
+    *,
+    threads: int,
+    deadline: float,
+) -> list[TransformTiming]:
+    together = transforms_together(acquisition)
+    batches: dict[Precision, Batch] = {
+        each.precision: Batch.of(acquisition, together, device, each.precision) for each in errors
+    }
+    left = deadline - time.monotonic()
+    bearable = {
+        candidate: seconds
+        for candidate, seconds in foretold.items()
+        if 3 * seconds * batches[candidate.precision].transforms < _TOO_LONG * left
+        or seconds == min(foretold.values())
+    }
+
+    def rivals(candidate: Candidate) -> Iterator[Candidate]:
+        for other in bearable:
+            if other.precision == candidate.precision and max(errors[other]) <= max(
+                errors[candidate]
+            ):
+                yield other
+
+    with track("times", len(bearable)) as advance:
+        runs = race(
+            {
+                each: lambda each=each: run_batch(  # type: ignore[misc]
+                    each, acquisition, batches[each.precision], device, threads
+                )
+                for each in bearable
+            },
+            deadline=deadline,
+            rivals=lambda each: list(rivals(each)),
+            advance=lambda each: advance(note=each.backend),
+        )
+    return [
+        _timing(candidate, errors[candidate], runs.get(candidate), batches[candidate.precision],
+                acquisition, threads, foretold[candidate])
+        for candidate in errors
+    ]  # fmt: skip
+
+
+def run_batch(
+    candidate: Candidate,
+    acquisition: Acquisition,
+    batch: Batch,
+    device: torch.device,
+    threads: int,
+) -> tuple[float, float, float]:
+    """Return the seconds of forward and adjoint of a batch, and of what comes before."""
+    made: list[NUFFT] = []
+    setup = timed(
+        lambda: made.append(
+            candidate.transform(
+                acquisition.shape, batch.trajectory, coils=batch.coils, threads=threads
+            )
+        ),
+        device,
+    )
+    transform = made[0]
+    # Some libraries sort when first used; and the first use meets fresh memory.
+    first = timed(lambda: transform.adjoint(batch.samples), device)
+    adjoint = shortest(lambda: transform.adjoint(batch.samples), device)
+    forward = shortest(lambda: transform(batch.images), device)
+    return forward, adjoint, setup + max(0.0, first - adjoint)
+
+
+def _timing(
+    candidate: Candidate,
+    errors: tuple[float, float],
+    runs: Sequence[Sequence[float]] | None,
+    batch: Batch,
+    acquisition: Acquisition,
+    threads: int,
+    foretold: float,
+) -> TransformTiming:
+    known = {
+        **vars(candidate),
+        "forward_error": errors[0],
+        "adjoint_error": errors[1],
+    }
+    if not runs:
+        return TransformTiming(**known, note=f"not timed: about {foretold:.2g} s, or out of time")
+    forward, adjoint, setup = (min(parts) for parts in zip(*runs, strict=True))
+    both = sorted(run[0] + run[1] for run in runs)
+    return TransformTiming(
+        **known,
+        forward_seconds=forward / batch.transforms,
+        adjoint_seconds=adjoint / batch.transforms,
+        setup_seconds=setup / batch.frames,
+        spread=both[len(both) // 2] / both[0] - 1,
+        repeats=len(runs),
+        workspace_bytes=_workspace_bytes(candidate, acquisition, batch, threads),
+    )
+
+
+def _workspace_bytes(
+    candidate: Candidate, acquisition: Acquisition, batch: Batch, threads: int
+) -> int:
+    workers = parallel_transforms(
+        acquisition.shape,
+        batch.frames,
+        batch.coils,
+        backend=candidate.backend,
+        threads=threads,
+        deterministic=False,
+    )
+    return nufft_workspace_bytes(
+        acquisition.shape,
+        acquisition.samples,
+        batch.coils,
+        backend=candidate.backend,
+        tolerance=candidate.tolerance,
+        itemsize=DTYPES[candidate.precision].itemsize,
+        frames=batch.frames,
+        threads=threads,
+        workers=workers,
+        oversampling=candidate.oversampling,
+    )
+
+
+def _foretold(
+    candidate: Candidate,
+    acquisition: Acquisition,
+    device: torch.device,
+    threads: int,
+    small: float,
+) -> float:
+    """Return about how long forward and adjoint of all samples will take."""
+    samples = acquisition.samples
+    part = acquisition.trajectories[0][:, :: max(1, samples // _PART)].contiguous()
+    transform = candidate.transform(acquisition.shape, part.to(device), coils=None, threads=threads)
+    seconds = timed(lambda: transform.adjoint(transform(_ones(transform))), device)
+    return small + max(0.0, seconds - small) * samples / part.shape[1]
+
+
+def _ones(transform: NUFFT) -> torch.Tensor:
+    return torch.ones(transform.domain, dtype=transform.dtype, device=transform.device)

@@ -1,0 +1,221 @@
+"""Measure the ways to compute transforms on this machine, choose, and write down both."""
+
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from pipeline.errors import DeviceError
+from pipeline.planning.limits import torch_device
+from pipeline.planning.tuned import choose_transforms
+from pipeline.planning.tuning import (
+    Identity,
+    Measurement,
+    Precision,
+    TransformTiming,
+    Tuning,
+    read_tuning,
+    write_tuning,
+)
+from pipeline.storage.circumstances import installed_versions
+from pipeline.tuning.acquisition import Acquisition
+from pipeline.tuning.presentation import draw, print_tables
+from pipeline.tuning.products import Decomposition, measure_products
+from pipeline.tuning.rates import measure_rates
+from pipeline.tuning.scaling import measure_batches, measure_threads
+from pipeline.tuning.start import start_seconds
+from pipeline.tuning.transforms import Candidate, measure_transforms, transforms_together
+
+_COMPUTING = (
+    "kronufft",
+    "torch",
+    "numpy",
+    "scipy",
+    "ducc0",
+    "finufft",
+    "cufinufft",
+    "torchkbnufft",
+)
+# Shares of the time; the rest goes to rates and to the start of a job.
+_TRANSFORMS, _PRODUCTS, _BATCHES, _THREADS = 0.6, 0.1, 0.1, 0.05
+
+
+def tune(
+    acquisition: Acquisition,
+    *,
+    tolerance: float,
+    precisions: Sequence[Precision],
+    device: str,
+    threads: int,
+    seconds: float,
+    output: Path,
+) -> Measurement:
+    """Measure for one acquisition, add it to a file, print tables and draw a picture.
+
+    Parameters
+    ----------
+    acquisition
+        What is to be reconstructed.
+    tolerance
+        Relative error wanted of each transform.
+    precisions
+        To try.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads
+        CPU threads of a job.
+    seconds
+        Time to spend, about.
+    output
+        The file; what it holds of other acquisitions stays. The picture stands beside it.
+
+    Raises
+    ------
+    DataError
+        If the file is there but holds something else.
+    DeviceError
+        If the device is absent, or nothing could be timed on it.
+    """
+    known = read_tuning(output) if output.exists() else Tuning(measurements=())
+    where = torch.device(torch_device(device))
+    torch.set_num_threads(threads)
+    transforms = measure_transforms(
+        acquisition,
+        where,
+        tolerance=tolerance,
+        precisions=precisions,
+        threads=threads,
+        seconds=_TRANSFORMS * seconds,
+    )
+    chosen = _reference(transforms, tolerance)
+    together = transforms_together(acquisition)
+    products = measure_products(
+        acquisition,
+        where,
+        transforms=together,
+        threads=threads,
+        seconds=_PRODUCTS * seconds,
+    )
+    product = min(products, key=lambda found: found.seconds)
+    candidate = Candidate(
+        chosen.backend,
+        chosen.precision,
+        chosen.tolerance,
+        chosen.oversampling,
+        chosen.kernel_width,
+    )
+    measurement = Measurement(
+        measured=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=identity(where, threads),
+        shape=acquisition.shape,
+        coils=acquisition.coils,
+        frames=acquisition.frames,
+        samples=acquisition.samples,
+        source=acquisition.source,
+        tolerance=tolerance,
+        transforms=tuple(transforms),
+        products=tuple(products),
+        batches=tuple(
+            measure_batches(
+                acquisition,
+                where,
+                candidate,
+                Decomposition(product.fft, product.piece_bytes),
+                threads=threads,
+                seconds=_BATCHES * seconds,
+            )
+        ),
+        threads=tuple(
+            measure_threads(
+                acquisition,
+                candidate,
+                transforms=together,
+                threads=threads,
+                seconds=_THREADS * seconds,
+            )
+            if where.type == "cpu"
+            else ()
+        ),
+        rates=measure_rates(
+            acquisition,
+            where,
+            chosen,
+            product,
+            transforms=together,
+            threads=threads,
+            start=start_seconds(str(where), threads),
+        ),
+    )
+    write_tuning(output, known.with_measurement(measurement))
+    picture = output.with_suffix(".svg")
+    draw(measurement, picture)
+    print_tables(measurement, Console(width=None if sys.stdout.isatty() else 140))
+    _say(measurement, output, picture)
+    return measurement
+
+
+def identity(device: torch.device, threads: int) -> Identity:
+    """Return which machine this is, and what computes on it."""
+    versions = installed_versions()
+    on_device = device.type == "cuda"
+    return Identity(
+        device="cuda" if on_device else "cpu",
+        name=torch.cuda.get_device_name(device) if on_device else processor_name(),
+        threads=threads,
+        versions={name: versions[name] for name in _COMPUTING if name in versions},
+    )
+
+
+def processor_name() -> str:
+    """Return the name of the processor."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _reference(transforms: Sequence[TransformTiming], tolerance: float) -> TransformTiming:
+    """Return the transform by which batches, threads and rates are measured.
+
+    The fastest that is exact enough; where none is, the most exact one.
+    """
+    timed = [found for found in transforms if found.seconds is not None]
+    if not timed:
+        raise DeviceError("tune: nothing could be timed; give it more --seconds")
+    allowed = [found for found in timed if found.error <= tolerance]
+    if not allowed:
+        return min(timed, key=lambda found: found.error)
+    return min(allowed, key=lambda found: found.seconds or 0.0)
+
+
+def _say(measurement: Measurement, output: Path, picture: Path) -> None:
+    precisions = {found.precision for found in measurement.transforms}
+    lines = []
+    for precision in sorted(precisions, reverse=True):
+        choice = choose_transforms(
+            measurement,
+            tolerance=measurement.tolerance,
+            precision=precision,
+            backend="auto",
+            deterministic=False,
+        )
+        found = measurement.fastest(measurement.tolerance, precision)
+        if found is None:
+            lines.append(f"{precision}: nothing timed keeps {measurement.tolerance:g}")
+            continue
+        width = f", width {found.kernel_width}" if found.kernel_width else ""
+        lines.append(
+            f"{precision}: {found.backend} asked for {found.tolerance:.1e}, oversampling "
+            f"{found.oversampling:g}{width}: error {found.error:.1e}; products with {choice.fft}"
+        )
+    lines.append(f"{measurement.batch()} transforms at once")
+    lines.append(f"Written to {output} and {picture}. To use it, set in the config file:")
+    lines.append(f"nufft:\n  tuning: {output}")
+    sys.stdout.write("\n".join(lines) + "\n")
