@@ -20,8 +20,10 @@ from pipeline.planning.work import MriSizes, PairSizes, Work
 
 # Resident memory of a job before it holds any data: the interpreter and its packages, the pools of
 # their threads, and on CUDA the host's part of the context.
-_PROCESS_BYTES = 285 * MEGABYTE
+_PROCESS_BYTES = 291 * MEGABYTE
 _PROCESS_BYTES_WITH_CUDA = 2000 * MEGABYTE
+_SMALL_ARRAYS = 18 * MEGABYTE
+"""What the heaps of the threads keep of arrays too small to be mapped, in batches of images."""
 _ALLOCATOR_SHARE = 40
 """Of what a job holds, the part that is lost between arrays."""
 # What the allocator of a device keeps in unused pieces, and the work areas of its FFT library.
@@ -83,6 +85,8 @@ def _phases(work: Work) -> list[Parts]:
     sizes = work.sizes
     if isinstance(sizes, MriSizes) and sizes.maps:
         always["coil maps"] = sizes.coils * work.voxel_bytes
+    if work.image_batch > 1 and not work.machine.on_device:
+        always["small arrays"] = _SMALL_ARRAYS
     phases: list[Parts] = []
     if work.stage == "sum":
         # The sum so far, and the share that is added to it as it is read and where it is added.
