@@ -25,8 +25,8 @@ class TrainSettings(Settings):
     batch: Annotated[int, Field(ge=1)] = 4
     """Scenes of a step."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    """Of Adam for the filters, thirty times this for steps and thresholds; it falls to nothing along
-    half a cosine."""
+    """Of Adam for the filters, thirty times this for steps and thresholds; it falls to nothing
+    along half a cosine."""
     held_out: Annotated[int, Field(ge=1)] = 4
     """Scenes that are not trained on but measured with: the last ones."""
     checkpointing: bool = True

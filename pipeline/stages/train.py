@@ -31,7 +31,6 @@ from pipeline.storage.open_raw import Acquisition, open_raw
 from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt
 
-
 _NUMBERS_FASTER = 30
 """How much faster steps and thresholds move than filters: the best steps are far from the first."""
 
