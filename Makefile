@@ -58,6 +58,7 @@ format: .venv/installed
 
 bench: .venv/installed
 	python tests/benchmarks/run.py
+	python tests/benchmarks/run.py radar
 
 # The JSON schema of config.yaml, for editors.
 schema: .venv/installed

@@ -3,11 +3,14 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmarks import radar
 from benchmarks.cases import CASES, Problem, make_problem, quick
 from benchmarks.implementations import ENTRIES
 from benchmarks.measurement import Effort, measure
@@ -104,3 +107,40 @@ def test_the_same_on_a_gpu(tmp_path):
     for row in measure([quick(CASES[2])], OPERATIONS, names, effort, lambda _: None):
         if not str(row.get("note", "")).startswith("not installed"):
             assert row["relative_error"] < ALLOWED[row["operation"]], row
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # linear_operator compiles
+@pytest.mark.parametrize("case", [case for case in radar.CASES if case.name in ("2d-64", "3d")])
+def test_ways_to_apply_kronecker_products_agree(case):
+    small = replace(case, shape=tuple(n // 8 for n in case.shape), pairs=2, frequencies=3)
+    problem = radar.Problem(small, torch.complex64)
+    matrices = torch.empty(*problem.measured.shape[:2], 0, 1)
+    for index, factor in enumerate(problem.factors):
+        wide = factor.to(torch.complex128)
+        matrices = (
+            wide
+            if not index
+            else torch.einsum("pkam,pkbn->pkabmn", matrices, wide).flatten(2, 3).flatten(3, 4)
+        )
+    image = problem.image.to(torch.complex128).flatten()
+    measured = problem.measured.to(torch.complex128).flatten(2)
+    forward = (matrices @ image).numpy().ravel()
+    adjoint = torch.einsum("pkmn,pkm->n", matrices.conj(), measured).numpy()
+    ways = [radar.ours, radar.textbook, radar.contractions]
+    ways += [
+        way
+        for package, way in (("pylops", radar.pylops), ("linear_operator", radar.linear_operator))
+        if find_spec(package) and (package != "pylops" or len(case.shape) == 2)
+    ]
+    for way in ways:
+        for name, there, back, _ in way(problem):
+            found = np.concatenate([np.asarray(part).ravel() for part in there()])
+            assert distance(found, forward) < 1e-5, name
+            assert distance(np.asarray(back()).ravel(), adjoint) < 1e-5, name
+    operator, _ = radar.collapsed(problem)
+    normal = torch.einsum("pkmn,pkm->n", matrices.conj(), matrices @ image).numpy()
+    assert distance(operator(problem.image).numpy().ravel(), normal) < 1e-5
+
+
+def distance(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
