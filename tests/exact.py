@@ -39,6 +39,22 @@ def dense_matrix(shape: Sequence[int], trajectory: NDArray) -> NDArray:
     return result
 
 
+def back_projection(
+    measured: NDArray, wavenumbers: NDArray, antennas: NDArray, points: NDArray
+) -> NDArray:
+    """Return the mean of ``measured exp(+j k d)`` for each point, by exact paths.
+
+    One antenna sends and receives; ``d`` is by how much the way to the point and back exceeds that
+    to the origin. ``measured`` is ``(pulse, freq)``, ``antennas`` ``(pulse, 3)``, ``points``
+    ``(point, 3)``.
+    """
+    image = np.zeros(len(points), np.complex128)
+    for values, antenna in zip(measured, antennas, strict=True):
+        excess = 2 * (np.linalg.norm(points - antenna, axis=1) - np.linalg.norm(antenna))
+        image += values @ np.exp(1j * np.outer(wavenumbers, excess))
+    return image / measured.size
+
+
 def relative_error(found: NDArray, truth: NDArray) -> float:
     """Return the relative l2 error of `found`."""
     return float(np.linalg.norm(np.asarray(found) - truth) / np.linalg.norm(truth))

@@ -10,6 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from exact import back_projection
+
+from pipeline.formats.gotcha import gotcha_files, read_gotcha
+from pipeline.geometry.antenna_paths import SPEED_OF_LIGHT
 
 ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("KRONUFFT_DATA", "")
@@ -71,10 +75,70 @@ def test_lungs_stand_out_alike_on_both_matrices(run):
     assert (np.abs(brightest.mean(axis=0) - 32) < 10).all()
 
 
-def test_the_brightest_scatterer_of_the_parking_lot_is_the_trihedral(run):
-    results = run("gotcha")
+def correlation(found, truth):
+    return np.abs(np.vdot(found, truth)) / np.linalg.norm(found) / np.linalg.norm(truth)
+
+
+@pytest.fixture(scope="module")
+def parking_lot(run):
+    return run("gotcha")
+
+
+def test_the_brightest_scatterer_of_the_parking_lot_is_the_trihedral(parking_lot):
     for name in ("matched-filter", "tikhonov", "sparse"):
-        scene = image(results, "gotcha", name)[0, 0]
+        scene = image(parking_lot, "gotcha", name)[0, 0]
         brightest = np.array(np.unravel_index(scene.argmax(), scene.shape))
         position = 0.2 * (brightest - 250)
         np.testing.assert_allclose(position, [-15.5, 21.5], atol=0.5)
+
+
+def test_sub_apertures_make_the_parking_lot_that_of_exact_back_projection(parking_lot):
+    """By plane waves alone magnitudes correlate at 0.89, complex values at 0.2."""
+    history = read_gotcha(gotcha_files(Path(DATA) / "gotcha"), "gotcha")
+    patches = [(2, 2), (490, 6), (168, 354), (246, 246), (10, 484), (488, 490)]
+    rows, columns = (
+        (np.array(patches)[:, axis, None, None] + np.indices((8, 8))[axis]).ravel()
+        for axis in (0, 1)
+    )
+    x, y = 0.2 * (rows - 250), 0.2 * (columns - 250)
+    exact = back_projection(
+        history.measurements.read((slice(None), slice(None))),
+        2 * np.pi * history.frequencies / SPEED_OF_LIGHT,
+        history.paths.transmitter,
+        np.stack([x, y, np.zeros_like(x)], axis=-1),
+    )
+    stored = zarr.open_group(parking_lot / "gotcha" / "matched-filter" / "image.zarr")["image"]
+    found = np.asarray(stored[0, 0])[rows, columns]
+    assert correlation(found, exact) > 0.99  # over the whole scene: 0.997
+    assert np.corrcoef(np.abs(found), np.abs(exact))[0, 1] > 0.99
+    # The trihedral outshines the corners, 70 m away, where the model is at its worst (0.88).
+    for patch in range(len(patches)):
+        part = slice(64 * patch, 64 * (patch + 1))
+        assert correlation(found[part], exact[part]) > 0.85
+
+
+def test_cylinders_stand_at_their_published_places(run):
+    """A foam disk of 80 mm, and a denser cylinder of 31 mm that touches it at x = -55.5 mm."""
+    results = run("fresnel")
+    axis = 0.0025 * (np.arange(97) - 48)
+    x, y = np.meshgrid(axis, axis, indexing="ij")
+    disk, cylinder = np.hypot(x, y), np.hypot(x + 0.0555, y)
+    inside = (disk < 0.04) | (cylinder < 0.0155)
+    outside = (disk > 0.052) & (cylinder > 0.0275)  # farther than the resolution
+    for target in ("foam-twin", "foam-external"):
+        contrast = {}
+        for name in ("plain", "matched-filter", "total-variation"):
+            found = image(results, target, name)[0, 0]
+            contrast[name] = np.mean(found[inside] ** 2) / np.mean(found[outside] ** 2)
+            if name == "plain":
+                continue
+            # Left edge of the cylinder, right edge of the disk: neither turned nor mirrored.
+            profile = np.sqrt(np.mean(found[:, 46:51] ** 2, axis=1))
+            edges = axis[profile > 0.35 * profile.max()][[0, -1]]
+            np.testing.assert_allclose(edges, [-0.071, 0.04], atol=0.0125)
+            assert abs(np.sum(found**2 * y) / np.sum(found**2)) < 0.004
+        assert contrast["total-variation"] > contrast["matched-filter"] > 1.5 * contrast["plain"]
+        assert contrast["matched-filter"] > 12
+    # Permittivity 3 stands out from 1.45.
+    found = image(results, "foam-external", "total-variation")[0, 0]
+    assert found[cylinder < 0.0155].mean() > 1.8 * found[disk < 0.035].mean()
