@@ -13,4 +13,6 @@ if sys.argv[1:2] == ["radar"]:
     del sys.argv[1]
     # Threads of one library that wait for work must not take the cores of another that works.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "--threads" in sys.argv:  # NumPy's library reads it when it is imported
+        os.environ["OPENBLAS_NUM_THREADS"] = sys.argv[sys.argv.index("--threads") + 1]
 runpy.run_module(module, run_name="__main__", alter_sys=True)
