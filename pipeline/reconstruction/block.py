@@ -86,7 +86,7 @@ def accumulate_shard(job: BlockJob, data: Measurement) -> dict[str, Array]:
         name: np.concatenate([getattr(part, name).cpu().numpy() for part in parts])
         for name in ("b", "energy", "diagonal")
     }
-    for name in parts[0].kernels:
+    for name in dict.fromkeys(name for part in parts for name in part.kernels):
         arrays[f"{KERNEL}/{name}"] = _joined_kernels(parts, name)
     for name, values in arrays.items():
         _check_finite(values, f"{job.who}: `{name}` of the normal equations")
@@ -226,8 +226,13 @@ def _read_share(job: BlockJob, share: StoredShare, images: slice) -> Share:
 
 
 def _joined_kernels(parts: Sequence[Share], name: str) -> Array:
-    """Return a kernel of all batches; one alone where all images share it."""
-    kernels = [part.kernels[name] for part in parts]
+    """Return a kernel of all batches; one alone where all images share it.
+
+    Images may differ in their kernels, as frames of a phase history in their sub-apertures: one
+    that an image does not have is zero.
+    """
+    some = next(part.kernels[name] for part in parts if name in part.kernels)
+    kernels = [part.kernels.get(name, torch.zeros_like(some[:1])) for part in parts]
     if all(kernel is kernels[0] for kernel in kernels):
         return kernels[0].cpu().numpy()
     return np.concatenate(
