@@ -13,7 +13,7 @@ from pipeline.operators.toeplitz import (
 )
 from pipeline.planning.mri_memory import accumulate_mri, explicit_normal
 from pipeline.planning.pair_memory import accumulate_pairs, factors_normal
-from pipeline.planning.parts import MEGABYTE, Parts, staged_bytes
+from pipeline.planning.parts import MEGABYTE, Parts, maps_bytes, staged_bytes
 from pipeline.planning.rf_memory import accumulate_phase_history
 from pipeline.planning.solver_memory import solver_vectors
 from pipeline.planning.work import MriSizes, PairSizes, Work
@@ -84,7 +84,7 @@ def _phases(work: Work) -> list[Parts]:
     always = {"right-hand side": work.image_batch * work.voxel_bytes}
     sizes = work.sizes
     if isinstance(sizes, MriSizes) and sizes.maps:
-        always["coil maps"] = sizes.coils * work.voxel_bytes
+        always["coil maps"] = maps_bytes(work)
     if work.image_batch > 1 and not work.machine.on_device:
         always["small arrays"] = _SMALL_ARRAYS
     phases: list[Parts] = []
@@ -135,7 +135,8 @@ def _solve(work: Work) -> Parts:
     together = 1
     if isinstance(work.sizes, MriSizes) and work.sizes.maps:
         coils = work.sizes.coils
-        together = work.channel_batch if machine.on_device else tiling.coils_at_once(coils)
+        chosen = machine.on_device or not work.sizes.resident
+        together = work.channel_batch if chosen else tiling.coils_at_once(coils)
     product = toeplitz_workspace_bytes(
         work.shape,
         together,

@@ -127,7 +127,6 @@ def accumulate_mri(work: Work) -> list[Parts]:
         "Toeplitz kernel": kernel_bytes(work, work.tile_samples),
         # Spectra of several images are made one by one and then stacked.
         "spectra": single * (1 if trajectories == 1 else 2 * trajectories) + summed,
-        "NUFFT": resident,
     }
     return [canary, gather, kernel]
 

@@ -34,8 +34,21 @@ def staged_bytes(work: Work) -> dict[str, int]:
         # As read and in pinned memory; and what reading itself needs.
         parts["tiles as read"] = TILES_AT_ONCE * (tile_bytes(work) + positions) + 4 * CHUNK_BYTES
     if isinstance(work.sizes, MriSizes) and work.sizes.maps:
-        parts["coil maps as read"] = work.sizes.coils * work.voxel_bytes
+        parts["coil maps as read"] = maps_bytes(work)
     return parts
+
+
+def maps_bytes(work: Work) -> int:
+    """Return the bytes of the coil maps that are held at one moment: all, or those of two tiles."""
+    sizes = work.sizes
+    if not isinstance(sizes, MriSizes) or not sizes.maps:
+        return 0
+    coils = sizes.coils
+    if not sizes.resident:
+        # In double precision also as stored.
+        tiles = TILES_AT_ONCE + (work.machine.itemsize > _STORED_NUMBER)
+        coils = min(coils, tiles * work.channel_batch)
+    return coils * work.voxel_bytes
 
 
 def reading_bytes(work: Work) -> int:

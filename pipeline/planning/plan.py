@@ -181,7 +181,7 @@ def _row(
         readout_batch=work.readout_batch,
         model=work.sizes.level if isinstance(work.sizes, PairSizes) else "",
         normal=work.sizes.form if isinstance(work.sizes, PairSizes) else "",
-        resident=isinstance(work.sizes, PairSizes) and work.sizes.resident,
+        resident=not isinstance(work.sizes, PhaseHistorySizes) and work.sizes.resident,
         transforms=work.machine.choice,
         device_mb=math.ceil(need.device_bytes / MEGABYTE),
         host_mb=host_mb,

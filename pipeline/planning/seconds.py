@@ -14,6 +14,7 @@ from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.operators.contraction import contraction_flops
 from pipeline.operators.nufft_backends import choose_oversampling
 from pipeline.operators.toeplitz import kernel_pieces, padded_shape
+from pipeline.planning.gram import LATENCY, TILE_LATENCIES
 from pipeline.planning.mri_memory import KERNEL_TOLERANCE
 from pipeline.planning.work import MriSizes, PairSizes, Work
 
@@ -211,6 +212,7 @@ def _application(work: Work, rates: Rates) -> float:
         blocks = sizes.pairs * sizes.readouts
         columns = sum(m * n for m, n in zip(sizes.rows, work.shape, strict=True))
         product = 2 * blocks * contraction_flops(sizes.rows, work.shape) / rates.gemm
+        product += sizes.pairs * TILE_LATENCIES * LATENCY
         if sizes.voxel_phase == "frequency":
             columns += math.prod(work.shape)
         making = 0 if sizes.resident else 50 * blocks * columns / rates.memory
@@ -222,11 +224,14 @@ def _application(work: Work, rates: Rates) -> float:
         return 2 * sizes.channels * (gridding + transform) + vectors
     if isinstance(sizes, MriSizes):
         products = sizes.coils
+        if sizes.maps and not sizes.resident:
+            streaming = sizes.coils * work.voxel_bytes / rates.read / work.image_batch
+            return max(streaming, products * toeplitz_flops(work.shape) / rates.toeplitz) + vectors
     elif isinstance(sizes, PairSizes):
         products = 1 if sizes.form == "collapsed" else sizes.pairs
     else:
         products = sizes.apertures
-    return products * toeplitz_flops(work.shape) / rates.toeplitz + vectors
+    return products * (LATENCY + toeplitz_flops(work.shape) / rates.toeplitz) + vectors
 
 
 def toeplitz_flops(shape: Sequence[int]) -> float:

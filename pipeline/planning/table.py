@@ -60,7 +60,8 @@ class PlanRow(BaseModel):
     normal: str = ""
     """RF pairs: form of the normal operator, one of `pipeline.planning.gram.NormalForm`."""
     resident: bool = False
-    """RF pairs: whether the factors of all pairs stay where the job computes."""
+    """Whether what the normal operator is made of stays where the job computes, or streams each
+    time it is applied: coil maps in MRI, the factors of all pairs in RF."""
     transforms: Annotated[TransformChoice, BeforeValidator(_read_choice)] = TransformChoice()
     """How transforms and Toeplitz products are computed, as JSON; empty goes by rules."""
     device_mb: int
@@ -144,7 +145,12 @@ def write_plan(path: Path, rows: Sequence[PlanRow]) -> None:
     """Write the plan as tab-separated text, whole or not at all; its last line is a checksum."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(
-        text, PlanRow.columns(), delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE
+        text,
+        PlanRow.columns(),
+        delimiter="\t",
+        lineterminator="\n",
+        quoting=csv.QUOTE_NONE,
+        quotechar=None,  # cells may hold JSON
     )
     writer.writeheader()
     writer.writerows(row.model_dump() for row in rows)

@@ -35,18 +35,28 @@ class Limits:
 def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
     """Return the work with the largest useful tiles that fit; None if the smallest do not.
 
-    A block that is an image batch and no more is what has to fit.
+    A block that is an image batch and no more is what has to fit. Coil maps stream, which reads
+    them once for every product, only where no tile fits beside all of them.
     """
-    for candidate in _candidates(work, rates):
-        block = candidate if work.stage == "accumulate" else _one_batch(candidate)
-        if limits.hold(footprint(block)):
-            return candidate
+    for placed in (work, streaming_maps(work)):
+        for candidate in _candidates(placed, rates):
+            block = candidate if work.stage == "accumulate" else _one_batch(candidate)
+            if limits.hold(footprint(block)):
+                return candidate
     return None
+
+
+def streaming_maps(work: Work) -> Work:
+    """Return the work with coil maps that stream instead of staying where the job computes."""
+    if not isinstance(work.sizes, MriSizes):
+        return work
+    return replace(work, sizes=replace(work.sizes, resident=False))
 
 
 def smallest_tiles(work: Work) -> Work:
     """Return the work on one image, one channel and one readout at a time."""
-    return replace(work, images=1, image_batch=1, channel_batch=1, readout_batch=1)
+    smallest = replace(work, images=1, image_batch=1, channel_batch=1, readout_batch=1)
+    return streaming_maps(smallest)
 
 
 def _one_batch(work: Work) -> Work:

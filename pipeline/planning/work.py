@@ -29,6 +29,8 @@ class MriSizes:
     """Whether all images have the same samples."""
     maps: bool
     """Whether there are coil maps."""
+    resident: bool = True
+    """Whether the maps of all coils stay where the job computes; else they stream."""
 
     @property
     def channels(self) -> int:

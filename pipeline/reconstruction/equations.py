@@ -13,7 +13,6 @@ from pipeline.config.transforms import NufftSettings, TransformChoice
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.nufft import NUFFT
-from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.solvers.inner import inner_product
 
@@ -174,21 +173,23 @@ class RightHandSide:
             self.b += self._coil_images.abs().square_().sum(self._coil_axis)
             self._coil_images = None
 
+    def free_transform(self) -> None:
+        """Let go of the transform of the last tile, where memory is needed for something else."""
+        self._operator = None
+
     def _nufft(self, sampling: Sampling, coils: int) -> NUFFT:
         if self._operator is not None:
             known, nufft = self._operator
             if known is sampling and nufft.coils == coils:
                 return nufft
-            self._operator = None  # before the next one is made
+            self.free_transform()  # before the next one is made
         nufft = self._transforms.nufft(sampling.trajectory, coils=coils)
         self._operator = (sampling, nufft)
         return nufft
 
 
-def explicit_normal(
-    transforms: Transforms, sampling: Sampling, maps: Tensor | None, coil_batch: int
-) -> LinearOperator:
-    """Return ``G = A^H W A`` on images ``(image, *shape)`` as forward and adjoint.
+def explicit_normal(transforms: Transforms, sampling: Sampling) -> LinearOperator:
+    """Return ``A^H W A`` of one coil, on images ``(image, *shape)``, as forward and adjoint.
 
     Parameters
     ----------
@@ -196,11 +197,6 @@ def explicit_normal(
         How transforms are computed.
     sampling
         Where all samples of the images lie.
-    maps
-        complex ``(coil, *shape)``.
-    coil_batch
-        Coils that are transformed at one moment.
     """
     nufft = transforms.nufft(sampling.trajectory)
-    one_coil = nufft.H @ Diagonal(sampling.weights) @ nufft
-    return one_coil if maps is None else SenseNormal(one_coil, maps, coil_batch)
+    return nufft.H @ Diagonal(sampling.weights) @ nufft

@@ -11,12 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.calibration.coilmaps import resampled_maps
 from pipeline.config.reconstruction import image_shape
 from pipeline.errors import DataError
-from pipeline.geometry.axes import as_volume
 from pipeline.geometry.trajectories import resampled
-from pipeline.operators.sense import SenseNormal
+from pipeline.reconstruction.coil_maps import CoilMaps
 from pipeline.reconstruction.equations import RightHandSide, Sampling, explicit_normal
 from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.noise import Noise, wants_noise
@@ -72,7 +70,8 @@ class MriMeasurement:
         self._weighted = not self._solves or self.settings.weights == "density"
         self._kernel_of_all: tuple[Shard, Tensor] | None = None
         self._checked = False
-        self._maps = self._resident_maps()
+        self._maps = self._coil_maps()
+        self._by_squares = self._maps is None and raw.coils > 1
         job.receipt.record(
             coils=raw.coils, samples=raw.readouts * raw.samples * self.frames_per_image
         )
@@ -100,20 +99,21 @@ class MriMeasurement:
         order = iter(tiles)
         for arrays in job.stream(partial(self._read, images, tile) for tile in tiles):
             tile = next(order)
-            samples, *positions = arrays
+            samples, *others = arrays
             del arrays
+            maps = self._maps_of(tile, others)
             if tile.new_readouts or sampling is None:
-                sampling = self._sampling(*positions, shared=shared)
+                sampling = self._sampling(*others, shared=shared)
             with job.phase("right_hand_side"):
-                maps = None if self._maps is None else self._maps[tile.coils]
                 total.add(sampling, samples.to(job.complex), maps)
                 if tile.last_of_coils:
                     total.end_coils()
-            del samples, positions
+            del samples, others, maps
             if not (tile.last_of_readouts and shard.is_first_of_channels()):
                 continue
             diagonal += sampling.weights.sum(-1, dtype=torch.float64)
             if makes_kernel:
+                total.free_transform()
                 with job.phase("kernel"):
                     spectrum = self.transforms.spectrum(sampling.trajectory, sampling.weights)
                     kernel = spectrum if kernel is None else kernel.add_(spectrum)
@@ -129,14 +129,15 @@ class MriMeasurement:
         """Return the normal operator of some images, whose kernel is in ``share``."""
         if not self._toeplitz:
             sampling = self._whole_sampling(images)
-            return explicit_normal(self.transforms, sampling, self._maps, self.job.tiles.channels)
-        kernel = share.kernels[_KERNEL]
-        toeplitz = self.transforms.toeplitz(kernel[0] if len(kernel) == 1 else kernel)
+            one_coil = explicit_normal(self.transforms, sampling)
+        else:
+            kernel = share.kernels[_KERNEL]
+            one_coil = self.transforms.toeplitz(kernel[0] if len(kernel) == 1 else kernel)
         if self._maps is None:
-            return toeplitz
-        # A CPU's caches, not its memory, decide how many coils are best done together.
-        batch = self.job.tiles.channels if self.job.device.startswith("cuda") else None
-        return SenseNormal(toeplitz, self._maps, batch)
+            return one_coil
+        # A CPU's caches, not its memory, decide how many coils are best convolved together.
+        free = self._toeplitz and not self.job.device.startswith("cuda")
+        return self._maps.normal(one_coil, None if free else self.job.tiles.channels)
 
     @property
     def separable(self) -> bool:
@@ -154,11 +155,8 @@ class MriMeasurement:
         if measured is None:
             return None
         variances = torch.from_numpy(measured).abs().square().double().mean(-1).to(self.job.device)
-        maps = self._maps
         sensitivities = (
-            torch.ones_like(variances)
-            if maps is None
-            else maps.abs().square().flatten(1).mean(1, dtype=torch.float64)
+            torch.ones_like(variances) if self._maps is None else self._maps.mean_squares()
         )
         different = images[:1] if self._share_samples(images) else images
         squares = [
@@ -173,24 +171,25 @@ class MriMeasurement:
 
     def image(self, share: Share) -> Tensor:
         """Return the density-compensated adjoint, ``(image, *shape)``."""
-        by_squares = self._maps is None and self.raw.coils > 1
-        return share.b.sqrt() if by_squares else share.b
+        return share.b.sqrt() if self._by_squares else share.b
 
-    def _resident_maps(self) -> Tensor | None:
-        """Return the coil maps on the device, ``(coil, *shape)``."""
-        with self.job.phase("prepare"):
-            stored = self.calibration.sensitivities()
-            if stored is None:
-                if self._solves and self.raw.coils > 1:
-                    raise DataError(
-                        f"{self.job.who}: {self.settings.algorithm} of {self.raw.coils} coils "
-                        "needs coil maps, and calibration.coil_maps is none; set it to auto, "
-                        "source or walsh"
-                    )
-                return None
-            maps = torch.from_numpy(stored).to(self.job.device, self.job.complex)
-            maps = resampled_maps(maps, as_volume(self.shape))
-            return maps.reshape(self.raw.coils, *self.shape)
+    def _coil_maps(self) -> CoilMaps | None:
+        if self.calibration.coil_maps != "none":
+            return CoilMaps(self.job, self.calibration, self.shape, self.raw.coils)
+        if self._solves and self.raw.coils > 1:
+            raise DataError(
+                f"{self.job.who}: {self.settings.algorithm} of {self.raw.coils} coils needs coil "
+                "maps, and calibration.coil_maps is none; set it to auto, source or walsh"
+            )
+        return None
+
+    def _maps_of(self, tile: _Tile, arrays: list[Tensor]) -> Tensor | None:
+        """Return the maps of a tile's coils; those that stream are the first of ``arrays``."""
+        if self._maps is None:
+            return None
+        if self._maps.streamed:
+            return self._maps.prepared(arrays.pop(0))
+        return self._maps.of(tile.coils)
 
     def _known_kernel(self, shard: Shard) -> Tensor | None:
         """Return the kernel that an earlier batch of images made, which all share."""
@@ -217,10 +216,9 @@ class MriMeasurement:
             slice(part[0], part[-1] + 1) for part in _consecutive(shard.channels, sizes.channels)
         ]
         readouts = list(_consecutive(shard.readouts, sizes.readouts))
-        by_squares = self._maps is None and self.raw.coils > 1
         pairs = (
             [(part, some) for some in coils for part in readouts]
-            if by_squares
+            if self._by_squares
             else list(itertools.product(readouts, coils))
         )
         for index, (part, some) in enumerate(pairs):
@@ -243,7 +241,7 @@ class MriMeasurement:
                 yield frame, slice(first, last)
 
     def _read(self, images: range, tile: _Tile) -> Arrays:
-        """Return samples ``(image, coil, sample)``, and those of new readouts with positions."""
+        """Return samples ``(image, coil, sample)``; then maps that stream; then new positions."""
         length = len(tile.readouts) * self.raw.samples
         coils = range(tile.coils.start, tile.coils.stop)
         samples = np.zeros((len(images), len(coils), length), dtype=np.complex64)
@@ -254,9 +252,10 @@ class MriMeasurement:
                     part = self.raw.kspace(frame, slice(coil, coil + 1), readouts).ravel()
                     samples[index, row, start : start + part.size] = part
                     start += part.size
-        if not tile.new_readouts:
-            return (samples,)
-        return (samples, *self._positions(images, tile.readouts))
+        streamed = self._maps is not None and self._maps.streamed
+        maps = self._maps.read(tile.coils) if self._maps is not None and streamed else ()
+        positions = self._positions(images, tile.readouts) if tile.new_readouts else ()
+        return (samples, *maps, *positions)
 
     def _positions(
         self, images: range, readouts: range

@@ -20,7 +20,7 @@ def relative(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-def in_tiles(folder, monkeypatch, **sizes):
+def in_tiles(monkeypatch, **sizes):
     """Make `plan` choose tiles of other sizes than it would."""
 
     def write(path, rows):
@@ -78,9 +78,20 @@ def test_tiles_of_any_size_give_the_same_image(tmp_path, monkeypatch, maps, size
     settings = {"frames_per_image": 2, **(SENSE if maps else {"algorithm": "gridding"})}
     expected, _ = run(tmp_path, **settings)
     names = ("image_batch", "coil_batch", "readout_batch")
-    in_tiles(tmp_path, monkeypatch, **dict(zip(names, sizes, strict=True)))
+    in_tiles(monkeypatch, **dict(zip(names, sizes, strict=True)))
     found, _ = run(tmp_path, **settings)
     assert relative(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("normal", ["toeplitz", "explicit"])
+def test_coil_maps_that_stream_give_the_same_image(acquisition, monkeypatch, normal):
+    settings = {**SENSE, "normal": normal}
+    expected, _ = run(acquisition, **settings)
+    in_tiles(monkeypatch, resident=False, coil_batch=2)
+    found, receipt = run(acquisition, **settings)
+    assert relative(found, expected) < 1e-5
+    # All maps once for b and once for every product.
+    assert receipt["streaming"]["bytes"] > 8 * 5 * 9 * 12 * 7 * 8
 
 
 class FullDevice:
