@@ -18,8 +18,16 @@ def costs_by_form(*arguments, rates=HOST, **keywords):
 
 
 def test_one_block_is_faster_by_its_factors():
-    costs = normal_costs((128, 128), (32, 64), pairs=1, frequencies=1, rates=HOST)
+    """Measured on one core: 0.7 ms by the factors, 2.5 ms as a convolution."""
+    costs = normal_costs((256, 256), (32, 64), pairs=1, frequencies=1, rates=HOST)
     assert choose_normal(costs, applications=100).form == "factors"
+
+
+def test_calls_take_their_time_in_small_scenes():
+    """Six pairs of 16 frequencies, an image each, on one core: 1.1 ms, and 3.0 by the factors."""
+    costs = costs_by_form((64, 64), (8, 8), pairs=6, frequencies=16, rates=Rates.host(1))
+    assert costs["pairs"].seconds == pytest.approx(1.1e-3, rel=0.3)
+    assert costs["factors"].seconds == pytest.approx(3.0e-3, rel=0.3)
 
 
 @pytest.mark.parametrize("rates", [HOST, Rates.device()], ids=["host", "device"])
@@ -80,7 +88,8 @@ def test_counts_are_those_of_the_operators():
     double = costs_by_form(shape, rows, pairs=2, frequencies=5, itemsize=16)
     for form, cost in costs.items():
         assert double[form].held_bytes == 2 * cost.held_bytes
-        latency = HOST.latency * (1 if form == "collapsed" else 2)  # two pairs; there and back
+        calls = {"collapsed": 1, "pairs": 2, "factors": 2 * 3.5}[form]
+        latency = HOST.latency * calls
         assert double[form].seconds - latency == pytest.approx(2 * (cost.seconds - latency))
 
 
@@ -90,7 +99,7 @@ def test_convolutions_do_not_depend_on_frequencies_and_antennas():
     for form in ("collapsed", "pairs"):
         assert many[form].seconds == few[form].seconds
         assert many[form].setup_seconds > few[form].setup_seconds
-    assert many["factors"].seconds > 100 * few["factors"].seconds
+    assert many["factors"].seconds > 20 * few["factors"].seconds
 
 
 def test_preparation_must_pay():

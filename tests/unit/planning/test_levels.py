@@ -34,7 +34,7 @@ def test_the_fastest_form_comes_first():
     assert forms(choose(model="W", force=True)) == ["collapsed", "factors"]
     assert forms(choose()) == ["pairs", "factors"]
     # One block: a convolution takes longer than forward and adjoint through two small factors.
-    one = PairAcquisition((128, 128), (8, 8), pairs=1, frequencies=1)
+    one = PairAcquisition((256, 256), (8, 8), pairs=1, frequencies=1)
     assert forms(choose({"W": 0.0}, one)) == ["factors", "collapsed"]
 
 
