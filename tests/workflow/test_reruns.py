@@ -158,10 +158,10 @@ def test_options(finished):
 
 
 def test_a_new_plan_repeats_only_the_blocks_that_it_cuts_otherwise(run):
-    # Blocks of 3 and 2 images become blocks of 4 and 1; the two other reconstructions stay.
-    write_config(run, changed(memory={"host_mb": 3000, "block_images": 4}))
+    # Blocks of 3 and 2 images become one of 5; the two other reconstructions stay as they were.
+    write_config(run, changed(memory={"host_mb": 3000, "block_images": 5}))
     snakemake(run, "planned")
-    assert pending(run) == {"reconstruct": 2, **AFTER_BLOCKS}
+    assert pending(run) == {"reconstruct": 1, **AFTER_BLOCKS}
 
 
 def test_results_that_were_moved_or_lost_their_dates_are_taken_as_they_are(run, tmp_path):

@@ -93,5 +93,5 @@ def test_too_small_a_limit_is_refused_with_the_arithmetic(run):
     write_config(run, {**CONFIG, "memory": {"host_mb": 64}})
     output = snakemake(run, check=False)
     assert "memory.host_mb is 64 MB" in output
-    assert "Raise the limit" in output
+    assert "Each of these would fit: memory.host_mb:" in output
     assert "Traceback" not in output
