@@ -23,6 +23,10 @@ _WORTH_A_LARGER_BATCH = 1.03
 """A larger batch needs more memory: it has to be faster by more than the noise of timing."""
 
 
+_PRODUCTS = 10
+"""Toeplitz products to a pair of transforms: the iterations of a usual reconstruction."""
+
+
 class _Measured(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,11 +83,13 @@ class ProductTiming(_Measured):
 
 
 class BatchTiming(_Measured):
-    """The chosen transform, so many at once."""
+    """The chosen transform and Toeplitz product, so many at once."""
 
     transforms: PositiveInt
     seconds: PositiveFloat
     """Forward and adjoint of one of them."""
+    product_seconds: PositiveFloat
+    """Toeplitz product of one of them."""
 
 
 class ThreadTiming(_Measured):
@@ -171,13 +177,12 @@ class Measurement(_Measured):
         """Return how many transforms are best done at once: no more than is worth its memory."""
         if not self.batches:
             return None
-        best = min(found.seconds for found in self.batches)
-        worth = (
-            found.transforms
+        seconds = {
+            found.transforms: found.seconds + _PRODUCTS * found.product_seconds
             for found in self.batches
-            if found.seconds <= _WORTH_A_LARGER_BATCH * best
-        )
-        return min(worth)
+        }
+        enough = _WORTH_A_LARGER_BATCH * min(seconds.values())
+        return min(size for size, found in seconds.items() if found <= enough)
 
     def rates_on(self, threads: int) -> Rates:
         """Return the rates on another number of threads, by the times that were measured.

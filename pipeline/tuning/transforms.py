@@ -145,12 +145,16 @@ def candidates(
                         )
                     continue
                 default = choose_oversampling(backend, asked, dtype, axes)
+                others = _OVERSAMPLING[backend] if precision == "single" else ()
                 found |= dict.fromkeys(
                     Candidate(backend, precision, asked, each)
-                    for each in (default, *_OVERSAMPLING[backend])
+                    for each in (default, *others)
                     if each >= default or backend == "ducc0"  # FINUFFT would warn and do less
                 )
-    return sorted(found, key=lambda each: each.backend == "torchkbnufft")  # by far the slowest
+    # The usual precision first, and last what is by far the slowest.
+    return sorted(
+        found, key=lambda each: (each.backend == "torchkbnufft", each.precision == "double")
+    )
 
 
 def measure_transforms(
