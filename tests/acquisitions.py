@@ -75,6 +75,7 @@ def reconstruction_settings(
     shards: int | str = "auto",
     tolerance: float = 1e-3,
     backend: str = "auto",
+    tuning: Path | None = None,
     **reconstruction: Any,
 ) -> tuple[PlanSettings, ReconstructSettings]:
     """Return the settings of `plan` and of `reconstruct` for the same reconstruction."""
@@ -84,7 +85,10 @@ def reconstruction_settings(
         "precision": precision,
         "deterministic": deterministic,
     }
+    tuned = {**common["nufft"], "tuning": None if tuning is None else str(tuning)}
     return (
-        PlanSettings.model_validate({**common, "memory": {"host_mb": host_mb, "shards": shards}}),
+        PlanSettings.model_validate(
+            {**common, "nufft": tuned, "memory": {"host_mb": host_mb, "shards": shards}}
+        ),
         ReconstructSettings.model_validate(common),
     )
