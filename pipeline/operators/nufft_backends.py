@@ -19,16 +19,37 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from pipeline.errors import ConfigError, DependencyError
+from pipeline.operators.nufft_accuracy import (
+    BACKENDS,
+    Backend,
+    PerAxis,
+    choose_oversampling,
+    ducc0_accuracy,
+    ducc0_window,
+    finufft_accuracy,
+    kaiser_bessel_shape,
+    kaiser_bessel_width,
+    per_axis,
+    smallest_tolerance,
+)
 
-Backend = Literal["ducc0", "finufft", "cufinufft", "torchkbnufft"]
-BACKENDS: tuple[Backend, ...] = ("ducc0", "finufft", "cufinufft", "torchkbnufft")
-
-PerAxis = float | Sequence[float] | None
+__all__ = [
+    "BACKENDS",
+    "INSTALL",
+    "PLANS",
+    "Backend",
+    "PerAxis",
+    "Plan",
+    "choose_oversampling",
+    "per_axis",
+    "require",
+    "smallest_tolerance",
+]
 
 INSTALL = {
     "ducc0": "pip install 'kronufft[ducc]' (GPL-2.0-or-later)",
@@ -103,95 +124,6 @@ def require(backend: Backend) -> None:
         )
 
 
-def smallest_tolerance(backend: Backend, shape: Sequence[int], dtype: torch.dtype) -> float:
-    """Return the smallest relative error that a backend reaches.
-
-    In single precision all but ducc0 round the coordinates to float32 before they scale them, so
-    that their error grows with the matrix: 6e-8 a voxel was measured. torchkbnufft reads its kernel
-    from a table, which takes seconds to fill for 1e-5 and minutes beyond.
-    """
-    single = dtype == torch.complex64
-    if backend == "ducc0":
-        return 1e-6 if single else 1e-12
-    rounding = max(1e-5, 1e-7 * max(shape)) if single else 1e-11
-    return max(rounding, 1e-5) if backend == "torchkbnufft" else rounding
-
-
-def choose_oversampling(
-    backend: Backend, tolerance: float, dtype: torch.dtype, dimensions: int
-) -> float:
-    """Return the ratio of grid to matrix that a backend uses where the user sets none.
-
-    The least at which the backend has a kernel for the tolerance: in 3D that is also the fastest,
-    or nearly so, and the grid is most of the memory. FINUFFT's kernels at 1.25 reach an error of
-    2.5e-5 in single precision and 2e-10 in double.
-    """
-    single = dtype == torch.complex64
-    if backend == "ducc0":
-        from ducc0.nufft import bestEpsilon
-
-        for factor in (1.5, 1.75, 2.0):
-            low, high = _ducc0_window(factor)
-            if ducc0_accuracy(tolerance, dtype) >= bestEpsilon(
-                ndim=dimensions, singleprec=single, sigma_min=low, sigma_max=high
-            ):
-                return factor
-        return 2.4
-    if backend in ("finufft", "cufinufft"):
-        return 1.25 if tolerance >= (1e-4 if single else 1e-8) else 2.0
-    return 2.0
-
-
-def ducc0_accuracy(tolerance: float, dtype: torch.dtype) -> float:
-    """Return the ``epsilon`` at which ducc0's relative l2 error stays below `tolerance`.
-
-    Measured: up to 0.4 of epsilon for white noise, 1.0 for a constant image. In single precision an
-    epsilon of 3e-6 gives an error of 3e-7, so there is no need to ask for less.
-    """
-    return max(tolerance, 3e-6) if dtype == torch.complex64 else tolerance
-
-
-def _ducc0_window(factor: float) -> tuple[float, float]:
-    """Return the oversampling that ducc0 may choose from its table of kernels.
-
-    The table has an entry every 0.05. With more than one to choose from, ducc0 would choose by the
-    number of samples: parts of a measurement would not add up to the whole but for the tolerance.
-    """
-    return max(1.19, factor - 0.026), factor + 0.026
-
-
-def finufft_accuracy(tolerance: float) -> float:
-    """Return the ``eps`` at which FINUFFT's relative l2 error stays below `tolerance`.
-
-    Measured: up to 2.2 times eps for white noise, 3 for a constant image; a lone voxel in the very
-    corner, where the kernel is corrected most, comes to 8.
-    """
-    return tolerance / 5.0
-
-
-def kaiser_bessel_width(tolerance: float, oversampling: float) -> int:
-    """Return the width of the Kaiser-Bessel kernel, in grid points, for half of `tolerance`."""
-    decay = math.pi * math.sqrt(1.0 - 1.0 / oversampling)
-    return max(2, math.ceil(math.log(16.0 / tolerance) / decay))
-
-
-def kaiser_bessel_shape(width: float, oversampling: float) -> float:
-    """Return the shape parameter beta of Beatty et al. (2005), equation 5."""
-    return math.pi * math.sqrt(max((width * (1.0 - 0.5 / oversampling)) ** 2 - 0.8, 0.1))
-
-
-def per_axis(value: float | Sequence[float], dimensions: int) -> tuple[float, ...]:
-    """Return one number for each axis."""
-    if isinstance(value, int | float):
-        return (float(value),) * dimensions
-    if len(value) != dimensions:
-        raise ConfigError(
-            f"NUFFT: found {len(value)} numbers {tuple(value)} for {dimensions} image axes; "
-            "give one number or one for each axis."
-        )
-    return tuple(float(number) for number in value)
-
-
 def _one_oversampling(plan: Plan, backend: Backend) -> float:
     """Return the oversampling as one number, for the backends that know nothing finer."""
     if plan.kernel_width is not None:
@@ -221,7 +153,7 @@ class Ducc0Plan(Plan):
         from ducc0.nufft import plan
 
         factor = _one_oversampling(self, "ducc0")
-        low, high = _ducc0_window(factor)
+        low, high = ducc0_window(factor)
         try:
             self._plan = plan(
                 nu2u=True,
