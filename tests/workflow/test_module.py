@@ -1,4 +1,6 @@
-"""The workflow as a part of another one, and what Snakemake itself says about it."""
+"""The workflow beyond itself: in another one, in Snakemake's report, and as a script."""
+
+import subprocess
 
 import numpy as np
 import pytest
@@ -57,3 +59,13 @@ def test_snakemakes_own_report_holds_page_and_table(run):
 
 def test_snakemakes_linter_has_nothing_to_say(finished):
     assert "Congratulations" in snakemake(finished, "--lint")
+
+
+def test_the_script_beside_an_image_makes_it_again_to_the_last_byte(finished, tmp_path):
+    folder = "results/series/cg-all"
+    script = finished / folder / "remake.sh"
+    done = subprocess.run(["sh", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # The marker holds the checksum of every chunk.
+    markers = [(where / folder / "image.json").read_bytes() for where in (finished, tmp_path)]
+    assert markers[0] == markers[1]
