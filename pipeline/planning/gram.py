@@ -62,8 +62,8 @@ class Rates:
         """Return the rates of a CPU: what was measured on two cores of an AMD EPYC with AVX-512.
 
         Products of factors reach 60 to 93 Gflop/s a core, transforms 24 to 31. Only the ratio of
-        these decides, and it varies less from machine to machine than they do. Small scenes take what calling the operators takes: 0.24 ms a convolution of 64 x 64 voxels,
-        0.5 ms a pair forward and back through its factors.
+        these decides, and it varies less from machine to machine than they do. Small scenes
+        take what calls take: 0.24 ms a convolution of 64 x 64 voxels, 0.5 ms a pair by its factors.
         """
         bandwidth = 1.0e10 * min(threads, 8)
         return cls(8.0e10 * threads, 2.6e10 * threads, bandwidth, latency=LATENCY)
