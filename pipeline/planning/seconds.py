@@ -15,7 +15,6 @@ from pipeline.operators.contraction import contraction_flops
 from pipeline.operators.nufft_backends import choose_oversampling
 from pipeline.operators.toeplitz import kernel_pieces, padded_shape
 from pipeline.planning.gram import LATENCY, TILE_LATENCIES
-from pipeline.planning.gram import LATENCY, TILE_LATENCIES
 from pipeline.planning.mri_memory import KERNEL_TOLERANCE
 from pipeline.planning.work import MriSizes, PairSizes, Work
 
@@ -213,7 +212,6 @@ def _application(work: Work, rates: Rates) -> float:
         blocks = sizes.pairs * sizes.readouts
         columns = sum(m * n for m, n in zip(sizes.rows, work.shape, strict=True))
         product = 2 * blocks * contraction_flops(sizes.rows, work.shape) / rates.gemm
-        product += sizes.pairs * TILE_LATENCIES * LATENCY
         product += sizes.pairs * TILE_LATENCIES * LATENCY
         if sizes.voxel_phase == "frequency":
             columns += math.prod(work.shape)

@@ -19,6 +19,7 @@ from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.noise import Noise
 from pipeline.reconstruction.share import Shard, Share
 from pipeline.reconstruction.solving import Histories, solve
+from pipeline.solvers.admm import ExactSolver
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.storage.shares import KERNEL, Array, StoredShare, open_share
 from pipeline.storage.solver_state import SolverState
@@ -42,9 +43,8 @@ class Measurement(Protocol):
     def gram(self, images: range, share: Share) -> Gram:
         """Return the normal operator of some images, from the sum of all shares."""
 
-    @property
-    def separable(self) -> bool:
-        """Whether the normal operator is a single Kronecker block."""
+    def exact_solver(self) -> ExactSolver | None:
+        """Return what solves ``(G + rho) x = r`` without iterations, where there is a way."""
 
     def noise(self, images: range, share: Share) -> Noise | None:
         """Return the noise in the normal equations of some images; `None` if it is not known."""
@@ -146,7 +146,7 @@ def reconstruct_block(
             share.diagonal,
             image_axes=len(data.shape),
             noise=data.noise(batch, share),
-            separable=data.separable,
+            exact=data.exact_solver(),
             progress=lambda part, note: advance(0, note, partial=part * len(batch)),
             checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
         )

@@ -139,10 +139,8 @@ class MriMeasurement:
         free = self._toeplitz and not self.job.device.startswith("cuda")
         return self._maps.normal(one_coil, None if free else self.job.tiles.channels)
 
-    @property
-    def separable(self) -> bool:
-        """Never: samples lie anywhere."""
-        return False
+    def exact_solver(self) -> None:
+        """Return none: samples lie anywhere."""
 
     def noise(self, images: range, share: Share) -> Noise | None:
         """Return the noise of some images; `None` where the data bring no noise measurement.

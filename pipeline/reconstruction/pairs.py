@@ -21,9 +21,11 @@ from pipeline.reconstruction.noise import Noise
 from pipeline.reconstruction.pair_models import PairModels
 from pipeline.reconstruction.pair_tiles import FactorsNormal, PairStream
 from pipeline.reconstruction.share import Shard, Share
+from pipeline.solvers.admm import ExactSolver
 from pipeline.solvers.cg import Solution
 from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.inner import inner_product
+from pipeline.solvers.kronecker_solver import kronecker_solver
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.storage.rf_raw import RfRawData
 
@@ -115,10 +117,20 @@ class PairsMeasurement:
             return VoxelPhaseSum(phases, toeplitz)
         return Diagonal(phases.conj()) @ toeplitz @ Diagonal(phases)
 
-    @property
-    def separable(self) -> bool:
-        """Whether there is a single pair at a single frequency, by plane waves."""
-        return self.raw.pairs == len(self.raw.frequencies) == 1 and self._form == "collapsed"
+    def exact_solver(self) -> ExactSolver | None:
+        """Return what solves ``(G + rho) x = r`` of a single pair at a single frequency.
+
+        Whatever form the normal operator has: it is one Kronecker block, between voxel phases.
+        """
+        if self.job.settings.algorithm != "admm" or self.raw.pairs * len(self.raw.frequencies) > 1:
+            return None
+        ((_, blocks),) = self.stream.operators(self.stream.tiles(self.whole()))
+        weight = float(np.sum(np.abs(self.models.weights(0)) ** 2))
+        inverse = kronecker_solver([one[0] for one in blocks.kronecker.factors], weight=weight)
+        phases = blocks.phases
+        if phases is None:
+            return inverse
+        return lambda right, rho: phases.conj() * inverse(phases * right, rho)
 
     def noise(self, images: range, share: Share) -> Noise | None:
         """Return the noise of one frame; `None` where the data do not state it."""

@@ -114,10 +114,8 @@ class PhaseHistoryMeasurement:
         )
         return VoxelPhaseSum(phases, self.transforms.toeplitz(spectra))
 
-    @property
-    def separable(self) -> bool:
-        """Never: pulses lie anywhere."""
-        return False
+    def exact_solver(self) -> None:
+        """Return none: pulses lie anywhere."""
 
     def noise(self, images: range, share: Share) -> Noise | None:
         """Return the noise of one frame; `None` where the data do not state it."""

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from pipeline.config.reconstruction import ReconstructionSettings
-from pipeline.reconstruction.algorithms import Outcome, Problem, run_algorithm, toeplitz_of
+from pipeline.reconstruction.algorithms import Outcome, Problem, run_algorithm
 from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.noise import Noise
 from pipeline.solvers.admm import ExactSolver
 from pipeline.solvers.cg import Solution
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, Nested
 from pipeline.solvers.fusion import non_coherent, phase_aligned
-from pipeline.solvers.kronecker_solver import toeplitz_solver
 from pipeline.solvers.normal import NormalEquations
 
 Histories = list[list[float]]
@@ -34,7 +33,7 @@ def solve(
     *,
     image_axes: int,
     noise: Noise | None = None,
-    separable: bool = False,
+    exact: ExactSolver | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> tuple[Tensor, Histories]:
@@ -54,16 +53,14 @@ def solve(
         Number of axes of one image.
     noise
         Of the measurement, of the shape of `diagonal`; `None` where it is not known.
-    separable
-        Whether the normal operator is a single Kronecker block (one pair, one frequency), which is
-        solved exactly.
+    exact
+        Solves ``(G + rho) x = r`` without iterations; `None` where there is no way.
     progress
         Told of every iteration.
     checkpoint
         Keeps the state of a long solve.
     """
     watch = _Watch(job.settings, progress)
-    exact = _exact_solver(normal, image_axes) if separable else None
     parts = _Parts(job, diagonal, noise, exact, image_axes, watch)
     with job.phase("solve"):
         outcome, image, details = parts.solve(normal, checkpoint)
@@ -152,13 +149,6 @@ class _Watch:
                 min(1.0, iteration / self._most),
                 lambda: f"iteration {iteration}, residual {float(residual):.1e}",
             )
-
-
-def _exact_solver(normal: NormalEquations, image_axes: int) -> ExactSolver | None:
-    toeplitz = toeplitz_of(normal.gram)
-    if toeplitz is None or toeplitz.frames or toeplitz is not normal.gram:
-        return None
-    return toeplitz_solver(toeplitz.spectrum, toeplitz.shape)
 
 
 def _record(job: BlockJob, outcome: Outcome, details: dict[str, Any]) -> None:

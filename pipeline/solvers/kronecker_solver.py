@@ -8,7 +8,6 @@ import torch
 
 from pipeline.errors import ShapeError
 from pipeline.operators.kronecker import Kronecker
-from pipeline.solvers.preconditioners import KroneckerPreconditioner
 from pipeline.solvers.problems import for_images
 
 
@@ -62,47 +61,7 @@ def kronecker_solver(
         _, singular, v = torch.linalg.svd(factor.to(torch.complex128), full_matrices=False)
         right.append(v.to(factor.dtype))
         eigenvalues = eigenvalues[..., None] * singular**2
-    return _inverse(Kronecker(right), eigenvalues)
-
-
-def toeplitz_solver(
-    spectrum: torch.Tensor, shape: Sequence[int], *, error: float = 1e-5
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None:
-    """Return ``(rhs, rho) -> (G + rho)^-1 rhs`` for a Toeplitz operator that is separable.
-
-    One pair at one frequency is, with plane waves: its operator is the Kronecker product of one
-    Toeplitz matrix an axis.
-
-    Parameters
-    ----------
-    spectrum
-        Real, ``padded_shape(shape)``.
-    shape
-        Image axes.
-    error
-        Largest relative error of the product in Frobenius norm.
-
-    Returns
-    -------
-    callable or None
-        As of `kronecker_solver`; `None` where the operator is not separable.
-    """
-    nearest = KroneckerPreconditioner(spectrum.double(), shape)
-    if 1 - nearest.energy > error**2:
-        return None
-    eigenvalues = torch.ones((), dtype=torch.float64, device=spectrum.device)
-    right = []
-    for factor in nearest.factors:
-        values, basis = torch.linalg.eigh(factor)
-        eigenvalues = eigenvalues[..., None] * values
-        right.append(basis.mH.to(spectrum.dtype.to_complex()))
-    return _inverse(Kronecker(right), eigenvalues.clamp(min=0))
-
-
-def _inverse(
-    analysis: Kronecker, eigenvalues: torch.Tensor
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    axes = eigenvalues.ndim
+    analysis, axes = Kronecker(right), len(factors)
 
     def solve(rhs: torch.Tensor, rho: torch.Tensor) -> torch.Tensor:
         rho = torch.as_tensor(rho, dtype=torch.float64, device=rhs.device)

@@ -111,3 +111,26 @@ def test_a_sparse_image_and_the_phases_of_its_pairs(turned):
     )
     expected = group_sparse(gram[None], right[None])[0]
     assert relative(image, expected) < 2e-3
+
+
+@pytest.mark.parametrize(("level", "normal"), [("W", "toeplitz"), ("W+D(fc)", "factors")])
+def test_one_pair_at_one_tone_is_solved_without_conjugate_gradients(tmp_path, level, normal):
+    tone, pair = FREQUENCIES[:1], PAIRS[1]
+    (data,) = write_pairs(tmp_path, SCENE, [pair], tone)
+    image, receipt = run_pairs(
+        tmp_path,
+        algorithm="admm",
+        iterations=2000,
+        sparsity=SPARSITY,
+        precision="double",
+        model=level,
+        normal=normal,
+        force_model=True,
+    )
+    columns = pair_model(SCENE, pair, tone, level).columns(np.arange(SCENE.voxels))
+    system = columns.reshape(-1, SCENE.voxels)
+    right = system.conj().T @ data.ravel()
+    expected = group_sparse((system.conj().T @ system)[None], right[None])[0]
+    assert relative(system @ image.ravel(), system @ expected) < 1e-2
+    # One to begin with, one for the cost function: none in between.
+    assert receipt["operator_evaluations"] <= 2
