@@ -29,8 +29,13 @@ def write_acquisition(
     own_trajectory: bool = True,
     maps: bool = True,
     seed: int = 0,
+    measured: np.ndarray | None = None,
+    noise: np.ndarray | None = None,
 ) -> dict[str, Path]:
-    """Write ``raw`` and ``calibration`` below ``folder``; return the paths of their markers."""
+    """Write ``raw`` and ``calibration`` below ``folder``; return the paths of their markers.
+
+    Random numbers are measured unless `measured` says what is.
+    """
     generator = np.random.default_rng(seed)
     raw, calibration = folder / "raw.json", folder / "calibration.json"
     trajectories = frames if own_trajectory else 1
@@ -47,7 +52,10 @@ def write_acquisition(
         kspace = create_array(group, "kspace", (frames, coils, readouts, samples))
         for frame in range(frames):
             for coil in range(coils):
-                kspace[frame, coil] = complex_normal(generator, (readouts, samples))
+                drawn = complex_normal(generator, (readouts, samples))
+                kspace[frame, coil] = drawn if measured is None else measured[frame, coil]
+        if noise is not None:
+            create_array(group, "noise", noise.shape)[:] = noise
         trajectory = create_array(
             group, "trajectory", (trajectories, readouts, samples, len(shape))
         )

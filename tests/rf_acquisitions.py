@@ -31,6 +31,7 @@ def write_pairs(
     stored: dict[str, list[np.ndarray]] | None = None,
     weights: np.ndarray | None = None,
     measured: Sequence[np.ndarray] | None = None,
+    noise_std: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Write ``raw`` and ``calibration``; return what each pair measured, ``(frame, freq, m1, m2)``.
 
@@ -52,8 +53,9 @@ def write_pairs(
                 writer.write_measurements(frame, pair, values[frame])
             for name, arrays in (stored or {}).items():
                 writer.write_pair_array(pair, name, arrays[pair])
-        if weights is not None:
-            writer.write_array("weights", weights)
+        for name, values in (("weights", weights), ("noise_std", noise_std)):
+            if values is not None:
+                writer.write_array(name, values)
     calibrate(
         settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
         dataset="pairs",
