@@ -12,8 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from pipeline.errors import DataError
-from pipeline.operators.fourier import Provider
-from pipeline.operators.nufft_backends import Backend
+from pipeline.operators.nufft_accuracy import Backend
 from pipeline.planning.seconds import Rates
 from pipeline.storage.publish import read_json, write_json
 
@@ -21,7 +20,6 @@ Precision = Literal["single", "double"]
 
 _WORTH_A_LARGER_BATCH = 1.03
 """A larger batch needs more memory: it has to be faster by more than the noise of timing."""
-
 
 _PRODUCTS = 10
 """Toeplitz products to a pair of transforms: the iterations of a usual reconstruction."""
@@ -73,7 +71,7 @@ class TransformTiming(_Measured):
 class ProductTiming(_Measured):
     """One way to compute a Toeplitz product."""
 
-    fft: Provider
+    fft: Literal["ducc0", "scipy", "torch"]
     piece_bytes: PositiveInt
     error: float
     """Relative l2 distance from the exact sum."""

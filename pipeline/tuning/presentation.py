@@ -78,6 +78,7 @@ def draw(measurement: Measurement, path: Path) -> None:
     """Draw the error of each transform against its time, as SVG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kronufft"}):
         figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -113,6 +114,8 @@ def draw(measurement: Measurement, path: Path) -> None:
             )  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            axis(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         axes.set_xlabel("forward and adjoint of one coil [ms]")
         axes.set_ylabel("relative error against the exact sum")
         size = " x ".join(map(str, measurement.shape))

@@ -4,10 +4,10 @@ import math
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Literal
 
 import torch
 
-from pipeline.operators.fourier import Provider
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectrum
 from pipeline.planning.tuning import ProductTiming
@@ -26,7 +26,7 @@ _KNOWN = 8
 class Decomposition:
     """An FFT library, and the pieces that it transforms at a time."""
 
-    fft: Provider
+    fft: Literal["ducc0", "scipy", "torch"]
     piece_bytes: int
 
     def operator(self, spectrum: torch.Tensor, shape: tuple[int, ...], threads: int) -> Toeplitz:

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 import torch
 
 from pipeline.errors import KronufftError
-from pipeline.operators.nufft import NUFFT, nufft_workspace_bytes, parallel_transforms
-from pipeline.operators.nufft_backends import Backend, choose_oversampling, smallest_tolerance
+from pipeline.operators.nufft import NUFFT
+from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, smallest_tolerance
+from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
 from pipeline.planning.tuning import Precision, TransformTiming
 from pipeline.progress import track
 from pipeline.tuning.acquisition import Acquisition

@@ -21,6 +21,8 @@ from workflow_runs import (
     write_table,
 )
 
+from pipeline.planning.tuning import Tuning, write_tuning
+
 pytestmark = pytest.mark.slow
 
 AFTER_BLOCKS = {"merge": 3, "measure": 3, "report": 1}
@@ -39,6 +41,11 @@ def less_noise(folder):
     source = CONFIG["sources"]["series"]
     simulation = {**source["simulation"], "snr_db": 40.0}
     setting(sources={"series": {**source, "simulation": simulation}})(folder)
+
+
+def tuned(folder):
+    write_tuning(folder / "tuning.json", Tuning(measurements=()))
+    setting(nufft={"tuning": "tuning.json"})(folder)
 
 
 def row_added(folder):
@@ -63,6 +70,7 @@ CHANGES = {
     ],
     "`calibration`": [(setting(calibration={"calibration_width": 20}), FROM_CALIBRATE)],
     "`nufft`": [(setting(nufft={"tolerance": 1e-4}), FROM_CALIBRATE)],
+    "`nufft.tuning`": [(tuned, FROM_PLAN)],
     "`reconstructions.<name>`": [
         (
             setting(reconstructions={"cg": {"algorithm": "cg-sense", "iterations": 5}}),
