@@ -1,19 +1,3 @@
-RAWS = expand("results/{dataset}/raw.json", dataset=DATASETS)
-SHARED_RECEIPTS = expand(
-    "results/{dataset}/receipts/{stage}.json",
-    dataset=DATASETS,
-    stage=["ingest", "calibrate"],
-) + of_reconstructions("results/{dataset}/{reconstruction}/receipts/measure.json")
-IMAGES = of_reconstructions("results/{dataset}/{reconstruction}/image.json")
-METRICS = of_reconstructions("results/{dataset}/{reconstruction}/metrics.csv")
-
-
-def found(option, paths):
-    """An option for each path that is there; for all where none is, so that the error says so."""
-    there = [path for path in paths if Path(path).is_file()]
-    return [f"{option} {path}" for path in there or paths]
-
-
 rule report:
     input:
         raws=RAWS,
