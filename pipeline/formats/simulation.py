@@ -8,7 +8,7 @@ as it is stored, after its rounding to single precision.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,15 @@ class Scene:
         phase = 2 * np.pi * frame / self.settings.frames
         return (*still, moving_ellipsoid(len(self.shape), phase))
 
+    def average(self, frame: int, rows: slice) -> NDArray[np.float64]:
+        """Return the object during a frame, averaged over each voxel of ``rows``."""
+        ellipsoids = self.object_at(frame)
+        if self.phantom == "ellipses" or self.settings.frames == 1:
+            return voxel_average(ellipsoids, self.shape, rows)
+        # All but the last one stand still. Averages add, in this order to the last bit.
+        still = _still_average(self.shape, *rows.indices(self.shape[0])[:2])
+        return still + voxel_average(ellipsoids[-1:], self.shape, rows)
+
     def trajectory(self, frame: int, selection: slice) -> NDArray[np.float32]:
         """Return readouts of one frame, float32 ``[readout, sample, axis]`` [rad/voxel]."""
         readouts, samples = self.settings.readouts, self.settings.samples
@@ -135,6 +144,11 @@ class Scene:
         wanted = slice(start, start + readouts.stop - readouts.start)
         unit = np.concatenate(blocks)[wanted]
         return np.asarray(unit * (self.noise_deviation / np.sqrt(2)))
+
+
+@lru_cache(maxsize=1)
+def _still_average(shape: tuple[int, ...], first: int, last: int) -> NDArray[np.float64]:
+    return voxel_average(shepp_logan(len(shape)), shape, slice(first, last))
 
 
 @dataclass(frozen=True)
@@ -218,10 +232,7 @@ def _arrays(scene: Scene) -> dict[str, Computed]:
 
     def reference(frames: slice, planes: slice, rows: slice, columns: slice) -> NDArray[np.float64]:
         first = rows if flat else planes
-        images = [
-            voxel_average(scene.object_at(frame), scene.shape, first)
-            for frame in range(frames.start, frames.stop)
-        ]
+        images = [scene.average(frame, first) for frame in range(frames.start, frames.stop)]
         if flat:
             return np.stack(images)[:, None, :, columns][:, planes]
         return np.stack(images)[:, :, rows, columns]

@@ -5,7 +5,13 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError
 from pipeline.formats.acquisition import open_acquisition
 from pipeline.formats.coil_arrays import coils_around
-from pipeline.formats.phantoms import Ellipsoid, fourier_transform
+from pipeline.formats.phantoms import (
+    Ellipsoid,
+    fourier_transform,
+    moving_ellipsoid,
+    shepp_logan,
+    voxel_average,
+)
 
 ALL = slice(None)
 
@@ -87,6 +93,14 @@ def test_arrays_can_be_read_in_any_pieces(trajectory, shape, readouts):
             np.testing.assert_array_equal(array.read(selection), whole[name][selection])
     assert np.ptp(whole["trajectory"], axis=0).max() > 0.1  # frames differ
     assert np.ptp(whole["reference"].real, axis=0).max() > 0.1
+
+
+def test_reference_of_a_moving_object_is_the_average_of_all_its_parts():
+    with open_acquisition(settings(frames=3), "test") as acquisition:
+        reference = acquisition.arrays["reference"].read((ALL,) * 4)
+    for frame, image in enumerate(reference):
+        parts = (*shepp_logan(2), moving_ellipsoid(2, 2 * np.pi * frame / 3))
+        np.testing.assert_array_equal(image[0], voxel_average(parts, (20, 24)).astype(np.complex64))
 
 
 def test_noise_has_the_stated_level_and_its_seed():
