@@ -26,8 +26,10 @@ _PART = 2**18
 """Samples by which the time of all is foretold, where there are many more."""
 _ERRORS_SHARE = 0.35
 """Share of the time that measuring errors may take."""
-_TOO_LONG = 0.15
-"""Share of the time left that one candidate may take for a run."""
+_RUN = 0.02
+"""Share of the time left that the fastest may take for a run."""
+_FAR_TOO_SLOW = 4
+"""Times the foretold time of something as exact at which timing is a waste."""
 
 _ASKED = (1.0, 10**0.5, 10**-0.5, 10.0, 0.1, 0.01)
 """What libraries are asked for, relative to the wanted tolerance: what they promise and what they
@@ -218,25 +220,26 @@ def _timed_transforms(
     threads: int,
     deadline: float,
 ) -> list[TransformTiming]:
-    together = transforms_together(acquisition)
+    left = max(0.0, deadline - time.monotonic())
+    # As many at once as leave time to repeat, but enough for all threads.
+    affordable = int(_RUN * left / min(foretold.values(), default=1.0))
+    most = transforms_together(acquisition)
+    together = min(most, max(threads, affordable))
     batches: dict[Precision, Batch] = {
         each.precision: Batch.of(acquisition, together, device, each.precision) for each in errors
     }
-    left = deadline - time.monotonic()
-    bearable = {
-        candidate: seconds
-        for candidate, seconds in foretold.items()
-        if 3 * seconds * batches[candidate.precision].transforms < _TOO_LONG * left
-        or seconds == min(foretold.values())
-    }
 
     def rivals(candidate: Candidate) -> Iterator[Candidate]:
-        for other in bearable:
-            if other.precision == candidate.precision and max(errors[other]) <= max(
-                errors[candidate]
-            ):
+        allowed = max(errors[candidate])
+        for other, found in errors.items():
+            if other.precision == candidate.precision and max(found) <= allowed:
                 yield other
 
+    bearable = [
+        candidate
+        for candidate, seconds in foretold.items()
+        if seconds < _FAR_TOO_SLOW * min(foretold[other] for other in rivals(candidate))
+    ]
     with track("times", len(bearable)) as advance:
         runs = race(
             {

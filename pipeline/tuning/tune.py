@@ -1,5 +1,6 @@
 """Measure the ways to compute transforms on this machine, choose, and write down both."""
 
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ _COMPUTING = (
     "cufinufft",
     "torchkbnufft",
 )
+_BUSY = 0.5
 # Shares of the time; the rest goes to rates and to the start of a job.
 _TRANSFORMS, _PRODUCTS, _BATCHES, _THREADS = 0.6, 0.1, 0.1, 0.05
 
@@ -83,6 +85,13 @@ def tune(
     known = read_tuning(output) if output.exists() else Tuning(measurements=())
     where = torch.device(torch_device(device))
     torch.set_num_threads(threads)
+    if where.type == "cpu" and os.getloadavg()[0] > _BUSY:
+        print(  # noqa: T201
+            f"the machine is busy (load {os.getloadavg()[0]:.1f}): times will be long, and chance "
+            "chooses between ways that are nearly as fast",
+            file=sys.stderr,
+            flush=True,
+        )
     transforms = measure_transforms(
         acquisition,
         where,
