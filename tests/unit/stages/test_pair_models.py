@@ -135,7 +135,7 @@ def test_unknown_phases_of_pairs_are_found(tmp_path, algorithm):
     written = [values.reshape(shape) for values, shape in zip(data, shapes, strict=True)]
     write_pairs(tmp_path, SCENE, pairs, FREQUENCIES, measured=written)
     settings = SOLVED if algorithm == "tikhonov" else {"precision": "double"}
-    settings |= {"algorithm": algorithm, "model": "W+D(fc)"}
+    settings = {**settings, "algorithm": algorithm, "model": "W+D(fc)"}
     image, _ = run_pairs(tmp_path, **settings, fusion="phase-aligned")
     known, _ = run_pairs(tmp_path, **settings)
     turned = [values * np.exp(-1j * phase) for values, phase in zip(data, phases, strict=True)]
