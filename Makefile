@@ -37,7 +37,7 @@ test-quick: .venv/installed
 	python -m pytest -m "not slow and not slurm"
 
 test-slurm: .venv/installed
-	python -m pytest -m slurm
+	python -m pytest -m slurm tests/cluster
 
 TRIALS ?= 30
 test-faults: .venv/installed
