@@ -27,7 +27,13 @@ from pipeline.operators.kronecker import Kronecker
 from pipeline.operators.toeplitz import padded_shape
 
 _SWEEPS = 10
-"""Alternating updates of the factors in 3D; in 2D the start is the solution already."""
+"""Most alternating updates of the factors in 3D; in 2D the start is the solution already."""
+
+_SETTLED = 1e-6
+"""Relative change of the product's norm at which the updates end."""
+
+_NEGLIGIBLE = 1e-3
+"""Eigenvalues relative to what is added to them that make no difference."""
 
 
 class CirculantPreconditioner:
@@ -141,6 +147,8 @@ class KroneckerPreconditioner:
         better preconditioner, because it has no wrap-around; below, the circulant one is.
     factors
         Hermitian Toeplitz matrices ``(n_i, n_i)``.
+    rank
+        Eigenvectors that are told apart; the others have eigenvalues of no account.
 
     Notes
     -----
@@ -171,19 +179,30 @@ class KroneckerPreconditioner:
             _hermitian_toeplitz(vector, int(n)) for vector, n in zip(vectors, shape, strict=True)
         ]
         self.factors[0] = self.factors[0] * size
-        eigenvalues, bases = torch.ones((), dtype=torch.float64, device=spectrum.device), []
-        for factor in self.factors:
-            values, basis = torch.linalg.eigh(factor)
-            eigenvalues = eigenvalues[..., None] * values
-            bases.append(basis.mH.to(spectrum.dtype.to_complex()))
+        parts = [torch.linalg.eigh(factor) for factor in self.factors]
+        largest = math.prod(float(values[-1]) for values, _ in parts)
+        # Vectors whose eigenvalues vanish beside what is added to them are not needed one by one.
+        small = _NEGLIGIBLE * max(regularization, floor * largest)
+        eigenvalues = torch.ones((), dtype=torch.float64, device=spectrum.device)
+        bases = []
+        for values, basis in parts:
+            kept = values * largest >= small * values[-1]
+            eigenvalues = eigenvalues[..., None] * values[kept]
+            bases.append(basis[:, kept].mH.to(spectrum.dtype.to_complex()))
         self._analysis = Kronecker(bases)
+        self.rank = math.prod(self._analysis.codomain)
         axes = tuple(range(-len(shape), 0))
+        # The largest eigenvalue is kept, so that the floor is as if none were left out.
         inverse = _inverse(eigenvalues.clamp(min=0), regularization, floor, axes)
-        self._inverse = inverse.to(spectrum.dtype)
+        whole = self._analysis.codomain == self._analysis.domain
+        least = max(regularization, floor * (largest + regularization))
+        self._elsewhere = 0.0 if whole else 1 / least
+        self._beyond_elsewhere = (inverse - self._elsewhere).to(spectrum.dtype)
 
     def __call__(self, r: torch.Tensor) -> torch.Tensor:
         """Apply the preconditioner to images ``(..., *shape)``."""
-        return self._analysis.adjoint(self._analysis(r).mul_(self._inverse))
+        inside = self._analysis.adjoint(self._analysis(r).mul_(self._beyond_elsewhere))
+        return inside.add_(r, alpha=self._elsewhere) if self._elsewhere else inside
 
 
 def _weighted_kernel(spectrum: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
@@ -206,7 +225,7 @@ def _nearest_product(kernel: torch.Tensor) -> tuple[list[torch.Tensor], float]:
         unfolded = kernel.movedim(axis, 0).flatten(1)
         squared = (unfolded @ unfolded.mH).to(torch.complex128)
         vectors.append(torch.linalg.eigh(squared).eigenvectors[:, -1])
-    size = torch.zeros(())
+    size, last = torch.zeros(()), 0.0
     for _ in range(1 if kernel.ndim == 1 else _SWEEPS):
         for axis in range(kernel.ndim):
             rest = kernel
@@ -218,6 +237,9 @@ def _nearest_product(kernel: torch.Tensor) -> tuple[list[torch.Tensor], float]:
             rest = rest.to(torch.complex128)
             size = torch.linalg.vector_norm(rest)
             vectors[axis] = rest / torch.where(size > 0, size, 1.0)
+        settled, last = float(size) <= (1 + _SETTLED) * last, float(size)
+        if settled:
+            break
     # The phases of the vectors cancel in their product; take each as near to Hermitian as it gets.
     return [_without_phase(vector) for vector in vectors], float(size)
 

@@ -107,6 +107,21 @@ def test_separable_sampling_is_a_kronecker_product():
     assert isinstance(other, CirculantPreconditioner)
 
 
+def test_eigenvectors_that_make_no_difference_are_left_out():
+    """Far fewer positions than voxels an axis, as those of antennas: most eigenvalues vanish."""
+    shape = (24, 20)
+    lines = [torch.linspace(-0.6, 0.6, count, dtype=torch.float64) for count in (5, 4)]
+    trajectory = torch.stack([g.flatten() for g in torch.meshgrid(*lines, indexing="ij")])
+    spectrum = toeplitz_spectrum(shape, trajectory, dtype=torch.complex128, tolerance=1e-10)
+    found = KroneckerPreconditioner(spectrum, shape, regularization=0.5, floor=0)
+    assert found.rank == 5 * 4
+    matrix = dense(Toeplitz(spectrum, shape), shape)
+    x = random_complex(*shape)
+    system = matrix + 0.5 * torch.eye(len(matrix), dtype=torch.float64)
+    expected = torch.linalg.solve(system, x.flatten()).reshape(shape)
+    torch.testing.assert_close(found(x), expected, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", [CirculantPreconditioner, KroneckerPreconditioner])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_hermitian_and_positive_definite(kind, dtype):
