@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -50,6 +50,7 @@ ImageMarker = Annotated[Path, typer.Option("--image", help="Marker of the image,
 ReceiptFile = Annotated[Path, typer.Option("--receipt", help="Where the receipt goes.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 BlockName = Annotated[str, typer.Option("--block", help="Name of the block in the plan.")]
+Megabytes = Annotated[str, typer.Option(help="Limit as in `memory` of the config [MB], or auto.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to use.")]
 
 
@@ -57,6 +58,15 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"kronufft {__version__}")
         raise typer.Exit
+
+
+def _limit(text: str) -> Literal["auto"] | int:
+    """Return a limit of memory as a setting has it."""
+    if text == "auto":
+        return "auto"
+    if not text.isdigit():
+        raise typer.BadParameter(f"a limit of memory is a number of MB or auto; found {text}")
+    return int(text)
 
 
 @app.callback()
@@ -101,6 +111,8 @@ def calibrate(
     receipt: ReceiptFile,
     device: Device = "auto",
     threads: Threads = 1,
+    host_mb: Megabytes = "auto",
+    device_mb: Megabytes = "auto",
 ) -> None:
     """Estimate coil sensitivities and density compensation."""
     with leased_device(device) as leased:
@@ -114,6 +126,8 @@ def calibrate(
             receipt=receipt,
             device=leased,
             threads=threads,
+            host_mb=_limit(host_mb),
+            device_mb=_limit(device_mb),
         )
 
 
@@ -267,6 +281,7 @@ def merge(
     receipt: ReceiptFile,
     blocks: Annotated[Path, typer.Option("--blocks", help="Folder of the plan's block images.")],
     threads: Threads = 1,
+    host_mb: Megabytes = "auto",
 ) -> None:
     """Join the blocks into image.zarr, an OME-Zarr pyramid and NIfTI."""
     from pipeline.planning.table import read_plan
@@ -282,6 +297,7 @@ def merge(
         image=image,
         receipt=receipt,
         threads=threads,
+        host_mb=_limit(host_mb),
     )
 
 
@@ -296,6 +312,7 @@ def measure(
     receipts: Annotated[Path, typer.Option("--receipts", help="Folder of the jobs' receipts.")],
     metrics: Annotated[Path, typer.Option("--metrics", help="Table; .parquet goes beside it.")],
     receipt: ReceiptFile,
+    host_mb: Megabytes = "auto",
 ) -> None:
     """Measure image quality and collect what the jobs used."""
     from pipeline.planning.table import read_plan
@@ -310,6 +327,7 @@ def measure(
         receipts=[receipts / f"{job}.json" for job in ("plan", *read_plan(plan).jobs(), "merge")],
         metrics=metrics,
         receipt=receipt,
+        host_mb=_limit(host_mb),
     )
 
 

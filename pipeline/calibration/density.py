@@ -25,6 +25,7 @@ from pipeline.geometry.readouts import (
     is_radial,
     is_stack_of_stars,
     readout_slabs,
+    sampling_pattern,
 )
 
 Method = Literal["radial", "stack-of-stars", "pipe-menon"]
@@ -36,11 +37,8 @@ Weights = Callable[[slice], NDArray[np.float32]]
 
 def automatic_method(trajectory: Readouts) -> Method:
     """Choose how to compensate the density of a trajectory ``[readout, sample, axis]``."""
-    if is_radial(trajectory):
-        return "radial"
-    if is_stack_of_stars(trajectory):
-        return "stack-of-stars"
-    return "pipe-menon"
+    pattern = sampling_pattern(trajectory)
+    return "pipe-menon" if pattern == "other" else pattern
 
 
 def density_weights(

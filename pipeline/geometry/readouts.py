@@ -4,12 +4,15 @@ A trajectory may be longer than memory, so whoever looks at all of it does so in
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 _SAMPLES_AT_A_TIME = 2**18
+
+
+Pattern = Literal["radial", "stack-of-stars", "other"]
 
 
 class Readouts(Protocol):
@@ -29,6 +32,13 @@ def readout_slabs(trajectory: Readouts) -> Iterator[slice]:
     rows = max(1, _SAMPLES_AT_A_TIME // samples)
     for start in range(0, readouts, rows):
         yield slice(start, min(start + rows, readouts))
+
+
+def sampling_pattern(trajectory: Readouts) -> Pattern:
+    """Return of what kind the readouts of a trajectory ``[readout, sample, axis]`` are."""
+    if is_radial(trajectory):
+        return "radial"
+    return "stack-of-stars" if is_stack_of_stars(trajectory) else "other"
 
 
 def is_radial(trajectory: Readouts, *, tolerance: float = 1e-4) -> bool:

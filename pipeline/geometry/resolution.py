@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline.geometry.antenna_paths import AntennaPaths
 
 _BINS = 8192
+_OFFSETS_AT_ONCE = 128
 _MOST_SAMPLES = 2**20
 
 Direction = tuple[str, NDArray[np.float64]]
@@ -89,8 +90,10 @@ class WaveVectors:
         centres = (edges[:-1] + edges[1:]) / 2
         centres -= np.average(centres, weights=weights)
         kept = weights > 0
-        waves = np.exp(1j * np.outer(offsets, centres[kept]))
-        return np.asarray(waves @ weights[kept] / weights.sum())
+        # A long cut at once would take gigabytes.
+        parts = np.array_split(offsets, -(-len(offsets) // _OFFSETS_AT_ONCE))
+        sums = [np.exp(1j * np.outer(part, centres[kept])) @ weights[kept] for part in parts]
+        return np.asarray(np.concatenate(sums) / weights.sum())
 
 
 def scene_axes(axes: int) -> tuple[Direction, ...]:

@@ -7,7 +7,8 @@ from typing import Literal
 from pipeline.errors import DeviceError, PlanError
 
 _MEGABYTE = 10**6
-_MARGIN = 0.9
+MARGIN = 0.9
+"""Part of the memory of a machine that jobs may use, where its limit is measured."""
 
 # The version of control groups decides where a container's or a job's limit stands.
 _CGROUP_LIMITS = (
@@ -80,7 +81,7 @@ def planned_limits(
     PlanError
         If a CUDA device is asked for, has to be measured and is not there.
     """
-    host = int(_MARGIN * host_memory_mb()) if host_mb == "auto" else host_mb
+    host = int(MARGIN * host_memory_mb()) if host_mb == "auto" else host_mb
     if device == "cpu":
         return 0, host
     if device_mb != "auto" and device != "auto":
@@ -94,7 +95,7 @@ def planned_limits(
             f"compute.device is {device}, which this machine does not have, and memory.device_mb "
             "is auto; to plan for another machine, say how many MB its device has"
         )
-    return int(_MARGIN * measured) if device_mb == "auto" else device_mb, host
+    return int(MARGIN * measured) if device_mb == "auto" else device_mb, host
 
 
 def torch_device(name: str) -> str:

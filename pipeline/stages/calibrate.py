@@ -16,8 +16,12 @@ from pipeline.config.calibration import CalibrateSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.phase_history import whole_aperture
+from pipeline.host_memory import return_freed_memory
 from pipeline.operators.model_error import model_errors
-from pipeline.planning.limits import torch_device
+from pipeline.planning.acquired import Acquired
+from pipeline.planning.calibrate_memory import calibrate_advice, calibrate_memory
+from pipeline.planning.limits import planned_limits, torch_device
+from pipeline.planning.needs import require_fit
 from pipeline.progress import track
 from pipeline.storage.calibration import create_sensitivities, create_weights
 from pipeline.storage.open_raw import open_raw
@@ -44,6 +48,8 @@ def calibrate(
     receipt: Path,
     device: str,
     threads: int,
+    host_mb: Literal["auto"] | int = "auto",
+    device_mb: Literal["auto"] | int = "auto",
 ) -> None:
     """Calibrate one dataset.
 
@@ -63,22 +69,30 @@ def calibrate(
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     threads
         CPU threads to use.
+    host_mb, device_mb
+        Limits of memory, as in `memory` of the config.
 
     Raises
     ------
+    PlanError
+        If the calibration does not fit the limits: before it computes anything, with the
+        arithmetic.
     DataError
         If the source lacks what the settings take from it, or a method does not fit the data.
     DeviceError
         If the device is absent.
     """
     with Receipt(receipt, "calibrate", settings=settings, dataset=dataset) as job:
+        return_freed_memory()
         torch.set_num_threads(threads)
         data = open_raw(raw)
         if isinstance(data, RfRawData):
             rf = _RfCalibration(settings, dataset, data, torch_device(device), threads)
+            _require_memory(rf, raw, host_mb, device_mb, job)
             rf.write(calibration, job)
             return
         work = _Calibration(settings, dataset, data, torch_device(device), threads)
+        _require_memory(work, raw, host_mb, device_mb, job)
         with published_store(calibration) as group:
             group.attrs.update(
                 {
@@ -107,13 +121,40 @@ def calibrate(
         )  # fmt: skip
 
 
+def _require_memory(
+    work: "_Calibration | _RfCalibration",
+    raw: Path,
+    host_mb: Literal["auto"] | int,
+    device_mb: Literal["auto"] | int,
+    job: Receipt,
+) -> None:
+    """Predict and record what a calibration needs; raise `PlanError` if it does not fit."""
+    acquired = Acquired.of(raw)
+    need = calibrate_memory(
+        acquired,
+        work.chosen,
+        threads=work.threads,
+        on_device=work.device != "cpu",
+        density=work.density,
+    )
+    on_device, on_host = planned_limits(work.device, device_mb, host_mb)
+    require_fit(
+        need,
+        host_mb=on_host,
+        device_mb=on_device,
+        who=f"{work.dataset}: calibrate",
+        advice=calibrate_advice(acquired, work.chosen, need),
+    )
+    job.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=on_host * 10**6)
+
+
 class _RfCalibration:
     """How far curved wavefronts are from plane ones, and the density of phase histories."""
 
     def __init__(
         self, settings: CalibrateSettings, dataset: str, raw: RfRawData, device: str, threads: int
     ) -> None:
-        self.settings = settings
+        self.chosen = settings
         self.dataset = dataset
         self.raw = raw
         self.device = device
@@ -135,7 +176,7 @@ class _RfCalibration:
                 {
                     "dataset": self.dataset,
                     **record,
-                    "settings": self.settings.model_dump(mode="json"),
+                    "settings": self.chosen.model_dump(mode="json"),
                 }
             )
             if self.density != "none":
@@ -148,7 +189,7 @@ class _RfCalibration:
         job.record(**record)
 
     def _choose_density(self) -> Literal["bistatic", "pipe-menon", "none"]:
-        wanted, raw = self.settings.calibration.density, self.raw
+        wanted, raw = self.chosen.calibration.density, self.raw
         circles = not raw.pairs and is_bistatic_rotation(raw.scene, raw.paths(0))
         if wanted in ("auto", "none"):
             return "bistatic" if circles and wanted == "auto" else "none"
@@ -177,8 +218,8 @@ class _RfCalibration:
             "pipe-menon",
             whole_aperture(raw.scene, paths, raw.frequencies).trajectory(),
             raw.shape,
-            settings=self.settings.calibration,
-            nufft=self.settings.nufft,
+            settings=self.chosen.calibration,
+            nufft=self.chosen.nufft,
             device=self.device,
             threads=self.threads,
             who=f"{self.dataset} frame {frame}",
@@ -227,6 +268,7 @@ class _Calibration:
     def __init__(
         self, settings: CalibrateSettings, dataset: str, raw: RawData, device: str, threads: int
     ) -> None:
+        self.chosen = settings
         self.settings = settings.calibration
         self.nufft = settings.nufft
         self.dataset = dataset

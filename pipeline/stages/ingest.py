@@ -11,6 +11,7 @@ from pipeline.errors import DataError
 from pipeline.formats.acquisition import Acquisition, LazyArray, open_acquisition
 from pipeline.formats.units import likely_units, to_rad_per_voxel
 from pipeline.geometry.axes import as_volume
+from pipeline.geometry.readouts import sampling_pattern
 from pipeline.geometry.trajectories import wrapped
 from pipeline.progress import Advance, track
 from pipeline.stages.ingest_rf import ingest_rf
@@ -19,6 +20,7 @@ from pipeline.storage.publish import published_store
 from pipeline.storage.raw import (
     AXES,
     REAL_ARRAYS,
+    RawData,
     array_dtype,
     centred_affine,
     create_array,
@@ -94,6 +96,8 @@ def _ingest_mri(settings: IngestSettings, dataset: str, raw: Path, record: Recei
                     _check_units(largest, acquisition, settings, dataset)
                 elif name == "kspace" and not largest.any():
                     raise DataError(f"{dataset}: kspace is zero throughout; nothing was measured")
+            # What `calibrate` needs depends on it, and is to be known without opening the store.
+            group.attrs["pattern"] = sampling_pattern(RawData(group, raw).readouts_of(0))
         record.record(
             format=settings.format,
             shape=list(acquisition.shape),

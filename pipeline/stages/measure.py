@@ -3,17 +3,22 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from pipeline.config.outputs import MeasureSettings, MetricsSettings
 from pipeline.errors import DataError
+from pipeline.host_memory import return_freed_memory
 from pipeline.metrics.quality import Array, image_quality, image_statistics
 from pipeline.metrics.references import frame_slabs, reference_image
 from pipeline.metrics.scenes import SceneMeasurement
 from pipeline.metrics.streams import pair_totals, stream_totals
 from pipeline.metrics.tables import as_table, job_row, write_table
+from pipeline.planning.acquired import Acquired
+from pipeline.planning.image_memory import Images, measure_memory
+from pipeline.planning.limits import planned_limits
+from pipeline.planning.needs import require_fit
 from pipeline.progress import track
 from pipeline.storage.open_raw import Acquisition, open_raw
 from pipeline.storage.publish import open_published, read_json
@@ -40,6 +45,7 @@ def measure(
     receipts: Sequence[Path],
     metrics: Path,
     receipt: Path,
+    host_mb: Literal["auto"] | int = "auto",
 ) -> None:
     """Write the metrics of one reconstruction.
 
@@ -59,19 +65,30 @@ def measure(
         The table to write, as CSV; the same as Parquet goes beside it.
     receipt
         This job's receipt, which also keeps the residuals of every image for the report.
+    host_mb
+        Limit of memory, as in `memory` of the config.
 
     Raises
     ------
+    PlanError
+        If the comparison does not fit the limit.
     DataError
         If an input is missing, an image holds NaN or infinity, or the number of images is not
         what joining frames gives.
     """
     identity = {"dataset": dataset, "reconstruction": reconstruction}
     with Receipt(receipt, "measure", settings=settings, **identity) as record:
+        return_freed_memory()
         with record.phase("read"):
             jobs = [read_json(path) for path in receipts]
             measured = open_raw(raw)
             images = _stored_images(image)
+            _, limit = planned_limits("cpu", "auto", host_mb)
+            need = measure_memory(
+                Acquired.of(raw), Images(images.shape, images.dtype.itemsize), jobs=len(jobs)
+            )
+        require_fit(need, host_mb=limit, who=f"{dataset} {reconstruction}: measure")
+        record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=limit * 10**6)
         blocks = [job for job in jobs if job.get("stage") == "reconstruct"]
         groups = _joined_frames(settings.frames_per_image, measured.frames, images.shape[0], image)
         with record.phase("compare"):

@@ -6,16 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from pipeline.config.outputs import MergeSettings
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.grids import resampled_affine
+from pipeline.host_memory import return_freed_memory
 from pipeline.merge.nifti import check_fits_nifti, nifti_affine, write_nifti
 from pipeline.merge.pyramid import write_pyramid
 from pipeline.merge.series import BlockSeries, store_images
+from pipeline.planning.image_memory import Images, merge_memory
+from pipeline.planning.limits import planned_limits
+from pipeline.planning.needs import Need, require_fit
 from pipeline.planning.table import Plan, PlanRow, read_plan
 from pipeline.storage.open_raw import open_raw
 from pipeline.storage.provenance import (
@@ -50,6 +54,7 @@ def merge(
     image: Path,
     receipt: Path,
     threads: int,
+    host_mb: Literal["auto"] | int = "auto",
 ) -> None:
     """Join the blocks of one reconstruction.
 
@@ -74,23 +79,28 @@ def merge(
     receipt
         This job's receipt.
     threads
-        Chunks in work at a time.
+        Chunks in work at a time; fewer where so many do not fit the limit.
+    host_mb
+        Limit of memory, as in `memory` of the config.
 
     Raises
     ------
+    PlanError
+        If not even one chunk at a time fits the limit.
     DataError
         If a block is missing, damaged or of another plan, or an image holds NaN or infinity; the
         message names the block.
     """
     identity = {"dataset": dataset, "reconstruction": reconstruction}
     with Receipt(receipt, "merge", settings=settings, **identity) as job:
-        job.record(threads=threads)
+        return_freed_memory()
         with job.phase("check"):
             source = open_raw(raw)
             jobs = read_plan(plan)
             series = BlockSeries.open(blocks, jobs.blocks)
             if settings.output.nifti:
                 check_fits_nifti(series.shape)
+            threads = _fitting_threads(threads, series, jobs, settings, host_mb, job)
         pyramid, nifti = image.with_name(OME_ZARR), image.with_name(NIFTI)
         volume = series.shape[1:]
         affine = resampled_affine(source.affine, as_volume(source.shape), volume)
@@ -138,6 +148,34 @@ def merge(
         job.record(
             shape=list(series.shape), blocks=len(series.rows), voxel_size=voxel_size.tolist(),
         )  # fmt: skip
+
+
+def _fitting_threads(
+    threads: int,
+    series: BlockSeries,
+    jobs: Plan,
+    settings: MergeSettings,
+    host_mb: Literal["auto"] | int,
+    job: Receipt,
+) -> int:
+    """Return how many chunks can be in work within the limit, and record what they need."""
+    images = Images(series.shape, series.dtype.itemsize)
+    count = len(list(jobs.jobs()))
+    _, limit = planned_limits("cpu", "auto", host_mb)
+
+    def need(threads: int) -> Need:
+        return merge_memory(images, threads=threads, jobs=count, nifti=settings.output.nifti)
+
+    while threads > 1 and need(threads).host_mb > limit:
+        threads -= 1
+    who = f"{job.content['dataset']} {job.content['reconstruction']}: merge"
+    require_fit(need(threads), host_mb=limit, who=who)
+    job.record(
+        threads=threads,
+        predicted_host_bytes=need(threads).host_bytes,
+        limit_host_bytes=limit * 10**6,
+    )
+    return threads
 
 
 def _receipts_before(raw: Path, jobs: Plan, receipt: Path) -> list[dict[str, Any]]:

@@ -4,8 +4,11 @@ import sys
 from pathlib import Path
 
 from pipeline.config.planning import PlanSettings
+from pipeline.planning.acquired import Acquired
 from pipeline.planning.advice import plan_or_advise
+from pipeline.planning.image_memory import Images, measure_memory, merge_memory
 from pipeline.planning.limits import planned_limits
+from pipeline.planning.needs import require_fit
 from pipeline.planning.report import plan_lines
 from pipeline.planning.request import request_for
 from pipeline.planning.table import write_plan
@@ -67,6 +70,7 @@ def plan(
             who=who,
         )
         rows = plan_or_advise(request)
+        _require_later_stages(Acquired.of(raw), settings, len(rows), limits, who)
         write_plan(plan, rows)
         job.record(
             blocks=sum(row.stage == "reconstruct" for row in rows),
@@ -78,3 +82,15 @@ def plan(
             notes=list(request.notes),
         )
     sys.stdout.write("\n".join((*request.notes, *plan_lines(who, rows))) + "\n")
+
+
+def _require_later_stages(
+    acquired: Acquired, settings: PlanSettings, jobs: int, limits: Limits, who: str
+) -> None:
+    """Raise `PlanError` if merging or measuring would not fit, before anything is reconstructed."""
+    images = Images.of(acquired, settings.reconstruction, double=settings.precision == "double")
+    for stage, need in (
+        ("merge", merge_memory(images, threads=1, jobs=jobs)),
+        ("measure", measure_memory(acquired, images, jobs=jobs)),
+    ):
+        require_fit(need, host_mb=limits.host_mb, who=f"{who}: {stage}")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import zarr
 
 FINGERPRINT = "fingerprint"
+TOLD = ("kind", "shape", "frames", "pattern", "rows")
+"""Attributes that the marker repeats, so that sizes are known without opening the store."""
 
 
 def _unfinished(path: Path) -> Path:
@@ -152,9 +154,9 @@ def store_beside(marker: Path) -> Path:
 def published_store(marker: Path) -> Iterator["zarr.Group"]:
     """Yield an empty Zarr group that becomes the store beside ``marker`` when the block ends.
 
-    The marker is written after the rename with the fingerprint, the manifest, and the shape and
-    dtype of each array. If the block raises, store and marker stay as they were. Equal contents
-    give equal fingerprints.
+    The marker is written after the rename with the fingerprint, the manifest, the shape and dtype
+    of each array, and those attributes that are in `TOLD`. If the block raises, store and marker
+    stay as they were. Equal contents give equal fingerprints.
 
     Parameters
     ----------
@@ -185,6 +187,7 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
                 name: {"shape": list(array.shape), "dtype": str(array.dtype)}
                 for name, array in sorted(group.arrays())
             },
+            "attributes": {name: group.attrs[name] for name in TOLD if name in group.attrs},
             "files": manifest,
         }
         _check_claim(marker)

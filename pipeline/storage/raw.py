@@ -13,7 +13,8 @@ reference (optional)    complex64  frame or 1, z, y, x
 
 Attributes: ``kind`` ("mri"), ``shape`` (image matrix, ``(y, x)`` or ``(z, y, x)``), ``voxel_size``
 (per image axis [m]), ``affine`` (4 x 4, from voxel index ``(z, y, x)`` to position [m]), ``source``
-and ``provenance``.
+and ``provenance``, and ``pattern`` (of what kind the readouts are, see
+`pipeline.geometry.readouts.sampling_pattern`).
 
 Measurements do not compress, so they are stored as they are, with a checksum. Missing chunks read
 as NaN and are therefore met at once.

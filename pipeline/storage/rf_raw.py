@@ -29,12 +29,12 @@ transmitter, receiver      float64     frame or 1, pulse, 3                     
 reference_path             float64     frame or 1, pulse                             [m]
 =========================  ==========  ==================================================
 
-Attributes: ``kind`` ("rf"), ``layout``, ``frames``, ``shape``, ``spacing`` [m], ``origin`` [m] and
-``range`` of the scene (see `pipeline.geometry.scene`), ``coherent`` (whether the phases of
-different pairs can be compared), ``model_error`` (relative error of stored factors, or null),
-``source``, ``provenance``, and in each group of a pair
-``tx_grid`` and ``rx_grid``. An image as a volume is ``(n1, n2, n3)``, or ``(1, n1, n2)``. What the
-instruments of the pairs add has been taken away; the provenance says what it was.
+Attributes: ``kind`` ("rf"), ``layout``, ``frames``, ``rows`` (of pairs the largest measurement at
+one frequency), ``shape``, ``spacing`` [m], ``origin`` [m] and ``range`` of the scene (see
+`pipeline.geometry.scene`), ``coherent`` (whether the phases of different pairs can be compared),
+``model_error`` (relative error of stored factors, or null), ``source``, ``provenance``, and in each
+group of a pair ``tx_grid`` and ``rx_grid``. An image as a volume is ``(n1, n2, n3)``, or ``(1, n1,
+n2)``. What the instruments of the pairs add has been taken away; the provenance says what it was.
 
 ``y`` is stored as it is, with a checksum, in chunks of one frame and one pair, or a range of its
 frequencies or pulses. Missing chunks read as NaN and are therefore met at once.

@@ -4,6 +4,7 @@ Every piece is checked on its way: it must have the size that positions and freq
 finite, and not be zero throughout a frequency.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,10 @@ class RfRawWriter:
                 f"{self._dataset}: measurements of {len(self._shapes)} pairs, positions of "
                 f"{'none' if antennas is None else len(antennas)}; expected one each"
             )
-        self._group.attrs.update({"layout": self._layout("pairs"), "pairs": len(self._shapes)})
+        most = [max(sizes) for sizes in itertools.zip_longest(*self._shapes, fillvalue=1)]
+        self._group.attrs.update(
+            {"layout": self._layout("pairs"), "pairs": len(self._shapes), "rows": most}
+        )
         folder = self._group.create_group("pair")
         self._shared = len(set(self._shapes)) == 1
         if self._shared:

@@ -12,12 +12,16 @@ rule calibrate:
         "../../envs/pipeline.yaml"
     threads: THREADS
     resources:
+        mem_mb=calibrate_mb,
         gpu=int(USES_GPU),
         device=DEVICE,
+        host_limit=HOST_LIMIT,
+        device_limit=DEVICE_LIMIT,
     params:
         settings=settings_of("calibrate"),
         code=code_fingerprint("calibrate"),
     shell:
         "kronufft calibrate --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --raw {input.raw} --calibration {output.calibration} --receipt {output.receipt}"
-        " --device {resources.device} --threads {threads} > {log} 2>&1"
+        " --device {resources.device} --threads {threads}"
+        " --host-mb {resources.host_limit} --device-mb {resources.device_limit} > {log} 2>&1"

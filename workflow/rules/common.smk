@@ -1,4 +1,5 @@
 # Checks config and dataset table once, and says what each rule's functions need to know.
+import os
 import re
 import shlex
 import shutil
@@ -17,7 +18,17 @@ from pipeline.config.datasets import find_source_files, load_datasets, stage_set
 from pipeline.config.file import load_config
 from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint
+from pipeline.planning.acquired import Acquired
+from pipeline.planning.calibrate_memory import calibrate_memory
+from pipeline.planning.image_memory import (
+    Images,
+    ingest_memory,
+    measure_memory,
+    merge_memory,
+    report_memory,
+)
 from pipeline.planning.limits import host_memory_mb
+from pipeline.planning.needs import requested_mb
 from pipeline.planning.table import read_plan
 
 # `kronufft` stands beside the Python that runs Snakemake, also where no environment is activated.
@@ -43,6 +54,9 @@ DEVICE = SETTINGS.compute.device
 # none, and inside a cluster's job all that the node has.
 CORES = None if workflow.remote_exec else workflow.resource_settings.cores
 THREADS = CORES or 4 if SETTINGS.compute.threads == "auto" else SETTINGS.compute.threads
+# As strings, so that Snakemake does not count them: each job checks by itself whether it fits.
+HOST_LIMIT = str(SETTINGS.memory.host_mb)
+DEVICE_LIMIT = str(SETTINGS.memory.device_mb)
 CHECKPOINT_SECONDS = str(SETTINGS.compute.checkpoint_seconds)
 USES_GPU = DEVICE.startswith("cuda") or (
     DEVICE == "auto" and shutil.which("nvidia-smi") is not None
@@ -75,6 +89,74 @@ def settings_of(stage):
         )
 
     return settings
+
+
+@cache
+def acquired_as_of(path, modified):
+    """The sizes of an acquisition, read once and not once for each job."""
+    return Acquired.of(Path(path))
+
+
+def acquired(marker):
+    """The sizes of an acquisition. Raises `FileNotFoundError` before it is ingested, so that
+    Snakemake asks again once it is."""
+    return acquired_as_of(str(marker), os.stat(str(marker)).st_mtime_ns)
+
+
+def images_of(marker, reconstruction):
+    """The images that a reconstruction makes of an acquisition."""
+    chosen = SETTINGS.reconstructions[reconstruction]
+    double = SETTINGS.compute.precision == "double"
+    return Images.of(acquired(marker), chosen, double=double)
+
+
+def more_each(megabytes, attempt):
+    """A quarter more with each attempt."""
+    return round(megabytes * (1 + 0.25 * (attempt - 1)))
+
+
+def calibrate_mb(wildcards, input, attempt, threads):
+    """Memory to ask for, from what ingest found."""
+    dataset = DATASETS[wildcards.dataset]
+    need = calibrate_memory(
+        acquired(input.raw),
+        stage_settings(SETTINGS, dataset, "calibrate"),
+        threads=threads,
+        on_device=USES_GPU,
+    )
+    return more_each(requested_mb(need), attempt)
+
+
+def merge_mb(wildcards, input, attempt, threads):
+    """Memory to ask for, from what ingest found and the plan holds."""
+    need = merge_memory(
+        images_of(input.raw, wildcards.reconstruction),
+        threads=threads,
+        jobs=len(receipts_of_jobs(wildcards)),
+    )
+    return more_each(requested_mb(need), attempt)
+
+
+def measure_mb(wildcards, input, attempt):
+    """Memory to ask for, from what ingest found and the plan holds."""
+    need = measure_memory(
+        acquired(input.raw),
+        images_of(input.raw, wildcards.reconstruction),
+        jobs=len(receipts_of_jobs(wildcards)),
+    )
+    return more_each(requested_mb(need), attempt)
+
+
+def report_mb(wildcards, input, attempt):
+    """Memory to ask for: of the largest images that the page shows."""
+    markers = dict(zip(DATASETS, input.raws, strict=True))
+    need = report_memory(
+        [
+            (acquired(markers[dataset]), images_of(markers[dataset], reconstruction))
+            for dataset, reconstruction in RECONSTRUCTIONS
+        ]
+    )
+    return more_each(requested_mb(need), attempt)
 
 
 def source_files(wildcards):
@@ -138,7 +220,7 @@ def planned(column):
     """A resource from the plan, a quarter more with each attempt."""
 
     def resource(wildcards, attempt):
-        return round(getattr(row_of(wildcards), column) * (1 + 0.25 * (attempt - 1)))
+        return more_each(getattr(row_of(wildcards), column), attempt)
 
     return resource
 

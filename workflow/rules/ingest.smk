@@ -11,6 +11,10 @@ rule ingest:
         "benchmarks/ingest/{dataset}.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: more_each(
+            requested_mb(ingest_memory()), attempt
+        ),
     params:
         settings=settings_of("ingest"),
         code=code_fingerprint("ingest"),

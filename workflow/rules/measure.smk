@@ -14,6 +14,9 @@ rule measure:
         "benchmarks/measure/{dataset}/{reconstruction}.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=measure_mb,
+        host_limit=HOST_LIMIT,
     params:
         settings=settings_of("measure"),
         code=code_fingerprint("measure"),
@@ -22,4 +25,4 @@ rule measure:
         "kronufft measure --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --reconstruction {wildcards.reconstruction} --raw {input.raw} --image {input.image}"
         " --plan {input.plan} --receipts {params.receipts} --metrics {output.metrics}"
-        " --receipt {output.receipt} > {log} 2>&1"
+        " --receipt {output.receipt} --host-mb {resources.host_limit} > {log} 2>&1"

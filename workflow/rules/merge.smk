@@ -14,6 +14,9 @@ rule merge:
     conda:
         "../../envs/pipeline.yaml"
     threads: THREADS
+    resources:
+        mem_mb=merge_mb,
+        host_limit=HOST_LIMIT,
     params:
         settings=settings_of("merge"),
         code=code_fingerprint("merge"),
@@ -22,4 +25,4 @@ rule merge:
         "kronufft merge --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --reconstruction {wildcards.reconstruction} --raw {input.raw} --plan {input.plan}"
         " --blocks {params.blocks} --image {output.image} --receipt {output.receipt}"
-        " --threads {threads} > {log} 2>&1"
+        " --threads {threads} --host-mb {resources.host_limit} > {log} 2>&1"

@@ -20,6 +20,8 @@ rule report:
         "benchmarks/report.tsv"
     conda:
         "../../envs/pipeline.yaml"
+    resources:
+        mem_mb=report_mb,
     params:
         code=code_fingerprint("report"),
         metrics=lambda wildcards, input: [f"--metrics {path}" for path in input.metrics],

@@ -45,6 +45,7 @@ def job(tmp_path):
         zeros = {
             field: "" if kind.annotation is str else 0
             for field, kind in PlanRow.model_fields.items()
+            if kind.is_required()
         } | {"stage": "reconstruct"}
         rows.append(
             PlanRow(**(zeros | {"block": name, "first_image": start, "images": stop - start}))
