@@ -81,7 +81,7 @@ def footprint(work: Work) -> Footprint:
 
 def _phases(work: Work) -> list[Parts]:
     """Return what is held where the job computes in each of its phases."""
-    always = {"right-hand side": work.image_batch * work.voxel_bytes}
+    always = {"right-hand side": work.image_batch * work.unknowns * work.voxel_bytes}
     sizes = work.sizes
     if isinstance(sizes, MriSizes) and sizes.maps:
         always["coil maps"] = maps_bytes(work)
@@ -90,8 +90,8 @@ def _phases(work: Work) -> list[Parts]:
     phases: list[Parts] = []
     if work.stage == "sum":
         # The sum so far, and the share that is added to it as it is read and where it is added.
-        share = work.image_batch * work.voxel_bytes + spectrum_bytes(work)
-        phases.append({"shares": 3 * share - work.image_batch * work.voxel_bytes})
+        share = always["right-hand side"] + spectrum_bytes(work)
+        phases.append({"shares": 3 * share - always["right-hand side"]})
     else:
         phases += _accumulate(work)
     if work.stage == "accumulate" and work.images > work.image_batch:
@@ -121,7 +121,7 @@ def spectrum_bytes(work: Work) -> int:
 def _solve(work: Work) -> Parts:
     """Return what solving the normal equations of one image batch needs."""
     machine = work.machine
-    batch = (work.image_batch, *work.shape)
+    batch = (work.image_batch * work.unknowns, *work.shape)
     parts = {
         "solver vectors": solver_vectors(
             work.settings, batch, itemsize=machine.itemsize, kernels=max(1, work.kernels)
@@ -163,7 +163,7 @@ def _share_bytes(work: Work) -> int:
     spectra = spectrum_bytes(work) if work.makes_kernel else 0
     if not shared:
         spectra = spectra // work.image_batch * work.images
-    return work.images * work.voxel_bytes + spectra
+    return work.images * work.unknowns * work.voxel_bytes + spectra
 
 
 def _results(work: Work) -> tuple[Parts, int]:
