@@ -4,6 +4,7 @@ A trajectory may be longer than memory, so whoever looks at all of it does so in
 """
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Literal, Protocol
 
 import numpy as np
@@ -61,13 +62,28 @@ def is_radial(trajectory: Readouts, *, tolerance: float = 1e-4) -> bool:
 def _line_distance(points: NDArray[np.floating]) -> tuple[float, float]:
     """Return the largest distance of readouts from lines through the centre, and from it."""
     radius = np.linalg.norm(points, axis=-1)
-    outermost = np.argmax(radius, axis=1)
+    # pi and -pi are one frequency on a grid, and stored as -pi: such a sample may lie on either end
+    # of its line, and does not tell the direction.
+    at_edge = np.abs(points) >= np.pi * (1 - 1e-6)
+    some = at_edge.any(axis=-1)
+    inside = np.where(some, 0.0, radius)
+    told = inside.max(axis=1, keepdims=True) > 0
+    outermost = np.argmax(np.where(told, inside, radius), axis=1)
     rows = np.arange(points.shape[0])
     length = np.maximum(radius[rows, outermost], np.finfo(radius.dtype).tiny)
     directions = points[rows, outermost] / length[:, None]
-    along = np.einsum("rsa,ra->rs", points, directions)
-    distance = np.linalg.norm(points - along[..., None] * directions[:, None, :], axis=-1)
-    return float(distance.max()), float(radius.max())
+    across = _across(points, directions[:, None, :])
+    readout = np.nonzero(some)[0]
+    for signs in product((1, -1), repeat=points.shape[-1]):
+        turned = np.where(at_edge[some], points[some] * np.asarray(signs), points[some])
+        across[some] = np.minimum(across[some], _across(turned, directions[readout]))
+    return float(across.max()), float(radius.max())
+
+
+def _across(points: NDArray[np.floating], directions: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the distance of points from lines through the centre."""
+    along = np.sum(points * directions, axis=-1, keepdims=True)
+    return np.asarray(np.linalg.norm(points - along * directions, axis=-1))
 
 
 def is_stack_of_stars(trajectory: Readouts, *, tolerance: float = 1e-4) -> bool:

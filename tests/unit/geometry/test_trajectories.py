@@ -117,6 +117,18 @@ def test_centre_out_spokes_with_repeated_centre_are_radial():
     assert is_radial(spokes[None])
 
 
+@pytest.mark.parametrize("angle", [-1.3e-4, 0.0, 1.3e-4])
+def test_a_spoke_whose_end_is_stored_on_the_other_side_is_radial(angle):
+    # Along -y: the first of its samples is at +pi, which is stored as -pi.
+    radii = np.pi * (np.arange(32) - 16) / 16
+    spoke = radii[:, None] * np.array([-np.cos(angle), np.sin(angle)])
+    stored = wrapped(np.stack([spoke, spoke[:, ::-1]]))
+    assert stored[0, 0, 0] < 0 < spoke[0, 0]
+    assert is_radial(stored)
+    stored[0, 5, 1] += 0.01
+    assert not is_radial(stored)
+
+
 def test_cartesian_and_single_samples_are_not_radial():
     y, x = np.meshgrid(np.linspace(-3, 3, 7), np.linspace(-3, 3, 8), indexing="ij")
     assert not is_radial(np.stack([y, x], axis=-1))
