@@ -1,5 +1,6 @@
 """The rates that a plan predicts seconds by, from what was measured."""
 
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ _FEW_SAMPLES = 256
 _LEAST_PART = 0.05
 """Of the time of a transform that gridding is taken to need, where it is lost in the noise."""
 _MATRIX = 768
+_PASS_BYTES = 2**24
 _READ_BYTES = 2**27
 
 
@@ -100,8 +102,9 @@ def _gemm_rate(device: torch.device) -> float:
 
 
 def _memory_rate(acquisition: Acquisition, device: torch.device) -> float:
-    """Return the bytes a second of ``y += a x`` on images: two reads and a write."""
-    x, y = torch.zeros(2, *acquisition.shape, dtype=torch.complex64, device=device)
+    """Return the bytes a second of ``y += a x`` on a batch of images: two reads and a write."""
+    images = max(1, _PASS_BYTES // (8 * math.prod(acquisition.shape)))
+    x, y = torch.zeros(2, images, *acquisition.shape, dtype=torch.complex64, device=device)
     return float(3 * x.nbytes) / best_of(lambda: y.add_(x, alpha=2.0), device)
 
 
