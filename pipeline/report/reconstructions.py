@@ -1,5 +1,6 @@
 """What the page shows of one reconstruction: pictures, quality, points, convergence, settings."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -199,10 +200,29 @@ def _convergence_note(measured: Mapping[str, Any], curves: Sequence[Sequence[flo
     block = measured["blocks"][0]
     images = "1 image" if len(curves) == 1 else f"{len(curves)} images and their median"
     text = f"{_watched(measured)[1]}, {images}"
-    weight = block.get("regularization")
-    if isinstance(weight, int | float) and block.get("algorithm") in ("cg-sense", "tikhonov"):
-        text += f", Tikhonov weight {weight:g}"
-    return f"{text}, {max(map(len, curves))} iterations."
+    weights = [weight for each in measured["blocks"] for weight in each.get("weight", ())]
+    if weights and max(weights) > 0:
+        name = "Tikhonov weight" if "penalty" not in block else f"weight of {block['penalty']}"
+        lowest, highest = f"{min(weights):.3g}", f"{max(weights):.3g}"
+        text += f", {name} {lowest}" + (f" to {highest}" if highest != lowest else "")
+    text += f", {max(map(len, curves))} iterations"
+    return f"{text}{_stopping_note(measured)}."
+
+
+def _stopping_note(measured: Mapping[str, Any]) -> str:
+    """Return why the solver stopped, and how often where images differ."""
+    reasons = Counter(reason for each in measured["blocks"] for reason in each.get("stopped", ()))
+    said = {
+        "tolerance": "stopped by the tolerance",
+        "iterations": "stopped by the number of iterations",
+        "points": "stopped by the number of points",
+        "layers": "as many as layers",
+    }
+    parts = [
+        said.get(reason, reason) + (f" ({count} images)" if len(reasons) > 1 else "")
+        for reason, count in reasons.most_common()
+    ]
+    return "; " + ", ".join(parts) if parts else ""
 
 
 def _settings(jobs: "pd.DataFrame", measured: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

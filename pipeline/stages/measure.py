@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import zarr
 
 _KEPT_OF_BLOCKS = (
-    "block", "first_image", "algorithm", "regularization", "iterations", "residuals", "backend",
-    "normal", "device", "threads", "coils", "samples", "shape", "canary", "model", "sub_apertures",
-    "operator_evaluations", "fusion",
+    "block", "first_image", "algorithm", "weight", "penalty", "stopped", "iterations", "residuals",
+    "backend", "normal", "device", "threads", "coils", "samples", "shape", "canary", "model",
+    "sub_apertures", "operator_evaluations", "fusion",
 )  # fmt: skip
 
 
