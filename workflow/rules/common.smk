@@ -127,12 +127,18 @@ def calibrate_mb(wildcards, input, attempt, threads):
     return more_each(requested_mb(need), attempt)
 
 
+def jobs_in(plan):
+    """The number of jobs of a plan. Raises `FileNotFoundError` before it is made: Snakemake takes no
+    other answer from a resource, not even that a checkpoint is incomplete."""
+    return len(list(plan_as_of(Path(plan), os.stat(str(plan)).st_mtime_ns).jobs()))
+
+
 def merge_mb(wildcards, input, attempt, threads):
     """Memory to ask for, from what ingest found and the plan holds."""
     need = merge_memory(
         images_of(input.raw, wildcards.reconstruction),
         threads=threads,
-        jobs=len(receipts_of_jobs(wildcards)),
+        jobs=jobs_in(input.plan),
     )
     return more_each(requested_mb(need), attempt)
 
@@ -142,7 +148,7 @@ def measure_mb(wildcards, input, attempt):
     need = measure_memory(
         acquired(input.raw),
         images_of(input.raw, wildcards.reconstruction),
-        jobs=len(receipts_of_jobs(wildcards)),
+        jobs=jobs_in(input.plan),
     )
     return more_each(requested_mb(need), attempt)
 
