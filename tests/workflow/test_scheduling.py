@@ -1,5 +1,6 @@
 """What the workflow asks a scheduler for, by dry runs on a machine that cannot load torch."""
 
+import json
 import re
 import subprocess
 import sys
@@ -110,3 +111,30 @@ def test_the_cluster_is_asked_for_what_was_planned(planned):
     for _, resources in blocks_of_dry_run(planned, *profile):
         assert resources["mem_mb"] == row["mem_mb"]
         assert resources["runtime"] == row["runtime"]
+
+
+def requests_of(output):
+    """Return the memory that each rule of a dry run asks for [MB]."""
+    jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", output, re.M)
+    return {rule: re.search(r"mem_mb=([^,\n]+)", job)[1] for rule, job in jobs}
+
+
+def test_memory_of_every_stage_is_asked_for(planned):
+    """Each is one tiny image: a process, and 200 MB for Snakemake inside an allocation."""
+    dry_run = ("--dry-run", "--cores", "2")
+    everything = requests_of(snakemake(planned, ["-c", LOGIN_NODE], *dry_run))
+    again = ("--forcerun", "calibrate", "--", "calibrated")
+    everything |= requests_of(snakemake(planned, ["-c", LOGIN_NODE], *dry_run, *again))
+    found = {rule: int(everything[rule]) for rule in ("calibrate", "merge", "measure", "report")}
+    receipt = json.loads((planned / "results/series/receipts/calibrate.json").read_text())
+    predicted = receipt["predicted_host_bytes"] / 1e6
+    assert predicted + 200 <= found["calibrate"] < predicted + 202
+    assert all(250 < megabytes < 600 for megabytes in found.values())
+
+
+def test_what_is_not_known_before_ingest_is_asked_for_later(tmp_path):
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (tmp_path / "datasets.tsv").write_text(TABLE)
+    requests = requests_of(snakemake(tmp_path, ["-c", LOGIN_NODE], "--dry-run", "--", "calibrated"))
+    assert requests["calibrate"] == "<TBD>"
+    assert int(requests["ingest"]) > 500
