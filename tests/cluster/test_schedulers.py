@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,8 +44,8 @@ CONFIG = {
     "reconstructions": {"cg": {"algorithm": "cg-sense", "iterations": 4}},
 }
 TABLE = "dataset\tkind\tformat\tsource\treconstruction\nseries\tmri\tsimulation\tshepp-logan\tcg\n"
-# Too little at first: a job dies of it, and its next attempt gets twice as much.
-TOO_LITTLE_MEMORY = "reconstruct:mem_mb=130*2**attempt"
+# Too little at first: a job dies of it, and its next attempt gets four times as much.
+TOO_LITTLE_MEMORY = "reconstruct:mem_mb=65*4**attempt"
 BLOCKS = [f"results/series/cg/blocks/{block}.zarr.zip" for block in ("0000", "0001")]
 
 
@@ -60,11 +61,22 @@ def slurm():
             cluster.stop()
 
 
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A folder in which all before the blocks is done, without SLURM."""
+    folder = tmp_path_factory.mktemp("planned")
+    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    (folder / "datasets.tsv").write_text(TABLE)
+    workflow = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml")
+    call = [sys.executable, "-m", "snakemake", *workflow, "--cores", "2", "planned"]
+    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    (tmp_path / "datasets.tsv").write_text(TABLE)
-    return tmp_path
+def folder(planned, tmp_path):
+    return shutil.copytree(planned, tmp_path / "run", symlinks=True)
 
 
 def command(folder, profile, *arguments):
@@ -115,7 +127,7 @@ def running(folder, slurm, profile, *arguments):
             process.wait()
 
 
-def wait_for(find, seconds=120.0):
+def wait_for(find, seconds=300.0):
     """Return the first thing found; fails when nothing is."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -184,16 +196,17 @@ def test_a_job_killed_for_memory_succeeds_with_more(slurm, folder):
 
 
 def test_a_drained_node_and_a_cancelled_job(slurm, folder):
-    arguments = ("--retries", "0", "reconstructed")
+    arguments = ("--retries", "0", "--jobs", "1", "reconstructed")
     with running(folder, slurm, "slurm", *arguments) as first:
-        wait_for(lambda: in_state(slurm, "RUNNING", "ingest"))
+        finished = wait_for(lambda: in_state(slurm, "RUNNING", "reconstruct"))[0]
         node = slurm.command("hostname", "-s")
         slurm.command("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
         # The job that runs may finish; the next one waits.
         wait_for(lambda: slurm.node_state() == "drained" and in_state(slurm, "PENDING"))
-        assert (folder / "results/series/raw.json").is_file()
+        assert [(folder / block).is_file() for block in BLOCKS].count(True) == 1
         slurm.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
         lost = wait_for(lambda: in_state(slurm, "RUNNING", "reconstruct"))[0]
+        assert lost != finished
         comment = slurm.queue()[lost][1]
         slurm.command("scancel", lost)
         assert first.wait(300) != 0

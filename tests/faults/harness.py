@@ -2,15 +2,18 @@
 
 `make test-faults` runs thirty and prints a line for each. A trial fails if the second run does not
 complete, if its images differ by a single bit from those of a run that was left alone, or if it
-repeats a job that had finished.
+repeats a job that had finished. Each fault is made while a stage runs.
+
+The jobs of a scheduler that is killed go on. What they have published when the next run looks for
+it is whole, so it counts, and is not made again; the others are repeated.
 """
 
 import argparse
+import copy
 import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -26,7 +30,7 @@ import zarr
 ROOT = Path(__file__).parents[2]
 BLOCKS = 12
 DISK_MB = 64
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "datasets": "datasets.tsv",
     "memory": {"host_mb": 2000, "block_images": 1},
     "compute": {"device": "cpu", "threads": 1, "deterministic": True},
@@ -52,22 +56,51 @@ RESULTS = Path("results/series/cg")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial: jobs by rule and wildcards."""
+    """What became of a trial: jobs by rule and block.
+
+    Attributes
+    ----------
+    kind
+        Of fault.
+    hit
+        Jobs whose process the fault killed, or that ran when the disk became full or the scheduler
+        was killed.
+    finished, unfinished
+        Jobs of the first run.
+    repeated
+        Those of them that the second run did again.
+    equal
+        Whether the images are those of a run that was left alone.
+    """
 
     kind: str
+    hit: frozenset[str]
     finished: frozenset[str]
-    started: frozenset[str]
+    unfinished: frozenset[str]
     repeated: frozenset[str]
     equal: bool
 
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with it, if anything."""
+        wasted = self.repeated & self.finished
+        lost = self.hit - self.repeated if self.kind == "job" else frozenset()
+        return [
+            *(["no job ran when it was hit"] if not self.hit else []),
+            *(["no job was cut off"] if not self.unfinished else []),
+            *([f"had finished, and was repeated: {sorted(wasted)}"] if wasted else []),
+            *([f"was killed, and not repeated: {sorted(lost)}"] if lost else []),
+            *(["the images differ"] if not self.equal else []),
+        ]
+
     def line(self) -> str:
         """Return one line for a person."""
-        wasted = self.repeated & self.finished
-        verdict = "failed" if wasted or not self.equal else "passed"
+        alone = self.unfinished - self.repeated
         return (
-            f"{verdict}  {self.kind:9}  finished before: {len(self.finished):2}  "
-            f"repeated of those: {len(wasted)}  cut off and repeated: "
-            f"{len(self.repeated - wasted)}  images {'equal' if self.equal else 'DIFFER'}"
+            f"{'failed' if self.faults else 'passed'}  {self.kind:9}  finished: "
+            f"{len(self.finished):2}  cut off: {len(self.unfinished)}  repeated: "
+            f"{len(self.repeated)}  finished by themselves: {len(alone)}  "
+            f"{'; '.join(self.faults) or 'images equal'}"
         )
 
 
@@ -107,16 +140,17 @@ def jobs_in(output: str) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(names.values()), finished
 
 
-def prepare(folder: Path) -> Path:
+def prepare(folder: Path, blocks: int = BLOCKS) -> None:
     """Make a run that stands before its blocks, and beside it one that was left alone."""
     prepared, undisturbed = folder / "prepared", folder / "undisturbed"
     prepared.mkdir(parents=True)
-    (prepared / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    config = copy.deepcopy(CONFIG)
+    config["sources"]["series"]["simulation"]["frames"] = blocks
+    (prepared / "config.yaml").write_text(yaml.safe_dump(config))
     (prepared / "datasets.tsv").write_text(TABLE)
     run(prepared, "planned")
     shutil.copytree(prepared, undisturbed)
     run(undisturbed, "merged")
-    return prepared
 
 
 def image_bytes(folder: Path) -> bytes:
@@ -141,57 +175,77 @@ def _mount(folder: Path) -> bool:
     return subprocess.run(call, capture_output=True, check=False).returncode == 0
 
 
-def _job_processes(scheduler: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def _running_jobs(scheduler: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
     """Return the processes of stages that run now, without the shells around them."""
-    found = []
+    found = {}
     for process in psutil.Process(scheduler.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if any(word.endswith("/kronufft") for word in process.cmdline()[:2]):
-                found.append(process)
+            words = process.cmdline()
+            if any(word.endswith("/kronufft") for word in words[:2]):
+                stage = words[2] if words[1].endswith("/kronufft") else words[1]
+                block = words[words.index("--block") + 1] if "--block" in words else ""
+                found[f"{stage} {block}".strip()] = process
     return found
 
 
 def trial(base: Path, folder: Path, kind: str, seed: int) -> Outcome:
     """Run one trial in ``folder`` from what `prepare` made under ``base``."""
-    random_moment = random.Random(seed)
+    chance = random.Random(seed)
     folder.mkdir()
     mounted = kind == "disk" and _mount(folder)
-    orphans: list[psutil.Process] = []
     try:
         shutil.copytree(base / "prepared", folder, dirs_exist_ok=True)
         log = base / f"{folder.name}.log"
         with log.open("wb") as file:
             scheduler = subprocess.Popen(command("merged"), cwd=folder, stdout=file, stderr=file)
-        _wait_until(folder, scheduler, random_moment)
-        while not (orphans := _job_processes(scheduler)) and scheduler.poll() is None:
-            time.sleep(0.02)
-        ballast = folder / "ballast"
-        if kind == "disk":
-            _fill(ballast)
-        elif kind == "scheduler":
+        try:
+            _wait_until(folder, scheduler, chance)
+            jobs = _hit(kind, scheduler, folder, chance)
+        finally:
+            if kind != "scheduler" and scheduler.poll() is None:
+                scheduler.wait()
             scheduler.kill()
-        elif orphans:
-            random_moment.choice(orphans).send_signal(signal.SIGKILL)
-        scheduler.wait()
-        ballast.unlink(missing_ok=True)
+            scheduler.wait()
+        (folder / "ballast").unlink(missing_ok=True)
         started, finished = jobs_in(log.read_text())
         again, _ = jobs_in(run(folder, "merged"))
-        psutil.wait_procs(orphans, timeout=60)
+        psutil.wait_procs(jobs.values(), timeout=60)
         equal = image_bytes(folder) == image_bytes(base / "undisturbed")
-        return Outcome(kind, finished, started, started & again, equal)
+        return Outcome(kind, frozenset(jobs), finished, started - finished, started & again, equal)
     finally:
         if mounted:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def _wait_until(
-    folder: Path, scheduler: subprocess.Popen[bytes], random_moment: random.Random
-) -> None:
-    """Wait until a random number of blocks is there, and then up to the length of a job."""
-    blocks = random_moment.randrange(BLOCKS)
-    while scheduler.poll() is None and len([*folder.glob(f"{RESULTS}/blocks/*.zip")]) < blocks:
+def _wait_until(folder: Path, scheduler: subprocess.Popen[bytes], chance: random.Random) -> None:
+    """Wait until some blocks are there, and then up to the length of a job."""
+    planned = len((folder / RESULTS / "plan.tsv").read_text().splitlines())
+    enough = chance.randrange(planned - 3)  # a header, a checksum, and two blocks that still run
+    while scheduler.poll() is None and len([*folder.glob(f"{RESULTS}/blocks/*.zip")]) < enough:
         time.sleep(0.02)
-    time.sleep(random_moment.uniform(0, 2.5))
+    time.sleep(chance.uniform(0, 2.5))
+
+
+def _hit(
+    kind: str, scheduler: subprocess.Popen[bytes], folder: Path, chance: random.Random
+) -> dict[str, psutil.Process]:
+    """Make the fault as soon as a stage runs; return the jobs that it hits."""
+    while scheduler.poll() is None:
+        jobs = _running_jobs(scheduler)
+        if not jobs:
+            time.sleep(0.02)
+        elif kind == "job":
+            victim = chance.choice(sorted(jobs))
+            with suppress(psutil.NoSuchProcess):
+                jobs[victim].kill()
+                return {victim: jobs[victim]}
+        else:
+            if kind == "disk":
+                _fill(folder / "ballast")
+            else:
+                scheduler.kill()
+            return jobs
+    return {}
 
 
 def _fill(path: Path) -> None:
@@ -221,7 +275,10 @@ def main() -> None:
             sys.stdout.write(f"{seed:3}  {outcome.line()}\n")
             sys.stdout.flush()
             outcomes.append(outcome)
-    failed = [outcome for outcome in outcomes if outcome.line().startswith("failed")]
+    failed = [outcome for outcome in outcomes if outcome.faults]
+    repeated = sum(len(outcome.repeated) for outcome in outcomes)
+    finished = sum(len(outcome.finished) for outcome in outcomes)
+    sys.stdout.write(f"repeated: {repeated} jobs that were running, beside {finished} finished\n")
     sys.exit(f"{len(failed)} of {len(outcomes)} trials failed" if failed else 0)
 
 
