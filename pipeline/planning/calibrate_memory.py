@@ -6,16 +6,18 @@ the graph of jobs. Temporaries that a formula cannot name were measured.
 
 import math
 from collections.abc import Sequence
-from importlib.util import find_spec
-
-import numpy as np
 
 from pipeline.config.calibration import CalibrateSettings, CalibrationSettings
-from pipeline.config.transforms import NufftSettings
 from pipeline.geometry.axes import as_volume
-from pipeline.operators.nufft_accuracy import smallest_tolerance
-from pipeline.operators.nufft_memory import nufft_resident_bytes, nufft_workspace_bytes
+from pipeline.operators.nufft_memory import nufft_workspace_bytes
 from pipeline.planning.acquired import Acquired
+from pipeline.planning.density_memory import (
+    READOUT_BYTES,
+    Parts,
+    density_phases,
+    nufft_library,
+    pipe_menon_phases,
+)
 from pipeline.planning.needs import CHUNK_BYTES, CHUNKS_AT_ONCE, Need, largest
 from pipeline.storage.blocks import image_chunks
 
@@ -34,18 +36,9 @@ _REACH = 2
 """Neighbours on either side whose covariances are summed."""
 _MAP_BYTES = 2 * 2**20
 """Size of the chunks of coil maps."""
-_SLAB_SAMPLES = 2**18
-"""Samples of which radial weights are computed together."""
-_RADIAL_BYTES = 200
-"""Bytes a sample while radial weights are computed."""
-_READOUT_BYTES = 250
-"""Bytes a readout that radial weights hold: directions, ends, angles, and their order."""
 _BORN_BYTES = 4 * 16 * 64 * 8
 """Bytes a measurement at one frequency while models of pairs are compared with the exact sum: its
 values for 64 voxels at 8 frequencies, several times."""
-
-Parts = dict[str, int]
-COMPLEX64 = np.dtype(np.complex64)
 
 
 def calibrate_memory(
@@ -134,86 +127,18 @@ def _mri_phases(
     maps = _coil_maps(acquired, settings.calibration)
     phases: list[tuple[Parts, Parts]] = [({}, {})]
     if method != "none":
-        phases += _density_phases(acquired, settings.nufft, method, threads, on_device)
+        phases += density_phases(acquired, settings.nufft, method, threads, on_device)
     if maps == "source":
         one = 8 * math.prod(acquired.shape)
         chunks = min(one, CHUNKS_AT_ONCE * CHUNK_BYTES)
         phases.append(({"coil map": one, "chunks of the map": chunks}, {}))
     elif maps == "walsh":
         if method == "none":
-            phases += _density_phases(
+            phases += density_phases(
                 acquired, settings.nufft, _automatic(acquired), threads, on_device
             )
         phases += _walsh_phases(acquired, settings, method, threads, on_device)
     return phases
-
-
-def _density_phases(
-    acquired: Acquired, nufft: NufftSettings, method: str, threads: int, on_device: bool
-) -> list[tuple[Parts, Parts]]:
-    """Return what computing the weights of one frame needs, and writing some of its readouts."""
-    readouts, samples = acquired.readouts, acquired.samples
-    chunk = image_chunks((readouts, samples), 4)[0] * samples
-    written = {"density: weights as written": 4 * chunk}
-    if method == "source":
-        return [({**written, "density: weights as read": 8 * chunk}, {})]
-    slab = min(readouts, max(1, _SLAB_SAMPLES // samples)) * samples
-    radial = {
-        "density: readouts": _READOUT_BYTES * readouts,
-        "density: slab of readouts": _RADIAL_BYTES * slab,
-    }
-    if method == "radial":
-        # In double precision, in single precision, and as they are written.
-        return [({**radial, **written, "density: weights": 12 * chunk}, {})]
-    number = readouts * samples
-    whole = {"trajectory": 4 * len(acquired.shape) * number}
-    own = acquired.own_trajectory and acquired.frames > 1
-    if method == "stack-of-stars":
-        # A plane of spokes is copied; planes are taken for as many as the matrix has.
-        one = number // min(acquired.shape[0], readouts)
-        radial["density: slab of readouts"] = _RADIAL_BYTES * min(slab, one)
-        earlier = {"density: weights of the frame before": 8 * number if own else 0}
-        checking = {"density: heights": 12 * number}
-        weighting = {"density: weights": 8 * number, "density: plane": 28 * one, **radial}
-        return [({**whole, **earlier, **parts}, {}) for parts in (checking, weighting)]
-    earlier = {"density: weights of the frame before": 4 * number if own else 0}
-    phases = _pipe_menon_phases(acquired.shape, number, nufft, threads, on_device)
-    if on_device:
-        points = {"trajectory as points": whole["trajectory"]}
-        return [({**whole, **earlier, **points}, parts) for parts in phases]
-    return [({**whole, **earlier, **parts}, {}) for parts in phases]
-
-
-def _pipe_menon_phases(
-    shape: Sequence[int], samples: int, nufft: NufftSettings, threads: int, on_device: bool
-) -> list[Parts]:
-    """Return what Pipe-Menon's iteration holds where it computes, on a grid twice the matrix."""
-    doubled = tuple(2 * size for size in shape)
-    voxels, axes = math.prod(doubled), len(shape)
-    library = _library(doubled, nufft, on_device)
-    sizes = {
-        "backend": library,
-        "tolerance": nufft.tolerance,
-        "itemsize": 8,
-        "oversampling": nufft.oversampling,
-    }
-    working = nufft_workspace_bytes(doubled, samples, 1, threads=threads, **sizes)  # type: ignore[arg-type]
-    resident = nufft_resident_bytes(doubled, samples, 1, **sizes)  # type: ignore[arg-type]
-    common = {"trajectory as points": 4 * axes * samples, "density: window": 4 * voxels}
-    iterate = {
-        **common,
-        "density: NUFFT on the doubled matrix": working,
-        "density: image on the doubled matrix": 8 * voxels,
-        "density: weights": 24 * samples,
-    }
-    # The transform of the object that the last factor is found with, in double precision.
-    scale = {
-        **common,
-        "density: NUFFT on the doubled matrix": resident,
-        "trajectory in double precision": 8 * axes * samples,
-        "density: weights": (4 + 32) * samples,
-    }
-    return [iterate, scale]
 
 
 def _walsh_phases(
@@ -237,9 +162,9 @@ def _walsh_phases(
         frames = acquired.frames if acquired.own_trajectory else 1
         a_sample = {"radial": 0, "stack-of-stars": 8}.get(_automatic(acquired), 4)
         kept = frames * (
-            a_sample * acquired.readouts * acquired.samples + _READOUT_BYTES * acquired.readouts
+            a_sample * acquired.readouts * acquired.samples + READOUT_BYTES * acquired.readouts
         )
-    library = _library(grid, nufft, on_device)
+    library = nufft_library(grid, nufft, on_device)
     transform = nufft_workspace_bytes(
         grid,
         inside,
@@ -307,16 +232,6 @@ def _map_planes(shape: Sequence[int]) -> int:
     return image_chunks(as_volume(shape), 8, target_bytes=_MAP_BYTES)[0]
 
 
-def _library(shape: Sequence[int], nufft: NufftSettings, on_device: bool) -> str:
-    """Return the NUFFT library that a job will use, as far as this machine knows."""
-    if nufft.backend != "auto":
-        return nufft.backend
-    if on_device:
-        return "cufinufft"
-    reaches = nufft.tolerance >= smallest_tolerance("ducc0", shape, COMPLEX64)
-    return "ducc0" if reaches and find_spec("ducc0") else "finufft"
-
-
 def _rf_phases(
     acquired: Acquired, settings: CalibrateSettings, threads: int, on_device: bool, density: str
 ) -> list[tuple[Parts, Parts]]:
@@ -331,7 +246,7 @@ def _rf_phases(
     if method != "pipe-menon":
         return [({**positions, "density: weights": (8 + 5 * 8 + 4) * number}, {})]
     whole = {**positions, "trajectory": 3 * 8 * len(acquired.shape) * number}
-    phases = _pipe_menon_phases(acquired.shape, number, settings.nufft, threads, on_device)
+    phases = pipe_menon_phases(acquired.shape, number, settings.nufft, threads, on_device)
     if on_device:
         return [(whole, parts) for parts in phases]
     return [({**whole, **parts}, {}) for parts in phases]

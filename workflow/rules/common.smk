@@ -1,4 +1,5 @@
 # Checks config and dataset table once, and says what each rule's functions need to know.
+import errno
 import os
 import re
 import shlex
@@ -94,13 +95,23 @@ def settings_of(stage):
 @cache
 def acquired_as_of(path, modified):
     """The sizes of an acquisition, read once and not once for each job."""
-    return Acquired.of(Path(path))
+    return Acquired.of(path)
+
+
+def once_made(read, path):
+    """What ``read(path, time)`` finds in an input. Where that is not there yet, or is left over from
+    another version and will be made again, this is `FileNotFoundError`: Snakemake asks again later.
+    It takes no other answer from a resource, not even that a checkpoint is incomplete.
+    """
+    try:
+        return read(Path(path), os.stat(str(path)).st_mtime_ns)
+    except KronufftError as error:
+        raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from None
 
 
 def acquired(marker):
-    """The sizes of an acquisition. Raises `FileNotFoundError` before it is ingested, so that
-    Snakemake asks again once it is."""
-    return acquired_as_of(str(marker), os.stat(str(marker)).st_mtime_ns)
+    """The sizes of an acquisition."""
+    return once_made(acquired_as_of, marker)
 
 
 def images_of(marker, reconstruction):
@@ -128,9 +139,8 @@ def calibrate_mb(wildcards, input, attempt, threads):
 
 
 def jobs_in(plan):
-    """The number of jobs of a plan. Raises `FileNotFoundError` before it is made: Snakemake takes no
-    other answer from a resource, not even that a checkpoint is incomplete."""
-    return len(list(plan_as_of(Path(plan), os.stat(str(plan)).st_mtime_ns).jobs()))
+    """The number of jobs of a plan."""
+    return len(list(once_made(plan_as_of, plan).jobs()))
 
 
 def merge_mb(wildcards, input, attempt, threads):
