@@ -154,9 +154,11 @@ def explicit_normal(work: Work) -> Parts:
     positions = _trajectories(work) * samples * (4 * len(work.shape) + real)
     if work.machine.itemsize == 16:
         positions += _trajectories(work) * samples * 8 * len(work.shape)
+    # Times the maps, and what comes of it; of several batches also the one before.
+    copies = 3 if channels < sizes.coils else 2
     return {
         "trajectory": positions,
         "NUFFT": working,
-        "coils": 3 * work.image_batch * channels * work.voxel_bytes,
+        "coils": copies * work.image_batch * channels * work.voxel_bytes,
         "samples": 2 * work.image_batch * channels * samples * work.machine.itemsize,
     }
