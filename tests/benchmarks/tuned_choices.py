@@ -172,13 +172,16 @@ def _run(*arguments: str) -> None:
 
 def main(
     folder: Annotated[Path, typer.Option(help="For data and results; several 100 MB.")],
+    cases: Annotated[str, typer.Option(help="Cases, separated by commas.")] = ",".join(
+        case.name for case in CASES
+    ),
     threads: Annotated[int, typer.Option(min=1)] = 2,
     seconds: Annotated[float, typer.Option(help="For tuning, and for timing again.")] = 60,
     runs: Annotated[int, typer.Option(help="Of each job; the shortest counts.")] = 3,
     miniature: Annotated[bool, typer.Option("--quick", help="Tiny sizes: does it run?")] = False,
 ) -> None:
     """Tune for each case of the benchmark, and check choice and prediction."""
-    for case in CASES:
+    for case in (each for each in CASES if each.name in cases.split(",")):
         chosen = quick(case) if miniature else case
         here = folder / case.name
         here.mkdir(parents=True, exist_ok=True)
