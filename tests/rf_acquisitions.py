@@ -32,6 +32,7 @@ def write_pairs(
     weights: np.ndarray | None = None,
     measured: Sequence[np.ndarray] | None = None,
     noise_std: np.ndarray | None = None,
+    reference: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Write ``raw`` and ``calibration``; return what each pair measured, ``(frame, freq, m1, m2)``.
 
@@ -53,7 +54,11 @@ def write_pairs(
                 writer.write_measurements(frame, pair, values[frame])
             for name, arrays in (stored or {}).items():
                 writer.write_pair_array(pair, name, arrays[pair])
-        for name, values in (("weights", weights), ("noise_std", noise_std)):
+        for name, values in (
+            ("weights", weights),
+            ("noise_std", noise_std),
+            ("reference", reference),
+        ):
             if values is not None:
                 writer.write_array(name, values)
     calibrate(

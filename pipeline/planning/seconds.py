@@ -197,8 +197,8 @@ def applications(settings: ReconstructionSettings) -> int:
         case "omp":
             return 2 * (settings.points or 1)
         case "admm":
-            # Conjugate gradients that begin where they were end after a few iterations.
-            return settings.iterations * max(1, settings.inner_iterations // 4)
+            # Conjugate gradients that begin where they were end after some of their iterations.
+            return settings.iterations * -(-settings.inner_iterations // 2)
         case "unrolled":
             return 10
     return settings.iterations + (settings.iterations // 2 if settings.debias else 0)

@@ -153,8 +153,8 @@ class FactorsNormal:
             image, total = x, result
             if not self._coherent:
                 image, total = (each.select(-axes - 1, tile.pair) for each in (x, result))
-            measured = blocks(image)
             weights = self._weights[tile.pair][tile.frequencies]
-            measured *= weights.view(-1, *(1,) * (len(blocks.codomain) - 1))
+            # Not in place, so that a network may take gradients through it.
+            measured = blocks(image) * weights.view(-1, *(1,) * (len(blocks.codomain) - 1))
             total += blocks.adjoint(measured)
         return result

@@ -56,7 +56,7 @@ class ComplexConvolution(torch.nn.Module):
 
 
 class ConvolutionalRegularizer(torch.nn.Module):
-    """A small complex network ``x -> C_2 soft(C_1 x)`` that is added to an image.
+    """A small complex network ``x -> C_3 soft(C_2 soft(C_1 x))`` that is added to an image.
 
     Without biases, and with soft thresholds for activations, it commutes with a phase that is the
     same everywhere, which no measurement fixes.
@@ -66,7 +66,7 @@ class ConvolutionalRegularizer(torch.nn.Module):
     image_axes
         1 to 3.
     channels
-        Number of filters.
+        Number of filters of the first two.
     kernel_size
         Voxels of a filter along each axis, odd.
     dtype
@@ -78,17 +78,19 @@ class ConvolutionalRegularizer(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.analysis = ComplexConvolution(channels, 1, image_axes, kernel_size, dtype)
+        self.middle = ComplexConvolution(channels, channels, image_axes, kernel_size, dtype)
         self.synthesis = ComplexConvolution(1, channels, image_axes, kernel_size, dtype)
         # Begins as nothing, so that an untrained network is plain proximal gradients.
         torch.nn.init.zeros_(self.synthesis.weight)
         # softplus(-4) = 0.02 of the scene's scale
-        self.threshold = torch.nn.Parameter(torch.full((channels,), -4.0, dtype=dtype.to_real()))
+        self.thresholds = torch.nn.Parameter(torch.full((2, channels), -4.0, dtype=dtype.to_real()))
         self._spread = (channels, *(1,) * image_axes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the correction of images ``(problem, *image)``."""
-        threshold = torch.nn.functional.softplus(self.threshold).reshape(self._spread)
-        features = soft_threshold(self.analysis(x.unsqueeze(1)), threshold)
+        first, second = torch.nn.functional.softplus(self.thresholds).reshape(2, *self._spread)
+        features = soft_threshold(self.analysis(x.unsqueeze(1)), first)
+        features = soft_threshold(self.middle(features), second)
         correction: torch.Tensor = self.synthesis(features).squeeze(1)
         return correction
 
@@ -297,12 +299,12 @@ def unrolled_bytes(
     Returns
     -------
     int
-        The layer at work, about seven images a channel, and what the others keep: an image each
-        with checkpointing, five a channel without. What a convolution needs inside is not counted.
+        The layer at work, about twelve images a channel, and what the others keep: an image each
+        with checkpointing, ten a channel without. What a convolution needs inside is not counted.
     """
     if not training:
-        images = 5.0 + 3 * channels
+        images = 5.0 + 4 * channels
     else:
-        kept = 1.0 if checkpointing else 4 + (4 + 4.625 * channels if channels else 0)
-        images = 10 + 7.125 * channels + (layers - 1) * kept
+        kept = 1.0 if checkpointing else 4 + (4 + 9.5 * channels if channels else 0)
+        images = 10 + 12 * channels + (layers - 1) * kept
     return math.ceil(images * math.prod(shape) * itemsize)
