@@ -182,7 +182,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         memory.plot(rows["GiB"], rows["peak MB"], "o-", label=stage)
         time.plot(rows["GiB"], rows["ns a sample"], "o-", label=stage)
     memory.axhline(HOST_MB, color="black", linestyle="--", label="limit")
-    memory.set(ylabel="peak resident memory [MB]", ylim=(0, None))
+    memory.set(ylabel="peak resident memory [MB]", ylim=(0, 1.5 * HOST_MB))
     time.set(ylabel="time a sample and coil [ns]", ylim=(0, None))
     errors = table[table["stage"] == "reconstruct"]
     error.loglog(errors["GiB"], errors["error"], "o-")
@@ -192,7 +192,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         axes.set(xlabel="k-space [GiB]", xticks=table["GiB"].unique())
         axes.xaxis.set_major_formatter("{x:g}")
         axes.grid(alpha=0.3)
-    memory.legend()
+    memory.legend(ncols=2, loc="upper center")
     time.legend()
     figure.savefig(path, dpi=110)
 
