@@ -29,8 +29,13 @@ def _position_bytes(work: Work) -> int:
     return _trajectories(work) * work.tile_samples * (4 * len(work.shape) + real)
 
 
-def nufft_bytes(work: Work, samples: int, channels: int) -> tuple[int, int]:
-    """Return what the transform of a tile needs while it runs, and what it holds between calls."""
+def nufft_bytes(
+    work: Work, samples: int, channels: int, *, as_coils: bool = True
+) -> tuple[int, int]:
+    """Return what the transform of a tile needs while it runs, and what it holds between calls.
+
+    Channels that are passed as a batch, not ``as_coils``, are transformed one after the other.
+    """
     machine = work.machine
     trajectories = _trajectories(work)
     library = machine.image_library(work.shape)
@@ -38,7 +43,7 @@ def nufft_bytes(work: Work, samples: int, channels: int) -> tuple[int, int]:
     workers = parallel_transforms(
         work.shape,
         trajectories,
-        channels,
+        channels if as_coils else 1,
         backend=library,
         threads=machine.threads,
         deterministic=machine.deterministic,
@@ -96,7 +101,7 @@ def accumulate_mri(work: Work) -> list[Parts]:
     reading = reading_bytes(work) if tiles > 1 else 0
     if ranges > 1:
         # The stored trajectory of one image, its magnitudes and what they are compared with.
-        stored = work.tile_samples * (9 * len(work.shape) + 4) + CHUNK_BYTES
+        stored = work.tile_samples * (9 * len(work.shape) + 4) + 2 * CHUNK_BYTES
         reading = max(reading, stored)
     common = {
         "positions": positions + (samples * 8 * len(work.shape) if double else 0) + next_positions,
@@ -149,16 +154,17 @@ def explicit_normal(work: Work) -> Parts:
     assert isinstance(sizes, MriSizes)
     samples = sizes.readouts * sizes.samples
     channels = work.channel_batch if sizes.maps else 1
-    working, _ = nufft_bytes(work, samples, channels)
+    working, resident = nufft_bytes(work, samples, channels, as_coils=False)
     real = work.machine.itemsize // 2
     positions = _trajectories(work) * samples * (4 * len(work.shape) + real)
     if work.machine.itemsize == 16:
         positions += _trajectories(work) * samples * 8 * len(work.shape)
     # Times the maps, and what comes of it; of several batches also the one before.
     copies = 3 if channels < sizes.coils else 2
-    return {
-        "trajectory": positions,
-        "NUFFT": working,
-        "coils": copies * work.image_batch * channels * work.voxel_bytes,
-        "samples": 2 * work.image_batch * channels * samples * work.machine.itemsize,
-    }
+    coils = copies * work.image_batch * channels * work.voxel_bytes
+    measured = 2 * work.image_batch * channels * samples * work.machine.itemsize
+    if work.machine.image_library(work.shape) in ("ducc0", "finufft"):
+        # Points are sorted before there are images or samples; then only grids come on top.
+        grids, _ = nufft_bytes(work, 0, channels, as_coils=False)
+        working = max(working - coils - measured, int(1.1 * resident) + grids)
+    return {"trajectory": positions, "NUFFT": working, "coils": coils, "samples": measured}
