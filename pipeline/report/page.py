@@ -161,7 +161,8 @@ def _dataset_facts(receipts: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, st
 
 _ABOUT_THE_JOB = frozenset(
     ("stage", "dataset", "reconstruction", "started", "seconds", "phases", "peak_host_bytes",
-     "peak_device_bytes", "versions", "device", "threads", "inputs", "code", "git",
+     "peak_device_bytes", "predicted_host_bytes", "limit_host_bytes", "predicted_device_bytes",
+     "limit_device_bytes", "versions", "device", "threads", "inputs", "code", "git",
      "platform", "command", "checksum")
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Is what `kronufft tune` chooses the fastest, and are its predictions right?
 
-    python tests/benchmarks/tuned_choices.py --folder /tmp/tuned
+    python tests/benchmarks/tuned_choices.py --folder FOLDER
 
 For each case of the benchmark: tunes, times all transforms that are exact enough once more, and
 plans and runs a CG-SENSE reconstruction of random data with the tuning file.
