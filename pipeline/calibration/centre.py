@@ -1,6 +1,7 @@
 """Low-resolution coil images from the centre of k-space, averaged over frames."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import voxel_positions
 from pipeline.operators.nufft import NUFFT
+from pipeline.pieces import pieces
 from pipeline.progress import track
 from pipeline.storage.raw import RawData
 
@@ -107,22 +109,23 @@ def centre_images(
         If the centre was not measured.
     """
     images = torch.zeros((raw.coils, *grid.shape), dtype=torch.complex64, device=device)
-    slabs = list(_slabs(raw))
+    slabs = _slabs(raw)
+    # Frames that share their trajectory share the transform of a slab. Those that do not are done
+    # one after the other: the density of one at a time has to be known.
+    each = range(raw.frames)
+    groups = [range(frame, frame + 1) for frame in each] if raw.own_trajectory else [each]
     measured = np.zeros(raw.frames, dtype=bool)
     with track(f"{who}: centre of k-space", raw.frames * len(slabs)) as advance:
-        # Slabs outermost: frames that share their trajectory share the transform of a slab.
-        for slab in slabs:
-            transform: NUFFT | None = None
-            taper = np.zeros(0)
-            for frame in range(raw.frames):
-                if frame == 0 or raw.own_trajectory:
-                    trajectory = raw.trajectory(frame, slab)
-                    taper = grid.taper(trajectory)
-                    points = grid.trajectory(trajectory[taper > 0])
-                    transform = _transform(points, grid, nufft, device, threads)
+        for frames, slab in itertools.product(groups, slabs):
+            trajectory = raw.trajectory(frames[0], slab)
+            taper = grid.taper(trajectory)
+            inside = taper > 0
+            transform = _transform(
+                grid.trajectory(trajectory[inside]), grid, nufft, device, threads
+            )
+            for frame in frames:
                 if transform is not None:
                     measured[frame] = True
-                    inside = taper > 0
                     factors = (taper * weights(frame)(slab))[inside].astype(np.float32)
                     on_device = torch.from_numpy(factors).to(device)
                     for coils in _coil_tiles(raw, slab):
@@ -157,15 +160,11 @@ def _transform(
     )
 
 
-def _slabs(raw: RawData) -> Iterator[slice]:
-    """Yield ranges of readouts whose trajectory is read together."""
-    rows = max(1, _READ_BYTES // (4 * len(raw.shape) * raw.samples))
-    for start in range(0, raw.readouts, rows):
-        yield slice(start, min(start + rows, raw.readouts))
+def _slabs(raw: RawData) -> list[slice]:
+    """Return ranges of readouts whose trajectory is read together."""
+    return pieces(raw.readouts, max(1, _READ_BYTES // (4 * len(raw.shape) * raw.samples)))
 
 
-def _coil_tiles(raw: RawData, slab: slice) -> Iterator[slice]:
-    """Yield ranges of coils whose readouts of a slab are read together."""
-    count = max(1, _READ_BYTES // (8 * (slab.stop - slab.start) * raw.samples))
-    for start in range(0, raw.coils, count):
-        yield slice(start, min(start + count, raw.coils))
+def _coil_tiles(raw: RawData, slab: slice) -> list[slice]:
+    """Return ranges of coils whose readouts of a slab are read together."""
+    return pieces(raw.coils, max(1, _READ_BYTES // (8 * (slab.stop - slab.start) * raw.samples)))

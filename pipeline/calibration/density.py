@@ -21,6 +21,7 @@ from pipeline.config.calibration import CalibrationSettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
 from pipeline.geometry.readouts import (
+    Pattern,
     Readouts,
     is_radial,
     is_stack_of_stars,
@@ -37,7 +38,11 @@ Weights = Callable[[slice], NDArray[np.float32]]
 
 def automatic_method(trajectory: Readouts) -> Method:
     """Choose how to compensate the density of a trajectory ``[readout, sample, axis]``."""
-    pattern = sampling_pattern(trajectory)
+    return method_for(sampling_pattern(trajectory))
+
+
+def method_for(pattern: Pattern) -> Method:
+    """Choose how to compensate the density of readouts of a kind."""
     return "pipe-menon" if pattern == "other" else pattern
 
 

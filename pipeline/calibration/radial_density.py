@@ -63,7 +63,7 @@ class RadialDensity:
     def __init__(self, trajectory: Readouts) -> None:
         self._trajectory = trajectory
         readouts, _, dimensions = trajectory.shape
-        slabs = list(readout_slabs(trajectory))
+        slabs = readout_slabs(trajectory)
         reach = np.concatenate(
             [np.linalg.norm(trajectory[slab], axis=-1).max(axis=1) for slab in slabs]
         )

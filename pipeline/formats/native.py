@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,27 +42,39 @@ class ZarrArray:
             raise DataError(f"{self._path}: {selection} is not readable ({error})") from None
 
 
+def zarr_source(settings: IngestSettings, dataset: str) -> Path:
+    """Return the store that a dataset's source is, or that stands beside the marker it is."""
+    source = existing_source(settings, dataset)
+    return store_beside(source) if source.suffix == ".json" else source
+
+
+@contextmanager
+def opened_zarr(source: Path) -> Iterator["zarr.Group"]:
+    """Open a store, a folder or a zip file of one, for reading; raises what zarr does.
+
+    Only version 3: version 2 could ask for a codec that unpickles.
+    """
+    import zarr
+    from zarr.storage import ZipStore
+
+    with ExitStack() as stack:
+        store: ZipStore | Path = source
+        if zipfile.is_zipfile(source):
+            store = ZipStore(source, mode="r")
+            stack.callback(store.close)
+        yield zarr.open_group(store, mode="r", zarr_format=3)
+
+
 @contextmanager
 def open_native(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
     """Open `raw.zarr`; see `pipeline.formats.acquisition.open_acquisition`.
 
     The source is the store (a folder, or a zip file of one) or the JSON marker beside it.
     """
-    import zarr
-    from zarr.storage import ZipStore
-
-    source = existing_source(settings, dataset)
-    if source.suffix == ".json":
-        source = store_beside(source)
+    source = zarr_source(settings, dataset)
     with ExitStack() as stack:
         try:
-            # Only version 3: version 2 could ask for a codec that unpickles.
-            if zipfile.is_zipfile(source):
-                store = ZipStore(source, mode="r")
-                group = zarr.open_group(store, mode="r", zarr_format=3)
-                stack.callback(store.close)
-            else:
-                group = zarr.open_group(source, mode="r", zarr_format=3)
+            group = stack.enter_context(opened_zarr(source))
             attributes: dict[str, Any] = dict(group.attrs)
             arrays = {
                 name: ZarrArray(stored, f"{source}/{name}")

@@ -11,7 +11,6 @@ from pipeline.config.sources import ArraySettings, IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.acquisition import LazyArray, describe_files, existing_source
 from pipeline.formats.arrays import MappedFiles
-from pipeline.formats.phase_history import PhaseHistory
 from pipeline.formats.rf_acquisition import (
     CORRECTIONS,
     PairsAcquisition,
@@ -26,11 +25,10 @@ from pipeline.formats.rf_layout import (
     PULSE_ARRAYS,
     SHARED,
     Interleaved,
-    OfFrame,
     OfPair,
     factors_of,
+    phase_histories,
 )
-from pipeline.geometry.antenna_paths import AntennaPaths
 from pipeline.geometry.antennas import Pair
 from pipeline.storage.rf_checks import require_frequencies
 
@@ -146,18 +144,13 @@ class _Arrays:
             if "reference_path" in self.arrays
             else np.zeros(sent.shape[:2])
         )
-        frames = []
-        for frame in range(measured.shape[0]):
-            own = [values[frame if len(values) > 1 else 0] for values in (sent, received, paths)]
-            frames.append(
-                PhaseHistory(
-                    frequencies=self.frequencies,
-                    paths=AntennaPaths(*own),
-                    measurements=OfFrame(measured, frame),
-                    provenance=self.provenance,
-                    who=self.dataset,
-                )
-            )
+        frames = phase_histories(
+            measured,
+            (sent, received, paths),
+            self.frequencies,
+            provenance=self.provenance,
+            who=self.dataset,
+        )
         return PulsesAcquisition(self.scene, frames, self._shared())
 
     def _check_shapes(self) -> None:

@@ -5,7 +5,7 @@ instruments of the pairs add (`pipeline.formats.rf_acquisition.CORRECTIONS`), an
 waves ``kappa`` [rad/m] with the phase of their rows, ``rowphase`` [rad].
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.formats.acquisition import LazyArray, Selection
+from pipeline.formats.phase_history import PhaseHistory
+from pipeline.geometry.antenna_paths import AntennaPaths
 from pipeline.geometry.antennas import Pair
 from pipeline.geometry.scene import Scene
 from pipeline.geometry.wavefronts import unit_phasor
@@ -69,6 +71,37 @@ class OfFrame:
         """Return the values in ``selection``."""
         part: NDArray[Any] = self._array.read((self._frame, *selection))[0]
         return part
+
+
+def phase_histories(
+    measured: LazyArray,
+    positions: Sequence[NDArray[np.float64]],
+    frequencies: NDArray[np.float64],
+    *,
+    provenance: Mapping[str, Any],
+    who: str,
+) -> list[PhaseHistory]:
+    """Return the phase history of each frame of an array ``[frame, pulse, freq]``.
+
+    Parameters
+    ----------
+    measured
+        The measurements.
+    positions
+        Transmitter, receiver and reference path, ``[frame or 1, pulse, ...]`` [m].
+    frequencies, provenance, who
+        As of `PhaseHistory`.
+    """
+    return [
+        PhaseHistory(
+            frequencies=frequencies,
+            paths=AntennaPaths(*(each[frame if len(each) > 1 else 0] for each in positions)),
+            measurements=OfFrame(measured, frame),
+            provenance=provenance,
+            who=who,
+        )
+        for frame in range(measured.shape[0])
+    ]
 
 
 class OfPair:

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.acquisition import LazyArray, describe_files, existing_source
-from pipeline.formats.native import ZarrArray
-from pipeline.formats.phase_history import PhaseHistory
+from pipeline.formats.acquisition import LazyArray, describe_files
+from pipeline.formats.native import ZarrArray, opened_zarr, zarr_source
 from pipeline.formats.rf_acquisition import (
     CORRECTIONS,
     PairsAcquisition,
@@ -29,11 +28,15 @@ from pipeline.formats.rf_acquisition import (
     PulsesAcquisition,
     RfAcquisition,
 )
-from pipeline.formats.rf_layout import SHARED, Conjugated, OfFrame, OfPair, factors_of
-from pipeline.geometry.antenna_paths import AntennaPaths
+from pipeline.formats.rf_layout import (
+    SHARED,
+    Conjugated,
+    OfPair,
+    factors_of,
+    phase_histories,
+)
 from pipeline.geometry.antennas import Pair
 from pipeline.geometry.scene import Scene
-from pipeline.storage.publish import store_beside
 
 if TYPE_CHECKING:
     import zarr
@@ -48,21 +51,10 @@ def open_rf_native(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisi
 
     The source is the store (a folder, or a zip file of one) or the JSON marker beside it.
     """
-    import zarr
-    from zarr.storage import ZipStore
-
-    source = existing_source(settings, dataset)
-    if source.suffix == ".json":
-        source = store_beside(source)
+    source = zarr_source(settings, dataset)
     with ExitStack() as stack:
         try:
-            # Only version 3: version 2 could ask for a codec that unpickles.
-            if zipfile.is_zipfile(source):
-                store = ZipStore(source, mode="r")
-                group = zarr.open_group(store, mode="r", zarr_format=3)
-                stack.callback(store.close)
-            else:
-                group = zarr.open_group(source, mode="r", zarr_format=3)
+            group = stack.enter_context(opened_zarr(source))
             content = _Store(group, source, f"{dataset}: {source}")
             acquisition = content.pulses() if content.is_phase_history else content.pairs()
         except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
@@ -114,18 +106,13 @@ class _Store:
             name: self._whole(self.arrays, name)
             for name in ("transmitter", "receiver", "reference_path")
         }
-        frames = []
-        for frame in range(measured.shape[0]):
-            own = [values[frame if len(values) > 1 else 0] for values in places.values()]
-            frames.append(
-                PhaseHistory(
-                    frequencies=self.frequencies,
-                    paths=AntennaPaths(*own),
-                    measurements=OfFrame(measured, frame),
-                    provenance=self.provenance,
-                    who=self.who,
-                )
-            )
+        frames = phase_histories(
+            measured,
+            tuple(places.values()),
+            self.frequencies,
+            provenance=self.provenance,
+            who=self.who,
+        )
         return PulsesAcquisition(self.scene, frames, self._shared())
 
     def pairs(self) -> PairsAcquisition:

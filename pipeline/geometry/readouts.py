@@ -3,12 +3,13 @@
 A trajectory may be longer than memory, so whoever looks at all of it does so in slabs.
 """
 
-from collections.abc import Iterator
 from itertools import product
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.pieces import pieces
 
 _SAMPLES_AT_A_TIME = 2**18
 
@@ -27,12 +28,10 @@ class Readouts(Protocol):
         """Return some readouts, ``[readout, sample, axis]`` [rad/voxel]."""
 
 
-def readout_slabs(trajectory: Readouts) -> Iterator[slice]:
-    """Yield ranges of readouts that cover a trajectory, of some 2**18 samples each."""
+def readout_slabs(trajectory: Readouts) -> list[slice]:
+    """Return ranges of readouts that cover a trajectory, of some 2**18 samples each."""
     readouts, samples = trajectory.shape[:2]
-    rows = max(1, _SAMPLES_AT_A_TIME // samples)
-    for start in range(0, readouts, rows):
-        yield slice(start, min(start + rows, readouts))
+    return pieces(readouts, max(1, _SAMPLES_AT_A_TIME // samples))
 
 
 def sampling_pattern(trajectory: Readouts) -> Pattern:

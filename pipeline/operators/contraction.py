@@ -15,6 +15,8 @@ from functools import cache, cached_property
 from itertools import pairwise, permutations, product
 from typing import Literal
 
+from pipeline.pieces import pieces
+
 COMPLEX_MULTIPLY_ADD = 8
 """Floating-point operations of one complex multiplication and addition."""
 
@@ -191,11 +193,11 @@ class KroneckerTiling:
 
     def block_tiles(self) -> list[slice]:
         """Return the groups of blocks."""
-        return _tiles(self.blocks, self.blocks_at_once)
+        return pieces(self.blocks, self.blocks_at_once)
 
     def image_tiles(self) -> list[slice]:
         """Return the groups of arrays."""
-        return _tiles(self.images, self.images_at_once)
+        return pieces(self.images, self.images_at_once)
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -220,7 +222,3 @@ class KroneckerTiling:
         if self.input_reordered:
             total += math.prod(self.inputs) * self.itemsize
         return self.images_at_once * total
-
-
-def _tiles(total: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, total)) for start in range(0, total, size)]

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from pipeline.operators.fourier import HostTransform
 from pipeline.operators.threads import share
+from pipeline.pieces import pieces
 
 _HOST_CACHE = 2**20
 """Bytes that one worker transforms at a time: a usual second-level cache."""
@@ -147,9 +148,9 @@ class Convolution(ABC):
     def convolve(self, images: torch.Tensor, *, out: torch.Tensor) -> None:
         """Convolve every image of ``(frame, coil, *shape)`` into `out` of the same shape."""
         frames, coils = images.shape[:2]
-        for coil_tile in _tiles(coils, self.tiling.coils_at_once(coils)):
+        for coil_tile in pieces(coils, self.tiling.coils_at_once(coils)):
             size = coil_tile.stop - coil_tile.start
-            for frame_tile in _tiles(frames, self.tiling.frames(frames, size)):
+            for frame_tile in pieces(frames, self.tiling.frames(frames, size)):
                 self._convolve(
                     frame_tile,
                     images[frame_tile, coil_tile].flatten(3),
@@ -180,9 +181,9 @@ class Convolution(ABC):
         """
         out.zero_()
         frames, coils = len(images), len(maps)
-        for coil_tile in _tiles(coils, coil_batch or self.tiling.coils_at_once(coils)):
+        for coil_tile in pieces(coils, coil_batch or self.tiling.coils_at_once(coils)):
             size = coil_tile.stop - coil_tile.start
-            for frame_tile in _tiles(frames, self.tiling.frames(frames, size)):
+            for frame_tile in pieces(frames, self.tiling.frames(frames, size)):
                 self._convolve(
                     frame_tile,
                     images[frame_tile].flatten(2)[:, None],
@@ -239,8 +240,8 @@ class DeviceConvolution(Convolution):
         coils = source.shape[1] if maps is None else len(maps)
         images = len(source) * coils
         t = source.new_empty(len(source), coils, length, self.tiling.row)
-        pieces = _tiles(self.tiling.row, self.tiling.columns(images))
-        for columns in pieces:
+        column_pieces = pieces(self.tiling.row, self.tiling.columns(images))
+        for columns in column_pieces:
             piece = source[..., columns]
             if maps is not None:
                 piece = piece * maps[..., columns]
@@ -248,14 +249,14 @@ class DeviceConvolution(Convolution):
 
         inner = tuple(range(-len(self.shape) + 1, 0))
         crop = tuple(slice(n) for n in self.shape[1:])
-        for planes in _tiles(length, self.tiling.planes(images)):
+        for planes in pieces(length, self.tiling.planes(images)):
             slab = t[:, :, planes].view(*t.shape[:2], -1, *self.shape[1:])
             padded = torch.fft.fftn(slab, s=self.tiling.padded[1:], dim=inner)
             padded *= self.spectrum[frames, None, planes]
             padded = torch.fft.ifftn(padded, dim=inner, norm="forward")
             slab.copy_(padded[(..., *crop)])
 
-        for columns in pieces:
+        for columns in column_pieces:
             piece = torch.fft.ifft(t[..., columns], dim=2, norm="forward")[:, :, :size]
             if maps is None:
                 target[..., columns] = piece
@@ -318,8 +319,8 @@ class HostConvolution(Convolution):
         images = len(x) * coils
         buffers = self._take(images)
         t = buffers.t[:images, :, : tiling.row]
-        column_pieces = _tiles(tiling.row, tiling.columns())
-        plane_pieces = _tiles(tiling.padded[0], tiling.planes())
+        column_pieces = pieces(tiling.row, tiling.columns())
+        plane_pieces = pieces(tiling.padded[0], tiling.planes())
 
         def spread(task: int, worker: int) -> None:
             image, piece = divmod(task, len(column_pieces))
@@ -398,7 +399,3 @@ class HostConvolution(Convolution):
             conjugates=[np.empty((size, columns), self._dtype) for _ in workers],
             slabs=[np.empty(slab, self._dtype)[..., :row] for _ in workers],
         )
-
-
-def _tiles(total: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, total)) for start in range(0, total, size)]

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config.reconstruction import ADJOINT_ALGORITHMS
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.planning.table import PlanRow
@@ -135,7 +134,7 @@ def reconstruct_block(
         share = (
             _sum_of_shares(job, batch, shares) if shares else data.accumulate(batch, data.whole())
         )
-        if job.settings.algorithm in ADJOINT_ALGORITHMS:
+        if not job.settings.solves:
             return data.image(share), [[] for _ in batch]
         with job.phase("prepare"):
             gram = data.gram(batch, share)
@@ -231,8 +230,9 @@ def _joined_kernels(parts: Sequence[Share], name: str) -> Array:
     Images may differ in their kernels, as frames of a phase history in their sub-apertures: one
     that an image does not have is zero.
     """
-    some = next(part.kernels[name] for part in parts if name in part.kernels)
-    kernels = [part.kernels.get(name, torch.zeros_like(some[:1])) for part in parts]
+    known = [part.kernels.get(name) for part in parts]
+    absent = torch.zeros_like(next(kernel for kernel in known if kernel is not None)[:1])
+    kernels = [absent if kernel is None else kernel for kernel in known]
     if all(kernel is kernels[0] for kernel in kernels):
         return kernels[0].cpu().numpy()
     return np.concatenate(

@@ -10,6 +10,7 @@ from pipeline.calibration.coilmaps import resampled_maps
 from pipeline.geometry.axes import as_volume
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.sense import SenseNormal, StreamedSenseNormal
+from pipeline.pieces import pieces
 from pipeline.reconstruction.job import BlockJob
 from pipeline.storage.calibration import Calibration
 from pipeline.streaming.stream import Arrays
@@ -64,10 +65,7 @@ class CoilMaps:
         if self._all is not None:
             yield self._all
             return
-        size = self._job.tiles.channels
-        coils = [
-            slice(first, min(first + size, self._coils)) for first in range(0, self._coils, size)
-        ]
+        coils = pieces(self._coils, self._job.tiles.channels)
         for (stored,) in self._job.stream(partial(self.read, some) for some in coils):
             yield self.prepared(stored)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from pipeline.config.reconstruction import image_shape
 from pipeline.errors import DataError
 from pipeline.geometry.trajectories import resampled
+from pipeline.pieces import pieces
 from pipeline.reconstruction.coil_maps import CoilMaps
 from pipeline.reconstruction.equations import RightHandSide, Sampling, explicit_normal
 from pipeline.reconstruction.job import BlockJob
@@ -65,9 +66,8 @@ class MriMeasurement:
         self.transforms = job.transforms(self.shape)
         joined = self.settings.frames_per_image
         self.frames_per_image = raw.frames if joined == "all" else joined
-        self._solves = self.settings.algorithm != "gridding"
-        self._toeplitz = self._solves and self.settings.normal != "explicit"
-        self._weighted = not self._solves or self.settings.weights == "density"
+        self._toeplitz = self.settings.solves and self.settings.normal != "explicit"
+        self._weighted = not self.settings.solves or self.settings.weights == "density"
         self._kernel_of_all: tuple[Shard, Tensor] | None = None
         self._checked = False
         self._maps = self._coil_maps()
@@ -174,7 +174,7 @@ class MriMeasurement:
     def _coil_maps(self) -> CoilMaps | None:
         if self.calibration.coil_maps != "none":
             return CoilMaps(self.job, self.calibration, self.shape, self.raw.coils)
-        if self._solves and self.raw.coils > 1:
+        if self.settings.solves and self.raw.coils > 1:
             raise DataError(
                 f"{self.job.who}: {self.settings.algorithm} of {self.raw.coils} coils needs coil "
                 "maps, and calibration.coil_maps is none; set it to auto, source or walsh"
@@ -210,10 +210,8 @@ class MriMeasurement:
         Coils without maps are squared once all readouts were added: then coils are outermost.
         """
         sizes = self.job.tiles
-        coils = [
-            slice(part[0], part[-1] + 1) for part in _consecutive(shard.channels, sizes.channels)
-        ]
-        readouts = list(_consecutive(shard.readouts, sizes.readouts))
+        coils = [shard.channels[part] for part in pieces(len(shard.channels), sizes.channels)]
+        readouts = [shard.readouts[part] for part in pieces(len(shard.readouts), sizes.readouts)]
         pairs = (
             [(part, some) for some in coils for part in readouts]
             if self._by_squares
@@ -223,7 +221,7 @@ class MriMeasurement:
             before = pairs[index - 1] if index else None
             after = pairs[index + 1] if index + 1 < len(pairs) else None
             yield _Tile(
-                coils=some,
+                coils=slice(some.start, some.stop),
                 readouts=part,
                 new_readouts=before is None or before[0] != part,
                 last_of_readouts=after is None or after[0] != part,
@@ -310,9 +308,3 @@ class MriMeasurement:
             positions = self._positions(images, self.whole().readouts)
         trajectory, weights = (torch.from_numpy(array).to(self.job.device) for array in positions)
         return self._sampling(trajectory, weights, shared=self._share_samples(images))
-
-
-def _consecutive(whole: range, size: int) -> Iterator[range]:
-    """Cut a range into pieces of at most ``size``."""
-    for first in range(whole.start, whole.stop, size):
-        yield range(first, min(first + size, whole.stop))

@@ -1,6 +1,6 @@
 """Calibrate: coil maps and density weights, copied from the source or estimated."""
 
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 from pipeline.calibration.bistatic_density import bistatic_weights, is_bistatic_rotation
 from pipeline.calibration.centre import CentreGrid, centre_images
 from pipeline.calibration.coilmaps import interpolated, unit_norm, walsh_maps
-from pipeline.calibration.density import Method, Weights, automatic_method, density_weights
+from pipeline.calibration.density import (
+    Method,
+    Weights,
+    automatic_method,
+    density_weights,
+    method_for,
+)
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.phase_history import whole_aperture
 from pipeline.host_memory import return_freed_memory
 from pipeline.operators.model_error import model_errors
+from pipeline.pieces import pieces
 from pipeline.planning.acquired import Acquired
 from pipeline.planning.calibrate_memory import calibrate_advice, calibrate_memory
 from pipeline.planning.limits import planned_limits, torch_device
@@ -304,7 +311,13 @@ class _Calibration:
             )
         if wanted != "auto":
             return wanted
-        return "source" if in_source else automatic_method(self.raw.readouts_of(0))
+        return "source" if in_source else self._automatic_density()
+
+    def _automatic_density(self) -> Method:
+        """Choose by what ingest saw of the trajectory; look at it where ingest was another's."""
+        if self.raw.pattern is None:
+            return automatic_method(self.raw.readouts_of(0))
+        return method_for(self.raw.pattern)
 
     def write_weights(self, group: "zarr.Group", method: Density) -> None:
         """Write the weights, frame by frame; of the first only where all frames share them."""
@@ -312,8 +325,7 @@ class _Calibration:
         own = raw.own_weights if method == "source" else raw.own_trajectory
         frames = raw.frames if own else 1
         stored = create_weights(group, (frames, raw.readouts, raw.samples))
-        rows = stored.chunks[1]
-        slabs = [slice(start, start + rows) for start in range(0, raw.readouts, rows)]
+        slabs = pieces(raw.readouts, stored.chunks[1])
         with track(f"{self.dataset}: density weights", frames * len(slabs)) as advance:
             for frame in range(frames):
                 weights = self._weights(method, frame)
@@ -348,12 +360,16 @@ class _Calibration:
     def centre_images(self, group: "zarr.Group") -> torch.Tensor:
         """Return coil images of low resolution, of all frames together."""
         stored: Any = group.get("weights")
-        method = automatic_method(self.raw.readouts_of(0)) if stored is None else "source"
+        method = self._automatic_density() if stored is None else "source"
 
-        @cache
+        # Asked for slab after slab, of one frame or of frames that share their density.
+        @lru_cache(maxsize=1)
+        def density(frame: int) -> Weights:
+            return self._weights(method, frame)
+
         def weights(frame: int) -> Weights:
             if stored is None:
-                return self._weights(method, frame)
+                return density(frame if self.raw.own_trajectory else 0)
             row = frame if stored.shape[0] > 1 else 0
             return lambda readouts: np.asarray(stored[row, readouts])
 

@@ -45,12 +45,6 @@ def write_network(
         np.savez(file, **{**arrays, _ABOUT: np.array(about)})  # type: ignore[arg-type]
 
 
-def network_arguments(path: Path) -> dict[str, Any]:
-    """Return the arguments of a network, which say how large it is, without its parameters."""
-    with _opened(path) as stored:
-        return _arguments(stored)
-
-
 def read_network(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the arguments and the parameters of a network.
 

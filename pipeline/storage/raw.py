@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
+from pipeline.geometry.readouts import Pattern
 from pipeline.storage.blocks import image_codecs
 from pipeline.storage.publish import open_published
 from pipeline.storage.sealed import DAMAGE, remake
@@ -182,6 +183,8 @@ class RawData:
         Whether each frame has a trajectory of its own.
     own_weights : bool
         Whether each frame has density weights of its own.
+    pattern : {"radial", "stack-of-stars", "other"} or None
+        Of what kind the readouts are; None where nobody has looked.
     """
 
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
@@ -198,6 +201,7 @@ class RawData:
             self.frames, self.coils, self.readouts, self.samples = self._stored["kspace"].shape
             self.own_trajectory = self._stored["trajectory"].shape[0] > 1
             self.own_weights = "weights" in self.arrays and self._stored["weights"].shape[0] > 1
+            self.pattern: Pattern | None = attributes.get("pattern")
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{marker}: its store is not a complete acquisition ({error!r}); run `ingest` again"

@@ -47,13 +47,7 @@ def measure_rates(
     start
         Seconds of a job that does nothing.
     """
-    candidate = Candidate(
-        chosen.backend,
-        chosen.precision,
-        chosen.tolerance,
-        chosen.oversampling,
-        chosen.kernel_width,
-    )
+    candidate = Candidate.of(chosen)
     points, flops = transform_work(
         acquisition.shape,
         acquisition.samples,

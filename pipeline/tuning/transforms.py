@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Self
 
 import torch
 
@@ -52,6 +53,17 @@ class Candidate:
     tolerance: float
     oversampling: float
     kernel_width: int | None = None
+
+    @classmethod
+    def of(cls, timing: TransformTiming) -> Self:
+        """Return the way that was timed."""
+        return cls(
+            timing.backend,
+            timing.precision,
+            timing.tolerance,
+            timing.oversampling,
+            timing.kernel_width,
+        )
 
     def transform(
         self,

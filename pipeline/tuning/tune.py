@@ -110,13 +110,7 @@ def tune(
         seconds=_PRODUCTS * seconds,
     )
     product = min(products, key=lambda found: found.seconds)
-    candidate = Candidate(
-        chosen.backend,
-        chosen.precision,
-        chosen.tolerance,
-        chosen.oversampling,
-        chosen.kernel_width,
-    )
+    candidate = Candidate.of(chosen)
     measurement = Measurement(
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=identity(where, threads),
