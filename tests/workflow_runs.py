@@ -17,6 +17,8 @@ CONFIG = {
     "datasets": "datasets.tsv",
     "data_root": "data",
     "memory": {"host_mb": 4000, "block_images": 3},
+    # So that a run can be compared with another to the last byte.
+    "compute": {"deterministic": True},
     "sources": {
         "series": {
             "shape": [24, 32],

@@ -95,6 +95,7 @@ def remake_script(provenance: Mapping[str, Any]) -> str:
     lines = [
         "#!/bin/sh",
         f"# Makes the images of {title} again, in the folder where it is started.",
+        "# To the last byte where compute.deterministic is set, to rounding elsewhere.",
         f"# Kronufft {_first(code['versions'])['kronufft']}, commit {code['git'] or 'unknown'}.",
         "set -eu",
         *commands_of(provenance),

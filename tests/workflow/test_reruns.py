@@ -79,7 +79,7 @@ CHANGES = {
     ],
     "`compute.precision`, `compute.deterministic`": [
         (setting(compute={"precision": "double"}), FROM_PLAN),
-        (setting(compute={"deterministic": True}), FROM_PLAN),
+        (setting(compute={"deterministic": False}), FROM_PLAN),
     ],
     "`memory`": [(setting(memory={"host_mb": 3000}), FROM_PLAN)],
     "`compute.device`, `compute.threads`, `compute.checkpoint_seconds`": [
