@@ -85,13 +85,17 @@ def plan_jobs(request: Request) -> list[PlanRow]:
     blocks = math.ceil(work.images / size)
     size = math.ceil(work.images / blocks)  # evenly, not one small block at the end
     shards = _shard_count(replace(whole, images=size), request)
+    while shards > 1 and size > 1 and not _shards_fit(_block(whole, size), shards, request):
+        size = math.ceil(size / 2)
     rows: list[PlanRow] = []
-    for index in range(blocks):
-        first = index * size
-        images = min(size, work.images - first)
-        block = replace(whole, images=images, image_batch=min(whole.image_batch, images))
+    for index, first in enumerate(range(0, work.images, size)):
+        block = _block(whole, min(size, work.images - first))
         rows += _block_rows(f"{index:04d}", first, block, shards, request)
     return rows
+
+
+def _block(work: Work, images: int) -> Work:
+    return replace(work, images=images, image_batch=min(work.image_batch, images))
 
 
 def _block_size(work: Work, request: Request) -> int:
@@ -121,37 +125,49 @@ def _shard_count(block: Work, request: Request) -> int:
     return max(1, min(most, math.ceil(seconds / _BEARABLE_SECONDS)))
 
 
-def _block_rows(
-    name: str, first_image: int, block: Work, shards: int, request: Request
-) -> list[PlanRow]:
-    if shards == 1:
-        return [_row(block, request, name, first_image)]
+def _shards_fit(block: Work, shards: int, request: Request) -> bool:
+    """Tell whether each shard of a block fits, and their sum."""
+    pieces = [work for work, _ in _shards(block, shards)]
+    return all(choose_tiles(work, request.limits, request.rates) is not None for work in pieces)
+
+
+def _shards(block: Work, shards: int) -> list[tuple[Work, tuple[range, range] | None]]:
+    """Return the shards of a block with their channels and readouts, and last their sum."""
     sizes = block.sizes
-    rows = []
     pieces = shard_ranges(
         sizes.channels,
         sizes.readouts,
         shards,
         cut_readouts=not (isinstance(sizes, MriSizes) and sizes.squares),
     )
-    for index, (channels, readouts) in enumerate(pieces):
-        piece = replace(
+    accumulated = [
+        replace(
             block,
             stage="accumulate",
             channels=len(channels),
             readouts=len(readouts),
             makes_kernel=channels.start == 0 or not isinstance(sizes, MriSizes),
         )
-        tiled = choose_tiles(piece, request.limits, request.rates)
+        for channels, readouts in pieces
+    ]
+    total = replace(block, stage="sum", shards=shards)
+    return [*zip(accumulated, pieces, strict=True), (total, None)]
+
+
+def _block_rows(
+    name: str, first_image: int, block: Work, shards: int, request: Request
+) -> list[PlanRow]:
+    if shards == 1:
+        return [_row(block, request, name, first_image)]
+    rows = []
+    for index, (work, ranges) in enumerate(_shards(block, shards)):
+        shard = "" if ranges is None else f"{index:03d}"
+        tiled = choose_tiles(work, request.limits, request.rates)
         if tiled is None:
-            what = f"{request.who} block {name} shard {index:03d}"
-            raise PlanError(f"{what}: {refusal(piece, request.limits)}")
-        rows.append(_row(tiled, request, name, first_image, f"{index:03d}", (channels, readouts)))
-    total = choose_tiles(replace(block, stage="sum", shards=shards), request.limits, request.rates)
-    if total is None:
-        summing = replace(block, stage="sum", shards=shards)
-        raise PlanError(f"{request.who} block {name}: {refusal(summing, request.limits)}")
-    return [*rows, _row(total, request, name, first_image)]
+            what = f"{request.who} block {name}" + (f" shard {shard}" if shard else "")
+            raise PlanError(f"{what}: {refusal(work, request.limits)}")
+        rows.append(_row(tiled, request, name, first_image, shard, ranges))
+    return rows
 
 
 def _row(

@@ -35,12 +35,13 @@ class Limits:
 def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
     """Return the work with the largest useful tiles that fit; None if the smallest do not.
 
-    A block that is an image batch and no more is what has to fit. Coil maps stream, which reads
+    Of a block that is yet to be cut, one image batch has to fit; of one that was cut for shards,
+    and of their sum, all its images. Coil maps stream, which reads
     them once for every product, only where no tile fits beside all of them.
     """
     for placed in (work, streaming_maps(work)):
         for candidate in _candidates(placed, rates):
-            block = candidate if work.stage == "accumulate" else _one_batch(candidate)
+            block = _one_batch(candidate) if work.stage == "reconstruct" else candidate
             if limits.hold(footprint(block)):
                 return candidate
     return None
@@ -71,16 +72,17 @@ def _candidates(work: Work, rates: Rates) -> Iterator[Work]:
     """
     images, channels = _images_and_channels(work)
     readouts, efficient = _readouts(work, images * channels, rates)
-    for readout_batch in _halvings(readouts):
+    # In small steps: measurements of any length then fill the limit about equally.
+    for readout_batch in _shrinking(readouts, 0.9):
         if readout_batch < efficient:
             break
         yield _tiled(work, images, channels, readout_batch)
     efficient = min(readouts, efficient)
-    for image_batch in _halvings(images):
+    for image_batch in _shrinking(images, 0.5):
         yield _tiled(work, image_batch, channels, efficient)
-    for channel_batch in _halvings(channels):
+    for channel_batch in _shrinking(channels, 0.5):
         yield _tiled(work, 1, channel_batch, efficient)
-    for readout_batch in _halvings(efficient):
+    for readout_batch in _shrinking(efficient, 0.5):
         yield _tiled(work, 1, 1, readout_batch)
 
 
@@ -126,9 +128,10 @@ def _readouts(work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
     return min(work.readouts, useful), min(work.readouts, efficient)
 
 
-def _halvings(largest: int) -> Iterator[int]:
-    """Yield ``largest``, its half, and so on down to one."""
-    while largest > 1:
-        yield largest
-        largest = math.ceil(largest / 2)
+def _shrinking(largest: int, factor: float) -> Iterator[int]:
+    """Yield ``largest``, then each time this ``factor`` of the last, down to one."""
+    size = largest
+    while size > 1:
+        yield size
+        size = min(size - 1, math.ceil(size * factor))
     yield 1

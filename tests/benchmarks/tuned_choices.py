@@ -79,16 +79,7 @@ def timed_again(folder: Path, tuning: Path, threads: int, seconds: float) -> Non
         if found.precision == "single" and found.seconds and found.error <= TOLERANCE
     ]
     allowed.sort(key=lambda found: found is not chosen)  # it is surely timed if it comes first
-    ways = {
-        index: Candidate(
-            found.backend,
-            found.precision,
-            found.tolerance,
-            found.oversampling,
-            found.kernel_width,
-        )
-        for index, found in enumerate(allowed)
-    }
+    ways = {index: Candidate.of(found) for index, found in enumerate(allowed)}
     device = torch.device("cpu")
     batch = Batch.of(acquisition, transforms_together(acquisition), device, "single")
     torch.set_num_threads(threads)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.reconstruction import ReconstructionSettings
@@ -78,6 +78,14 @@ def test_shards_cover_each_readout_of_each_channel_once(channels, readouts, shar
     )
 
 
+@example(
+    shape=(82, 82), coils=33, readouts=412, images=5, shared=False, host_mb=351, device_mb=0,
+    shards=3, algorithm="cg-sense",
+)  # fmt: skip
+@example(
+    shape=(157, 136), coils=26, readouts=432, images=294, shared=False, host_mb=392, device_mb=0,
+    shards=3, algorithm="admm",
+)  # fmt: skip
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.lists(st.integers(8, 160), min_size=2, max_size=3).map(tuple),
@@ -95,9 +103,13 @@ def test_what_is_planned_fits_and_covers_everything(
         shape, coils=coils, readouts=readouts, images=images, shared=shared,
         limits=Limits(device_mb, host_mb), shards=shards, algorithm=algorithm,
     )  # fmt: skip
+    rows, refusal = [], ""
     try:
         rows = plan_jobs(wanted)
-    except PlanError:  # some are too large, which is not what is tested here
+    except PlanError as error:
+        refusal = str(error)
+    if not rows:  # some are too large, and the message says by how much
+        assert "MB, but memory." in refusal or "at most" in refusal
         return
     plan = Plan.of(rows)
     covered = [
