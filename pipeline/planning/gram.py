@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.errors import PlanError
 from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD, contraction_flops
 from pipeline.operators.toeplitz import padded_shape
 
@@ -151,35 +150,6 @@ def normal_costs(
     phases = {"none": 0, "pair": pairs, "frequency": pairs * frequencies}[voxel_phase]
     costs.append(acquisition.factors(phases))
     return tuple(costs)
-
-
-def choose_normal(
-    costs: Sequence[NormalCost], *, applications: int, limit_bytes: int | None = None
-) -> NormalCost:
-    """Return the form that takes the least time, its preparation included.
-
-    Parameters
-    ----------
-    costs
-        Of `normal_costs`.
-    applications
-        How often the operator will be applied: iterations times images.
-    limit_bytes
-        Most bytes that the operator may hold; no limit if `None`.
-
-    Raises
-    ------
-    PlanError
-        If no form keeps to the limit.
-    """
-    fitting = [cost for cost in costs if limit_bytes is None or cost.held_bytes <= limit_bytes]
-    if not fitting:
-        needs = ", ".join(f"{cost.form} {cost.held_bytes / 1e6:.0f} MB" for cost in costs)
-        raise PlanError(
-            f"no form of the normal operator fits into {(limit_bytes or 0) / 1e6:.0f} MB: {needs}; "
-            "allow more memory, or make the scene or the number of frequencies smaller"
-        )
-    return min(fitting, key=lambda cost: cost.total_seconds(applications))
 
 
 @dataclass(frozen=True)
