@@ -30,11 +30,14 @@ demo: .venv/installed
 	@echo
 	@echo "Open the report: $(CURDIR)/results/report.html"
 
+# On two workers, a file on one of them: much of a test is the start of processes.
+TEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: .venv/installed
-	python -m pytest -m "not slurm"
+	$(TEST) -m "not slurm"
 
 test-quick: .venv/installed
-	python -m pytest -m "not slow and not slurm"
+	$(TEST) -m "not slow and not slurm"
 
 test-slurm: .venv/installed
 	python -m pytest -m slurm tests/cluster
