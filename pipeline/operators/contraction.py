@@ -20,6 +20,18 @@ from pipeline.pieces import pieces
 COMPLEX_MULTIPLY_ADD = 8
 """Floating-point operations of one complex multiplication and addition."""
 
+_DEVICE_TILE = 2**28
+"""Bytes of intermediate arrays that fill an accelerator, and are little beside its memory."""
+
+_CACHED_TILE = 2**21
+"""The same that stay in the cache of a CPU's core."""
+
+_LARGE_TILE = 2**21
+"""Numbers in intermediate arrays where the first product needs many blocks at once."""
+
+_LEAST_ROWS = 96
+"""Rows of the first product below which it does not reach the speed of larger ones."""
+
 Side = Literal["first", "last"]
 
 _SIDES: tuple[Side, ...] = ("first", "last")
@@ -61,6 +73,43 @@ def contraction_flops(
         total += math.prod(sizes) * outputs[mode]
         sizes[mode] = outputs[mode]
     return COMPLEX_MULTIPLY_ADD * total
+
+
+def usual_tile_bytes(
+    outputs: Sequence[int], inputs: Sequence[int], itemsize: int, *, on_device: bool
+) -> int:
+    """Return the bytes of intermediate arrays by which products are fastest.
+
+    Parameters
+    ----------
+    outputs, inputs
+        Rows ``M_i`` and columns ``N_i`` of each factor.
+    itemsize
+        Bytes of a complex number.
+    on_device
+        Whether an accelerator computes.
+
+    Notes
+    -----
+    Blocks that a CPU does together should stay in cache. But the first product, of all their rows
+    at once, should have rows enough: with 32 of 32 x 128 x 128 voxels a block it is a fifth faster
+    for three blocks at a time than for one.
+    """
+    if on_device:
+        return _DEVICE_TILE
+    rows = outputs[contraction_order(outputs, inputs)[0]]
+    fits = _CACHED_TILE // block_bytes(outputs, inputs, itemsize)
+    return _CACHED_TILE if fits * rows >= _LEAST_ROWS else _LARGE_TILE * itemsize
+
+
+def block_bytes(outputs: Sequence[int], inputs: Sequence[int], itemsize: int) -> int:
+    """Return the bytes of the arrays before and after a contraction, for one block of one array."""
+    sizes, states = list(inputs), []
+    for mode in contraction_order(outputs, inputs):
+        sizes[mode] = outputs[mode]
+        states.append(math.prod(sizes))
+    pairs = [before + after for before, after in pairwise(states)]
+    return max(pairs, default=states[0]) * itemsize
 
 
 @dataclass(frozen=True)
@@ -173,12 +222,7 @@ class KroneckerTiling:
     @cached_property
     def block_bytes(self) -> int:
         """Bytes of the arrays before and after a contraction, for one block of one array."""
-        sizes, states = list(self.inputs), []
-        for mode in contraction_order(self.outputs, self.inputs):
-            sizes[mode] = self.outputs[mode]
-            states.append(math.prod(sizes))
-        pairs = [before + after for before, after in pairwise(states)]
-        return max(pairs, default=states[0]) * self.itemsize
+        return block_bytes(self.outputs, self.inputs, self.itemsize)
 
     @cached_property
     def blocks_at_once(self) -> int:

@@ -25,13 +25,8 @@ from pipeline.operators.contraction import (
     Side,
     contraction_flops,
     contraction_order,
+    usual_tile_bytes,
 )
-
-_HOST_TILE = 2**23
-"""Bytes of intermediate arrays: they stay in cache, and the products are large enough for GEMM."""
-
-_DEVICE_TILE = 2**28
-"""The same on an accelerator: enough to fill it, little beside its memory."""
 
 
 class Kronecker(LinearOperator):
@@ -74,7 +69,9 @@ class Kronecker(LinearOperator):
             for factor in factors
         )
         if tile_bytes is None:
-            tile_bytes = _HOST_TILE if device.type == "cpu" else _DEVICE_TILE
+            tile_bytes = usual_tile_bytes(
+                self.outputs, self.inputs, self.itemsize, on_device=device.type != "cpu"
+            )
         self.tile_bytes = tile_bytes
 
     @property

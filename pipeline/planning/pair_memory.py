@@ -2,7 +2,7 @@
 
 import math
 
-from pipeline.operators.contraction import KroneckerTiling
+from pipeline.operators.contraction import KroneckerTiling, usual_tile_bytes
 from pipeline.operators.plane_wave import (
     plane_wave_factor_workspace_bytes,
     plane_wave_spectrum_workspace_bytes,
@@ -101,7 +101,9 @@ def _factor_tiles(work: Work) -> Parts:
             blocks=blocks,
             images=1,
             itemsize=itemsize,
-            tile_bytes=2**28 if work.machine.on_device else 2**23,
+            tile_bytes=usual_tile_bytes(
+                rows, work.shape, itemsize, on_device=work.machine.on_device
+            ),
         ).workspace_bytes
     return {
         "Kronecker factors": made + making,
