@@ -18,6 +18,9 @@ _SAMPLES_ON_DEVICE = 512 * MEGABYTE
 _TRANSFORMS_A_TILE = 10
 """Gridding takes this many times as long as the transform of the grid, which each tile needs."""
 
+_SMALL_STEPS = 0.9
+"""Ratio of tiles of readouts that are tried: any length of a measurement then fills a limit."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -72,8 +75,7 @@ def _candidates(work: Work, rates: Rates) -> Iterator[Work]:
     """
     images, channels = _images_and_channels(work)
     readouts, efficient = _readouts(work, images * channels, rates)
-    # In small steps: measurements of any length then fill the limit about equally.
-    for readout_batch in _shrinking(readouts, 0.9):
+    for readout_batch in _shrinking(readouts, _SMALL_STEPS):
         if readout_batch < efficient:
             break
         yield _tiled(work, images, channels, readout_batch)
@@ -82,7 +84,7 @@ def _candidates(work: Work, rates: Rates) -> Iterator[Work]:
         yield _tiled(work, image_batch, channels, efficient)
     for channel_batch in _shrinking(channels, 0.5):
         yield _tiled(work, 1, channel_batch, efficient)
-    for readout_batch in _shrinking(efficient, 0.5):
+    for readout_batch in _shrinking(efficient, _SMALL_STEPS):
         yield _tiled(work, 1, 1, readout_batch)
 
 
