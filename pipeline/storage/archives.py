@@ -6,14 +6,19 @@ SHA-256 is the comment of the zip file, and checked whenever one is opened.
 """
 
 import hashlib
+import itertools
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import DataError
+from pipeline.pieces import pieces
 from pipeline.storage.claims import note_input
 from pipeline.storage.publish import published_file
 from pipeline.storage.sealed import DAMAGE, remake
@@ -41,6 +46,45 @@ def published_archive(path: Path, attributes: Mapping[str, Any]) -> Iterator["za
             yield zarr.create_group(store, attributes=dict(attributes))
         with zipfile.ZipFile(temporary, "a") as file:
             file.comment = _contents(file).encode()
+
+
+def add_array(
+    group: "zarr.Group",
+    name: str,
+    values: NDArray[np.generic],
+    *,
+    chunks: Sequence[int],
+    compressors: Sequence[Any],
+    dimension_names: Sequence[str] | None = None,
+) -> None:
+    """Add an array to an archive, chunk after chunk: all at once would take as much memory again.
+
+    Parameters
+    ----------
+    group
+        Of the archive.
+    name
+        Of the array.
+    values
+        Its values, without NaN.
+    chunks
+        Their shape.
+    compressors
+        Zarr codecs.
+    dimension_names
+        Of its axes.
+    """
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=tuple(chunks),
+        compressors=list(compressors),
+        dimension_names=dimension_names,
+        fill_value=np.nan,  # a missing chunk is met at once
+    )
+    for chunk in itertools.product(*map(pieces, values.shape, chunks)):
+        array[chunk] = values[chunk]
 
 
 @contextmanager

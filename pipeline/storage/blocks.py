@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.storage.archives import open_archive, published_archive
+from pipeline.storage.archives import add_array, open_archive, published_archive
 
 if TYPE_CHECKING:
     import zarr
@@ -35,13 +35,13 @@ def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict
     if image.ndim != 4:
         raise ValueError(f"a block image has the axes frame, z, y, x; found shape {image.shape}")
     with published_archive(path, attributes) as group:
-        group.create_array(
+        add_array(
+            group,
             "image",
-            data=image,
+            image,
             chunks=image_chunks(image.shape, image.dtype.itemsize),
-            dimension_names=["frame", "z", "y", "x"],
             compressors=image_codecs(image.dtype),
-            fill_value=np.nan,  # a missing chunk is met at once
+            dimension_names=["frame", "z", "y", "x"],
         )
 
 

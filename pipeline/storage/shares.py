@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.storage.archives import open_archive, published_archive
+from pipeline.storage.archives import add_array, open_archive, published_archive
 from pipeline.storage.blocks import image_chunks
 from pipeline.storage.sealed import DAMAGE, remake
 
@@ -52,12 +52,12 @@ def write_share(path: Path, arrays: Mapping[str, Array], attributes: Mapping[str
     with published_archive(path, attributes) as group:
         for name, values in arrays.items():
             # Sums of noise do not compress; a chunk belongs to one image, which is read alone.
-            group.create_array(
+            add_array(
+                group,
                 name,
-                data=values,
+                values,
                 chunks=(1, *image_chunks(values.shape[1:], values.itemsize)),
                 compressors=[Crc32cCodec()],
-                fill_value=np.nan,  # a missing chunk is met at once
             )
 
 
