@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from pipeline.errors import DeviceError
+from pipeline.host_memory import return_freed_memory
 from pipeline.planning.limits import torch_device
 from pipeline.planning.tuned import choose_transforms
 from pipeline.planning.tuning import (
@@ -85,6 +86,7 @@ def tune(
     known = read_tuning(output) if output.exists() else Tuning(measurements=())
     where = torch.device(torch_device(device))
     torch.set_num_threads(threads)
+    return_freed_memory()  # as jobs do, and it has its price
     if where.type == "cpu" and os.getloadavg()[0] > _BUSY:
         print(  # noqa: T201
             f"the machine is busy (load {os.getloadavg()[0]:.1f}): times will be long, and chance "
