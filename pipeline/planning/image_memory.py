@@ -25,6 +25,8 @@ _PROCESS_BYTES_WITH_DRAWINGS = 280 * 10**6
 """With pandas and matplotlib."""
 _RECEIPT_BYTES = 40_000
 """Of a job's receipt once it is read."""
+_ROW_BYTES = 4_000
+"""Of the row of an image in the table."""
 _CHUNK_COPIES = 3
 """A chunk as it was decoded, joined, and compressed."""
 _SLAB_VOXELS = 2**21
@@ -125,7 +127,7 @@ def measure_memory(acquired: Acquired, images: Images, *, jobs: int) -> Need:
     jobs
         Of the plan, whose receipts are read.
     """
-    receipts = {"receipts": _RECEIPT_BYTES * jobs}
+    tables = {"receipts": _RECEIPT_BYTES * jobs, "rows": _ROW_BYTES * images.shape[0]}
     plane = math.prod(images.shape[2:])
     planes = min(images.shape[1], max(images.chunk[1], _SLAB_VOXELS // plane))
     slab = planes * plane
@@ -151,8 +153,8 @@ def measure_memory(acquired: Acquired, images: Images, *, jobs: int) -> Need:
         ]
     most = largest(phases)
     if _PROCESS_BYTES + sum(most.values()) < _PROCESS_BYTES_WITH_TABLES:
-        return Need({"process": _PROCESS_BYTES_WITH_TABLES, **receipts})
-    return Need({"process": _PROCESS_BYTES, **receipts, **most})
+        return Need({"process": _PROCESS_BYTES_WITH_TABLES, **tables})
+    return Need({"process": _PROCESS_BYTES, **tables, **most})
 
 
 def report_memory(series: Sequence[tuple[Acquired, Images]]) -> Need:
