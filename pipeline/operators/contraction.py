@@ -67,12 +67,11 @@ def contraction_flops(
     order
         Modes, first contracted first; the best order if not given.
     """
-    sizes = list(inputs)
-    total = 0
-    for mode in contraction_order(outputs, inputs) if order is None else order:
-        total += math.prod(sizes) * outputs[mode]
-        sizes[mode] = outputs[mode]
-    return COMPLEX_MULTIPLY_ADD * total
+    order = contraction_order(outputs, inputs) if order is None else order
+    before = _states(outputs, inputs, order)[:-1]
+    return COMPLEX_MULTIPLY_ADD * sum(
+        numbers * outputs[mode] for numbers, mode in zip(before, order, strict=True)
+    )
 
 
 def usual_tile_bytes(
@@ -104,12 +103,19 @@ def usual_tile_bytes(
 
 def block_bytes(outputs: Sequence[int], inputs: Sequence[int], itemsize: int) -> int:
     """Return the bytes of the arrays before and after a contraction, for one block of one array."""
-    sizes, states = list(inputs), []
-    for mode in contraction_order(outputs, inputs):
-        sizes[mode] = outputs[mode]
-        states.append(math.prod(sizes))
+    _, *states = _states(outputs, inputs, contraction_order(outputs, inputs))
     pairs = [before + after for before, after in pairwise(states)]
     return max(pairs, default=states[0]) * itemsize
+
+
+def _states(outputs: Sequence[int], inputs: Sequence[int], order: Sequence[int]) -> list[int]:
+    """Return the numbers in one array, before the first contraction and after each."""
+    sizes = list(inputs)
+    states = [math.prod(sizes)]
+    for mode in order:
+        sizes[mode] = outputs[mode]
+        states.append(math.prod(sizes))
+    return states
 
 
 @dataclass(frozen=True)

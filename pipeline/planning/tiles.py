@@ -39,8 +39,8 @@ def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
     """Return the work with the largest useful tiles that fit; None if the smallest do not.
 
     Of a block that is yet to be cut, one image batch has to fit; of one that was cut for shards,
-    and of their sum, all its images. Coil maps stream, which reads
-    them once for every product, only where no tile fits beside all of them.
+    and of their sum, all its images. Coil maps stream, which reads them once for every product,
+    only where no tile fits beside all of them.
     """
     for placed in (work, streaming_maps(work)):
         for candidate in _candidates(placed, rates):

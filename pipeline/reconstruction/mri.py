@@ -238,7 +238,7 @@ class MriMeasurement:
                 yield frame, slice(first, last)
 
     def _small_pieces(self, image: int, readouts: range) -> Iterator[tuple[int, slice]]:
-        """Yield the same in pieces of few samples."""
+        """Yield what `_pieces` does, a few samples at a time."""
         most = max(1, POSITIONS_AT_ONCE // self.raw.samples)
         for frame, part in self._pieces(image, readouts):
             for piece in pieces(part.stop - part.start, most):
