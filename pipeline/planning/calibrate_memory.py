@@ -158,12 +158,9 @@ def _walsh_phases(
     spread = 1 if acquired.pattern in ("radial", "stack-of-stars") else 2
     inside = int(slab * min(1.0, spread * calibration.calibration_width / min(acquired.shape)))
     kept = 0
-    if method == "none":  # then weights are not stored, but held for each frame
-        frames = acquired.frames if acquired.own_trajectory else 1
+    if method == "none":  # then weights are not stored, but held for one frame after the other
         a_sample = {"radial": 0, "stack-of-stars": 8}.get(_automatic(acquired), 4)
-        kept = frames * (
-            a_sample * acquired.readouts * acquired.samples + READOUT_BYTES * acquired.readouts
-        )
+        kept = (a_sample * acquired.samples + READOUT_BYTES) * acquired.readouts
     library = nufft_library(grid, nufft, on_device)
     transform = nufft_workspace_bytes(
         grid,

@@ -29,10 +29,15 @@ from pipeline.storage.receipts import Receipt
 from pipeline.storage.rf_writer import RfRawWriter
 
 
-def write_mri(marker, shape, *, coils=1, readouts=4, samples=16, frames=1, radial=False, **arrays):
-    """Write an acquisition on random samples, or on spokes; ``arrays`` are further ones."""
+def write_mri(
+    marker, shape, *, coils=1, readouts=4, samples=16, frames=1, own=False, radial=False, **arrays
+):
+    """Write an acquisition on random samples, or on spokes; ``arrays`` are further ones.
+
+    Each frame has its ``own`` samples, or all have the same.
+    """
     random = np.random.default_rng(3)
-    sizes = (1, readouts, samples, len(shape))
+    sizes = (frames if own else 1, readouts, samples, len(shape))
     if radial:
         ends = random.normal(size=(1, readouts, 1, len(shape)))
         radii = np.linspace(-3.1, 3.1, samples)[:, None]
@@ -169,11 +174,15 @@ def assert_held(receipt):
             '{"coil_maps": "walsh", "calibration_width": 14}',
         ),
         (
+            {"shape": (72, 64), "frames": 40, "own": True, "readouts": 1200, "samples": 256},
+            '{"coil_maps": "walsh", "density": "none", "density_iterations": 1}',
+        ),
+        (
             {"shape": (160, 168, 152), "coils": 2, "sensitivities": (2, 160, 168, 152)},
             '{"density": "none"}',
         ),
     ],
-    ids=["pipe-menon", "walsh", "copied maps"],
+    ids=["pipe-menon", "walsh", "walsh by weights of one frame at a time", "copied maps"],
 )
 def test_calibrate_takes_what_was_predicted(tmp_path, acquisition, calibration):
     write_mri(tmp_path / "raw.json", **acquisition)
