@@ -182,6 +182,7 @@ class RightHandSide:
             known, nufft = self._operator
             if known is sampling and nufft.coils == coils:
                 return nufft
+            del known, nufft
             self.free_transform()  # before the next one is made
         nufft = self._transforms.nufft(sampling.trajectory, coils=coils)
         self._operator = (sampling, nufft)

@@ -109,15 +109,18 @@ class MriMeasurement:
                 if tile.last_of_coils:
                     total.end_coils()
             del samples, others, maps
-            if not (tile.last_of_readouts and shard.is_first_of_channels()):
+            if not tile.last_of_readouts:
                 continue
-            diagonal += sampling.weights.sum(-1, dtype=torch.float64)
-            if makes_kernel:
-                total.free_transform()
-                with job.phase("kernel"):
-                    spectrum = self.transforms.spectrum(sampling.trajectory, sampling.weights)
-                    kernel = spectrum if kernel is None else kernel.add_(spectrum)
-                    del spectrum
+            # These positions are done with; the next ones are being read.
+            total.free_transform()
+            if shard.is_first_of_channels():
+                diagonal += sampling.weights.sum(-1, dtype=torch.float64)
+                if makes_kernel:
+                    with job.phase("kernel"):
+                        spectrum = self.transforms.spectrum(sampling.trajectory, sampling.weights)
+                        kernel = spectrum if kernel is None else kernel.add_(spectrum)
+                        del spectrum
+            sampling = None
         if kernel is not None:
             known = kernel.reshape(-1, *kernel.shape[-len(self.shape) :])
             if shared:
