@@ -13,10 +13,10 @@ from pipeline.planning.acquired import Acquired
 from pipeline.planning.needs import CHUNK_BYTES, CHUNKS_AT_ONCE, Need, largest
 from pipeline.storage.blocks import image_chunks
 
-_PROCESS_BYTES = 112 * 10**6
+_PROCESS_BYTES = 118 * 10**6
 """The interpreter, NumPy, Zarr and dask."""
-_PROCESS_BYTES_WITH_TABLES = 180 * 10**6
-"""With pandas and pyarrow, which are loaded at the end."""
+_PROCESS_BYTES_WITH_TABLES = 195 * 10**6
+"""With pandas and pyarrow, which are loaded at the end; SciPy, where targets are looked for."""
 _PROCESS_BYTES_WITH_TORCH = 275 * 10**6
 """With torch, which simulations and checks of positions need."""
 _INGEST_TILE = 64 * 2**20

@@ -10,7 +10,7 @@ from pipeline.operators.nufft import (
     parallel_transforms,
 )
 from pipeline.operators.toeplitz import toeplitz_spectrum_bytes, toeplitz_spectrum_workspace_bytes
-from pipeline.planning.parts import CHUNK_BYTES, Parts, reading_bytes, tile_bytes
+from pipeline.planning.parts import CHUNK_BYTES, POSITIONS_AT_ONCE, Parts, reading_bytes, tile_bytes
 from pipeline.planning.work import MriSizes, Work
 from pipeline.streaming.stream import TILES_AT_ONCE
 
@@ -100,8 +100,9 @@ def accumulate_mri(work: Work) -> list[Parts]:
     next_positions = positions if ranges > 1 else 0
     reading = reading_bytes(work) if tiles > 1 else 0
     if ranges > 1:
-        # The stored trajectory of one image, its magnitudes and what they are compared with.
-        stored = work.tile_samples * (9 * len(work.shape) + 4) + 2 * CHUNK_BYTES
+        # A piece of the stored trajectory, its magnitudes and what they are compared with.
+        piece = min(work.tile_samples, max(POSITIONS_AT_ONCE, sizes.samples))
+        stored = piece * (9 * len(work.shape) + 4) + 2 * CHUNK_BYTES
         reading = max(reading, stored)
     common = {
         "positions": positions + (samples * 8 * len(work.shape) if double else 0) + next_positions,

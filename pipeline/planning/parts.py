@@ -16,6 +16,9 @@ _STORED_NUMBER = 8
 CHUNK_BYTES = 8 * 2**20
 """Size of a stored chunk; a reader holds one beside the array that it fills."""
 
+POSITIONS_AT_ONCE = 2**20
+"""Samples whose positions a reader brings into the form of a tile at one moment."""
+
 
 def tile_bytes(work: Work) -> int:
     """Return the bytes of the samples of one tile as they are read."""

@@ -15,6 +15,7 @@ from pipeline.config.reconstruction import image_shape
 from pipeline.errors import DataError
 from pipeline.geometry.trajectories import resampled
 from pipeline.pieces import pieces
+from pipeline.planning.parts import POSITIONS_AT_ONCE
 from pipeline.reconstruction.coil_maps import CoilMaps
 from pipeline.reconstruction.equations import RightHandSide, Sampling, explicit_normal
 from pipeline.reconstruction.job import BlockJob
@@ -239,6 +240,13 @@ class MriMeasurement:
             if first < last:
                 yield frame, slice(first, last)
 
+    def _small_pieces(self, image: int, readouts: range) -> Iterator[tuple[int, slice]]:
+        """Yield what `_pieces` does, a few samples at a time."""
+        most = max(1, POSITIONS_AT_ONCE // self.raw.samples)
+        for frame, part in self._pieces(image, readouts):
+            for piece in pieces(part.stop - part.start, most):
+                yield frame, slice(part.start + piece.start, part.start + piece.stop)
+
     def _read(self, images: range, tile: _Tile) -> Arrays:
         """Return samples ``(image, coil, sample)``; then maps that stream; then new positions."""
         length = len(tile.readouts) * self.raw.samples
@@ -274,7 +282,7 @@ class MriMeasurement:
         ratio = math.prod(self.raw.shape) / math.prod(self.shape)
         for index, image in enumerate(different):
             start = 0
-            for frame, part in self._pieces(image, readouts):
+            for frame, part in self._small_pieces(image, readouts):
                 found = resampled(self.raw.trajectory(frame, part), self.raw.shape, self.shape)
                 found = found.reshape(-1, len(self.shape))
                 counts = weights[index, start : start + len(found)]

