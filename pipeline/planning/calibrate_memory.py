@@ -21,7 +21,7 @@ from pipeline.planning.density_memory import (
 from pipeline.planning.needs import CHUNK_BYTES, CHUNKS_AT_ONCE, Need, largest
 from pipeline.storage.blocks import image_chunks
 
-_PROCESS_BYTES = 285 * 10**6
+_PROCESS_BYTES = 290 * 10**6
 """The interpreter, its packages, and the pools of their threads."""
 _PROCESS_BYTES_WITH_CUDA = 2000 * 10**6
 _ALLOCATOR_SHARE = 20

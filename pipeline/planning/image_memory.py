@@ -15,9 +15,9 @@ from pipeline.storage.blocks import image_chunks
 
 _PROCESS_BYTES = 118 * 10**6
 """The interpreter, NumPy, Zarr and dask."""
-_PROCESS_BYTES_WITH_TABLES = 195 * 10**6
+_PROCESS_BYTES_WITH_TABLES = 200 * 10**6
 """With pandas and pyarrow, which are loaded at the end; SciPy, where targets are looked for."""
-_PROCESS_BYTES_WITH_TORCH = 275 * 10**6
+_PROCESS_BYTES_WITH_TORCH = 285 * 10**6
 """With torch, which simulations and checks of positions need."""
 _INGEST_TILE = 64 * 2**20
 """Size of the tiles that `ingest` copies."""

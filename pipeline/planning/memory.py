@@ -20,7 +20,7 @@ from pipeline.planning.work import MriSizes, PairSizes, Work
 
 # Resident memory of a job before it holds any data: the interpreter and its packages, the pools of
 # their threads, and on CUDA the host's part of the context.
-_PROCESS_BYTES = 292 * MEGABYTE
+_PROCESS_BYTES = 300 * MEGABYTE
 _PROCESS_BYTES_WITH_CUDA = 2000 * MEGABYTE
 _SMALL_ARRAYS = 18 * MEGABYTE
 """What the heaps of the threads keep of arrays too small to be mapped, in batches of images."""
