@@ -13,7 +13,13 @@ from pipeline.operators.toeplitz import (
 )
 from pipeline.planning.mri_memory import accumulate_mri, explicit_normal
 from pipeline.planning.pair_memory import accumulate_pairs, factors_normal
-from pipeline.planning.parts import MEGABYTE, Parts, maps_bytes, staged_bytes
+from pipeline.planning.parts import (
+    CHUNK_BYTES,
+    MEGABYTE,
+    Parts,
+    maps_bytes,
+    staged_bytes,
+)
 from pipeline.planning.rf_memory import accumulate_phase_history
 from pipeline.planning.solver_memory import solver_vectors
 from pipeline.planning.work import MriSizes, PairSizes, Work
@@ -26,6 +32,8 @@ _SMALL_ARRAYS = 18 * MEGABYTE
 """What the heaps of the threads keep of arrays too small to be mapped, in batches of images."""
 _ALLOCATOR_SHARE = 40
 """Of what a job holds, the part that is lost between arrays."""
+_CHUNKS_WRITTEN = 4
+"""Copies of a chunk, or of several, while a result is compressed."""
 # What the allocator of a device keeps in unused pieces, and the work areas of its FFT library.
 _DEVICE_SLACK = 1.1
 
@@ -68,15 +76,30 @@ def footprint(work: Work) -> Footprint:
         On a CPU all of it is the host's.
     """
     phases = _phases(work)
+    disk = _share_bytes(work) if work.stage == "accumulate" else work.images * work.voxel_bytes
+    if not work.machine.on_device and work.stage != "accumulate":
+        phases = _with_images(work, phases)
     largest = max(phases, key=lambda parts: sum(parts.values()))
     compute = {name: size for name, size in largest.items() if size}
-    result, disk = _results(work)
     if not work.machine.on_device:
         compute["allocator"] = sum(compute.values()) // _ALLOCATOR_SHARE
-        return Footprint({}, {"process": _PROCESS_BYTES, **compute, **result}, disk)
+        return Footprint({}, {"process": _PROCESS_BYTES, **compute}, disk)
     on_device = {name: int(size * _DEVICE_SLACK) for name, size in compute.items()}
     host = {"process": _PROCESS_BYTES_WITH_CUDA, **staged_bytes(work), "results": disk}
     return Footprint(on_device, host, disk)
+
+
+def _with_images(work: Work, phases: list[Parts]) -> list[Parts]:
+    """Add what the host holds of finished images: in the last batch its own only at the end."""
+    batch, images = work.image_batch * work.voxel_bytes, work.images * work.voxel_bytes
+    earlier = {"finished images": images - batch}
+    at_the_end = {
+        "coil maps": maps_bytes(work),
+        "spectra": spectrum_bytes(work) if work.toeplitz and work.solves else 0,
+        "last images": 2 * batch,
+        "chunks being written": _CHUNKS_WRITTEN * min(CHUNK_BYTES, images),
+    }
+    return [{**parts, **earlier} for parts in (*phases, at_the_end)]
 
 
 def _phases(work: Work) -> list[Parts]:
@@ -164,11 +187,3 @@ def _share_bytes(work: Work) -> int:
     if not shared:
         spectra = spectra // work.image_batch * work.images
     return work.images * work.unknowns * work.voxel_bytes + spectra
-
-
-def _results(work: Work) -> tuple[Parts, int]:
-    """Return what the host holds of finished results, and the bytes of the file."""
-    if work.stage == "accumulate":
-        return {}, _share_bytes(work)
-    disk = work.images * work.voxel_bytes
-    return {"finished images": disk}, disk
