@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline import __version__
-from pipeline.config.base import load_yaml, parse_settings
+from pipeline.config.base import parse_settings
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.datasets import load_datasets
-from pipeline.config.file import load_config
+from pipeline.config.file import read_config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
@@ -30,9 +30,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Reconstruct large non-Cartesian MRI data, stage by stage. The workflow calls these "
-    "commands; each can be run alone.",
+    help="Reconstruct large non-Cartesian MRI and multi-static RF imaging data, stage by stage. The "
+    "workflow calls these commands; each can be run alone.",
 )
+
+_CONFIG = Path("config/config.yaml")
 
 SettingsText = Annotated[
     str, typer.Option("--settings", help="The stage's settings: JSON, or a YAML or JSON file.")
@@ -80,12 +82,10 @@ def _common(
 
 @app.command()
 def check(
-    configfile: Annotated[Path, typer.Argument(help="The config file.")] = Path(
-        "config/config.yaml"
-    ),
+    configfile: Annotated[Path, typer.Argument(help="The config file.")] = _CONFIG,
 ) -> None:
     """Check a config file and its dataset table without running anything."""
-    settings = load_config(load_yaml(configfile), str(configfile))
+    settings = read_config(configfile, default=_CONFIG)
     datasets = load_datasets(Path(settings.datasets), settings)
     for row in datasets.values():
         typer.echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")

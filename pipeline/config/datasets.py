@@ -61,7 +61,8 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
     ------
     ConfigError
         If the table is missing, empty or malformed, names a dataset twice, or names a
-        reconstruction that the config lacks.
+        reconstruction that the config lacks, or if the config does not say of a dataset what its
+        format needs to be told.
     """
     try:
         text = path.read_text()
@@ -97,24 +98,34 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
                 f"{who}: dataset `{row.dataset}` stands twice; give several reconstructions of one "
                 "dataset in one row, separated by commas"
             )
-        for name in row.reconstructions:
-            if name not in config.reconstructions:
-                raise ConfigError(
-                    f"{who}: reconstruction `{name}` of dataset `{row.dataset}` is not in the "
-                    f"config{nearest(name, list(config.reconstructions))}"
-                )
-            try:
-                config.reconstructions[name].check_kind(row.kind)
-            except ConfigError as error:
-                raise ConfigError(
-                    f"{who}: reconstruction `{name}` of dataset `{row.dataset}`: {error}"
-                ) from None
-        if len(set(row.reconstructions)) != len(row.reconstructions):
-            raise ConfigError(f"{who}: dataset `{row.dataset}` names a reconstruction twice")
+        _check_row(row, config, who)
         datasets[row.dataset] = row
     if not datasets:
         raise ConfigError(f"{path}: no datasets; add a row below the header")
     return datasets
+
+
+def _check_row(row: Dataset, config: Config, who: str) -> None:
+    """Raise `ConfigError` where a row and the config do not go together."""
+    for name in row.reconstructions:
+        if name not in config.reconstructions:
+            raise ConfigError(
+                f"{who}: reconstruction `{name}` of dataset `{row.dataset}` is not in the "
+                f"config{nearest(name, list(config.reconstructions))}"
+            )
+        try:
+            config.reconstructions[name].check_kind(row.kind)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{who}: reconstruction `{name}` of dataset `{row.dataset}`: {error}"
+            ) from None
+    if len(set(row.reconstructions)) != len(row.reconstructions):
+        raise ConfigError(f"{who}: dataset `{row.dataset}` names a reconstruction twice")
+    missing = config.sources.get(row.dataset, SourceSettings()).missing(row.kind, row.format)
+    if missing:
+        raise ConfigError(
+            f"{who}: the format {row.format} needs `sources.{row.dataset}.{missing}` in the config"
+        )
 
 
 def stage_settings(

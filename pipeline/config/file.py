@@ -1,10 +1,11 @@
 """The whole of `config.yaml`."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import Name, Settings, validate
+from pipeline.config.base import Name, Settings, load_yaml, validate
 from pipeline.config.calibration import CalibrationSettings
 from pipeline.config.outputs import MetricsSettings, OutputSettings
 from pipeline.config.planning import MemorySettings
@@ -20,7 +21,8 @@ class ComputeSettings(Settings):
     """`auto` takes a CUDA device where there is one. Does not change results beyond rounding,
     so changing it reruns nothing."""
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """CPU threads of one job; `auto` takes the cores that Snakemake was given."""
+    """CPU threads of one job; `auto` takes the cores that Snakemake was given, divided among blocks
+    and shards that run side by side, and 4 on a cluster."""
     precision: Literal["single", "double"] = "single"
     """Precision of the reconstruction: complex64 or complex128."""
     deterministic: bool = False
@@ -52,3 +54,26 @@ class Config(Settings):
 def load_config(content: Any, source: str = "config") -> Config:
     """Check the content of a config file against `Config`."""
     return validate(Config, content, source)
+
+
+def read_config(path: Path, default: Path) -> Config:
+    """Read and check a config file as the workflow does.
+
+    Parameters
+    ----------
+    path
+        The file.
+    default
+        What it is laid over if it names no table of datasets.
+    """
+    content = load_yaml(path)
+    if isinstance(content, dict) and "datasets" not in content:
+        content = _laid_over(load_yaml(default), content)
+    return load_config(content, str(path))
+
+
+def _laid_over(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    joined = {key: _laid_over(below[key], above[key]) for key in below.keys() & above.keys()}
+    return {**below, **above, **joined}

@@ -170,6 +170,17 @@ class SourceSettings(Settings):
     calibration: CalibrationSettings | None = None
     """Replaces the general calibration settings for this dataset."""
 
+    def missing(self, kind: Kind, format_: Format) -> str | None:
+        """Return the first key that sources of this format cannot do without and that is absent."""
+        match kind, format_:
+            case "mri", "simulation":
+                needed = ["simulation", "shape"]
+            case _, ("arrays" | "bart"):
+                needed = [format_]
+            case _:
+                needed = []
+        return next((key for key in needed if getattr(self, key) is None), None)
+
 
 class IngestSettings(Settings):
     """Settings of `ingest`."""

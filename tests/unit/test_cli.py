@@ -46,9 +46,9 @@ def test_a_users_error_is_one_line_and_status_one(tmp_path):
 
 
 def test_a_defect_of_ours_keeps_its_traceback(tmp_path, monkeypatch):
-    def defect(path):
+    def defect(path, default):
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("pipeline.cli.load_yaml", defect)
+    monkeypatch.setattr("pipeline.cli.read_config", defect)
     result = CliRunner().invoke(app, ["check", "x.yaml"])
     assert isinstance(result.exception, RuntimeError)

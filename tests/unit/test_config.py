@@ -15,7 +15,7 @@ from pipeline.config.datasets import (
     load_datasets,
     stage_settings,
 )
-from pipeline.config.file import ComputeSettings, Config, load_config
+from pipeline.config.file import ComputeSettings, Config, load_config, read_config
 from pipeline.config.outputs import OutputSettings
 from pipeline.config.planning import MemorySettings, PlanSettings
 from pipeline.config.reconstruction import ReconstructionSettings, image_count
@@ -25,6 +25,9 @@ from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 MINIMAL = {"reconstructions": {"gridding": {"algorithm": "gridding"}}}
+
+
+SIMULATION = {"trajectory": "golden-radial", "readouts": 5, "samples": 16}
 
 
 def _table(tmp_path: Path, *rows: str, header: str = "\t".join(DATASET_COLUMNS)) -> Path:
@@ -201,6 +204,43 @@ def test_settings_of_the_other_kind_of_data_are_refused(tmp_path, kind, settings
     config = load_config({"reconstructions": {"a": settings}})
     with pytest.raises(ConfigError, match=message):
         load_datasets(_table(tmp_path, f"d\t{kind}\ta"), config)
+
+
+@pytest.mark.parametrize(
+    ("row", "sources", "missing"),
+    [
+        ("mri\tsimulation\tshepp-logan", {"shape": [8, 8]}, "simulation"),
+        ("mri\tsimulation\tshepp-logan", {"simulation": SIMULATION}, "shape"),
+        ("mri\tbart\tfolder", {}, "bart"),
+        ("mri\tarrays\tx.h5", {}, "arrays"),
+    ],
+)
+def test_what_a_format_must_be_told_is_named_before_anything_runs(tmp_path, row, sources, missing):
+    settings = load_config({**MINIMAL, "sources": {"a": sources}})
+    with pytest.raises(ConfigError, match=rf"line 2: .* needs `sources\.a\.{missing}`"):
+        load_datasets(_table(tmp_path, f"a\t{row}\tgridding"), settings)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("sources:\n  a: {shape: [8, 8]}\nmemory: {}\nsources:\n  b: {}\n")
+    with pytest.raises(ConfigError, match=r"`sources` stands in line 1 and again in line 4"):
+        load_yaml(file)
+
+
+def test_a_file_without_a_table_is_laid_over_the_default(tmp_path):
+    default, file = tmp_path / "default.yaml", tmp_path / "mine.yaml"
+    default.write_text(
+        yaml.safe_dump(
+            {"datasets": "a.tsv", "memory": {"host_mb": 500, "device_mb": 600}, **MINIMAL}
+        )
+    )
+    file.write_text("memory: {host_mb: 700}\n")
+    found = read_config(file, default)
+    assert found.datasets == "a.tsv"
+    assert (found.memory.host_mb, found.memory.device_mb) == (700, 600)
+    file.write_text(yaml.safe_dump({"datasets": "b.tsv", **MINIMAL}))
+    assert read_config(file, default).memory == MemorySettings()
 
 
 def test_a_missing_network_is_named_before_anything_runs(tmp_path):

@@ -49,6 +49,18 @@ def test_part_of_another_workflow_below_a_prefix(tmp_path):
     }
     assert "Nothing to be done" in snakemake(tmp_path, "--dry-run", root=tmp_path)
 
+    # What lies in folders of the same names but is the other workflow's is left alone.
+    of_the_other = tmp_path / "results/series/cg/blocks/0.txt"
+    of_the_other.parent.mkdir(parents=True)
+    of_the_other.touch()
+    snakemake(tmp_path, "kronufft_measured", root=tmp_path)
+    snakemake(tmp_path, "kronufft_report_so_far", root=tmp_path)
+    snakemake(tmp_path, "kronufft_clean", root=tmp_path)
+    assert of_the_other.exists()
+    assert not (tmp_path / "imaging/results/series/cg/blocks").exists()
+    assert "series,cg" in (tmp_path / "imaging/results/metrics-so-far.csv").read_text()
+    assert (tmp_path / "imaging/results/report-so-far.html").exists()
+
 
 def test_snakemakes_own_report_holds_page_and_table(run):
     snakemake(run, "--report", "report.html")

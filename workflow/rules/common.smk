@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
 sys.path.insert(0, str(Path(HERE).parents[1]))
 
-from pipeline.config.base import canonical_json
+from pipeline.config.base import canonical_json, load_yaml
 from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
 from pipeline.config.file import load_config
 from pipeline.errors import KronufftError
@@ -37,6 +37,8 @@ if shutil.which("kronufft") is None:
     shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 try:
+    for file in workflow.configfiles:
+        load_yaml(Path(file))  # Snakemake passes over a key that stands twice
     SETTINGS = load_config(config)
     DATASETS = load_datasets(Path(SETTINGS.datasets), SETTINGS)
     SOURCE_FILES = find_source_files(SETTINGS, DATASETS)
@@ -295,7 +297,14 @@ IMAGES = of_reconstructions("results/{dataset}/{reconstruction}/image.json")
 METRICS = of_reconstructions("results/{dataset}/{reconstruction}/metrics.csv")
 
 
-def found(option, paths):
-    """An option for each path that is there; for all where none is, so that the error says so."""
-    there = [path for path in paths if Path(path).is_file()]
-    return [f"{option} {path}" for path in there or paths]
+def found(option, name):
+    """An option for each input of the report that is there; for all where none is, so that the error
+    says so. The rule's own paths are asked for: they are prefixed in a module, those above are not.
+    """
+
+    def options(wildcards):
+        paths = getattr(rules.report.input, name)
+        there = [path for path in paths if Path(path).is_file()]
+        return [f"{option} {path}" for path in there or paths]
+
+    return options

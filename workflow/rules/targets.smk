@@ -50,14 +50,16 @@ rule report_so_far:
         "../../envs/pipeline.yaml"
     params:
         expected=[f"--expected {'/'.join(names)}" for names in RECONSTRUCTIONS],
-        metrics=lambda wildcards: found("--metrics", METRICS),
-        receipts=lambda wildcards: found("--receipt", SHARED_RECEIPTS),
-        images=lambda wildcards: found("--image", IMAGES),
-        raws=lambda wildcards: found("--raw", RAWS),
+        metrics=found("--metrics", "metrics"),
+        receipts=found("--receipt", "receipts"),
+        images=found("--image", "images"),
+        raws=found("--raw", "raws"),
+        results=lambda wildcards: Path(rules.report.output.report).parent,
+        logs=lambda wildcards: Path(rules.report.log[0]).parent,
     shell:
         "kronufft report {params.expected} {params.metrics} {params.receipts} {params.images}"
-        " {params.raws} --logs logs --report results/report-so-far.html"
-        " --table results/metrics-so-far.csv > {log} 2>&1"
+        " {params.raws} --logs {params.logs} --report {params.results}/report-so-far.html"
+        " --table {params.results}/metrics-so-far.csv > {log} 2>&1"
 
 
 # Shares and blocks are copies, in parts, of what image.zarr holds; they are kept so that a stage can
@@ -67,5 +69,11 @@ rule clean:
         "logs/clean.log",
     conda:
         "../../envs/pipeline.yaml"
+    params:
+        copies=lambda wildcards: [
+            str(Path(image).parent / copies)
+            for image in rules.report.input.images
+            for copies in ("shares", "blocks")
+        ],
     shell:
-        "rm -rfv results/*/*/shares results/*/*/blocks > {log}"
+        "rm -rfv {params.copies} > {log}"
