@@ -30,8 +30,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Reconstruct large non-Cartesian MRI and multi-static RF imaging data, stage by stage. The "
-    "workflow calls these commands; each can be run alone.",
+    help="Reconstruct large non-Cartesian MRI and multi-static RF imaging data, stage by stage. "
+    "The workflow calls these commands; each can be run alone.",
 )
 
 _CONFIG = Path("config/config.yaml")
@@ -215,7 +215,9 @@ def reconstruct(
     checkpoint_seconds: Annotated[
         float,
         typer.Option(
-            "--checkpoint-seconds", min=0, help="Keep the state of a solve so often [s]; 0: never."
+            "--checkpoint-seconds",
+            min=0,
+            help="Seconds after which the state of a solve is kept; 0: never.",
         ),
     ] = 0.0,
 ) -> None:

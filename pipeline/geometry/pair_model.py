@@ -88,11 +88,6 @@ class PairModel:
     centre_k: float
 
     @property
-    def collapses(self) -> bool:
-        """Whether the Gram of all frequencies is one Toeplitz operator, up to a voxel phase."""
-        return self.level in ("W", "W+D(fc)", "UPA")
-
-    @property
     def has_voxel_phase(self) -> bool:
         """Whether the image is multiplied by a voxel phase before the factors."""
         return self.level in ("W+D", "W+D(fc)")

@@ -32,11 +32,6 @@ class DetectionScore:
     voxels: int
 
     @property
-    def detection_probability(self) -> float:
-        """Share of the targets that were detected; NaN without targets."""
-        return self.detected / self.targets if self.targets else math.nan
-
-    @property
     def false_alarm_probability(self) -> float:
         """False alarms per voxel without a target; NaN where every voxel has one."""
         empty = self.voxels - self.targets

@@ -54,8 +54,9 @@ class Born(LinearOperator):
     device
         Where to compute.
     resident
-        Keep the Green's functions from one application to the next, `resident_bytes` in all: for
-        small scenes that an iterative solver inverts. Otherwise they are computed each time.
+        Keep the Green's functions, one number for each antenna, frequency and voxel, from one
+        application to the next: for small scenes that an iterative solver inverts. Otherwise they
+        are computed each time.
 
     Notes
     -----
@@ -111,12 +112,6 @@ class Born(LinearOperator):
         self._resident: list[list[Tile]] = []
         if resident:
             self._resident = [list(self._computed_tiles(pair)) for pair in self._pairs]
-
-    @property
-    def resident_bytes(self) -> int:
-        """Bytes of all Green's functions: what `resident` keeps."""
-        antennas = sum(len(pair.tx) + len(pair.rx) for pair in self._pairs)
-        return antennas * self._k.numel() * math.prod(self.domain) * self.itemsize
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         batch = x.shape[: x.ndim - len(self.domain)]

@@ -59,12 +59,6 @@ class PairBlocks(LinearOperator):
         self.phases = phases
 
     @property
-    def resident_bytes(self) -> int:
-        """Bytes of factors and phases."""
-        held = sum(factor.nbytes for factor in self.kronecker.factors)
-        return held + (0 if self.phases is None else self.phases.nbytes)
-
-    @property
     def _by_frequency(self) -> bool:
         return self.phases is not None and self.phases.shape[0] > 1
 

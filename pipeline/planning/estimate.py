@@ -8,13 +8,13 @@ from typing import Literal
 
 from pipeline.config.reconstruction import ALGORITHMS, ReconstructionSettings
 from pipeline.errors import ConfigError
-from pipeline.planning.gram import Rates as GramRates
-from pipeline.planning.levels import PairAcquisition, choose_pair_model
+from pipeline.planning.normal_costs import Rates as GramRates
+from pipeline.planning.pair_choice import PairAcquisition, choose_pair_model
 from pipeline.planning.plan import Request
 from pipeline.planning.request import pair_sizes
 from pipeline.planning.seconds import applications
 from pipeline.planning.tiles import Limits
-from pipeline.planning.tuned import tuned
+from pipeline.planning.tuned_choice import tuned
 from pipeline.planning.work import Machine, MriSizes, PairSizes, Sizes, Work
 
 

@@ -47,12 +47,12 @@ class Need:
         return math.ceil(self.host_bytes / _MEGABYTE)
 
 
-def requested_mb(need: Need) -> int:
-    """Return the memory to ask a scheduler for [MB].
+def requested_mb(host_mb: int) -> int:
+    """Return the memory to ask a scheduler for, of a job whose peak is ``host_mb`` [MB].
 
     A job that measures its limit in what it was given takes a tenth less, and must still fit.
     """
-    return max(need.host_mb + _SCHEDULER_MB, math.ceil(need.host_mb / MARGIN))
+    return max(host_mb + _SCHEDULER_MB, math.ceil(host_mb / MARGIN))
 
 
 def largest(phases: Sequence[Mapping[str, int]]) -> dict[str, int]:

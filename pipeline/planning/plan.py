@@ -13,6 +13,7 @@ from typing import Literal
 
 from pipeline.errors import PlanError
 from pipeline.planning.memory import footprint
+from pipeline.planning.needs import requested_mb
 from pipeline.planning.parts import MEGABYTE
 from pipeline.planning.seconds import Rates, accumulating_seconds, predicted_seconds
 from pipeline.planning.shards import shard_ranges
@@ -21,7 +22,6 @@ from pipeline.planning.tiles import Limits, choose_tiles, smallest_tiles
 from pipeline.planning.work import MriSizes, PairSizes, PhaseHistorySizes, Work
 
 _BEARABLE_SECONDS = 600.0
-_SCHEDULER_MB = 200
 _MINUTES_TO_SPARE = 5
 _MARGIN = 3
 """Times the predicted seconds that a scheduler is asked for."""
@@ -205,7 +205,7 @@ def _row(
         seconds=round(seconds, 1),
         limit_device_mb=request.limits.device_mb,
         limit_host_mb=request.limits.host_mb,
-        mem_mb=host_mb + _SCHEDULER_MB,
+        mem_mb=requested_mb(host_mb),
         runtime=_MINUTES_TO_SPARE + math.ceil(_MARGIN * seconds / 60),
         dominant=need.dominant(),
     )

@@ -7,8 +7,8 @@ from pipeline.config.reconstruction import ReconstructionSettings, image_count, 
 from pipeline.config.transforms import TransformChoice
 from pipeline.errors import DataError, PlanError
 from pipeline.geometry.phase_history import sub_apertures
-from pipeline.planning.gram import Rates as GramRates
-from pipeline.planning.levels import (
+from pipeline.planning.normal_costs import Rates as GramRates
+from pipeline.planning.pair_choice import (
     PairAcquisition,
     PairChoice,
     choose_pair_model,
@@ -17,7 +17,7 @@ from pipeline.planning.levels import (
 from pipeline.planning.plan import Request
 from pipeline.planning.seconds import applications
 from pipeline.planning.tiles import Limits
-from pipeline.planning.tuned import tuned
+from pipeline.planning.tuned_choice import tuned
 from pipeline.planning.work import Machine, MriSizes, PairSizes, PhaseHistorySizes, Sizes, Work
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.open_raw import Acquisition

@@ -14,8 +14,8 @@ from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.operators.contraction import contraction_flops
 from pipeline.operators.nufft_backends import choose_oversampling
 from pipeline.operators.toeplitz import kernel_pieces, padded_shape
-from pipeline.planning.gram import LATENCY, TILE_LATENCIES
 from pipeline.planning.mri_memory import KERNEL_TOLERANCE
+from pipeline.planning.normal_costs import LATENCY, TILE_LATENCIES
 from pipeline.planning.work import MriSizes, PairSizes, Work
 
 _SINGLE = 3e-6

@@ -12,8 +12,8 @@ from pipeline.operators.convolution import Tiling
 from pipeline.operators.nufft import choose_backend
 from pipeline.operators.nufft_backends import Backend, choose_oversampling, per_axis
 from pipeline.operators.toeplitz import padded_shape
-from pipeline.planning.gram import NormalForm, VoxelPhase
-from pipeline.planning.levels import PairLevel, voxel_phase_of
+from pipeline.planning.normal_costs import NormalForm, VoxelPhase
+from pipeline.planning.pair_choice import PairLevel, voxel_phase_of
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pipeline.geometry.pair_model import PairModel, pair_model
 from pipeline.operators.pair_blocks import PairBlocks, pair_blocks
 from pipeline.operators.plane_wave import plane_wave_spectrum
 from pipeline.operators.voxel_phase import curvature_paths, path_phases
-from pipeline.planning.levels import PairLevel
+from pipeline.planning.pair_choice import PairLevel
 from pipeline.reconstruction.job import BlockJob
 from pipeline.storage.rf_raw import RfRawData
 from pipeline.streaming.stream import Arrays

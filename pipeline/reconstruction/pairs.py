@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.voxel_phase import VoxelPhaseSum
-from pipeline.planning.levels import PairLevel
+from pipeline.planning.pair_choice import PairLevel
 from pipeline.reconstruction.job import BlockJob
 from pipeline.reconstruction.noise import Noise
 from pipeline.reconstruction.pair_models import PairModels

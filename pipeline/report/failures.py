@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-STAGES = ("ingest", "calibrate", "plan", "accumulate", "reconstruct", "merge", "measure")
+from pipeline.storage.receipts import STAGES
 
 _MOST_JOBS = 3
 _LONGEST_REASON = 400

@@ -9,17 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline.report.accounts import (
-    MOST_JOBS,
-    Bar,
-    duration,
-    length,
-    longest_jobs,
-    memory,
-    memory_chart,
-    time_bars,
-    totals,
-)
+from pipeline.report.accounts import MOST_JOBS, Bar, longest_jobs, memory_chart, time_bars, totals
 from pipeline.report.failures import Failure
 from pipeline.report.reconstructions import (
     AnySeries,
@@ -28,6 +18,7 @@ from pipeline.report.reconstructions import (
     short,
 )
 from pipeline.report.streams import STREAM_NOTE
+from pipeline.report.wording import duration, length, memory
 
 if TYPE_CHECKING:
     import pandas as pd

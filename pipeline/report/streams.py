@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.report.accounts import duration, memory
+from pipeline.report.wording import duration, memory
 
 Table = tuple[tuple[str, ...], ...]
 """Header and rows; empty where there is nothing."""

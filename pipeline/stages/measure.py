@@ -16,9 +16,9 @@ from pipeline.metrics.scenes import SceneMeasurement
 from pipeline.metrics.streams import pair_totals, stream_totals
 from pipeline.metrics.tables import as_table, job_row, write_table
 from pipeline.planning.acquired import Acquired
-from pipeline.planning.image_memory import Images, measure_memory
 from pipeline.planning.limits import planned_limits
 from pipeline.planning.needs import require_fit
+from pipeline.planning.stage_memory import Images, measure_memory
 from pipeline.progress import track
 from pipeline.storage.open_raw import Acquisition, open_raw
 from pipeline.storage.publish import open_published, read_json

@@ -17,9 +17,9 @@ from pipeline.host_memory import return_freed_memory
 from pipeline.merge.nifti import check_fits_nifti, nifti_affine, write_nifti
 from pipeline.merge.pyramid import write_pyramid
 from pipeline.merge.series import BlockSeries, store_images
-from pipeline.planning.image_memory import Images, merge_memory
 from pipeline.planning.limits import planned_limits
 from pipeline.planning.needs import Need, require_fit
+from pipeline.planning.stage_memory import Images, merge_memory
 from pipeline.planning.table import Plan, PlanRow, read_plan
 from pipeline.storage.open_raw import open_raw
 from pipeline.storage.provenance import (

@@ -6,11 +6,11 @@ from pathlib import Path
 from pipeline.config.planning import PlanSettings
 from pipeline.planning.acquired import Acquired
 from pipeline.planning.advice import plan_or_advise
-from pipeline.planning.image_memory import Images, measure_memory, merge_memory
 from pipeline.planning.limits import planned_limits
 from pipeline.planning.needs import require_fit
 from pipeline.planning.report import plan_lines
 from pipeline.planning.request import request_for
+from pipeline.planning.stage_memory import Images, measure_memory, merge_memory
 from pipeline.planning.table import write_plan
 from pipeline.planning.tiles import Limits
 from pipeline.storage.calibration import Calibration

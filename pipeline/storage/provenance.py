@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-STAGES = ("ingest", "calibrate", "plan", "accumulate", "reconstruct", "merge")
-"""Stages that make an image, in order."""
+from pipeline.storage.receipts import STAGES
 
 PROVENANCE = "provenance.json"
 REMAKE = "remake.sh"

@@ -18,6 +18,9 @@ from pipeline.storage.circumstances import circumstances
 from pipeline.storage.claims import Claim, claimed
 from pipeline.storage.publish import write_json
 
+STAGES = ("ingest", "calibrate", "plan", "accumulate", "reconstruct", "merge", "measure")
+"""Stages that leave receipts, in the order they run."""
+
 
 class Receipt:
     """Collects what one job did and writes it on success.

@@ -9,7 +9,7 @@ import torch
 
 from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD
 from pipeline.planning.seconds import Rates, toeplitz_flops, transform_work
-from pipeline.planning.tuning import ProductTiming, TransformTiming
+from pipeline.planning.tuning_file import ProductTiming, TransformTiming
 from pipeline.storage.publish import published_store
 from pipeline.storage.raw import RawData, create_array, tiles
 from pipeline.tuning.acquisition import Acquisition

@@ -13,7 +13,7 @@ from pipeline.errors import KronufftError
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, smallest_tolerance
 from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
-from pipeline.planning.tuning import Precision, TransformTiming
+from pipeline.planning.tuning_file import Precision, TransformTiming
 from pipeline.progress import track
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.exact_sums import ErrorProbe

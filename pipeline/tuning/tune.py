@@ -13,8 +13,8 @@ from rich.console import Console
 from pipeline.errors import DeviceError
 from pipeline.host_memory import return_freed_memory
 from pipeline.planning.limits import torch_device
-from pipeline.planning.tuned import choose_transforms
-from pipeline.planning.tuning import (
+from pipeline.planning.tuned_choice import choose_transforms
+from pipeline.planning.tuning_file import (
     Identity,
     Measurement,
     Precision,

@@ -26,7 +26,7 @@ from pipeline.config.reconstruction import ReconstructionSettings, ReconstructSe
 from pipeline.config.transforms import NufftSettings
 from pipeline.geometry.axes import as_volume
 from pipeline.planning.table import read_plan
-from pipeline.planning.tuning import read_tuning
+from pipeline.planning.tuning_file import read_tuning
 from pipeline.storage.calibration import create_sensitivities, create_weights
 from pipeline.storage.publish import published_store, read_json
 from pipeline.storage.raw import centred_affine, create_array, write_attributes

@@ -21,7 +21,7 @@ from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint
 from pipeline.planning.acquired import Acquired
 from pipeline.planning.calibrate_memory import calibrate_memory
-from pipeline.planning.image_memory import (
+from pipeline.planning.stage_memory import (
     Images,
     ingest_memory,
     measure_memory,
@@ -137,7 +137,7 @@ def calibrate_mb(wildcards, input, attempt, threads):
         threads=threads,
         on_device=USES_GPU,
     )
-    return more_each(requested_mb(need), attempt)
+    return more_each(requested_mb(need.host_mb), attempt)
 
 
 def jobs_in(plan):
@@ -152,7 +152,7 @@ def merge_mb(wildcards, input, attempt, threads):
         threads=threads,
         jobs=jobs_in(input.plan),
     )
-    return more_each(requested_mb(need), attempt)
+    return more_each(requested_mb(need.host_mb), attempt)
 
 
 def measure_mb(wildcards, input, attempt):
@@ -162,7 +162,7 @@ def measure_mb(wildcards, input, attempt):
         images_of(input.raw, wildcards.reconstruction),
         jobs=jobs_in(input.plan),
     )
-    return more_each(requested_mb(need), attempt)
+    return more_each(requested_mb(need.host_mb), attempt)
 
 
 def report_mb(wildcards, input, attempt):
@@ -174,7 +174,7 @@ def report_mb(wildcards, input, attempt):
             for dataset, reconstruction in RECONSTRUCTIONS
         ]
     )
-    return more_each(requested_mb(need), attempt)
+    return more_each(requested_mb(need.host_mb), attempt)
 
 
 def source_files(wildcards):

@@ -13,7 +13,7 @@ rule ingest:
         "../../envs/pipeline.yaml"
     resources:
         mem_mb=lambda wildcards, attempt: more_each(
-            requested_mb(ingest_memory()), attempt
+            requested_mb(ingest_memory().host_mb), attempt
         ),
     params:
         settings=settings_of("ingest"),

@@ -3,15 +3,7 @@
 import pytest
 
 from pipeline.metrics.tables import as_table
-from pipeline.report.accounts import (
-    duration,
-    length,
-    longest_jobs,
-    memory,
-    memory_chart,
-    time_bars,
-    totals,
-)
+from pipeline.report.accounts import longest_jobs, memory_chart, time_bars, totals
 
 
 def job(stage, seconds, reconstruction=None, **phases):
@@ -70,17 +62,3 @@ def test_longest_jobs(table, monkeypatch):
     jobs = longest_jobs(table[table["kind"] == "job"])
     assert [one["seconds"] for one in jobs] == [3, 5]
     assert "peak_device_mb" not in jobs[0]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.042, "0.04 s"), (12.34, "12.3 s"), (200, "3 min 20 s"), (59.99, "60.0 s"),
-     (7500, "2 h 05 min")],
-)  # fmt: skip
-def test_duration(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_memory_and_length():
-    assert [memory(812.4), memory(4120)] == ["812 MB", "4.1 GB"]
-    assert [length(0.02), length(5e-4), length(1.5)] == ["20 mm", "500 µm", "1.5 m"]

@@ -19,8 +19,8 @@ from pipeline.config.transforms import TransformChoice
 from pipeline.errors import ConfigError, DataError
 from pipeline.planning.seconds import Rates
 from pipeline.planning.table import read_plan
-from pipeline.planning.tuned import tuned
-from pipeline.planning.tuning import (
+from pipeline.planning.tuned_choice import tuned
+from pipeline.planning.tuning_file import (
     BatchTiming,
     Identity,
     Measurement,

@@ -1,7 +1,7 @@
 """What `kronufft tune` measured, on disk.
 
 One file holds several measurements: one for each device, precision and number of image axes, say.
-A plan takes the one that is most like its own work (`pipeline.planning.tuned`).
+A plan takes the one that is most like its own work (`pipeline.planning.tuned_choice`).
 """
 
 import math

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.config.transforms import TransformChoice
 from pipeline.planning.seconds import Rates
-from pipeline.planning.tuning import Measurement, Precision, read_tuning
+from pipeline.planning.tuning_file import Measurement, Precision, read_tuning
 from pipeline.planning.work import Machine
 
 

@@ -81,8 +81,8 @@ class NormalCost:
     ----------
     form
         Which one.
-    flops, moved_bytes
-        Floating-point operations and bytes to and from memory of one application to one image.
+    flops
+        Floating-point operations of one application to one image.
     seconds
         Predicted time of one application: the operations or the bytes, whichever takes longer, and
         the latency of each operator.
@@ -95,7 +95,6 @@ class NormalCost:
 
     form: NormalForm
     flops: float
-    moved_bytes: float
     seconds: float
     setup_seconds: float
     held_bytes: int
@@ -188,7 +187,6 @@ class _Acquisition:
         return NormalCost(
             form,
             flops,
-            moved,
             seconds=self._seconds(kernels, flops, self.rates.fft, moved),
             setup_seconds=self._kernel_seconds(kernels),
             held_bytes=kernels * self.itemsize * (points // 2 + self.voxels * weighted),
@@ -205,7 +203,6 @@ class _Acquisition:
         return NormalCost(
             "factors",
             flops,
-            moved,
             seconds=self._seconds(TILE_LATENCIES * self.pairs, flops, self.rates.gemm, moved),
             setup_seconds=0.0,
             held_bytes=held * self.itemsize,

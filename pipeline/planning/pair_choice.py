@@ -9,7 +9,7 @@ from typing import Literal
 
 from pipeline.errors import DataError, PlanError
 from pipeline.geometry.pair_model import Level
-from pipeline.planning.gram import NormalCost, NormalForm, Rates, VoxelPhase, normal_costs
+from pipeline.planning.normal_costs import NormalCost, NormalForm, Rates, VoxelPhase, normal_costs
 
 PairLevel = Level | Literal["stored"]
 """A level of `pipeline.geometry.pair_model`, or the factors that came with the data."""

@@ -7,7 +7,7 @@ import torch
 
 from pipeline.operators.kronecker import Kronecker
 from pipeline.operators.plane_wave import plane_wave_spectrum
-from pipeline.planning.gram import Rates, normal_costs
+from pipeline.planning.normal_costs import Rates, normal_costs
 
 HOST = Rates.host(2)
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from pipeline.errors import DataError, PlanError
-from pipeline.planning.gram import Rates
-from pipeline.planning.levels import PairAcquisition, choose_pair_model
+from pipeline.planning.normal_costs import Rates
+from pipeline.planning.pair_choice import PairAcquisition, choose_pair_model
 
 SIX_PAIRS = PairAcquisition((128, 128), (32, 64), pairs=6, frequencies=64)
 ERRORS = {"W": 0.5, "W+D(fc)": 0.05, "W+D": 0.01, "F": 0.02, "N": 0.4}
