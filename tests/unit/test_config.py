@@ -20,6 +20,7 @@ from pipeline.config.outputs import OutputSettings
 from pipeline.config.planning import MemorySettings, PlanSettings
 from pipeline.config.reconstruction import ReconstructionSettings, image_count
 from pipeline.config.sources import ArraySettings, BartSettings, SimulationSettings, SourceSettings
+from pipeline.config.training import TrainSettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import ConfigError
 
@@ -60,6 +61,7 @@ def test_every_key_is_explained_in_the_config_readme():
         BartSettings,
         SimulationSettings,
         ReconstructionSettings,
+        TrainSettings,
     ]
     missing = [
         f"{model.__name__}.{key}"

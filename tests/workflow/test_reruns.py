@@ -43,6 +43,16 @@ def less_noise(folder):
     setting(sources={"series": {**source, "simulation": simulation}})(folder)
 
 
+def own_calibration(folder):
+    still = {**CONFIG["sources"]["still"], "calibration": {"calibration_width": 20}}
+    setting(sources={"still": still})(folder)
+
+
+def other_name_of_data(folder):
+    (folder / "other").symlink_to(folder / "data")
+    write_config(folder, {**CONFIG, "data_root": "other"})
+
+
 def tuned(folder):
     write_tuning(folder / "tuning.json", Tuning(measurements=()))
     setting(nufft={"tuning": "tuning.json"})(folder)
@@ -68,6 +78,10 @@ CHANGES = {
             {"ingest": 1, "calibrate": 1, "plan": 2, "merge": 2, "measure": 2, "report": 1},
         )
     ],
+    "`sources.<dataset>.calibration`": [
+        (own_calibration, {"calibrate": 1, **ONE_RECONSTRUCTION}),
+    ],
+    "`data_root`": [(other_name_of_data, ONE_DATASET)],
     "`calibration`": [(setting(calibration={"calibration_width": 20}), FROM_CALIBRATE)],
     "`nufft`": [(setting(nufft={"tolerance": 1e-4}), FROM_CALIBRATE)],
     "`nufft.tuning`": [(tuned, FROM_PLAN)],

@@ -12,6 +12,7 @@ rule calibrate:
         "../../envs/pipeline.yaml"
     threads: THREADS
     resources:
+        runtime=an_hour_each,
         mem_mb=calibrate_mb,
         gpu=int(USES_GPU),
         device=DEVICE,

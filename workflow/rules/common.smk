@@ -128,6 +128,11 @@ def more_each(megabytes, attempt):
     return round(megabytes * (1 + 0.25 * (attempt - 1)))
 
 
+def an_hour_each(wildcards, attempt):
+    """Minutes to ask for where no plan predicts them: an hour more with each attempt."""
+    return 60 * attempt
+
+
 def calibrate_mb(wildcards, input, attempt, threads):
     """Memory to ask for, from what ingest found."""
     dataset = DATASETS[wildcards.dataset]

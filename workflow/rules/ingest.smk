@@ -12,6 +12,7 @@ rule ingest:
     conda:
         "../../envs/pipeline.yaml"
     resources:
+        runtime=an_hour_each,
         mem_mb=lambda wildcards, attempt: more_each(
             requested_mb(ingest_memory().host_mb), attempt
         ),

@@ -15,6 +15,7 @@ rule measure:
     conda:
         "../../envs/pipeline.yaml"
     resources:
+        runtime=an_hour_each,
         mem_mb=measure_mb,
         host_limit=HOST_LIMIT,
     params:

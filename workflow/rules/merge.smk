@@ -15,6 +15,7 @@ rule merge:
         "../../envs/pipeline.yaml"
     threads: THREADS
     resources:
+        runtime=an_hour_each,
         mem_mb=merge_mb,
         host_limit=HOST_LIMIT,
     params:
