@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+_HELD = "KRONUFFT_LEASED_DEVICE"
+"""Tells the processes that a job starts which device it holds, so that they share it."""
 _SECONDS_BETWEEN_TRIES = 0.2
 _SECONDS_BETWEEN_LINES = 60.0
 
@@ -49,11 +51,14 @@ def leased_device(device: str) -> Iterator[str]:
     """
     # The driver's numbers, by which devices are counted and measured, are then torch's as well.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    visible = [] if device == "cpu" else _visible_devices()
+    visible = [] if device == "cpu" else visible_devices()
     if not visible:
         yield device
         return
     kind, _, number = device.partition(":")
+    if visible == [os.environ.get(_HELD)]:
+        yield kind
+        return
     if number and int(number) >= len(visible):
         raise DeviceError(
             f"device {device} was asked for, but {len(visible)} devices are visible "
@@ -61,15 +66,16 @@ def leased_device(device: str) -> Iterator[str]:
         )
     candidates = [visible[int(number)]] if number else visible
     leased, lock = _first_free(candidates)
-    os.environ[_VISIBLE] = leased
+    os.environ[_VISIBLE] = os.environ[_HELD] = leased
     _say(f"leased device {leased} of {', '.join(visible)}")
     try:
         yield kind
     finally:
+        del os.environ[_HELD]
         lock.release()
 
 
-def _visible_devices() -> list[str]:
+def visible_devices() -> list[str]:
     """Return the devices of this process, as ``CUDA_VISIBLE_DEVICES`` names them."""
     listed = os.environ.get(_VISIBLE)
     if listed is None:

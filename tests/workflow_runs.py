@@ -18,7 +18,7 @@ CONFIG = {
     "data_root": "data",
     "memory": {"host_mb": 4000, "block_images": 3},
     # So that a run can be compared with another to the last byte.
-    "compute": {"deterministic": True},
+    "compute": {"deterministic": True, "device": "cpu"},
     "sources": {
         "series": {
             "shape": [24, 32],

@@ -50,6 +50,8 @@ def walsh_maps(images: Tensor, *, neighbourhood: int = 5) -> Tensor:
     coils, depth, *plane = images.shape
     images = images / images.abs().amax().clamp_min(torch.finfo(images.real.dtype).tiny)
     virtual = _dominant(torch.einsum("czyx,dzyx->cd", images, images.conj()))
+    # An eigenvector has any phase, another one in each library: its largest entry becomes real.
+    virtual = virtual * torch.exp(-1j * virtual[virtual.abs().argmax()].angle())
     reach = [neighbourhood // 2 if size > 1 else 0 for size in images.shape[1:]]
     plane_bytes = coils**2 * plane[0] * plane[1] * images.element_size()
     planes = max(1, _SLAB_BYTES // plane_bytes - 2 * reach[0])

@@ -26,7 +26,7 @@ class ComputeSettings(Settings):
     precision: Literal["single", "double"] = "single"
     """Precision of the reconstruction: complex64 or complex128."""
     deterministic: bool = False
-    """Repeat bitwise on a CPU: one thread a transform, coils and frames in parallel."""
+    """Repeat bitwise, on a CPU alone: one thread a transform, coils and frames in parallel."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
     """Time after which the state of a solve is kept beside its block [s], so that a killed job
     goes on from there; 0 keeps none. Changes no results, so changing it reruns nothing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import torch
 
@@ -12,11 +11,13 @@ from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.nufft_backends import (
     BACKENDS,
+    INSTALL,
     PLANS,
     Backend,
     PerAxis,
     require,
     smallest_tolerance,
+    usable,
 )
 from pipeline.operators.nufft_memory import (
     SMALL_IMAGE,
@@ -225,7 +226,8 @@ def choose_backend(
 ) -> Backend:
     """Choose the library that computes a NUFFT, or check the one that was asked for.
 
-    On GPUs cuFINUFFT, else torchkbnufft. On CPUs ducc0, then FINUFFT; whichever is installed and
+    On GPUs cuFINUFFT, else torchkbnufft, which reaches 1e-5 at best: too little for the kernel of
+    a Toeplitz operator. On CPUs ducc0, then FINUFFT; whichever is installed and
     reaches the tolerance. Measured on 2 cores, complex64, adjoint at 1e-3: 8 coils of 128^3 and
     5.1 M samples 0.93 s with ducc0, 1.84 with FINUFFT; 12 coils of 256^2 0.053 and 0.066; 24 frames
     of 12 coils of 192^2 0.15 and 0.21.
@@ -257,15 +259,23 @@ def choose_backend(
         raise ConfigError(f"NUFFT: found dtype {dtype}, allowed are complex64 and complex128.")
     if len(shape) not in (2, 3):
         raise ShapeError(f"NUFFT: found the matrix {tuple(shape)}, allowed are 2 and 3 axes.")
+    if deterministic and device.type != "cpu":
+        raise ConfigError(
+            f"deterministic results were asked for on {device}, where numbers are added in an "
+            "order that changes from run to run; set compute.device to cpu."
+        )
+    better = ""
     if backend == "auto":
         order: tuple[Backend, ...] = ("ducc0", "finufft", "torchkbnufft")
         if device.type != "cpu":
-            order = ("torchkbnufft",) if deterministic else ("cufinufft", "torchkbnufft")
-        installed = [name for name in order if find_spec(name)]
-        for name in installed:
-            if tolerance >= smallest_tolerance(name, shape, dtype):
+            order = ("cufinufft", "torchkbnufft")
+        reach = [name for name in order if tolerance >= smallest_tolerance(name, shape, dtype)]
+        for name in reach:
+            if usable(name):
                 return name
-        backend = (installed or list(order))[0]  # whose complaint is the most useful one
+        backend = next(filter(usable, order), order[0])  # whose complaint is the most useful one
+        if reach and backend not in reach:
+            better = f"; or install {reach[0]}, which reaches it: `{INSTALL[reach[0]]}`"
     if backend not in BACKENDS:
         raise ConfigError(
             f"NUFFT: found the backend {backend!r}, allowed are auto, {', '.join(BACKENDS)}."
@@ -276,16 +286,11 @@ def choose_backend(
             f"NUFFT backend {backend} works on {' and '.join(_DEVICES[backend])}, found {device}; "
             "use another device or the backend auto."
         )
-    if deterministic and backend == "cufinufft":
-        raise ConfigError(
-            "NUFFT backend cufinufft adds in an order that changes from run to run; for "
-            "deterministic results use the backend torchkbnufft or the device cpu."
-        )
     smallest = smallest_tolerance(backend, shape, dtype)
     if tolerance < smallest:
         raise ConfigError(
             f"NUFFT backend {backend} reaches {smallest:.1e} at best for the matrix {tuple(shape)} "
             f"in {dtype}, found tolerance {tolerance:.1e}; raise the tolerance, use double "
-            "precision or another backend."
+            f"precision or another backend{better}."
         )
     return backend

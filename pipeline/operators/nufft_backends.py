@@ -12,6 +12,8 @@ back, on tensors of one dtype and device. What is true of all of them:
 from __future__ import annotations
 
 import atexit
+import ctypes
+import importlib
 import math
 import time
 import warnings
@@ -19,6 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,6 +52,7 @@ __all__ = [
     "per_axis",
     "require",
     "smallest_tolerance",
+    "usable",
 ]
 
 INSTALL = {
@@ -56,6 +60,11 @@ INSTALL = {
     "finufft": "pip install finufft",
     "cufinufft": "pip install 'kronufft[cuda]' (needs an NVIDIA GPU)",
     "torchkbnufft": "pip install 'kronufft[torchkbnufft]'",
+}
+
+_LIBRARIES_OF_CUFINUFFT = {
+    "nvidia.cuda_runtime": "libcudart.so.12",
+    "nvidia.cufft": "libcufft.so.11",
 }
 
 
@@ -117,11 +126,41 @@ class Plan(ABC):
 
 def require(backend: Backend) -> None:
     """Raise `DependencyError` with the way to install `backend` if it is missing."""
-    if not find_spec(backend):
+    missing = _why_missing(backend)
+    if missing:
         raise DependencyError(
-            f"NUFFT backend {backend} is not installed. Install it with `{INSTALL[backend]}`, "
+            f"NUFFT backend {backend} {missing}. Install it with `{INSTALL[backend]}`, "
             "or set the backend to auto."
         )
+
+
+def usable(backend: Backend) -> bool:
+    """Tell whether a backend is installed, with all that it needs."""
+    return not _why_missing(backend)
+
+
+def _why_missing(backend: Backend) -> str:
+    if not find_spec(backend):
+        return "is not installed"
+    return _why_cufinufft_fails() if backend == "cufinufft" else ""
+
+
+@cache
+def _why_cufinufft_fails() -> str:
+    """Return why cuFINUFFT cannot be loaded; nothing where it can.
+
+    It needs libraries of CUDA 12, which pip puts where the loader does not look, and which may be
+    others than those of torch: what is loaded already is found by name.
+    """
+    try:
+        for package, library in _LIBRARIES_OF_CUFINUFFT.items():
+            spec = find_spec(package) if find_spec("nvidia") else None
+            for folder in (spec and spec.submodule_search_locations) or ():
+                ctypes.CDLL(str(Path(folder, "lib", library)), ctypes.RTLD_GLOBAL)
+        importlib.import_module("cufinufft")
+    except (ImportError, OSError) as error:
+        return f"does not load ({error})"
+    return ""
 
 
 def _one_oversampling(plan: Plan, backend: Backend) -> float:
@@ -235,10 +274,13 @@ class CufinufftPlan(Plan):
     def _prepare(self) -> None:
         self._device = self.trajectory.device
         self._stream = torch.cuda.current_stream(self._device)
+        factor = _one_oversampling(self, "cufinufft")
         self._options = {
             "eps": finufft_accuracy(self.tolerance),
             "dtype": str(self.dtype).removeprefix("torch."),
-            "upsampfac": _one_oversampling(self, "cufinufft"),
+            "upsampfac": factor,
+            # Polynomials of its kernel are tabulated for these two alone.
+            "gpu_kerevalmeth": int(factor in (1.25, 2.0)),
             "gpu_device_id": self._device.index or 0,
             "gpu_stream": self._stream.cuda_stream,
         }
@@ -268,13 +310,21 @@ class CufinufftPlan(Plan):
     def _plan(self, kind: int, transforms: int) -> Any:
         key = (kind, transforms)
         if key not in self._plans:
-            from cufinufft import Plan as Cufinufft
-
-            sign = 1 if kind == 1 else -1
-            plan = Cufinufft(kind, self.shape, transforms, isign=sign, **self._options)
-            plan.setpts(*self._coordinates)
-            self._plans[key] = plan
+            # It allocates beside torch, which keeps what it has freed unless it is told not to.
+            torch.cuda.empty_cache()
+            try:
+                self._plans[key] = self._new_plan(kind, transforms)
+            except RuntimeError as error:  # which does not tell why
+                raise torch.OutOfMemoryError(f"cufinufft: {error}") from None
         return self._plans[key]
+
+    def _new_plan(self, kind: int, transforms: int) -> Any:
+        from cufinufft import Plan as Cufinufft
+
+        sign = 1 if kind == 1 else -1
+        plan = Cufinufft(kind, self.shape, transforms, isign=sign, **self._options)
+        plan.setpts(*self._coordinates)
+        return plan
 
 
 class TorchKbNufftPlan(Plan):

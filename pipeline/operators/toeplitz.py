@@ -16,6 +16,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 import torch
 
@@ -42,6 +44,32 @@ _CHUNK = 2**18
 def padded_shape(shape: Sequence[int]) -> tuple[int, ...]:
     """Return the axes of the spectrum: fast FFT lengths of ``2 N - 1`` or more."""
     return tuple(good_size(2 * int(size) - 1) for size in shape)
+
+
+def kernel_dtype(
+    shape: Sequence[int],
+    device: torch.device,
+    *,
+    tolerance: float = 1e-6,
+    backend: str = "auto",
+    dtype: torch.dtype = torch.complex64,
+    deterministic: bool = False,
+) -> torch.dtype:
+    """Return the dtype in which `toeplitz_spectrum` works on a device: double if it must be.
+
+    Raises
+    ------
+    ConfigError, DependencyError
+        If no backend makes kernels there; as of `pipeline.operators.nufft.choose_backend`.
+    """
+    check = partial(
+        choose_backend, shape, device, backend, tolerance=tolerance, deterministic=deterministic
+    )
+    with suppress(ConfigError):
+        check(dtype=dtype)
+        return dtype
+    check(dtype=torch.complex128)
+    return torch.complex128
 
 
 def toeplitz_spectrum(
@@ -100,8 +128,13 @@ def toeplitz_spectrum(
             f"Toeplitz spectrum: found weights of shape {tuple(weights.shape)} and "
             f"{weights.dtype}, but the trajectory needs real ones of shape {expected}."
         )
-    working = _working_dtype(
-        shape, frames, backend, tolerance=tolerance, dtype=dtype, deterministic=deterministic
+    working = kernel_dtype(
+        shape,
+        trajectory.device,
+        tolerance=tolerance,
+        backend=backend,
+        dtype=dtype,
+        deterministic=deterministic,
     )
     padded = padded_shape(shape)
     scale = 1.0 / math.prod(padded)
@@ -126,30 +159,6 @@ def toeplitz_spectrum(
     ]
     stacked = spectra[0][None] if len(spectra) == 1 else torch.stack(spectra)
     return stacked.reshape(*trajectory.shape[:-2], *padded)
-
-
-def _working_dtype(
-    shape: tuple[int, ...],
-    trajectory: torch.Tensor,
-    backend: str,
-    *,
-    tolerance: float,
-    dtype: torch.dtype,
-    deterministic: bool,
-) -> torch.dtype:
-    """Return the dtype in which some backend reaches the tolerance: double if it must be."""
-    try:
-        choose_backend(
-            shape,
-            trajectory.device,
-            backend,
-            tolerance=tolerance,
-            dtype=dtype,
-            deterministic=deterministic,
-        )
-    except ConfigError:
-        return torch.complex128
-    return dtype
 
 
 def _half_kernel(

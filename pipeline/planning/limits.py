@@ -1,10 +1,10 @@
 """What the machine has: the device a job computes on and the memory it may use."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import DeviceError, PlanError
+from pipeline.leases import visible_devices
 
 _MEGABYTE = 10**6
 MARGIN = 0.9
@@ -30,33 +30,31 @@ def host_memory_mb() -> int:
     return int(total // _MEGABYTE)
 
 
-def device_memory_mb(index: int) -> int | None:
-    """Return the memory of CUDA device ``index`` [MB]; None where there is no such device.
+def device_memory_mb(number: int) -> int | None:
+    """Return the memory of torch's CUDA device ``number`` [MB]; None where there is no such device.
 
     Asks the driver, not torch: it costs milliseconds and no context on the device.
     """
     import pynvml
 
+    visible = visible_devices()
+    if number >= len(visible):
+        return None
+    device = visible[number]
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         return None
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        if device.isdigit():
+            handle = pynvml.nvmlDeviceGetHandleByIndex(int(device))
+        else:
+            handle = pynvml.nvmlDeviceGetHandleByUUID(device)
         return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total // _MEGABYTE)
     except pynvml.NVMLError:
         return None
     finally:
         pynvml.nvmlShutdown()
-
-
-def _visible_index(index: int) -> int:
-    """Translate torch's device number into the driver's, which CUDA_VISIBLE_DEVICES hides."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    entries = [entry.strip() for entry in visible.split(",") if entry.strip()]
-    if index < len(entries) and entries[index].isdigit():
-        return int(entries[index])
-    return index
 
 
 def planned_limits(
@@ -87,15 +85,22 @@ def planned_limits(
     if device_mb != "auto" and device != "auto":
         return device_mb, host
     number = int(device.partition(":")[2] or 0)
-    measured = device_memory_mb(_visible_index(number))
+    measured = device_memory_mb(number)
+    if device == "auto" and (measured is None or not _torch_has_cuda()):
+        return 0, host
     if measured is None:
-        if device == "auto":
-            return 0, host
         raise PlanError(
             f"compute.device is {device}, which this machine does not have, and memory.device_mb "
             "is auto; to plan for another machine, say how many MB its device has"
         )
     return int(MARGIN * measured) if device_mb == "auto" else device_mb, host
+
+
+def _torch_has_cuda() -> bool:
+    """Tell whether the torch that is installed was built for CUDA."""
+    import torch
+
+    return torch.version.cuda is not None
 
 
 def torch_device(name: str) -> str:

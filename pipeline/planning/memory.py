@@ -36,6 +36,8 @@ _CHUNKS_WRITTEN = 4
 """Copies of a chunk, or of several, while a result is compressed."""
 # What the allocator of a device keeps in unused pieces, and the work areas of its FFT library.
 _DEVICE_SLACK = 1.1
+_DEVICE_LIBRARIES = 64 * MEGABYTE
+"""Of cuBLAS, which takes them at its first product."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def footprint(work: Work) -> Footprint:
         compute["allocator"] = sum(compute.values()) // _ALLOCATOR_SHARE
         return Footprint({}, {"process": _PROCESS_BYTES, **compute}, disk)
     on_device = {name: int(size * _DEVICE_SLACK) for name, size in compute.items()}
+    on_device["workspaces of libraries"] = _DEVICE_LIBRARIES
     host = {"process": _PROCESS_BYTES_WITH_CUDA, **staged_bytes(work), "results": disk}
     return Footprint(on_device, host, disk)
 

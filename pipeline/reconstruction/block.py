@@ -1,5 +1,6 @@
 """Blocks and their shards: the loops over images that all kinds of data share."""
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -187,11 +188,25 @@ def _batches(job: BlockJob, work: Callable[[range], Result]) -> Iterator[tuple[r
         batch = range(first, min(first + job.tiles.images, images.stop))
         try:
             result = work(batch)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            job.halve_tiles(error)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_of_memory(error):
+                raise
+            said = str(error)
+        else:
+            yield batch, result
+            first = batch.stop
             continue
-        yield batch, result
-        first = batch.stop
+        # Here and not above, where the error still holds what was in work, and all of its memory.
+        gc.collect()
+        job.halve_tiles(said)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out; libraries that torch calls say so in words alone."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = ("out of memory", "CUFFT_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+    return any(word in str(error) for word in words)
 
 
 def _sum_of_shares(job: BlockJob, batch: range, shares: Sequence[StoredShare]) -> Share:

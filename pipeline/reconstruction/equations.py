@@ -13,7 +13,7 @@ from pipeline.config.transforms import NufftSettings, TransformChoice
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.nufft import NUFFT
-from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
+from pipeline.operators.toeplitz import Toeplitz, kernel_dtype, toeplitz_spectrum
 from pipeline.solvers.inner import inner_product
 
 
@@ -85,6 +85,16 @@ class Transforms:
             backend=self.settings.backend,
             dtype=self.dtype,
             threads=self.threads,
+            deterministic=self.deterministic,
+        )
+
+    def require_kernels(self, device: str) -> None:
+        """Raise `ConfigError` or `DependencyError` if `spectrum` cannot work on a device."""
+        kernel_dtype(
+            self.shape,
+            torch.device(device),
+            backend=self.settings.backend,
+            dtype=self.dtype,
             deterministic=self.deterministic,
         )
 

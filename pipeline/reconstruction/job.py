@@ -65,7 +65,12 @@ def prepare_process(receipt: Receipt, device: str, threads: int) -> None:
     """
     return_freed_memory()
     torch.set_num_threads(threads)
-    receipt.record(device=torch_device(device), threads=threads)
+    chosen = torch_device(device)
+    if chosen.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(chosen)
+        # Else convolutions of a network would keep ten bits of each number.
+        torch.backends.cudnn.allow_tf32 = False
+    receipt.record(device=chosen, threads=threads)
 
 
 class BlockJob:
@@ -172,7 +177,7 @@ class BlockJob:
         """Return the block's images."""
         return range(self.row.first_image, self.row.first_image + self.row.images)
 
-    def halve_tiles(self, error: BaseException) -> None:
+    def halve_tiles(self, error: str) -> None:
         """Go on with smaller tiles, and say so in log and receipt.
 
         Raises

@@ -68,6 +68,8 @@ class MriMeasurement:
         joined = self.settings.frames_per_image
         self.frames_per_image = raw.frames if joined == "all" else joined
         self._toeplitz = self.settings.solves and self.settings.normal != "explicit"
+        if self._toeplitz:
+            self.transforms.require_kernels(job.device)
         self._weighted = not self.settings.solves or self.settings.weights == "density"
         self._kernel_of_all: tuple[Shard, Tensor] | None = None
         self._checked = False

@@ -50,6 +50,8 @@ class PhaseHistoryMeasurement:
         self.shape = raw.shape
         self.transforms = job.transforms(self.shape)
         self._solves = job.settings.algorithm not in ADJOINT_ALGORITHMS
+        if self._solves:
+            self.transforms.require_kernels(job.device)
         self._checked = False
         job.receipt.record(samples=raw.pulses * len(raw.frequencies), pulses=raw.pulses)
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from pipeline.config.planning import PlanSettings
+from pipeline.errors import ConfigError
 from pipeline.planning.acquired import Acquired
 from pipeline.planning.advice import plan_or_advise
 from pipeline.planning.limits import planned_limits
@@ -49,6 +50,8 @@ def plan(
 
     Raises
     ------
+    ConfigError
+        If deterministic images are asked for on a GPU.
     PlanError
         If the work does not fit the limits: with the arithmetic, and changes that would make it
         fit.
@@ -60,6 +63,11 @@ def plan(
     identity = {"dataset": dataset, "reconstruction": reconstruction}
     with Receipt(receipt, "plan", settings=settings, **identity) as job:
         limits = Limits(*planned_limits(device, settings.memory.device_mb, settings.memory.host_mb))
+        if settings.deterministic and limits.device_mb:
+            raise ConfigError(
+                f"{who}: compute.deterministic repeats images to the last bit on CPUs alone, and "
+                "this plan is for a GPU; set compute.device to cpu, or deterministic to false"
+            )
         request = request_for(
             open_raw(raw),
             Calibration.open(calibration),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -54,6 +55,12 @@ class StreamAccount:
 _Fetched = tuple[tuple[Tensor, ...], StreamAccount]
 
 
+@cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream for copies to a device; memory that was freed is kept for each stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 class _Copier:
     """Moves arrays to one device, on CUDA by a stream of its own."""
 
@@ -61,7 +68,7 @@ class _Copier:
         self.device = device
         self.stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
-            self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self.stream = _copy_stream(device)
 
     def __call__(self, arrays: Arrays) -> tuple[Tensor, ...]:
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
@@ -168,7 +175,10 @@ def stream(
                 account.stall_seconds += stalled_seconds
                 return
             if isinstance(fetched, BaseException):
-                raise fetched
+                try:
+                    raise fetched
+                finally:
+                    del fetched  # which holds this frame, and so all that its callers hold
             tile, of_tile = fetched
             del fetched
             of_tile.stall_seconds = stalled_seconds

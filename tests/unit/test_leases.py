@@ -62,6 +62,13 @@ def test_jobs_get_different_devices_and_the_next_one_waits_for_a_killed_one():
             assert holds(third) == ["auto", second_device]
 
 
+def test_a_process_that_a_holder_starts_shares_its_device():
+    with leased_device("cuda:1"), job("cuda", 0.0) as started:
+        assert holds(started) == ["cuda", "7"]
+    with job("cuda") as next_one:  # and holds nothing once it is over
+        assert holds(next_one) == ["cuda", "7"]
+
+
 def test_a_numbered_device_is_waited_for_though_another_is_free():
     with job("cuda:1") as first:
         assert holds(first) == ["cuda", "7"]

@@ -97,7 +97,7 @@ CHANGES = {
     ],
     "`memory`": [(setting(memory={"host_mb": 3000}), FROM_PLAN)],
     "`compute.device`, `compute.threads`, `compute.checkpoint_seconds`": [
-        (setting(compute={"device": "cpu", "threads": 1, "checkpoint_seconds": 5}), {})
+        (setting(compute={"device": "auto", "threads": 1, "checkpoint_seconds": 5}), {})
     ],
     "`output`": [(setting(output={"nifti": False}), AFTER_BLOCKS)],
     "a row is added to the dataset table": [(row_added, ONE_DATASET)],

@@ -187,6 +187,20 @@ def test_resampled_maps_are_those_of_the_other_matrix(before, after):
     assert resampled_maps(maps, before) is maps
 
 
+def test_maps_do_not_depend_on_the_phases_that_a_library_gives_eigenvectors(monkeypatch):
+    images = low_resolution(measure((32, 37), [golden_radial(34, 64)], coils=4))
+    expected = walsh_maps(images)
+    eigh = torch.linalg.eigh
+
+    def of_another_library(matrix):
+        values, vectors = eigh(matrix)
+        phases = torch.rand(vectors.shape[:-2] + vectors.shape[-1:], dtype=torch.float64) * 6
+        return values, vectors * torch.exp(1j * phases).to(vectors.dtype)[..., None, :]
+
+    monkeypatch.setattr(torch.linalg, "eigh", of_another_library)
+    torch.testing.assert_close(walsh_maps(images), expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_agrees():

@@ -73,7 +73,7 @@ def test_single_precision_kernel_from_any_backend(backend):
 
 
 def test_single_precision_kernel_without_ducc0(monkeypatch):
-    monkeypatch.setattr(nufft, "find_spec", lambda name: name == "finufft" or None)
+    monkeypatch.setattr(nufft, "usable", lambda name: name == "finufft")
     shape = (12, 15)
     trajectory, weights = measured(shape, dtype=torch.float32)
     spectrum = toeplitz_spectrum(shape, trajectory, weights)  # FINUFFT reaches 1e-6 in double only

@@ -1,5 +1,6 @@
 """One volume in several shards, in tiles of any size, and with less memory than planned."""
 
+import weakref
 from functools import partialmethod
 
 import numpy as np
@@ -11,6 +12,7 @@ from stage_runs import run
 from pipeline.errors import DataError, DeviceError, PlanError
 from pipeline.operators.nufft import NUFFT
 from pipeline.planning.table import read_plan, write_plan
+from pipeline.reconstruction.job import BlockJob
 from pipeline.storage.publish import read_json
 
 SENSE = {"algorithm": "cg-sense", "iterations": 8, "regularization": 0.3, "deterministic": True}
@@ -102,6 +104,7 @@ class FullDevice:
         self.adjoint = NUFFT.adjoint
 
     def __call__(self, operator, samples):
+        self.last = weakref.ref(samples)
         if samples.shape.numel() // operator.samples > self.most:
             raise torch.OutOfMemoryError("tried to allocate more than there is")
         return self.adjoint(operator, samples)
@@ -112,6 +115,13 @@ def test_a_full_device_halves_the_tiles_and_finishes(acquisition, monkeypatch, c
     expected, _ = run(acquisition, **SENSE)
     device = FullDevice(most)
     monkeypatch.setattr(NUFFT, "adjoint", partialmethod(device))
+    halve = BlockJob.halve_tiles
+
+    def halve_tiles(job, error):
+        assert device.last() is None, "what was in work still takes the memory"
+        halve(job, error)
+
+    monkeypatch.setattr(BlockJob, "halve_tiles", halve_tiles)
     found, receipt = run(acquisition, **SENSE)
     assert relative(found, expected) < 1e-5
     smallest = receipt["halved_tiles"][-1]
