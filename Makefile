@@ -1,9 +1,13 @@
 # make demo   the whole workflow on data it simulates itself; ends by naming the report
-# make test   the test suite (make test-quick leaves out the slow ones)
+# make test   the test suite (make test-quick leaves out the slow ones); KRONUFFT_DATA=FOLDER adds the
+#             tests on measured data, which lie in the folder as the README's examples want them
 # make test-slurm   the workflow on a SLURM that it starts on this machine (root; apt: slurm-wlm)
 # make test-faults  thirty runs that are hit by a fault at a random moment, and run again
 # make lint   every check of the code
 # make bench  speed, memory and accuracy against other packages
+# make format, make schema, make lock   what lint compares with
+# make clean  remove .venv, and all results
+# CORES=4, TRIALS=5, PYTHON=python3.12 set cores of the demo, runs of test-faults, and the Python.
 # Each does everything on a fresh machine with Python 3.11 to 3.13.
 
 PYTHON ?= python3

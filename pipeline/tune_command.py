@@ -59,7 +59,14 @@ def tune(
             tolerance=tolerance,
             precisions=("single", "double") if precision == "both" else (precision,),
             device=leased,
-            threads=threads or len(os.sched_getaffinity(0)),
+            threads=threads or _cores(),
             seconds=seconds,
             output=output,
         )
+
+
+def _cores() -> int:
+    """Return the cores that this process may use, where the system says it, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

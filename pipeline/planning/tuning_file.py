@@ -239,6 +239,8 @@ def read_tuning(path: Path) -> Tuning:
     DataError
         If the file is missing, was changed, or holds something else.
     """
+    if not path.exists():
+        raise DataError(f"{path}: no such file; `kronufft tune --output {path}` makes it")
     try:
         return Tuning.model_validate(read_json(path))
     except ValidationError as error:

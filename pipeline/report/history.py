@@ -110,7 +110,7 @@ def _again(history: Mapping[str, Any], folder: Path) -> Iterator[str]:
         found, _, dirty = commit[0].partition("-")
         changed = "  # and the changes that were not committed then" if dirty else ""
         yield f"git checkout {found}{changed}"
-    yield f"snakemake --cores all --forceall {folder / _MARKER}"
+    yield f"snakemake --cores all --forceall {folder / _MARKER}  # and that run's --configfile"
     yield f"or without Snakemake: sh {folder / REMAKE}"
 
 

@@ -95,4 +95,4 @@ def _require_seal(found: object, expected: str, path: Path) -> None:
 
 def remake(path: Path) -> str:
     """Return, for the message of an error, the command that makes ``path`` again."""
-    return f"make it again: snakemake --cores all --force {path}"
+    return f"make it again: snakemake --cores all --force {path} (with that run's --configfile)"
