@@ -2,8 +2,9 @@
 
 import torch
 
-_CHUNK = 2**20
-"""Numbers that are converted to double precision at a time."""
+_CHUNK_ON_CPU, _CHUNK_ON_DEVICE = 2**16, 2**20
+"""Numbers that are converted to double precision at a time: on a CPU what stays in its cache, and
+what the C library uses again rather than map anew, which takes five times as long."""
 
 
 def inner_product(x: torch.Tensor, y: torch.Tensor, image_axes: int) -> torch.Tensor:
@@ -31,7 +32,8 @@ def inner_product(x: torch.Tensor, y: torch.Tensor, image_axes: int) -> torch.Te
         for tensor in (x, y)
     )
     total = torch.zeros(leading, dtype=torch.float64, device=x.device)
-    step = max(1, _CHUNK // max(1, leading.numel()))
+    chunk_size = _CHUNK_ON_CPU if x.device.type == "cpu" else _CHUNK_ON_DEVICE
+    step = max(1, chunk_size // max(1, leading.numel()))
     for start in range(0, a.shape[-1], step):
         chunk = slice(start, start + step)
         total += (a[..., chunk].double() * b[..., chunk].double()).sum(-1)
@@ -40,4 +42,4 @@ def inner_product(x: torch.Tensor, y: torch.Tensor, image_axes: int) -> torch.Te
 
 def inner_product_bytes() -> int:
     """Return the bytes of the chunks in double precision and of their product."""
-    return 3 * 8 * _CHUNK
+    return 3 * 8 * _CHUNK_ON_DEVICE

@@ -205,7 +205,8 @@ def test_reports_and_refuses():
 
 @pytest.mark.parametrize("penalty", [*PENALTIES, L1(0.05, 1)], ids=lambda p: type(p).__name__)
 def test_memory_is_as_predicted(penalty, monkeypatch):
-    monkeypatch.setattr(inner, "_CHUNK", 2**12)  # as small beside the images as it usually is
+    for chunk in ("_CHUNK_ON_CPU", "_CHUNK_ON_DEVICE"):
+        monkeypatch.setattr(inner, chunk, 2**12)  # as small beside the images as it usually is
     shape = (16, 20, 30) if penalty.image_axes == 3 else (4, 3000)
     b = random_complex(*shape, dtype=torch.complex64)
     b[0] = 0  # where it is a problem, this one rests

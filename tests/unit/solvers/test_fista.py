@@ -164,7 +164,8 @@ def test_reports_and_refuses():
 
 @pytest.mark.parametrize("penalty", [L1(0.1, 3), GroupSparsity(0.1, 3), TotalVariation(0.1, 3)])
 def test_memory_is_as_predicted(penalty, monkeypatch):
-    monkeypatch.setattr(inner, "_CHUNK", 2**12)  # as small beside the images as it usually is
+    for chunk in ("_CHUNK_ON_CPU", "_CHUNK_ON_DEVICE"):
+        monkeypatch.setattr(inner, chunk, 2**12)  # as small beside the images as it usually is
     b = random_complex(20, 30, 40, dtype=torch.complex64)
     diagonal = torch.linspace(0.1, 1, 40)
     normal = NormalEquations(b, lambda x: diagonal * x)
