@@ -227,8 +227,13 @@ def main(
             error = error_of(Path(results) / "0000.zarr.zip", sources[length])
         for stage, receipt in receipts.items():
             samples = length * SAMPLES * COILS
-            # Iterations work on the volume alone and take no longer for a longer measurement.
-            iterations = receipt.get("phases", {}).get("solve", {}).get("seconds", 0.0)
+            # Iterations work on the volume alone and take no longer for a longer measurement; nor
+            # does the check of the arithmetic before, or the wait for the first tile.
+            phases = receipt.get("phases", {})
+            iterations, *start = (
+                phases.get(name, {}).get("seconds", 0.0)
+                for name in ("solve", "prepare", "wait for data")
+            )
             row = {
                 "GiB": size,
                 "stage": stage,
@@ -237,6 +242,7 @@ def main(
                 "predicted MB": receipt.get("predicted_host_bytes", float("nan")) / 1e6,
                 "seconds": receipt["seconds"],
                 "iterations [s]": iterations,
+                "start [s]": sum(start),
                 "ns a sample": 1e9 * (receipt["seconds"] - iterations) / samples,
                 "error": error if stage == "reconstruct" else float("nan"),
                 "overlap": receipt.get("streaming", {}).get("overlap", float("nan")),
