@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pipeline.errors import PlanError
+from pipeline.planning.limits import MEGABYTE
 from pipeline.planning.memory import footprint
-from pipeline.planning.parts import MEGABYTE
 from pipeline.planning.plan import Request, plan_jobs
 from pipeline.planning.table import PlanRow
 from pipeline.planning.tiles import Limits, smallest_tiles

@@ -18,8 +18,9 @@ from pipeline.planning.density_memory import (
     nufft_library,
     pipe_menon_phases,
 )
-from pipeline.planning.needs import CHUNK_BYTES, CHUNKS_AT_ONCE, Need, largest
+from pipeline.planning.needs import CHUNKS_AT_ONCE, Need, largest
 from pipeline.storage.blocks import image_chunks
+from pipeline.storage.raw import CHUNK_BYTES
 
 _PROCESS_BYTES = 290 * 10**6
 """The interpreter, its packages, and the pools of their threads."""

@@ -6,7 +6,7 @@ from typing import Literal
 from pipeline.errors import DeviceError, PlanError
 from pipeline.leases import visible_devices
 
-_MEGABYTE = 10**6
+MEGABYTE = 10**6
 MARGIN = 0.9
 """Part of the memory of a machine that jobs may use, where its limit is measured."""
 
@@ -27,7 +27,7 @@ def host_memory_mb() -> int:
             total = min(total, int(path.read_text()))
         except (OSError, ValueError):  # absent, or "max"
             continue
-    return int(total // _MEGABYTE)
+    return int(total // MEGABYTE)
 
 
 def device_memory_mb(number: int) -> int | None:
@@ -50,7 +50,7 @@ def device_memory_mb(number: int) -> int | None:
             handle = pynvml.nvmlDeviceGetHandleByIndex(int(device))
         else:
             handle = pynvml.nvmlDeviceGetHandleByUUID(device)
-        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total // _MEGABYTE)
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total // MEGABYTE)
     except pynvml.NVMLError:
         return None
     finally:

@@ -11,18 +11,14 @@ from pipeline.operators.toeplitz import (
     toeplitz_spectrum_bytes,
     toeplitz_workspace_bytes,
 )
+from pipeline.planning.limits import MEGABYTE
 from pipeline.planning.mri_memory import accumulate_mri, explicit_normal
 from pipeline.planning.pair_memory import accumulate_pairs, factors_normal
-from pipeline.planning.parts import (
-    CHUNK_BYTES,
-    MEGABYTE,
-    Parts,
-    maps_bytes,
-    staged_bytes,
-)
+from pipeline.planning.parts import Parts, maps_bytes, staged_bytes
 from pipeline.planning.rf_memory import accumulate_phase_history
 from pipeline.planning.solver_memory import solver_vectors
 from pipeline.planning.work import MriSizes, PairSizes, Work
+from pipeline.storage.raw import CHUNK_BYTES
 
 # Resident memory of a job before it holds any data: the interpreter and its packages, the pools of
 # their threads, and on CUDA the host's part of the context.

@@ -10,8 +10,9 @@ from pipeline.operators.nufft import (
     parallel_transforms,
 )
 from pipeline.operators.toeplitz import toeplitz_spectrum_bytes, toeplitz_spectrum_workspace_bytes
-from pipeline.planning.parts import CHUNK_BYTES, POSITIONS_AT_ONCE, Parts, reading_bytes, tile_bytes
+from pipeline.planning.parts import POSITIONS_AT_ONCE, Parts, reading_bytes, tile_bytes
 from pipeline.planning.work import MriSizes, Work
+from pipeline.storage.raw import CHUNK_BYTES
 from pipeline.streaming.stream import TILES_AT_ONCE
 
 KERNEL_TOLERANCE = 1e-6

@@ -5,15 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import PlanError
-from pipeline.planning.limits import MARGIN
-
-_MEGABYTE = 10**6
+from pipeline.planning.limits import MARGIN, MEGABYTE
 
 _SCHEDULER_MB = 200
 """What Snakemake itself takes inside an allocation [MB]."""
 
-CHUNK_BYTES = 8 * 2**20
-"""Size of the chunks of measurements and images."""
 CHUNKS_AT_ONCE = 10
 """Chunks that Zarr reads or writes at a time, unless it is configured otherwise."""
 
@@ -44,7 +40,7 @@ class Need:
     @property
     def host_mb(self) -> int:
         """Peak of resident memory [MB], rounded up."""
-        return math.ceil(self.host_bytes / _MEGABYTE)
+        return math.ceil(self.host_bytes / MEGABYTE)
 
 
 def requested_mb(host_mb: int) -> int:
@@ -86,11 +82,11 @@ def require_fit(
         ("memory.host_mb", host_mb, need.host),
         ("memory.device_mb", device_mb, need.device),
     ):
-        total = math.ceil(sum(parts.values()) / _MEGABYTE)
+        total = math.ceil(sum(parts.values()) / MEGABYTE)
         if total <= allowed:
             continue
         sizes = sorted(parts.items(), key=lambda part: -part[1])
-        sums = " + ".join(f"{name} {size / _MEGABYTE:.0f}" for name, size in sizes)
+        sums = " + ".join(f"{name} {size / MEGABYTE:.0f}" for name, size in sizes)
         changes = "; ".join([f"{setting}: {total}", *advice])
         raise PlanError(
             f"{who} needs {total} MB, but {setting} is {allowed} MB ({sums} MB). Each of these "

@@ -3,18 +3,14 @@
 from collections.abc import Mapping
 
 from pipeline.planning.work import MriSizes, Work
+from pipeline.storage.raw import CHUNK_BYTES
 from pipeline.streaming.stream import TILES_AT_ONCE
-
-MEGABYTE = 10**6
 
 Parts = Mapping[str, int]
 """Bytes by what they are for."""
 
 _STORED_NUMBER = 8
 """Measurements are stored as complex64."""
-
-CHUNK_BYTES = 8 * 2**20
-"""Size of a stored chunk; a reader holds one beside the array that it fills."""
 
 POSITIONS_AT_ONCE = 2**20
 """Samples whose positions a reader brings into the form of a tile at one moment."""

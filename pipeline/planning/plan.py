@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.errors import PlanError
+from pipeline.planning.limits import MEGABYTE
 from pipeline.planning.memory import footprint
 from pipeline.planning.needs import requested_mb
-from pipeline.planning.parts import MEGABYTE
 from pipeline.planning.seconds import Rates, accumulating_seconds, predicted_seconds
 from pipeline.planning.shards import shard_ranges
 from pipeline.planning.table import PlanRow

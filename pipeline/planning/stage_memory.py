@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pipeline.config.reconstruction import ReconstructionSettings, image_count, image_shape
 from pipeline.geometry.axes import as_volume
 from pipeline.planning.acquired import Acquired
-from pipeline.planning.needs import CHUNK_BYTES, CHUNKS_AT_ONCE, Need, largest
+from pipeline.planning.needs import CHUNKS_AT_ONCE, Need, largest
 from pipeline.storage.blocks import image_chunks
+from pipeline.storage.raw import CHUNK_BYTES
 
 _PROCESS_BYTES = 118 * 10**6
 """The interpreter, NumPy, Zarr and dask."""
@@ -140,7 +141,10 @@ def measure_memory(acquired: Acquired, images: Images, *, jobs: int) -> Need:
         phases = [
             {**held, "slab: widened": _COMPARED * slab},
             {**held, "slab: magnitudes": 16 * slab, "similarity": _SIMILARITY * plane},
-            {"reference": 8 * stored, "chunks as read": min(8 * stored, 10 * CHUNK_BYTES)},
+            {
+                "reference": 8 * stored,
+                "chunks as read": min(8 * stored, CHUNKS_AT_ONCE * CHUNK_BYTES),
+            },
         ]
         if stored != images.voxels or as_volume(acquired.shape) != images.shape[1:]:
             phases.append({"reference, resampled": 32 * max(stored, images.voxels)})

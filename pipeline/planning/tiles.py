@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from pipeline.planning.limits import MEGABYTE
 from pipeline.planning.memory import Footprint, footprint
-from pipeline.planning.parts import MEGABYTE
 from pipeline.planning.seconds import Rates, transform_seconds
 from pipeline.planning.work import MriSizes, PairSizes, Work
 

@@ -9,8 +9,7 @@ from pipeline.config.reconstruction import ReconstructionSettings, image_count
 from pipeline.errors import ConfigError
 from pipeline.planning.advice import plan_or_advise
 from pipeline.planning.estimate import Acquisition, estimate_request
-from pipeline.planning.limits import planned_limits
-from pipeline.planning.parts import MEGABYTE
+from pipeline.planning.limits import MEGABYTE, planned_limits
 from pipeline.planning.report import plan_lines
 from pipeline.planning.tiles import Limits
 from pipeline.planning.work import Machine

@@ -53,7 +53,8 @@ REAL_ARRAYS = ("trajectory", "weights")
 
 ALL = slice(None)
 
-_CHUNK_BYTES = 8 * 2**20
+CHUNK_BYTES = 8 * 2**20
+"""Size of stored chunks; a reader holds one beside the array that it fills."""
 _TILE_BYTES = 64 * 2**20
 
 
@@ -64,7 +65,7 @@ def array_dtype(name: str) -> np.dtype[Any]:
 
 def chunk_shape(name: str, shape: Sequence[int]) -> tuple[int, ...]:
     """Return chunks of about 8 MiB: one frame, one coil, and as many readouts as fit."""
-    left = _CHUNK_BYTES // array_dtype(name).itemsize
+    left = CHUNK_BYTES // array_dtype(name).itemsize
     chunks: list[int] = []
     for axis, size in zip(reversed(AXES[name]), reversed(shape), strict=True):
         chunks.append(1 if axis in ("frame", "coil") else min(size, max(1, left)))
