@@ -90,38 +90,34 @@ def validate(model: type[AnySettings], content: Any, source: str) -> AnySettings
         raise ConfigError(f"{source}: {'; '.join(faults)}") from None
 
 
-def load_yaml(path: Path) -> Any:
-    """Read a YAML (or JSON) file with the safe loader; a key that stands twice is refused.
+class _UniqueKeysLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice: other loaders take the last one and say nothing."""
 
-    YAML parsers take the last of two equal keys and say nothing.
-    """
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping, or raise `ConfigError` with both lines of a key."""
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ConfigError(
+                    f"{key.start_mark.name}: `{key.value}` stands in line {lines[key.value]} and "
+                    f"again in line {line}, and only the last would count; put both under one key"
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path: Path) -> Any:
+    """Read a YAML (or JSON) file with a safe loader that refuses a key that stands twice."""
     try:
-        text = path.read_text()
-        _refuse_repeated_keys(yaml.compose(text, yaml.SafeLoader), str(path))
-        return yaml.safe_load(text)
+        with path.open() as file:
+            return yaml.load(file, _UniqueKeysLoader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: not readable as YAML ({error})") from None
-
-
-def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for entry in node.value:
-            _refuse_repeated_keys(entry, source)
-    elif isinstance(node, yaml.MappingNode):
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in lines:
-                raise ConfigError(
-                    f"{source}: `{key.value}` stands in line {lines[key.value]} and again in line "
-                    f"{line}, and only the last would count; put both under one key"
-                )
-            lines[key.value] = line
-            _refuse_repeated_keys(value, source)
 
 
 def canonical_json(settings: Settings) -> str:

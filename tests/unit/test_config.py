@@ -228,6 +228,11 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     file.write_text("sources:\n  a: {shape: [8, 8]}\nmemory: {}\nsources:\n  b: {}\n")
     with pytest.raises(ConfigError, match=r"`sources` stands in line 1 and again in line 4"):
         load_yaml(file)
+    file.write_text("sources:\n- b: {seed: 1, seed: 2}\n")
+    with pytest.raises(
+        ConfigError, match=r"config\.yaml: `seed` stands in line 2 and again in line"
+    ):
+        load_yaml(file)
 
 
 def test_a_file_without_a_table_is_laid_over_the_default(tmp_path):
