@@ -21,9 +21,9 @@ from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.leases import leased_device
 from pipeline.errors import KronufftError
 from pipeline.estimate_command import estimate
-from pipeline.leases import leased_device
 from pipeline.tune_command import tune
 
 app = typer.Typer(
@@ -286,7 +286,7 @@ def merge(
     host_mb: Megabytes = "auto",
 ) -> None:
     """Join the blocks into image.zarr, an OME-Zarr pyramid and NIfTI."""
-    from pipeline.planning.table import read_plan
+    from pipeline.engine.table import read_plan
     from pipeline.stages.merge import merge as run
 
     run(
@@ -317,7 +317,7 @@ def measure(
     host_mb: Megabytes = "auto",
 ) -> None:
     """Measure image quality and collect what the jobs used."""
-    from pipeline.planning.table import read_plan
+    from pipeline.engine.table import read_plan
     from pipeline.stages.measure import measure as run
 
     run(

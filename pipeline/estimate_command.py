@@ -86,8 +86,8 @@ def estimate(
     if (shape is None) == (raw is None):
         raise ConfigError("estimate: give either --shape and sizes, or --raw")
 
-    from pipeline.planning.estimate import Acquisition
-    from pipeline.planning.work import Machine
+    from pipeline.engine.estimate import Acquisition
+    from pipeline.engine.work import Machine
     from pipeline.stages.estimate import estimate as run
     from pipeline.stages.estimate import stored_acquisition
 

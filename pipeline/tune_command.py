@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline.engine.leases import leased_device
 from pipeline.errors import ConfigError
 from pipeline.estimate_command import sizes_of
-from pipeline.leases import leased_device
 
 
 def tune(

@@ -8,9 +8,10 @@ import numpy as np
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.geometry.axes import as_volume
+from pipeline.mri.raw import create_array, write_attributes
 from pipeline.storage.calibration import create_sensitivities, create_weights
+from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store
-from pipeline.storage.raw import centred_affine, create_array, write_attributes
 
 
 def complex_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

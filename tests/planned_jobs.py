@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from acquisitions import reconstruction_settings, write_acquisition
 
 from pipeline.config.base import canonical_json
-from pipeline.planning.table import PlanRow, read_plan
+from pipeline.engine.table import PlanRow, read_plan
 from pipeline.storage.publish import read_json
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.geometry.axes import as_volume
+from pipeline.mri.raw import create_array, write_attributes
 from pipeline.storage.blocks import image_codecs
+from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store, write_json
-from pipeline.storage.raw import centred_affine, create_array, write_attributes
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ import numpy as np
 from acquisitions import complex_normal, reconstruction_settings
 
 from pipeline.config.calibration import CalibrateSettings
-from pipeline.geometry.antennas import Pair
-from pipeline.geometry.scene import Scene
-from pipeline.planning.table import read_plan
+from pipeline.engine.table import read_plan
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.writer import RfRawWriter
 from pipeline.stages.accumulate import accumulate
 from pipeline.stages.calibrate import calibrate
 from pipeline.stages.plan import plan
 from pipeline.stages.reconstruct import reconstruct
 from pipeline.storage.blocks import open_block
 from pipeline.storage.publish import published_store, read_json
-from pipeline.storage.rf_writer import RfRawWriter
 
 
 def write_pairs(

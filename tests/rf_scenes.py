@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats import born_simulation
-from pipeline.geometry.antennas import Pair
-from pipeline.geometry.scene import Scene
+from pipeline.rf.formats import born_simulation
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.config.datasets import Dataset, stage_settings
 from pipeline.config.file import load_config
-from pipeline.planning.table import read_plan
+from pipeline.engine.table import read_plan
 from pipeline.stages.accumulate import accumulate
 from pipeline.stages.calibrate import calibrate
 from pipeline.stages.ingest import ingest

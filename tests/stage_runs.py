@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from acquisitions import reconstruction_settings
 
-from pipeline.planning.table import read_plan
+from pipeline.engine.table import read_plan
 from pipeline.stages.accumulate import accumulate
 from pipeline.stages.plan import plan
 from pipeline.stages.reconstruct import reconstruct

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError
-from pipeline.formats.acquisition import LazyArray, Selection
+from pipeline.formats.lazy import LazyArray, Selection
 
 
 class Stored(Protocol):

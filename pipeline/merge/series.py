@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pipeline.engine.table import PlanRow
 from pipeline.errors import DataError
 from pipeline.merge.chunks import store_chunks
-from pipeline.planning.table import PlanRow
 from pipeline.storage.blocks import image_chunks, image_codecs, open_block
 from pipeline.storage.sealed import DAMAGE, remake
 

@@ -12,7 +12,7 @@ from pipeline.geometry.axes import as_volume
 if TYPE_CHECKING:
     import zarr
 
-    from pipeline.storage.open_raw import Acquisition
+    from pipeline.kinds import Acquisition
 
 Array = NDArray[Any]
 

@@ -112,7 +112,7 @@ def point_cut(cut: Mapping[str, Any], title: str) -> str:
     ----------
     cut
         ``offsets_m`` and ``decibels``, and where it is known ``expected_decibels``, ``width_m``
-        and ``direction``, as `pipeline.metrics.scenes` records them.
+        and ``direction``, as `pipeline.rf.measures.scenes` records them.
     title
         Stands above it.
 

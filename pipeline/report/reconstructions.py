@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.report.charts import convergence_curves, point_cut
 from pipeline.report.figures import Figure, Picture, Series, strip, thumbnail, views
 from pipeline.report.quality import POINT_NOTE, point_table, quality_note, quality_table
-from pipeline.report.scenes import Panel, PanelFigure, SceneSeries, scene_figures, scene_thumbnail
 from pipeline.report.streams import Table, pair_table, stream_table
 from pipeline.report.wording import duration, memory
+from pipeline.rf.pictures import Panel, PanelFigure, SceneSeries, scene_figures, scene_thumbnail
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from pipeline.config.reconstruction import ReconstructSettings
+from pipeline.engine.block import accumulate_shard
+from pipeline.engine.job import BlockJob, prepare_process
+from pipeline.engine.table import read_plan
 from pipeline.errors import DataError
-from pipeline.planning.table import read_plan
-from pipeline.reconstruction.block import accumulate_shard
-from pipeline.reconstruction.job import BlockJob, prepare_process
-from pipeline.reconstruction.measurement import measurement_of
+from pipeline.kinds import measurement_of, open_raw
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.open_raw import open_raw
 from pipeline.storage.receipts import Receipt
 from pipeline.storage.shares import write_share
 

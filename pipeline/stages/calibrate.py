@@ -8,34 +8,34 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.calibration.bistatic_density import bistatic_weights, is_bistatic_rotation
-from pipeline.calibration.centre import CentreGrid, centre_images
-from pipeline.calibration.coilmaps import interpolated, unit_norm, walsh_maps
-from pipeline.calibration.density import (
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.engine.limits import planned_limits, torch_device
+from pipeline.engine.needs import require_fit
+from pipeline.errors import DataError
+from pipeline.geometry.axes import as_volume
+from pipeline.host_memory import return_freed_memory
+from pipeline.kinds import open_raw
+from pipeline.mri.calibration.calibrate_memory import calibrate_advice, calibrate_memory
+from pipeline.mri.calibration.centre import CentreGrid, centre_images
+from pipeline.mri.calibration.coilmaps import interpolated, unit_norm, walsh_maps
+from pipeline.mri.calibration.density import (
     Method,
     Weights,
     automatic_method,
     density_weights,
     method_for,
 )
-from pipeline.config.calibration import CalibrateSettings
-from pipeline.errors import DataError
-from pipeline.geometry.axes import as_volume
-from pipeline.geometry.phase_history import whole_aperture
-from pipeline.host_memory import return_freed_memory
-from pipeline.operators.model_error import model_errors
+from pipeline.mri.raw import RawData
 from pipeline.pieces import pieces
-from pipeline.planning.acquired import Acquired
-from pipeline.planning.calibrate_memory import calibrate_advice, calibrate_memory
-from pipeline.planning.limits import planned_limits, torch_device
-from pipeline.planning.needs import require_fit
 from pipeline.progress import track
+from pipeline.rf.calibration.bistatic_density import bistatic_weights, is_bistatic_rotation
+from pipeline.rf.calibration.model_error import model_errors
+from pipeline.rf.geometry.phase_history import whole_aperture
+from pipeline.rf.raw import RfRawData
+from pipeline.storage.acquired import Acquired
 from pipeline.storage.calibration import create_sensitivities, create_weights
-from pipeline.storage.open_raw import open_raw
 from pipeline.storage.publish import published_store
-from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt
-from pipeline.storage.rf_raw import RfRawData
 
 if TYPE_CHECKING:
     import zarr

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.config.reconstruction import ReconstructionSettings, image_count
+from pipeline.engine.advice import plan_or_advise
+from pipeline.engine.estimate import Acquisition, estimate_request
+from pipeline.engine.limits import MEGABYTE, planned_limits
+from pipeline.engine.presentation import plan_lines
+from pipeline.engine.tiles import Limits
+from pipeline.engine.work import Machine
 from pipeline.errors import ConfigError
-from pipeline.planning.advice import plan_or_advise
-from pipeline.planning.estimate import Acquisition, estimate_request
-from pipeline.planning.limits import MEGABYTE, planned_limits
-from pipeline.planning.report import plan_lines
-from pipeline.planning.tiles import Limits
-from pipeline.planning.work import Machine
-from pipeline.storage.open_raw import open_raw
-from pipeline.storage.raw import RawData
+from pipeline.kinds import open_raw
+from pipeline.mri.raw import RawData
 
 
 def estimate(

@@ -8,25 +8,26 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.acquisition import Acquisition, LazyArray, open_acquisition
-from pipeline.formats.units import likely_units, to_rad_per_voxel
+from pipeline.formats.lazy import LazyArray
 from pipeline.geometry.axes import as_volume
-from pipeline.geometry.readouts import sampling_pattern
-from pipeline.geometry.trajectories import wrapped
-from pipeline.progress import Advance, track
-from pipeline.stages.ingest_rf import ingest_rf
-from pipeline.storage.claims import note_input, source_checksum
-from pipeline.storage.publish import published_store
-from pipeline.storage.raw import (
+from pipeline.mri.formats.sources import Acquisition, open_acquisition
+from pipeline.mri.formats.units import likely_units, to_rad_per_voxel
+from pipeline.mri.raw import (
     AXES,
     REAL_ARRAYS,
     RawData,
     array_dtype,
-    centred_affine,
     create_array,
     tiles,
     write_attributes,
 )
+from pipeline.mri.readouts import sampling_pattern
+from pipeline.mri.trajectories import wrapped
+from pipeline.progress import Advance, track
+from pipeline.rf.ingest import ingest_rf
+from pipeline.storage.chunks import centred_affine
+from pipeline.storage.claims import note_input, source_checksum
+from pipeline.storage.publish import published_store
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.config.outputs import MeasureSettings, MetricsSettings
+from pipeline.engine.limits import planned_limits
+from pipeline.engine.needs import require_fit
+from pipeline.engine.stage_memory import Images, measure_memory
 from pipeline.errors import DataError
 from pipeline.host_memory import return_freed_memory
+from pipeline.kinds import Acquisition, open_raw
 from pipeline.metrics.quality import Array, image_quality, image_statistics
 from pipeline.metrics.references import frame_slabs, reference_image
-from pipeline.metrics.scenes import SceneMeasurement
 from pipeline.metrics.streams import pair_totals, stream_totals
 from pipeline.metrics.tables import as_table, job_row, write_table
-from pipeline.planning.acquired import Acquired
-from pipeline.planning.limits import planned_limits
-from pipeline.planning.needs import require_fit
-from pipeline.planning.stage_memory import Images, measure_memory
 from pipeline.progress import track
-from pipeline.storage.open_raw import Acquisition, open_raw
+from pipeline.rf.measures.scenes import SceneMeasurement
+from pipeline.rf.raw import RfRawData
+from pipeline.storage.acquired import Acquired
 from pipeline.storage.publish import open_published, read_json
 from pipeline.storage.receipts import Receipt
-from pipeline.storage.rf_raw import RfRawData
 
 if TYPE_CHECKING:
     import zarr

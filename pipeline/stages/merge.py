@@ -11,17 +11,17 @@ from typing import Any, Literal
 import numpy as np
 
 from pipeline.config.outputs import MergeSettings
+from pipeline.engine.limits import planned_limits
+from pipeline.engine.needs import Need, require_fit
+from pipeline.engine.stage_memory import Images, merge_memory
+from pipeline.engine.table import Plan, PlanRow, read_plan
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.grids import resampled_affine
 from pipeline.host_memory import return_freed_memory
+from pipeline.kinds import open_raw
 from pipeline.merge.nifti import check_fits_nifti, nifti_affine, write_nifti
 from pipeline.merge.pyramid import write_pyramid
 from pipeline.merge.series import BlockSeries, store_images
-from pipeline.planning.limits import planned_limits
-from pipeline.planning.needs import Need, require_fit
-from pipeline.planning.stage_memory import Images, merge_memory
-from pipeline.planning.table import Plan, PlanRow, read_plan
-from pipeline.storage.open_raw import open_raw
 from pipeline.storage.provenance import (
     PROVENANCE,
     REMAKE,

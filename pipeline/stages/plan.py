@@ -4,18 +4,18 @@ import sys
 from pathlib import Path
 
 from pipeline.config.planning import PlanSettings
+from pipeline.engine.advice import plan_or_advise
+from pipeline.engine.limits import planned_limits
+from pipeline.engine.needs import require_fit
+from pipeline.engine.presentation import plan_lines
+from pipeline.engine.request import request_for
+from pipeline.engine.stage_memory import Images, measure_memory, merge_memory
+from pipeline.engine.table import write_plan
+from pipeline.engine.tiles import Limits
 from pipeline.errors import ConfigError
-from pipeline.planning.acquired import Acquired
-from pipeline.planning.advice import plan_or_advise
-from pipeline.planning.limits import planned_limits
-from pipeline.planning.needs import require_fit
-from pipeline.planning.report import plan_lines
-from pipeline.planning.request import request_for
-from pipeline.planning.stage_memory import Images, measure_memory, merge_memory
-from pipeline.planning.table import write_plan
-from pipeline.planning.tiles import Limits
+from pipeline.kinds import open_raw
+from pipeline.storage.acquired import Acquired
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.open_raw import open_raw
 from pipeline.storage.receipts import Receipt
 
 

@@ -5,15 +5,14 @@ from pathlib import Path
 
 from pipeline.config.base import canonical_json
 from pipeline.config.reconstruction import ReconstructSettings
+from pipeline.engine.block import reconstruct_block
+from pipeline.engine.job import BlockJob, prepare_process
+from pipeline.engine.table import PlanRow, read_plan
 from pipeline.errors import DataError
 from pipeline.fingerprint import code_fingerprint
-from pipeline.planning.table import PlanRow, read_plan
-from pipeline.reconstruction.block import reconstruct_block
-from pipeline.reconstruction.job import BlockJob, prepare_process
-from pipeline.reconstruction.measurement import measurement_of
+from pipeline.kinds import measurement_of, open_raw
 from pipeline.storage.blocks import write_block
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.open_raw import open_raw
 from pipeline.storage.publish import FINGERPRINT, read_json
 from pipeline.storage.receipts import Receipt
 from pipeline.storage.shares import share_path

@@ -13,22 +13,21 @@ from torch import Tensor
 from pipeline.config.planning import MemorySettings, PlanSettings
 from pipeline.config.reconstruction import ReconstructionSettings, ReconstructSettings
 from pipeline.config.training import TrainSettings
+from pipeline.engine.advice import plan_or_advise
+from pipeline.engine.block import Measurement
+from pipeline.engine.job import BlockJob, prepare_process
+from pipeline.engine.limits import planned_limits
+from pipeline.engine.request import request_for
+from pipeline.engine.tiles import Limits
 from pipeline.errors import DataError
-from pipeline.planning.advice import plan_or_advise
-from pipeline.planning.limits import planned_limits
-from pipeline.planning.request import request_for
-from pipeline.planning.tiles import Limits
+from pipeline.kinds import Acquisition, measurement_of, open_raw
+from pipeline.mri.raw import RawData
 from pipeline.progress import track
-from pipeline.reconstruction.block import Measurement
-from pipeline.reconstruction.job import BlockJob, prepare_process
-from pipeline.reconstruction.measurement import measurement_of
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.power import largest_eigenvalue
 from pipeline.solvers.unrolled import UnrolledProximalGradient
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.networks import write_network
-from pipeline.storage.open_raw import Acquisition, open_raw
-from pipeline.storage.raw import RawData
 from pipeline.storage.receipts import Receipt
 
 _NUMBERS_FASTER = 30

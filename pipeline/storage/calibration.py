@@ -9,8 +9,8 @@ weights (optional)      float32    frame or 1, readout, sample (MRI)
 ======================  =========  =========================================
 
 Attributes: ``coil_maps`` and ``density`` (the methods used), ``model_errors`` (RF), and the
-``settings``. Weights of MRI are in image units, see `pipeline.calibration.density`; those of phase
-histories have the mean 1.
+``settings``. Weights of MRI are in image units, see `pipeline.mri.calibration.density`; those of
+phase histories have the mean 1.
 """
 
 from pathlib import Path

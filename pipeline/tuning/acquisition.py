@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.geometry.trajectories import golden_radial, kooshball, spiral, stack_of_stars
-from pipeline.storage.open_raw import open_raw
-from pipeline.storage.raw import RawData
+from pipeline.kinds import open_raw
+from pipeline.mri.raw import RawData
+from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of_stars
 
 Trajectory = Literal["radial", "spiral", "stack-of-stars", "random"]
 

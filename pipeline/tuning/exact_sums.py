@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from pipeline.canary import exact_samples
+from pipeline.engine.canary import exact_samples
 from pipeline.geometry.axes import voxel_positions
 from pipeline.operators.nufft import NUFFT
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.planning.tuning_file import Measurement, TransformTiming
+from pipeline.engine.tuning_file import Measurement, TransformTiming
 
 _COLOURS = {
     "ducc0": "tab:blue",

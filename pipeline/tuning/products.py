@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
+from pipeline.engine.tuning_file import ProductTiming
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectrum
-from pipeline.planning.tuning_file import ProductTiming
 from pipeline.progress import track
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.exact_sums import exact_lags

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
+from pipeline.engine.seconds import Rates, toeplitz_flops, transform_work
+from pipeline.engine.tuning_file import ProductTiming, TransformTiming
+from pipeline.mri.raw import RawData, create_array, tiles
 from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD
-from pipeline.planning.seconds import Rates, toeplitz_flops, transform_work
-from pipeline.planning.tuning_file import ProductTiming, TransformTiming
 from pipeline.storage.publish import published_store
-from pipeline.storage.raw import RawData, create_array, tiles
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.timing import best_of
 from pipeline.tuning.transforms import DTYPES, Batch, Candidate

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from pipeline.planning.tuning_file import BatchTiming, ThreadTiming
+from pipeline.engine.tuning_file import BatchTiming, ThreadTiming
 from pipeline.progress import track
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.products import Decomposition, Products

@@ -9,11 +9,11 @@ from typing import Self
 
 import torch
 
+from pipeline.engine.tuning_file import Precision, TransformTiming
 from pipeline.errors import KronufftError
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, smallest_tolerance
 from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
-from pipeline.planning.tuning_file import Precision, TransformTiming
 from pipeline.progress import track
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.exact_sums import ErrorProbe

@@ -10,11 +10,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from pipeline.errors import DeviceError
-from pipeline.host_memory import return_freed_memory
-from pipeline.planning.limits import torch_device
-from pipeline.planning.tuned_choice import choose_transforms
-from pipeline.planning.tuning_file import (
+from pipeline.engine.limits import torch_device
+from pipeline.engine.tuned_choice import choose_transforms
+from pipeline.engine.tuning_file import (
     Identity,
     Measurement,
     Precision,
@@ -23,6 +21,8 @@ from pipeline.planning.tuning_file import (
     read_tuning,
     write_tuning,
 )
+from pipeline.errors import DeviceError
+from pipeline.host_memory import return_freed_memory
 from pipeline.storage.circumstances import installed_versions
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.presentation import draw, print_tables

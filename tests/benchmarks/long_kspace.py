@@ -23,14 +23,15 @@ import pandas as pd
 import typer
 from numpy.typing import NDArray
 
-from pipeline.formats.coil_arrays import CoilArray
-from pipeline.formats.phantoms import Ellipsoid, fourier_transform, voxel_average
-from pipeline.geometry.trajectories import kooshball, wrapped
+from pipeline.mri.formats.coil_arrays import CoilArray
+from pipeline.mri.formats.phantoms import Ellipsoid, fourier_transform, voxel_average
+from pipeline.mri.raw import create_array, write_attributes
+from pipeline.mri.trajectories import kooshball, wrapped
 from pipeline.pieces import pieces
 from pipeline.progress import track
 from pipeline.storage.blocks import open_block
+from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import open_published, published_store, read_json
-from pipeline.storage.raw import centred_affine, create_array, write_attributes
 
 SHAPE = (96, 96, 96)
 COILS = 8

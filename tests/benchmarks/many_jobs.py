@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import yaml
 
-from pipeline.planning.table import read_plan, write_plan
+from pipeline.engine.table import read_plan, write_plan
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = """\

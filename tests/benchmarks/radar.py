@@ -21,11 +21,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.engine.stream import StreamAccount, stream
 from pipeline.operators.contraction import contraction_flops
 from pipeline.operators.kronecker import Kronecker
-from pipeline.operators.plane_wave import plane_wave_factor, plane_wave_spectrum
 from pipeline.operators.toeplitz import Toeplitz
-from pipeline.streaming.stream import StreamAccount, stream
+from pipeline.rf.model.plane_wave import plane_wave_factor, plane_wave_spectrum
 
 Timed = tuple[str, Callable[[], Any], Callable[[], Any], str]
 """Name, forward, adjoint, and a remark; the adjoint of a normal operator does nothing."""

@@ -24,12 +24,13 @@ from pipeline.config.base import canonical_json
 from pipeline.config.planning import MemorySettings, PlanSettings
 from pipeline.config.reconstruction import ReconstructionSettings, ReconstructSettings
 from pipeline.config.transforms import NufftSettings
+from pipeline.engine.table import read_plan
+from pipeline.engine.tuning_file import read_tuning
 from pipeline.geometry.axes import as_volume
-from pipeline.planning.table import read_plan
-from pipeline.planning.tuning_file import read_tuning
+from pipeline.mri.raw import create_array, write_attributes
 from pipeline.storage.calibration import create_sensitivities, create_weights
+from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store, read_json
-from pipeline.storage.raw import centred_affine, create_array, write_attributes
 from pipeline.tuning.acquisition import stored_acquisition
 from pipeline.tuning.timing import race
 from pipeline.tuning.transforms import Batch, Candidate, transforms_together

@@ -86,7 +86,7 @@ def reconstructed_by_us(scan: Scan, *, regularization: float, iterations: int) -
     """Run every stage from ingest to merge and return the image."""
     import zarr
 
-    from pipeline.planning.table import read_plan
+    from pipeline.engine.table import read_plan
     from pipeline.stages.calibrate import calibrate
     from pipeline.stages.ingest import ingest
     from pipeline.stages.merge import merge

@@ -12,8 +12,8 @@ import pytest
 import zarr
 from exact import back_projection
 
-from pipeline.formats.gotcha import gotcha_files, read_gotcha
-from pipeline.geometry.antenna_paths import SPEED_OF_LIGHT
+from pipeline.rf.formats.gotcha import gotcha_files, read_gotcha
+from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
 
 ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("KRONUFFT_DATA", "")

@@ -10,8 +10,8 @@ import pytest
 from pipeline.config.base import load_yaml
 from pipeline.config.datasets import load_datasets, stage_settings
 from pipeline.config.file import load_config
+from pipeline.engine.table import read_plan
 from pipeline.metrics.tables import read_table
-from pipeline.planning.table import read_plan
 from pipeline.stages.calibrate import calibrate
 from pipeline.stages.ingest import ingest
 from pipeline.stages.measure import measure

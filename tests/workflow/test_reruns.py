@@ -21,7 +21,7 @@ from workflow_runs import (
     write_table,
 )
 
-from pipeline.planning.tuning_file import Tuning, write_tuning
+from pipeline.engine.tuning_file import Tuning, write_tuning
 
 pytestmark = pytest.mark.slow
 

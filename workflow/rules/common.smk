@@ -19,18 +19,18 @@ from pipeline.config.datasets import find_source_files, load_datasets, stage_set
 from pipeline.config.file import load_config
 from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint
-from pipeline.planning.acquired import Acquired
-from pipeline.planning.calibrate_memory import calibrate_memory
-from pipeline.planning.stage_memory import (
+from pipeline.storage.acquired import Acquired
+from pipeline.mri.calibration.calibrate_memory import calibrate_memory
+from pipeline.engine.stage_memory import (
     Images,
     ingest_memory,
     measure_memory,
     merge_memory,
     report_memory,
 )
-from pipeline.planning.limits import host_memory_mb
-from pipeline.planning.needs import requested_mb
-from pipeline.planning.table import read_plan
+from pipeline.engine.limits import host_memory_mb
+from pipeline.engine.needs import requested_mb
+from pipeline.engine.table import read_plan
 
 # `kronufft` stands beside the Python that runs Snakemake, also where no environment is activated.
 if shutil.which("kronufft") is None:

@@ -8,10 +8,10 @@ import torch
 from benchmarks.cases import Problem
 from benchmarks.implementations.base import Implementation
 from pipeline.config.transforms import NufftSettings
+from pipeline.engine.equations import RightHandSide, Sampling, Transforms
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal, Sensitivities
 from pipeline.operators.toeplitz import Toeplitz
-from pipeline.reconstruction.equations import RightHandSide, Sampling, Transforms
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.normal import NormalEquations
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline.engine.table import PlanRow
 from pipeline.errors import DataError
 from pipeline.merge.series import BlockSeries, store_images
-from pipeline.planning.table import PlanRow
 from pipeline.storage.blocks import image_chunks, write_block
 
 
@@ -181,7 +181,7 @@ import zarr, dask.array
 from pipeline.merge.nifti import write_nifti
 from pipeline.merge.pyramid import write_pyramid
 from pipeline.merge.series import BlockSeries, store_images
-from pipeline.planning.table import PlanRow
+from pipeline.engine.table import PlanRow
 import numpy as np
 import nibabel, ome_zarr_models.v05.image
 

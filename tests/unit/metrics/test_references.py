@@ -7,7 +7,7 @@ from results_tree import ellipsoids, write_raw
 from pipeline.errors import DataError
 from pipeline.metrics import references
 from pipeline.metrics.references import fourier_resampled, frame_slabs, reference_image
-from pipeline.storage.raw import RawData
+from pipeline.mri.raw import RawData
 
 SHAPE = (5, 11, 8)
 

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from pipeline.calibration.radial_density import radial_weights, stack_of_stars_weights
 from pipeline.config.calibration import CalibrateSettings, CalibrationSettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
-from pipeline.formats.coil_arrays import coils_around
-from pipeline.formats.phantoms import fourier_transform, shepp_logan, voxel_average
-from pipeline.geometry.trajectories import golden_radial, kooshball, spiral, stack_of_stars
+from pipeline.mri import raw
+from pipeline.mri.calibration.radial_density import radial_weights, stack_of_stars_weights
+from pipeline.mri.formats.coil_arrays import coils_around
+from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan, voxel_average
+from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of_stars
 from pipeline.stages.calibrate import calibrate
-from pipeline.storage import raw
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import open_published, published_store, read_json
 

@@ -13,9 +13,9 @@ from pipeline.config.datasets import load_datasets, stage_settings
 from pipeline.config.file import load_config
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.geometry.trajectories import golden_radial
+from pipeline.mri.raw import RawData
+from pipeline.mri.trajectories import golden_radial
 from pipeline.stages.ingest import ingest
-from pipeline.storage.raw import RawData
 
 SHAPE = (10, 12)
 AXES = {

@@ -6,11 +6,11 @@ import pytest
 import zarr
 
 from pipeline.config.outputs import MergeSettings, OutputSettings
+from pipeline.engine.table import PlanRow, write_plan
 from pipeline.errors import DataError
 from pipeline.merge.nifti import nifti_affine
-from pipeline.planning.table import PlanRow, write_plan
+from pipeline.mri import raw
 from pipeline.stages.merge import merge
-from pipeline.storage import raw
 from pipeline.storage.blocks import write_block
 from pipeline.storage.publish import open_published, published_store, read_json
 

@@ -8,10 +8,10 @@ from rf_scenes import mills_cross
 from stage_runs import run
 
 from pipeline.geometry.axes import voxel_positions
-from pipeline.geometry.pair_model import pair_model
-from pipeline.geometry.scene import Scene
+from pipeline.mri.raw import RawData
+from pipeline.rf.geometry.pair_model import pair_model
+from pipeline.rf.geometry.scene import Scene
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.raw import RawData
 
 SHAPE = (10, 7)
 SIZES = {"shape": SHAPE, "coils": 3, "readouts": 11, "samples": 26}

@@ -8,9 +8,9 @@ from stage_runs import run
 
 from pipeline.errors import DataError, DeviceError
 from pipeline.geometry.axes import voxel_positions
+from pipeline.mri.raw import RawData
 from pipeline.stages.reconstruct import reconstruct
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.raw import RawData
 
 SHAPES = {"2d": (10, 7), "3d": (6, 4, 5)}
 

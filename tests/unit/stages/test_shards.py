@@ -9,10 +9,10 @@ import torch
 from acquisitions import write_acquisition
 from stage_runs import run
 
+from pipeline.engine.job import BlockJob
+from pipeline.engine.table import read_plan, write_plan
 from pipeline.errors import DataError, DeviceError, PlanError
 from pipeline.operators.nufft import NUFFT
-from pipeline.planning.table import read_plan, write_plan
-from pipeline.reconstruction.job import BlockJob
 from pipeline.storage.publish import read_json
 
 SENSE = {"algorithm": "cg-sense", "iterations": 8, "regularization": 0.3, "deterministic": True}

@@ -7,8 +7,8 @@ from rf_scenes import mills_cross
 
 from pipeline.config.training import TrainSettings
 from pipeline.geometry.axes import as_volume
-from pipeline.geometry.pair_model import pair_model
-from pipeline.geometry.scene import Scene
+from pipeline.rf.geometry.pair_model import pair_model
+from pipeline.rf.geometry.scene import Scene
 from pipeline.stages.train import train
 from pipeline.storage.publish import read_json
 

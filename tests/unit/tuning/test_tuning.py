@@ -16,11 +16,10 @@ from stage_runs import run
 from pipeline.config.datasets import Dataset, stage_settings
 from pipeline.config.file import load_config
 from pipeline.config.transforms import TransformChoice
-from pipeline.errors import ConfigError, DataError
-from pipeline.planning.seconds import Rates
-from pipeline.planning.table import read_plan
-from pipeline.planning.tuned_choice import tuned
-from pipeline.planning.tuning_file import (
+from pipeline.engine.seconds import Rates
+from pipeline.engine.table import read_plan
+from pipeline.engine.tuned_choice import tuned
+from pipeline.engine.tuning_file import (
     BatchTiming,
     Identity,
     Measurement,
@@ -31,7 +30,8 @@ from pipeline.planning.tuning_file import (
     read_tuning,
     write_tuning,
 )
-from pipeline.planning.work import Machine
+from pipeline.engine.work import Machine
+from pipeline.errors import ConfigError, DataError
 from pipeline.storage.publish import read_json
 from pipeline.tuning.acquisition import Acquisition, imagined_acquisition, stored_acquisition
 from pipeline.tuning.exact_sums import ErrorProbe, exact_voxels

@@ -1,1 +1,0 @@
-"""What is estimated from the measurement before it is reconstructed."""

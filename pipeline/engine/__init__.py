@@ -1,0 +1,1 @@
+"""Plans, tiles, memory, seconds, streams and blocks, of any kind of data."""

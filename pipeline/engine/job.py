@@ -1,0 +1,239 @@
+"""What all accumulate and reconstruct jobs share: settings, device, tiles, timing and streams."""
+
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.config.reconstruction import ReconstructSettings
+from pipeline.engine import canary
+from pipeline.engine.equations import Transforms
+from pipeline.engine.limits import torch_device
+from pipeline.engine.share import Shard
+from pipeline.engine.stream import Read, StreamAccount, stream
+from pipeline.engine.table import PlanRow
+from pipeline.errors import DeviceError
+from pipeline.host_memory import return_freed_memory
+from pipeline.storage.receipts import Receipt
+
+_COMPLEX = {"single": torch.complex64, "double": torch.complex128}
+
+
+@dataclass(frozen=True)
+class TileSizes:
+    """How much is in work at one moment, at most."""
+
+    images: int
+    channels: int
+    """Coils, or RF pairs."""
+    readouts: int
+
+    def halved(self) -> "TileSizes | None":
+        """Return half of it: fewer channels, then fewer images, then fewer readouts.
+
+        None where one readout of one channel of one image cannot be halved.
+        """
+        for name in ("channels", "images", "readouts"):
+            size = getattr(self, name)
+            if size > 1:
+                return replace(self, **{name: math.ceil(size / 2)})
+        return None
+
+
+def prepare_process(receipt: Receipt, device: str, threads: int) -> None:
+    """Set this process up for one job, and record with what it computes.
+
+    Parameters
+    ----------
+    receipt
+        Of the job.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    threads
+        CPU threads to use.
+
+    Raises
+    ------
+    DeviceError
+        If the device is absent.
+    """
+    return_freed_memory()
+    torch.set_num_threads(threads)
+    chosen = torch_device(device)
+    if chosen.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(chosen)
+        # Else convolutions of a network would keep ten bits of each number.
+        torch.backends.cudnn.allow_tf32 = False
+    receipt.record(device=chosen, threads=threads)
+
+
+class BlockJob:
+    """One block of images, or one shard of it, on one device.
+
+    Attributes
+    ----------
+    settings : ReconstructionSettings
+        How to reconstruct.
+    row : PlanRow
+        The job.
+    tiles : TileSizes
+        As planned, or halved since.
+    halvings : list of dict
+        The tile sizes that were gone on with each time memory ran out.
+    account : StreamAccount
+        Of everything that was streamed.
+    pair_accounts : dict
+        Of the tiles of each RF pair.
+    receipt : Receipt
+        Of this job.
+    device : str
+        Torch's name of the device.
+    complex, real : torch.dtype
+        Precision of the job.
+    who : str
+        Dataset and block; begins the message of an error.
+    """
+
+    def __init__(
+        self, settings: ReconstructSettings, dataset: str, row: PlanRow, receipt: Receipt
+    ) -> None:
+        self.settings = settings.reconstruction
+        self.row = row
+        self.tiles = TileSizes(row.image_batch, row.coil_batch, row.readout_batch)
+        self.halvings: list[dict[str, int]] = []
+        self.account = StreamAccount()
+        self.pair_accounts: dict[int, StreamAccount] = {}
+        self.receipt = receipt
+        self.device: str = receipt.content["device"]
+        self.complex = _COMPLEX[settings.precision]
+        self.real = self.complex.to_real()
+        self.who = f"{dataset} block {row.block}" + (f" shard {row.shard}" if row.shard else "")
+        self._nufft = settings.nufft
+        self._deterministic = settings.deterministic
+
+    def transforms(self, shape: tuple[int, ...]) -> Transforms:
+        """Return how non-uniform transforms of images of ``shape`` are computed."""
+        return Transforms(
+            shape=shape,
+            settings=self._nufft,
+            dtype=self.complex,
+            threads=self.receipt.content["threads"],
+            deterministic=self._deterministic,
+            choice=self.row.transforms,
+        )
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase until the device has finished it, not until it was asked to begin."""
+        with self.receipt.phase(name):
+            yield
+            if self.device.startswith("cuda"):
+                torch.cuda.synchronize(self.device)
+
+    def check_arithmetic(self, transforms: Transforms, trajectory: Tensor) -> None:
+        """Sing to the canary, and record what it said."""
+        with self.phase("prepare"):
+            found = canary.check_operator(
+                transforms.nufft, trajectory, self._nufft.tolerance, self.who
+            )
+        self.receipt.record(
+            backend=found.backend,
+            transforms=self.row.transforms.model_dump(mode="json", exclude_none=True),
+            canary={"adjoint_error": found.adjoint_error, "forward_error": found.forward_error},
+        )
+
+    def on_device(self, values: NDArray[np.generic], dtype: torch.dtype) -> Tensor:
+        """Return an array as a tensor of ``dtype`` on the job's device."""
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device, dtype)
+
+    def stream(
+        self, reads: Iterable[Read], accounts: Iterable[StreamAccount] | None = None
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what ``reads`` return, on the device, each read while the one before computes.
+
+        Parameters
+        ----------
+        reads
+            As of `pipeline.engine.stream.stream`.
+        accounts
+            For each tile an account that it is added to, besides that of the job.
+        """
+        of_tiles = None if accounts is None else iter(accounts)
+        return stream(
+            reads,
+            self.device,
+            self.account,
+            stalled=lambda: self.receipt.phase("wait for data"),
+            finished=lambda of_tile: None if of_tiles is None else next(of_tiles).add(of_tile),
+        )
+
+    def images(self) -> range:
+        """Return the block's images."""
+        return range(self.row.first_image, self.row.first_image + self.row.images)
+
+    def halve_tiles(self, error: str) -> None:
+        """Go on with smaller tiles, and say so in log and receipt.
+
+        Raises
+        ------
+        DeviceError
+            If the tiles are as small as can be.
+        """
+        smaller = self.tiles.halved()
+        if smaller is None:
+            raise DeviceError(
+                f"{self.who}: out of memory with the smallest tile ({error}); predicted were "
+                f"{self.row.device_mb} MB of {self.row.limit_device_mb} MB on the device and "
+                f"{self.row.host_mb} MB of {self.row.limit_host_mb} MB beside it. Another process "
+                "may be using them; lower memory.device_mb or memory.host_mb and plan again"
+            ) from None
+        print(  # noqa: T201
+            f"{self.who}: out of memory with {self.tiles}; going on with {smaller}",
+            file=sys.stderr,
+            flush=True,
+        )
+        self.tiles = smaller
+        self.halvings.append(vars(smaller))
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def shard(self) -> Shard:
+        """Return the piece of the measurement that the job's row names."""
+        row = self.row
+        return Shard(
+            range(row.first_channel, row.first_channel + row.channels),
+            range(row.first_readout, row.first_readout + row.readouts),
+        )
+
+    def record_account(self) -> None:
+        """Write into the receipt what the plan said and what the streams took."""
+        row = self.row
+        self.receipt.record(
+            first_image=row.first_image,
+            images=row.images,
+            predicted_host_bytes=row.host_mb * 10**6,
+            predicted_device_bytes=row.device_mb * 10**6,
+            predicted_seconds=row.seconds,
+            limit_host_bytes=row.limit_host_mb * 10**6,
+            limit_device_bytes=row.limit_device_mb * 10**6,
+        )
+        if self.halvings:
+            self.receipt.record(halved_tiles=self.halvings)
+        if self.account.tiles:
+            self.receipt.record(streaming=self.account.summary())
+            self.receipt.count_bytes("wait for data", self.account.bytes)
+        if self.pair_accounts:
+            self.receipt.record(
+                pairs=[
+                    {"pair": pair, **account.summary()}
+                    for pair, account in sorted(self.pair_accounts.items())
+                ]
+            )
+        if self.device.startswith("cuda"):
+            self.receipt.record(peak_device_bytes=torch.cuda.max_memory_allocated(self.device))

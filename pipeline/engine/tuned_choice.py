@@ -1,0 +1,119 @@
+"""What a plan goes by: what `kronufft tune` measured where that applies, rules elsewhere."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from pipeline.config.transforms import TransformChoice
+from pipeline.engine.seconds import Rates
+from pipeline.engine.tuning_file import Measurement, Precision, read_tuning
+from pipeline.engine.work import Machine
+
+
+def tuned(
+    machine: Machine, shape: tuple[int, ...], tuning: Path | None, who: str
+) -> tuple[Machine, Rates, list[str]]:
+    """Return the machine with its transforms chosen by measurement, its rates, and log lines.
+
+    Parameters
+    ----------
+    machine
+        As the settings say. Oversampling or kernel width that they insist on stay.
+    shape
+        Image matrix.
+    tuning
+        What `kronufft tune` wrote; None goes by rules and rates that were measured elsewhere.
+    who
+        Dataset and reconstruction, for the log.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged.
+    """
+    default = Rates.device() if machine.on_device else Rates.host(machine.threads)
+    if tuning is None:
+        return machine, default, []
+    precision: Precision = "single" if machine.itemsize == 8 else "double"
+    measurement = read_tuning(tuning).nearest(
+        on_device=machine.on_device, shape=shape, precision=precision
+    )
+    if measurement is None:
+        device = "a GPU" if machine.on_device else "a CPU"
+        note = (
+            f"{who}: {tuning} has nothing for {precision} precision and {len(shape)} axes on "
+            f"{device}; going by rules"
+        )
+        return machine, default, [note]
+    choice = choose_transforms(
+        measurement,
+        tolerance=machine.tolerance,
+        precision=precision,
+        backend=machine.backend,
+        deterministic=machine.deterministic,
+    )
+    insisted = machine.choice
+    if insisted.oversampling is not None or insisted.kernel_width is not None:
+        choice = insisted.model_copy(update={"fft": choice.fft, "piece_bytes": choice.piece_bytes})
+    chosen = replace(machine, choice=choice, transforms_at_once=measurement.batch())
+    notes = list(_lines(who, measurement, choice))
+    return chosen, measurement.rates_on(machine.threads), notes
+
+
+def choose_transforms(
+    measurement: Measurement,
+    *,
+    tolerance: float,
+    precision: Precision,
+    backend: str,
+    deterministic: bool,
+) -> TransformChoice:
+    """Return the fastest ways whose measured errors are allowed.
+
+    Parameters
+    ----------
+    measurement
+        What was measured.
+    tolerance
+        Relative error allowed in each transform.
+    precision
+        Of the jobs.
+    backend
+        The library that the settings insist on, or ``auto``.
+    deterministic
+        Whether results must repeat bit by bit.
+    """
+    # A device's library need not be installed where its plan is made.
+    backends = {
+        found.backend
+        for found in measurement.transforms
+        if backend in ("auto", found.backend)
+        and (measurement.machine.device == "cuda" or find_spec(found.backend))
+        and not (deterministic and found.backend == "cufinufft")
+    }
+    chosen = measurement.fastest(tolerance, precision, backends)
+    product = measurement.product(tolerance)
+    return TransformChoice(
+        backend="auto" if chosen is None else chosen.backend,
+        tolerance=None if chosen is None else chosen.tolerance,
+        oversampling=None if chosen is None else chosen.oversampling,
+        kernel_width=None if chosen is None else chosen.kernel_width,
+        fft="auto" if product is None else product.fft,
+        piece_bytes=None if product is None else product.piece_bytes,
+    )
+
+
+def _lines(who: str, measurement: Measurement, choice: TransformChoice) -> Iterator[str]:
+    """Yield what was chosen by which measurement."""
+    machine = measurement.machine
+    size = " x ".join(map(str, measurement.shape))
+    by = f"by {size} on {machine.name}, {machine.threads} threads"
+    if choice.tolerance is not None:
+        width = f", width {choice.kernel_width}" if choice.kernel_width else ""
+        yield (
+            f"{who}: tuned {by}: {choice.backend}, oversampling {choice.oversampling:g}{width}, "
+            f"asked for {choice.tolerance:.0e}; Toeplitz products with {choice.fft}"
+        )
+    elif choice.oversampling is None and choice.kernel_width is None:
+        yield f"{who}: no transform measured {by} is exact enough; going by rules"

@@ -1,0 +1,91 @@
+"""Arrays that a mapping finds in files, whatever kind of data they are."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from pipeline.config.sources import ArraySettings, IngestSettings
+from pipeline.errors import ConfigError, DataError
+from pipeline.formats.array_files import ArrayFile, open_file
+from pipeline.formats.lazy import LazyArray
+from pipeline.formats.mapping import Complex, Components, RealAndImaginary, Rearranged, Scaled
+
+
+class MappedFiles:
+    """The files that the arrays of a dataset lie in, each opened once.
+
+    Parameters
+    ----------
+    source
+        File, or folder of files.
+    settings
+        Lengths of joined axes.
+    stack
+        Closes what was opened.
+    """
+
+    def __init__(self, source: Path, settings: IngestSettings, stack: ExitStack) -> None:
+        self._source = source
+        self._settings = settings
+        self._stack = stack
+        self._files: dict[Path, ArrayFile] = {}
+
+    @property
+    def paths(self) -> Iterable[Path]:
+        """The files opened so far."""
+        return self._files
+
+    def mapped(self, name: str, array: ArraySettings, axes: Sequence[str], who: str) -> LazyArray:
+        """Return one array of a file with our axes, and with its scale but not the units of k."""
+        path = _path_of(self._source, array, who)
+        if path not in self._files:
+            self._files[path] = open_file(path, self._stack, who)
+        return _mapped(self._files[path], name, array, axes, self._settings, who)
+
+
+def _path_of(source: Path, array: ArraySettings, who: str) -> Path:
+    if source.is_dir():
+        if array.file is None:
+            raise ConfigError(f"{who}: the source {source} is a folder; set `file`")
+        path = source / array.file
+        if not path.is_file():
+            raise DataError(f"{who}: no such file: {path}")
+        return path
+    if array.file is not None:
+        raise ConfigError(f"{who}: `file` is set, but the source {source} is itself a file")
+    return source
+
+
+def _mapped(
+    file: ArrayFile,
+    name: str,
+    array: ArraySettings,
+    axes: Sequence[str],
+    settings: IngestSettings,
+    who: str,
+) -> LazyArray:
+    details = settings.details
+    lengths = {
+        axis: length
+        for axis, length in (
+            ("sample", details.samples_per_readout),
+            ("readout", details.readouts_per_frame),
+        )
+        if length is not None
+    }
+
+    def part(stored_name: str | None) -> LazyArray:
+        return Rearranged(file.array(stored_name, who), array.axes, axes, lengths, who)
+
+    mapped: LazyArray
+    if array.components is not None:
+        mapped = Components([part(component) for component in array.components], who)
+    elif array.real is not None:
+        mapped = Complex(part(array.real), part(array.imag), who)
+    else:
+        mapped = part(array.name)
+    if name == "trajectory" and mapped.dtype.kind == "c" and mapped.shape[-1] == 1:
+        mapped = RealAndImaginary(mapped)
+    if array.scale != 1.0 or array.conjugate:
+        mapped = Scaled(mapped, array.scale, conjugate=array.conjugate)
+    return mapped

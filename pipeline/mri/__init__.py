@@ -1,0 +1,1 @@
+"""MRI: what is its own, from raw files to pictures."""

@@ -1,0 +1,1 @@
+"""MRI: what is estimated before the reconstruction."""

@@ -1,0 +1,170 @@
+"""Low-resolution coil images from the centre of k-space, averaged over frames."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.config.transforms import NufftSettings
+from pipeline.errors import DataError
+from pipeline.geometry.axes import voxel_positions
+from pipeline.mri.calibration.density import Weights
+from pipeline.mri.raw import RawData
+from pipeline.operators.nufft import NUFFT
+from pipeline.pieces import pieces
+from pipeline.progress import track
+
+_READ_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class CentreGrid:
+    """A coarse grid over the field of view that carries the centre of k-space.
+
+    Its voxels are half the size that the measured centre resolves. It has one voxel more at either
+    end than the field of view needs, so that each voxel of the full matrix lies between its voxels.
+
+    Parameters
+    ----------
+    matrix
+        The full matrix.
+    width
+        Diameter of the centre [Cartesian samples].
+    """
+
+    matrix: tuple[int, ...]
+    width: int
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Coarse voxels per field of view, along each axis."""
+        return tuple(2 * min(self.width, size) for size in self.matrix)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Matrix of the grid."""
+        return tuple(cells + 2 for cells in self.cells)
+
+    @property
+    def coordinates(self) -> list[NDArray[np.float64]]:
+        """Where the full matrix lies along z, y and x, as fractional indices into the grid."""
+        found = [
+            voxel_positions(size) * (cells / size) + (cells + 2) // 2
+            for size, cells in zip(self.matrix, self.cells, strict=True)
+        ]
+        return [np.zeros(1)] * (3 - len(found)) + found
+
+    def trajectory(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return points ``[sample, axis]`` of k-space in rad per voxel of the grid."""
+        return np.asarray(points, np.float64) * np.divide(self.matrix, self.cells)
+
+    def taper(self, trajectory: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return a Hann window over the centre, float64 ``[...]`` for points ``[..., axis]``."""
+        samples = np.asarray(trajectory, np.float64) * np.asarray(self.matrix) / (2 * np.pi)
+        radius = np.minimum(np.linalg.norm(samples, axis=-1) / (self.width / 2), 1.0)
+        return np.asarray(0.5 + 0.5 * np.cos(np.pi * radius))
+
+
+def centre_images(
+    raw: RawData,
+    weights: Callable[[int], Weights],
+    grid: CentreGrid,
+    *,
+    nufft: NufftSettings,
+    device: str,
+    threads: int,
+    who: str,
+) -> Tensor:
+    """Grid the centre of k-space of all frames together.
+
+    K-space is read in parts of some 64 MB.
+
+    Parameters
+    ----------
+    raw
+        The acquisition.
+    weights
+        Returns the density weights of a frame, to be asked for some readouts at a time.
+    grid
+        Where the images are made.
+    nufft
+        How transforms are computed.
+    device, threads
+        What they are computed with.
+    who
+        Dataset, for progress and errors.
+
+    Returns
+    -------
+    Tensor
+        complex64 ``(coil, z, y, x)`` on ``device``; 2D images have z = 1.
+
+    Raises
+    ------
+    DataError
+        If the centre was not measured.
+    """
+    images = torch.zeros((raw.coils, *grid.shape), dtype=torch.complex64, device=device)
+    slabs = _slabs(raw)
+    # Frames that share their trajectory share the transform of a slab. Those that do not are done
+    # one after the other: the density of one at a time has to be known.
+    each = range(raw.frames)
+    groups = [range(frame, frame + 1) for frame in each] if raw.own_trajectory else [each]
+    measured = np.zeros(raw.frames, dtype=bool)
+    with track(f"{who}: centre of k-space", raw.frames * len(slabs)) as advance:
+        for frames, slab in itertools.product(groups, slabs):
+            trajectory = raw.trajectory(frames[0], slab)
+            taper = grid.taper(trajectory)
+            inside = taper > 0
+            transform = _transform(
+                grid.trajectory(trajectory[inside]), grid, nufft, device, threads
+            )
+            for frame in frames:
+                if transform is not None:
+                    measured[frame] = True
+                    factors = (taper * weights(frame)(slab))[inside].astype(np.float32)
+                    on_device = torch.from_numpy(factors).to(device)
+                    for coils in _coil_tiles(raw, slab):
+                        samples = raw.kspace(frame, coils, slab)[:, inside]
+                        images[coils] += transform.adjoint(
+                            torch.from_numpy(samples).to(device).mul_(on_device)
+                        )
+                advance()
+    if not measured.all():
+        raise DataError(
+            f"{who}: frame {int(np.argmin(measured))} has no samples within {grid.width} / 2 "
+            "Cartesian samples of the centre of k-space, which Walsh's coil maps are estimated "
+            "from; raise calibration.calibration_width or set calibration.coil_maps to source"
+        )
+    return images.reshape(raw.coils, *([1] * (3 - len(grid.shape))), *grid.shape)
+
+
+def _transform(
+    points: NDArray[np.float64], grid: CentreGrid, nufft: NufftSettings, device: str, threads: int
+) -> NUFFT | None:
+    """Return the transform to ``points`` ``[sample, axis]``; None where there are none."""
+    if not len(points):
+        return None
+    return NUFFT(
+        grid.shape,
+        torch.from_numpy(np.ascontiguousarray(points.T)).to(device, torch.float32),
+        tolerance=nufft.tolerance,
+        backend=nufft.backend,
+        oversampling=nufft.oversampling,
+        kernel_width=nufft.kernel_width,
+        threads=threads,
+    )
+
+
+def _slabs(raw: RawData) -> list[slice]:
+    """Return ranges of readouts whose trajectory is read together."""
+    return pieces(raw.readouts, max(1, _READ_BYTES // (4 * len(raw.shape) * raw.samples)))
+
+
+def _coil_tiles(raw: RawData, slab: slice) -> list[slice]:
+    """Return ranges of coils whose readouts of a slab are read together."""
+    return pieces(raw.coils, max(1, _READ_BYTES // (8 * (slab.stop - slab.start) * raw.samples)))

@@ -1,0 +1,1 @@
+"""MRI: source formats and the simulation."""

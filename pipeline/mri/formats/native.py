@@ -1,0 +1,87 @@
+"""The project's own layout, as left by another run or written by another program."""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.sources import IngestSettings
+from pipeline.errors import DataError
+from pipeline.formats.lazy import describe_files
+from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, zarr_source
+from pipeline.mri.formats.sources import Acquisition, voxel_size
+from pipeline.mri.raw import AXES
+
+if TYPE_CHECKING:
+    pass
+
+
+@contextmanager
+def open_native(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+    """Open `raw.zarr`; see `pipeline.mri.formats.sources.open_acquisition`.
+
+    The source is the store (a folder, or a zip file of one) or the JSON marker beside it.
+    """
+    source = zarr_source(settings, dataset)
+    with ExitStack() as stack:
+        try:
+            group = stack.enter_context(opened_zarr(source))
+            attributes: dict[str, Any] = dict(group.attrs)
+            arrays = {
+                name: ZarrArray(stored, f"{source}/{name}")
+                for name, stored in group.arrays()
+                if name in AXES
+            }
+        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{dataset}: {source} is not readable as a Zarr (version 3) group: {error!r}"
+            ) from None
+        if attributes.get("kind") != "mri":
+            raise DataError(
+                f"{dataset}: {source} has the attribute kind = {attributes.get('kind')!r}; "
+                "expected 'mri'"
+            )
+        shape, stored_voxel_size, affine = _geometry(attributes, f"{dataset}: {source}")
+        wanted = settings.details.shape
+        if wanted is not None and wanted != shape:
+            raise DataError(
+                f"{dataset}: {source} has the image matrix {shape}, but "
+                f"`sources.{dataset}.shape` is {wanted}; leave it out, and give a reconstruction "
+                "the `shape` that you want"
+            )
+        if settings.details.voxel_size is not None:
+            stored_voxel_size, affine = voxel_size(settings, dataset, len(shape)), None
+        yield Acquisition(
+            shape=shape,
+            voxel_size=stored_voxel_size,
+            arrays=arrays,
+            provenance={
+                "format": "native",
+                "files": [] if source.is_dir() else describe_files([source]),
+                "source": attributes.get("source"),
+                "provenance": attributes.get("provenance"),
+            },
+            affine=affine,
+        )
+
+
+def _geometry(
+    attributes: Mapping[str, Any], who: str
+) -> tuple[tuple[int, ...], tuple[float, ...], NDArray[np.float64] | None]:
+    """Return image matrix, voxel size [m] and affine, where there is one, of a store."""
+    try:
+        shape = tuple(int(size) for size in attributes["shape"])
+        size = tuple(float(length) for length in attributes["voxel_size"])
+        stored = attributes.get("affine")
+        affine = None if stored is None else np.asarray(stored, np.float64).reshape(4, 4)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{who} lacks a usable attribute: {error!r}") from None
+    if len(shape) not in (2, 3) or min(shape) < 1 or len(size) != len(shape) or min(size) <= 0:
+        raise DataError(
+            f"{who} has the attributes shape = {shape} and voxel_size = {size}; expected one "
+            "positive value per image axis, for 2 or 3 axes"
+        )
+    return shape, size, affine

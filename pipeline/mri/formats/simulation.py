@@ -1,0 +1,246 @@
+"""Simulated acquisitions: exact k-space of an analytic object, with noise.
+
+No operator of the project has a part in them: the Fourier transforms of ellipses times coil
+sensitivities that are Fourier series are known in closed form. They are evaluated at the trajectory
+as it is stored, after its rounding to single precision.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.sources import IngestSettings, SimulationSettings
+from pipeline.errors import ConfigError
+from pipeline.formats.lazy import Selection
+from pipeline.geometry.axes import as_volume
+from pipeline.mri.formats.coil_arrays import CoilArray, coils_around
+from pipeline.mri.formats.phantoms import (
+    Ellipsoid,
+    fourier_transform,
+    moving_ellipsoid,
+    random_ellipsoids,
+    shepp_logan,
+    voxel_average,
+)
+from pipeline.mri.formats.sources import Acquisition, voxel_size
+from pipeline.mri.trajectories import (
+    golden_radial,
+    kooshball,
+    spiral,
+    stack_of_stars,
+    wrapped,
+)
+
+PHANTOMS = ("shepp-logan", "ellipses")
+"""What the source of a simulated dataset may be: one object, or a random one in every frame."""
+
+_READOUTS_PER_NOISE_BLOCK = 64
+_READOUTS_FOR_SIGNAL = 256
+
+_DIMENSIONS = {"golden-radial": 2, "spiral": 2, "kooshball": 3, "stack-of-stars": 3}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is measured and how: everything that the simulated arrays have in common."""
+
+    settings: SimulationSettings
+    shape: tuple[int, ...]
+    phantom: str = "shepp-logan"
+
+    @property
+    def readouts(self) -> int:
+        """Readouts of each frame, over all partitions."""
+        partitions = self.shape[0] if self.settings.trajectory == "stack-of-stars" else 1
+        return self.settings.readouts * partitions
+
+    @cached_property
+    def coils(self) -> CoilArray:
+        """The receive coils."""
+        return coils_around(self.shape, self.settings.coils)
+
+    def object_at(self, frame: int) -> tuple[Ellipsoid, ...]:
+        """Return the object during a frame; Shepp-Logan's moves if there are several."""
+        if self.phantom == "ellipses":
+            drawn = np.random.default_rng([self.settings.seed, frame])
+            return random_ellipsoids(len(self.shape), drawn)
+        still = shepp_logan(len(self.shape))
+        if self.settings.frames == 1:
+            return still
+        phase = 2 * np.pi * frame / self.settings.frames
+        return (*still, moving_ellipsoid(len(self.shape), phase))
+
+    def average(self, frame: int, rows: slice) -> NDArray[np.float64]:
+        """Return the object during a frame, averaged over each voxel of ``rows``."""
+        ellipsoids = self.object_at(frame)
+        if self.phantom == "ellipses" or self.settings.frames == 1:
+            return voxel_average(ellipsoids, self.shape, rows)
+        # All but the last one stand still. Averages add, in this order to the last bit.
+        still = _still_average(self.shape, *rows.indices(self.shape[0])[:2])
+        return still + voxel_average(ellipsoids[-1:], self.shape, rows)
+
+    def trajectory(self, frame: int, selection: slice) -> NDArray[np.float32]:
+        """Return readouts of one frame, float32 ``[readout, sample, axis]`` [rad/voxel]."""
+        readouts, samples = self.settings.readouts, self.settings.samples
+        make: Callable[..., NDArray[np.float64]]
+        match self.settings.trajectory:
+            case "stack-of-stars":
+                return wrapped(
+                    stack_of_stars(
+                        readouts, samples, self.shape[0], frame=frame, selection=selection
+                    )
+                )
+            case "golden-radial":
+                make = golden_radial
+            case "spiral":
+                make = spiral
+            case "kooshball":
+                make = kooshball
+        return wrapped(make(readouts, samples, frame=frame, selection=selection))
+
+    def signal(self, frame: int, coils: slice, readouts: slice) -> NDArray[np.complex128]:
+        """Return noiseless k-space of one frame, complex128 ``[coil, readout, sample]``."""
+        k = self.trajectory(frame, readouts)
+        values = fourier_transform(
+            self.object_at(frame),
+            self.shape,
+            k.reshape(-1, k.shape[-1]).astype(np.float64),
+            self.coils.shifts,
+            self.coils.coefficients[coils],
+        )
+        return values.reshape(-1, *k.shape[:2])
+
+    @cached_property
+    def noise_deviation(self) -> float:
+        """Standard deviation of the complex noise.
+
+        The rms of the signal is that of the first frame, over at most 256 of its readouts.
+        """
+        if self.settings.snr_db is None:
+            return 0.0
+        step = -(-self.readouts // _READOUTS_FOR_SIGNAL)
+        signal = self.signal(0, slice(None), slice(0, None, step))
+        rms = float(np.sqrt(np.mean(np.abs(signal) ** 2)))
+        return rms * float(10 ** (-self.settings.snr_db / 20))
+
+    def noise(self, frame: int, coil: int, readouts: slice) -> NDArray[np.complex128]:
+        """Return noise of one coil, complex128 ``[readout, sample]``.
+
+        Drawn in blocks of readouts, each with a seed of its own, so that the noise does not depend
+        on how it is read.
+        """
+        first = readouts.start // _READOUTS_PER_NOISE_BLOCK
+        last = -(-readouts.stop // _READOUTS_PER_NOISE_BLOCK)
+        blocks = []
+        for block in range(first, last):
+            generator = np.random.default_rng([self.settings.seed, frame, coil, block])
+            parts = generator.standard_normal((_READOUTS_PER_NOISE_BLOCK, self.settings.samples, 2))
+            blocks.append(parts.view(np.complex128)[..., 0])
+        start = readouts.start - first * _READOUTS_PER_NOISE_BLOCK
+        wanted = slice(start, start + readouts.stop - readouts.start)
+        unit = np.concatenate(blocks)[wanted]
+        return np.asarray(unit * (self.noise_deviation / np.sqrt(2)))
+
+
+@lru_cache(maxsize=1)
+def _still_average(shape: tuple[int, ...], first: int, last: int) -> NDArray[np.float64]:
+    return voxel_average(shepp_logan(len(shape)), shape, slice(first, last))
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A `LazyArray` whose values come from a function of the selection."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    compute: Callable[..., NDArray[Any]]
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        bounds = [
+            slice(*part.indices(size)[:2]) for part, size in zip(selection, self.shape, strict=True)
+        ]
+        return self.compute(*bounds).astype(self.dtype, copy=False)
+
+
+@contextmanager
+def open_simulation(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+    """Simulate an acquisition; see `pipeline.mri.formats.sources.open_acquisition`.
+
+    The source names the phantom; ``details.simulation`` and ``details.shape`` are needed. With the
+    true sensitivities, which are among the arrays, a SENSE reconstruction gives the object itself:
+    that, averaged over each voxel, is the reference.
+    """
+    simulation, shape = settings.details.simulation, settings.details.shape
+    if simulation is None or shape is None:
+        missing = "simulation" if simulation is None else "shape"
+        raise ConfigError(f"{dataset}: a simulation needs `sources.{dataset}.{missing}`")
+    if settings.source not in PHANTOMS:
+        raise ConfigError(
+            f"{dataset}: unknown phantom `{settings.source}`; the source of a simulation is one of "
+            f"{', '.join(PHANTOMS)}"
+        )
+    dimensions = _DIMENSIONS[simulation.trajectory]
+    if len(shape) != dimensions:
+        raise ConfigError(
+            f"{dataset}: the trajectory {simulation.trajectory} is {dimensions}D, but `shape` "
+            f"{shape} has {len(shape)} axes"
+        )
+    scene = Scene(simulation, shape, settings.source)
+    yield Acquisition(
+        shape=shape,
+        voxel_size=voxel_size(settings, dataset, dimensions),
+        arrays=_arrays(scene),
+        provenance={"format": "simulation", "phantom": settings.source, "seed": simulation.seed},
+    )
+
+
+def _arrays(scene: Scene) -> dict[str, Computed]:
+    settings, volume = scene.settings, as_volume(scene.shape)
+    sizes = (scene.readouts, settings.samples)
+    real, complex_ = np.dtype(np.float32), np.dtype(np.complex64)
+    flat = len(scene.shape) == 2
+
+    def kspace(
+        frames: slice, coils: slice, readouts: slice, samples: slice
+    ) -> NDArray[np.complex128]:
+        parts = []
+        for frame in range(frames.start, frames.stop):
+            part = scene.signal(frame, coils, readouts)
+            if settings.snr_db is not None:
+                for index, coil in enumerate(range(coils.start, coils.stop)):
+                    part[index] += scene.noise(frame, coil, readouts)
+            parts.append(part[..., samples])
+        return np.stack(parts)
+
+    def trajectory(
+        frames: slice, readouts: slice, samples: slice, axes: slice
+    ) -> NDArray[np.float32]:
+        parts = [scene.trajectory(frame, readouts) for frame in range(frames.start, frames.stop)]
+        return np.stack(parts)[:, :, samples, axes]
+
+    def sensitivities(
+        coils: slice, planes: slice, rows: slice, columns: slice
+    ) -> NDArray[np.complex128]:
+        if flat:
+            return scene.coils.maps(coils, rows)[:, None, :, columns][:, planes]
+        return scene.coils.maps(coils, planes)[:, :, rows, columns]
+
+    def reference(frames: slice, planes: slice, rows: slice, columns: slice) -> NDArray[np.float64]:
+        first = rows if flat else planes
+        images = [scene.average(frame, first) for frame in range(frames.start, frames.stop)]
+        if flat:
+            return np.stack(images)[:, None, :, columns][:, planes]
+        return np.stack(images)[:, :, rows, columns]
+
+    return {
+        "kspace": Computed((settings.frames, settings.coils, *sizes), complex_, kspace),
+        "trajectory": Computed((settings.frames, *sizes, len(scene.shape)), real, trajectory),
+        "sensitivities": Computed((settings.coils, *volume), complex_, sensitivities),
+        "reference": Computed((settings.frames, *volume), complex_, reference),
+    }

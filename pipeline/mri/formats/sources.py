@@ -1,0 +1,115 @@
+"""What every source format becomes: arrays that are read piece by piece."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.sources import IngestSettings
+from pipeline.errors import ConfigError
+from pipeline.formats.lazy import LazyArray
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """One acquisition as its source presents it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Image matrix, ``(y, x)`` or ``(z, y, x)``.
+    voxel_size : tuple of float
+        Per image axis [m].
+    arrays : mapping
+        `LazyArray` by name: ``kspace`` and ``trajectory`` [rad/voxel], and what else there is.
+    provenance : mapping
+        JSON values that tell where the data came from.
+    units : str
+        Units of the trajectory as the source stores it, for messages.
+    affine : ndarray or None
+        float64 ``(4, 4)`` from voxel index ``(z, y, x)`` to position [m], where the source has one.
+    """
+
+    shape: tuple[int, ...]
+    voxel_size: tuple[float, ...]
+    arrays: Mapping[str, LazyArray]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    units: str = "rad_per_voxel"
+    affine: NDArray[np.float64] | None = None
+
+
+@contextmanager
+def open_acquisition(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+    """Open the source of a dataset, in whichever format it is.
+
+    Parameters
+    ----------
+    settings
+        Format, source and what the source does not say itself.
+    dataset
+        Name of the dataset; begins the message of an error.
+
+    Yields
+    ------
+    Acquisition
+        Whose arrays can be read until the block ends.
+
+    Raises
+    ------
+    ConfigError
+        If settings that the format needs are missing.
+    DataError
+        If the source is missing or unreadable.
+    """
+    # Imported here: each format pulls in its own library.
+    match settings.format:
+        case "native":
+            from pipeline.mri.formats.native import open_native as open_format
+        case "arrays":
+            from pipeline.mri.formats.arrays import open_arrays as open_format
+        case "bart":
+            from pipeline.mri.formats.bart import open_bart as open_format
+        case "simulation":
+            from pipeline.mri.formats.simulation import open_simulation as open_format
+    with open_format(settings, dataset) as acquisition:
+        yield acquisition
+
+
+def image_matrix(
+    settings: IngestSettings, dataset: str, images: Mapping[str, LazyArray], dimensions: int
+) -> tuple[int, ...]:
+    """Return the image matrix: from the settings, else of the source's maps or reference.
+
+    Parameters
+    ----------
+    settings, dataset
+        As in `open_acquisition`.
+    images
+        The source's arrays whose last three axes are ``(z, y, x)``.
+    dimensions
+        Number of image axes, which is that of trajectory components.
+    """
+    if settings.details.shape is not None:
+        return settings.details.shape
+    for name in ("sensitivities", "reference"):
+        if name in images:
+            return images[name].shape[-dimensions:]
+    raise ConfigError(
+        f"{dataset}: the image matrix is unknown; set `sources.{dataset}.shape` "
+        f"to {dimensions} sizes, one per image axis"
+    )
+
+
+def voxel_size(settings: IngestSettings, dataset: str, dimensions: int) -> tuple[float, ...]:
+    """Return the voxel size of the settings, or 1 mm."""
+    size = settings.details.voxel_size
+    if size is None:
+        return (1e-3,) * dimensions
+    if len(size) != dimensions:
+        raise ConfigError(
+            f"{dataset}: `voxel_size` has {len(size)} values, but there are {dimensions} image axes"
+        )
+    return size

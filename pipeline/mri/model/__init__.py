@@ -1,0 +1,1 @@
+"""MRI: from samples to normal equations, and what that takes."""

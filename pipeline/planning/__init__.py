@@ -1,1 +1,0 @@
-"""Plans: pure functions from shapes, settings and limits to blocks, bytes and seconds."""

@@ -1,1 +1,0 @@
-"""From measured samples to images: what accumulate and reconstruct jobs compute."""

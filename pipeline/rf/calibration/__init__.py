@@ -1,0 +1,1 @@
+"""RF: instruments, model errors and density, found before the reconstruction."""

@@ -1,0 +1,1 @@
+"""RF: source formats and the simulations."""

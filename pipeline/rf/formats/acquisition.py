@@ -1,0 +1,116 @@
+"""What every RF source becomes: pairs of antenna arrays, or pulses; read piece by piece."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.sources import IngestSettings
+from pipeline.errors import ConfigError
+from pipeline.formats.lazy import LazyArray
+from pipeline.rf.formats.pulse_source import PhaseHistory
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
+
+CORRECTIONS = ("phase", "delay", "gain_tx", "gain_rx")
+"""Arrays of what the instruments of the pairs add, to be taken away by `ingest`."""
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """One pair of antenna arrays as its source presents it.
+
+    Attributes
+    ----------
+    measurements : LazyArray
+        complex ``[frame, freq, m1, m2(, m3)]``.
+    antennas : Pair or None
+        Positions; None where only factors are known.
+    arrays : mapping
+        Factors, ``[freq, ...]``: see `pipeline.rf.raw.PAIR_AXES`. And the gains of its
+        elements, ``gain_tx`` and ``gain_rx``, complex ``[element]``, where the source has them.
+    """
+
+    measurements: LazyArray
+    antennas: Pair | None
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PairsAcquisition:
+    """Pairs of antenna arrays as their source presents them.
+
+    Signs are those of `pipeline.rf.geometry.pair_model`: time dependence ``exp(+j w t)``.
+
+    Attributes
+    ----------
+    scene : Scene
+        Grid of the image.
+    frequencies : ndarray
+        float64 ``[freq]`` [Hz].
+    pairs : sequence of PairSource
+        The pairs.
+    arrays : mapping
+        Of `pipeline.rf.raw.AXES`, and ``phase`` ``[frame, pair]`` [rad] and ``delay``
+        ``[pair]`` [s] where the source has them.
+    coherent : bool
+        Whether the phases of different pairs can be compared, once they are corrected.
+    model_error : float or None
+        Relative error of the factors, where the source knows it.
+    provenance : mapping
+        JSON values that tell where the data came from.
+    """
+
+    scene: Scene
+    frequencies: NDArray[np.float64]
+    pairs: Sequence[PairSource]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    coherent: bool = True
+    model_error: float | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def frames(self) -> int:
+        """Number of independent images."""
+        return self.pairs[0].measurements.shape[0]
+
+
+@dataclass(frozen=True)
+class PulsesAcquisition:
+    """A phase history of one or several frames as its source presents it.
+
+    Attributes
+    ----------
+    scene : Scene
+        Grid of the image.
+    frames : sequence of PhaseHistory
+        One each, with the same frequencies and number of pulses.
+    arrays : mapping
+        Of `pipeline.rf.raw.AXES`.
+    """
+
+    scene: Scene
+    frames: Sequence[PhaseHistory]
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+RfAcquisition = PairsAcquisition | PulsesAcquisition
+
+
+def scene_of(settings: IngestSettings, dataset: str) -> Scene:
+    """Return the image's grid as the settings give it.
+
+    Raises
+    ------
+    ConfigError
+        If they do not.
+    """
+    scene = settings.details.scene
+    if scene is None:
+        raise ConfigError(
+            f"{dataset}: the image's grid is missing; give sources.{dataset}.scene with shape, "
+            "spacing and origin"
+        )
+    return Scene(scene.shape, scene.spacing, scene.origin)

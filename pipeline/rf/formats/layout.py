@@ -1,0 +1,220 @@
+"""The layout of RF data by names of arrays, whether they lie in Zarr or in other files.
+
+Names and axes are those of `pipeline.rf.raw`. Sources may hold in addition what the
+instruments of the pairs add (`pipeline.rf.formats.acquisition.CORRECTIONS`), and factors as plane
+waves ``kappa`` [rad/m] with the phase of their rows, ``rowphase`` [rad].
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.formats.lazy import LazyArray, Selection
+from pipeline.rf.formats.pulse_source import PhaseHistory
+from pipeline.rf.geometry.antenna_paths import AntennaPaths
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.geometry.wavefronts import unit_phasor
+
+Kind = Literal["pairs", "pulses"]
+
+PAIR_ARRAYS: Mapping[str, tuple[str, ...]] = {
+    "y": ("frame", "pair", "freq", "m1", "m2", "m3"),
+    "frequencies": ("freq",),
+    "tx": ("pair", "element", "coordinate"),
+    "rx": ("pair", "element", "coordinate"),
+    **{f"A{axis}": ("pair", "freq", f"m{axis}", f"n{axis}") for axis in (1, 2, 3)},
+    **{f"kappa{axis}": ("pair", "freq", f"m{axis}") for axis in (1, 2, 3)},
+    **{f"rowphase{axis}": ("pair", "freq", f"m{axis}") for axis in (1, 2, 3)},
+    "weights": ("pair", "freq"),
+    "noise_std": ("pair",),
+    "reference": ("frame", "z", "y", "x"),
+    "targets": ("target", "coordinate"),
+    "phase": ("frame", "pair"),
+    "delay": ("pair",),
+    "gain_tx": ("pair", "element"),
+    "gain_rx": ("pair", "element"),
+}
+"""Arrays of pairs of antenna arrays, and their axes."""
+
+BY_ELEMENTS = ("frame", "pair", "freq", "tx", "rx")
+"""Axes of ``y`` where transmitters and receivers have one each."""
+
+PULSE_ARRAYS: Mapping[str, tuple[str, ...]] = {
+    "y": ("frame", "pulse", "freq"),
+    "frequencies": ("freq",),
+    "transmitter": ("frame", "pulse", "coordinate"),
+    "receiver": ("frame", "pulse", "coordinate"),
+    "reference_path": ("frame", "pulse"),
+    "reference": ("frame", "z", "y", "x"),
+    "targets": ("target", "coordinate"),
+}
+"""Arrays of a phase history, and their axes."""
+
+SHARED = ("weights", "noise_std", "reference", "targets")
+"""Arrays of the whole dataset that are stored as they are."""
+
+
+class OfFrame:
+    """One frame of an array whose first axis is the frame."""
+
+    def __init__(self, array: LazyArray, frame: int) -> None:
+        self._array = array
+        self._frame = slice(frame, frame + 1)
+        self.shape = array.shape[1:]
+        self.dtype = array.dtype
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        part: NDArray[Any] = self._array.read((self._frame, *selection))[0]
+        return part
+
+
+def phase_histories(
+    measured: LazyArray,
+    positions: Sequence[NDArray[np.float64]],
+    frequencies: NDArray[np.float64],
+    *,
+    provenance: Mapping[str, Any],
+    who: str,
+) -> list[PhaseHistory]:
+    """Return the phase history of each frame of an array ``[frame, pulse, freq]``.
+
+    Parameters
+    ----------
+    measured
+        The measurements.
+    positions
+        Transmitter, receiver and reference path, ``[frame or 1, pulse, ...]`` [m].
+    frequencies, provenance, who
+        As of `PhaseHistory`.
+    """
+    return [
+        PhaseHistory(
+            frequencies=frequencies,
+            paths=AntennaPaths(*(each[frame if len(each) > 1 else 0] for each in positions)),
+            measurements=OfFrame(measured, frame),
+            provenance=provenance,
+            who=who,
+        )
+        for frame in range(measured.shape[0])
+    ]
+
+
+class OfPair:
+    """The measurements of one pair among those of all, ``[frame, freq, m1, m2(, m3)]``.
+
+    Parameters
+    ----------
+    measured
+        ``[frame, pair, freq, m1, m2(, m3)]``; an ``m3`` of length one is dropped.
+    pair
+        Which.
+    """
+
+    def __init__(self, measured: LazyArray, pair: int) -> None:
+        self._measured = measured
+        self._pair = slice(pair, pair + 1)
+        shape = (measured.shape[0], *measured.shape[2:])
+        self._full = shape
+        self.shape = shape[:-1] if len(shape) == 5 and shape[-1] == 1 else shape
+        self.dtype: np.dtype[Any] = measured.dtype
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        frame, *rest = selection
+        dropped = (slice(None),) * (len(self._full) - len(self.shape))
+        part = self._measured.read((frame, self._pair, *rest, *dropped))[:, 0]
+        return part.reshape(part.shape[: len(self.shape)])
+
+
+class Interleaved:
+    """Measurements by elements, ``[frame, freq, tx, rx]``, as ``[frame, freq, m1, m2]``.
+
+    Parameters
+    ----------
+    measured
+        ``[frame, freq, tx, rx]``.
+    antennas
+        The pair, whose grids tell the order; see `pipeline.rf.geometry.antennas.Pair`.
+    who
+        Begins the message of an error.
+    """
+
+    def __init__(self, measured: LazyArray, antennas: Pair, who: str) -> None:
+        elements = len(antennas.tx), len(antennas.rx)
+        if measured.shape[2:] != elements:
+            raise DataError(
+                f"{who}: measurements of {measured.shape[2:]} (tx, rx), but positions of "
+                f"{elements} elements; check both, and the axes of `y`"
+            )
+        self._measured = measured
+        self._antennas = antennas
+        self.shape = (*measured.shape[:2], *antennas.measurement_shape)
+        self.dtype: np.dtype[Any] = measured.dtype
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        part = self._measured.read((*selection[:2], slice(None), slice(None)))
+        (t1, t2), (r1, r2) = self._antennas.grids
+        split = part.reshape(*part.shape[:2], t1, t2, r1, r2).swapaxes(3, 4)
+        joined = split.reshape(*part.shape[:2], *self.shape[2:])
+        return np.asarray(joined[(slice(None), slice(None), *selection[2:])])
+
+
+class Conjugated:
+    """An array whose time dependence is ``exp(-j w t)``, brought to ours."""
+
+    def __init__(self, array: LazyArray) -> None:
+        self._array = array
+        self.shape = array.shape
+        self.dtype = array.dtype
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        return np.asarray(np.conj(self._array.read(selection)))
+
+
+def factors_of(
+    given: Mapping[str, NDArray[Any]], scene: Scene, who: str
+) -> dict[str, NDArray[Any]]:
+    """Return what stands for positions in a pair, by our names; nothing if nothing does.
+
+    Parameters
+    ----------
+    given
+        ``A_i`` ``[freq, m_i, n_i]``, or ``kappa_i`` ``[freq, m_i]``, counted from the scene's
+        origin; with or without ``rowphase_i`` ``[freq, m_i]`` [rad]. One of the two for each axis
+        of the scene.
+    scene
+        Grid of the image.
+    who
+        Begins the message of an error.
+
+    Returns
+    -------
+    dict
+        ``A_i`` of all axes, or where none has ``A_i``, ``kappa_i`` and ``rowphase_i``.
+    """
+    axes = range(1, len(scene.shape) + 1)
+    factors: dict[str, NDArray[Any]] = {}
+    waves: dict[str, NDArray[Any]] = {}
+    for axis in axes:
+        factor, kappa = given.get(f"A{axis}"), given.get(f"kappa{axis}")
+        rows = given.get(f"rowphase{axis}")
+        if kappa is not None and factor is None:
+            waves[f"kappa{axis}"] = kappa
+            waves[f"rowphase{axis}"] = np.zeros(kappa.shape) if rows is None else rows
+            factor = unit_phasor(np.asarray(kappa, np.float64)[..., None] * scene.offsets(axis - 1))
+        if factor is not None:
+            turned = 1 if rows is None else np.exp(1j * np.asarray(rows))[..., None]
+            factors[f"A{axis}"] = factor * turned
+    if factors and len(factors) < len(axes):
+        raise DataError(
+            f"{who}: factors of the axes {', '.join(factors)}, but the scene has {len(axes)}; give "
+            "`A` or `kappa` of each, or positions instead"
+        )
+    return waves if len(waves) == 2 * len(axes) else factors

@@ -1,0 +1,226 @@
+"""RF data in Zarr: the project's own `raw.zarr`, and stores of the same layout by other programs.
+
+Beside what `pipeline.rf.raw` says, these may hold the scene's attributes in a group
+``scene`` (``shape``, ``spacing_m``, ``origin_m``, ``time_sign``), the true image as ``truth``,
+positions as ``tx_pos`` and ``rx_pos``, factors as ``kappa1`` [rad/m] and ``rowphase1`` (complex, or
+a phase [rad]), and what the instruments add as ``calib/phase``, ``calib/delay``, ``calib/gain_tx``
+and ``calib/gain_rx``. With the attribute ``time_sign`` of -1 or ``"-"`` all complex numbers are
+conjugated.
+"""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.sources import IngestSettings
+from pipeline.errors import DataError
+from pipeline.formats.lazy import LazyArray, describe_files
+from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, zarr_source
+from pipeline.rf.formats.acquisition import (
+    CORRECTIONS,
+    PairsAcquisition,
+    PairSource,
+    PulsesAcquisition,
+    RfAcquisition,
+)
+from pipeline.rf.formats.layout import (
+    SHARED,
+    Conjugated,
+    OfPair,
+    factors_of,
+    phase_histories,
+)
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
+
+if TYPE_CHECKING:
+    import zarr
+
+_OTHER_NAMES = {"truth": "reference", "tx_pos": "tx", "rx_pos": "rx"}
+_TIME_SIGNS = {1: 1, -1: -1, "+": 1, "-": -1, "+1": 1, "-1": -1, "+j": 1, "-j": -1}
+
+
+@contextmanager
+def open_rf_native(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
+    """Open a Zarr store of RF data; see `pipeline.rf.formats.sources.open_rf`.
+
+    The source is the store (a folder, or a zip file of one) or the JSON marker beside it.
+    """
+    source = zarr_source(settings, dataset)
+    with ExitStack() as stack:
+        try:
+            group = stack.enter_context(opened_zarr(source))
+            content = _Store(group, source, f"{dataset}: {source}")
+            acquisition = content.pulses() if content.is_phase_history else content.pairs()
+        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{dataset}: {source} is not readable as RF data in Zarr, version 3: {error!r}"
+            ) from None
+        yield acquisition
+
+
+class _Store:
+    """One store, its scene and its arrays by our names."""
+
+    def __init__(self, group: "zarr.Group", source: Path, who: str) -> None:
+        self.who = who
+        self._path = source
+        self._group = group
+        self._attributes: dict[str, Any] = dict(group.attrs)
+        if "scene" in group:
+            self._attributes |= dict(group["scene"].attrs)
+        if self._attributes.get("kind", "rf") != "rf":
+            raise DataError(
+                f"{who} has the attribute kind = {self._attributes['kind']!r}; expected 'rf'"
+            )
+        self.arrays = self._lazy(group)
+        if "calib" in group:
+            self.arrays |= self._lazy(group["calib"])
+        self.scene = self._scene()
+        sign = self._attributes.get("time_sign", 1)
+        if sign not in _TIME_SIGNS:
+            raise DataError(f"{who}: time_sign is {sign!r}; expected +1 or -1, as in exp(+j w t)")
+        self._conjugated = _TIME_SIGNS[sign] < 0
+        self.frequencies = np.asarray(self._whole(self.arrays, "frequencies"), np.float64)
+        self.provenance = {
+            "format": "native",
+            "files": [] if source.is_dir() else describe_files([source]),
+            "source": self._attributes.get("source"),
+            "provenance": self._attributes.get("provenance"),
+        }
+
+    @property
+    def is_phase_history(self) -> bool:
+        """Whether the store holds pulses and not pairs."""
+        return "pair" not in self._group
+
+    def pulses(self) -> PulsesAcquisition:
+        """Return a phase history, frame by frame."""
+        measured = self._measured(self.arrays)
+        places = {
+            name: self._whole(self.arrays, name)
+            for name in ("transmitter", "receiver", "reference_path")
+        }
+        frames = phase_histories(
+            measured,
+            tuple(places.values()),
+            self.frequencies,
+            provenance=self.provenance,
+            who=self.who,
+        )
+        return PulsesAcquisition(self.scene, frames, self._shared())
+
+    def pairs(self) -> PairsAcquisition:
+        """Return pairs of antenna arrays."""
+        folder: Any = self._group["pair"]
+        names = sorted(folder.group_keys(), key=int)
+        if names != [str(index) for index in range(len(names))] or not names:
+            raise DataError(
+                f"{self.who}: `pair` holds {', '.join(names) or 'nothing'}; expected 0, 1, 2 ..."
+            )
+        together = self._measured(self.arrays) if "y" in self.arrays else None
+        if together is not None and together.shape[1] != len(names):
+            raise DataError(
+                f"{self.who}: `y` of shape {together.shape} has {together.shape[1]} pairs, but "
+                f"there are positions or factors of {len(names)}"
+            )
+        pairs = []
+        for index, name in enumerate(names):
+            arrays = self._lazy(folder[name])
+            if "y" in arrays:
+                measured = self._measured(arrays)
+            elif together is not None:
+                measured = OfPair(together, index)
+            else:
+                raise DataError(f"{self.who}: pair {index} has no `y`, and there is none for all")
+            pairs.append(self._pair(index, measured, arrays, dict(folder[name].attrs)))
+        more = {
+            name: self._whole(self.arrays, name) for name in CORRECTIONS[:2] if name in self.arrays
+        }
+        if self._conjugated:
+            more = {name: -values if name == "phase" else values for name, values in more.items()}
+        return PairsAcquisition(
+            scene=self.scene,
+            frequencies=self.frequencies,
+            pairs=pairs,
+            arrays=self._shared() | more,
+            coherent=bool(self._attributes.get("coherent", True)),
+            model_error=self._attributes.get("model_error"),
+            provenance=self.provenance,
+        )
+
+    def _pair(
+        self,
+        index: int,
+        measured: LazyArray,
+        arrays: Mapping[str, LazyArray],
+        attributes: Mapping[str, Any],
+    ) -> PairSource:
+        who = f"{self.who}: pair {index}"
+        antennas = None
+        if "tx" in arrays and "rx" in arrays:
+            grids = [
+                None if attributes.get(name) is None else tuple(attributes[name])
+                for name in ("tx_grid", "rx_grid")
+            ]
+            positions = [self._whole(arrays, name) for name in ("tx", "rx")]
+            try:
+                antennas = Pair(positions[0], positions[1], grids[0], grids[1])
+            except DataError as error:
+                raise DataError(f"{who}: {error}") from None
+        given = {
+            name: self._whole(arrays, name)
+            for name in arrays
+            if name.startswith(("A", "kappa", "rowphase"))
+        }
+        for name, values in given.items():
+            if name.startswith("rowphase") and values.dtype.kind == "c":
+                given[name] = np.angle(values)
+        own: dict[str, NDArray[Any]] = dict(factors_of(given, self.scene, who))
+        for name in CORRECTIONS[2:]:
+            if name in arrays:
+                own[name] = self._whole(arrays, name)
+            elif name in self.arrays:
+                own[name] = self._whole(self.arrays, name)[index]
+        return PairSource(measured, antennas, own)
+
+    def _lazy(self, group: Any) -> dict[str, LazyArray]:
+        return {
+            _OTHER_NAMES.get(name, name): ZarrArray(stored, f"{self._path}/{stored.path}")
+            for name, stored in group.arrays()
+        }
+
+    def _measured(self, arrays: Mapping[str, LazyArray]) -> LazyArray:
+        if "y" not in arrays:
+            raise DataError(f"{self.who} has no `y`; it has {', '.join(arrays) or 'nothing'}")
+        return Conjugated(arrays["y"]) if self._conjugated else arrays["y"]
+
+    def _whole(self, arrays: Mapping[str, LazyArray], name: str) -> NDArray[Any]:
+        if name not in arrays:
+            raise DataError(f"{self.who} has no `{name}`; it has {', '.join(arrays) or 'nothing'}")
+        values = arrays[name].read((slice(None),) * len(arrays[name].shape))
+        return np.conj(values) if self._conjugated and values.dtype.kind == "c" else values
+
+    def _shared(self) -> dict[str, NDArray[Any]]:
+        return {name: self._whole(self.arrays, name) for name in SHARED if name in self.arrays}
+
+    def _scene(self) -> Scene:
+        attributes = self._attributes
+        try:
+            return Scene(
+                shape=tuple(attributes["shape"]),
+                spacing=tuple(attributes.get("spacing", attributes.get("spacing_m", ()))),
+                origin=tuple(attributes.get("origin", attributes.get("origin_m", (0, 0, 0)))),
+                range=attributes.get("range"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.who} lacks a usable attribute of the scene: {error!r}"
+            ) from None
+        except DataError as error:
+            raise DataError(f"{self.who}: {error}") from None

@@ -1,0 +1,1 @@
+"""RF: antennas, wavefronts and scenes."""

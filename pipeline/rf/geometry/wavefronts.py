@@ -1,0 +1,177 @@
+"""Paths from a transmitter over a voxel to a receiver, expanded about the centre of a scene.
+
+With ``u = x - x_c`` and the unit vector ``uhat`` from an antenna at ``s`` to the centre ``x_c``,
+
+    |x - s| = R + uhat . u + |u_perp|^2 / (|x - s| + R + uhat . u),   u_perp = u - (uhat . u) uhat
+
+exactly. The first term belongs to the antenna, the second is a plane wave, the third is the
+curvature of the wavefront [1]_.
+
+References
+----------
+.. [1] M. Soumekh, "Synthetic Aperture Radar Signal Processing", Wiley (1999), chapter 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
+
+_SLAB = 2**20
+"""Voxels whose paths are computed at a time."""
+
+
+def voxel_path(
+    scene: Scene, tx: NDArray[np.float64], rx: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what a plane wave lacks of the path from a transmitter over each voxel to a receiver.
+
+    Parameters
+    ----------
+    scene
+        Grid of the image.
+    tx, rx
+        Positions, ``(3,)`` [m].
+
+    Returns
+    -------
+    ndarray
+        float64 of the scene's shape [m]; 0 at the origin of the scene.
+    """
+    result = np.zeros(scene.voxels)
+    for start in range(0, scene.voxels, _SLAB):
+        slab = slice(start, start + _SLAB)
+        result[slab] = path_curvature(scene.positions(slab), scene.centre, tx, rx)
+    return result.reshape(scene.shape)
+
+
+def path_curvature(
+    positions: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    tx: NDArray[np.float64],
+    rx: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the curvature of a path at positions; see `voxel_path`.
+
+    Parameters
+    ----------
+    positions
+        ``(position, 3)`` [m].
+    centre
+        Where the plane wave is right, ``(3,)`` [m].
+    tx, rx
+        Antenna positions, ``(3,)`` [m].
+
+    Returns
+    -------
+    ndarray
+        float64 ``(position,)`` [m].
+    """
+    offsets = positions - centre
+    total = np.zeros(len(positions))
+    for antenna in (tx, rx):
+        sight = centre - antenna
+        distance = np.linalg.norm(sight)
+        along = offsets @ (sight / distance)
+        # |x - s| - R - along without the cancellation of large, nearly equal numbers
+        squares = np.sum(offsets**2, axis=1) - along**2
+        total += squares / (np.linalg.norm(positions - antenna, axis=1) + distance + along)
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class SeparableRows:
+    """Paths and directions of a pair's measurements, separated over the scene axes.
+
+    Attributes
+    ----------
+    paths : tuple of ndarray
+        For each scene axis float64 ``(m_i,)`` [m]: the elements' paths beyond the ranges. Their sum
+        is the best separable fit; it is exact for linear arrays.
+    directions : tuple of ndarray
+        For each scene axis float64 ``(m_i,)``: component of the sum of both unit vectors from the
+        elements to the centre of the scene. A third axis has a single row.
+    ranges : tuple of float
+        Distances of the centres of both arrays from the centre of the scene [m].
+    """
+
+    paths: tuple[NDArray[np.float64], ...]
+    directions: tuple[NDArray[np.float64], ...]
+    ranges: tuple[float, float]
+
+
+def separable_rows(scene: Scene, pair: Pair) -> SeparableRows:
+    """Separate the paths of a pair to the centre of a scene.
+
+    Each element has the direction from its own position, averaged over the other axis of its array.
+    To first order that is its offset transverse to the line of sight, divided by the range, so that
+    oblique arrays need no treatment of their own.
+
+    Parameters
+    ----------
+    scene
+        Grid of the image.
+    pair
+        Antennas, not paired one by one.
+
+    Returns
+    -------
+    SeparableRows
+    """
+    paths, directions = [np.zeros(1)] * 3, [np.zeros(1)] * 3
+    ranges = []
+    for centre, positions, grid in zip(pair.centres, (pair.tx, pair.rx), pair.grids, strict=True):
+        sight = scene.centre - positions
+        distance = np.linalg.norm(sight, axis=1)
+        unit = (sight / distance[:, None]).reshape(*grid, 3)
+        ranges.append(float(np.linalg.norm(scene.centre - centre)))
+        excess = (distance - ranges[-1]).reshape(grid)
+        of_axis = [excess.mean(axis=1 - axis) - excess.mean() for axis in (0, 1)]
+        of_axis[int(np.argmax(grid))] += excess.mean()
+        for axis in (0, 1):
+            towards = unit[..., axis].mean(axis=1 - axis)
+            paths[axis] = np.add.outer(paths[axis], of_axis[axis]).ravel()
+            directions[axis] = np.add.outer(directions[axis], towards).ravel()
+        directions[2] = directions[2] + unit[..., 2].mean()
+    axes = len(scene.shape)
+    return SeparableRows(tuple(paths[:axes]), tuple(directions[:axes]), (ranges[0], ranges[1]))
+
+
+def chirp_paths(
+    scene: Scene, antennas: Sequence[NDArray[np.float64]]
+) -> tuple[NDArray[np.float64], ...]:
+    """Return the Fresnel approximation of the curvature, separated over the scene axes.
+
+    Parameters
+    ----------
+    scene
+        Grid of the image.
+    antennas
+        Centres of both arrays, ``(3,)`` each [m].
+
+    Returns
+    -------
+    tuple of ndarray
+        For each scene axis float64 ``(n_i,)`` [m]: ``u_i^2 (1 - uhat_i^2) / (2 R)`` of both legs.
+        The products ``u_i u_j uhat_i uhat_j``, which do not separate, are left out.
+    """
+    paths = []
+    for axis in range(len(scene.shape)):
+        rate = 0.0
+        for antenna in antennas:
+            sight = scene.centre - antenna
+            distance = float(np.linalg.norm(sight))
+            rate += (1 - float(sight[axis] / distance) ** 2) / (2 * distance)
+        paths.append(rate * scene.offsets(axis) ** 2)
+    return tuple(paths)
+
+
+def unit_phasor(phase: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """Return ``exp(-j phase)`` of a float64 phase [rad], reduced modulo 2 pi first."""
+    return np.exp(-1j * np.remainder(phase, 2 * np.pi))

@@ -1,0 +1,1 @@
+"""RF: how images are measured."""

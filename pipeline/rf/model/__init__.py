@@ -1,0 +1,1 @@
+"""RF: from measurements to normal equations, and what that takes."""

@@ -1,0 +1,253 @@
+"""Which model of the wavefronts pairs of arrays get, and how their normal operator runs. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.errors import DataError, PlanError
+from pipeline.rf.geometry.pair_model import Level
+from pipeline.rf.model.normal_costs import NormalCost, NormalForm, Rates, VoxelPhase, normal_costs
+
+PairLevel = Level | Literal["stored"]
+"""A level of `pipeline.rf.geometry.pair_model`, or the factors that came with the data."""
+
+GOOD_DB = -20.0
+"""Error of a model above which an image is questionable [dB]."""
+
+USABLE_DB = -10.0
+"""Error of a model above which an image is not made unless it is forced [dB]."""
+
+_REFERENCE = Rates.host(1)
+"""The model decides what the image is, so it must not depend on the machine that plans."""
+
+
+@dataclass(frozen=True)
+class PairAcquisition:
+    """What decides how the normal operator of pairs may run.
+
+    Attributes
+    ----------
+    shape
+        Scene axes.
+    rows
+        Rows of the factor of each axis, of the largest pair.
+    pairs, frequencies
+        How many.
+    stored
+        Whether the factors of every pair, or its wave vectors, came with the data.
+    wave_vectors
+        Whether it is the wave vectors.
+    """
+
+    shape: tuple[int, ...]
+    rows: tuple[int, ...]
+    pairs: int
+    frequencies: int
+    stored: bool = False
+    wave_vectors: bool = False
+
+    def costs(
+        self,
+        level: PairLevel,
+        *,
+        normal: str = "auto",
+        coherent: bool = True,
+        rates: Rates = _REFERENCE,
+        itemsize: int = 8,
+    ) -> tuple[NormalCost, ...]:
+        """Return the costs of the forms of the normal operator that a level and settings allow.
+
+        Parameters
+        ----------
+        level
+            Of the model.
+        normal
+            ``auto``, ``toeplitz`` or ``factors``, as in the settings.
+        coherent
+            Whether all pairs see one image, so that their kernels may be added.
+        rates
+            Of the machine.
+        itemsize
+            Bytes of a complex number: 8 or 16.
+        """
+        narrowband = level == "N"
+        plane_waves = level in ("W", "W+D(fc)", "UPA") or (level == "stored" and self.wave_vectors)
+        found = normal_costs(
+            self.shape,
+            (*self.rows[:-1], self.frequencies) if narrowband else self.rows,
+            pairs=self.pairs,
+            frequencies=1 if narrowband else self.frequencies,
+            rates=rates,
+            plane_waves=plane_waves,
+            voxel_phase=voxel_phase_of(level),
+            itemsize=itemsize,
+        )
+        # One kernel serves all pairs wherever it may; where each has an image, each needs its own.
+        together = coherent and voxel_phase_of(level) == "none"
+        found = tuple(cost for cost in found if cost.form != ("pairs" if together else "collapsed"))
+        if normal == "auto":
+            return found
+        return tuple(cost for cost in found if (cost.form == "factors") == (normal == "factors"))
+
+
+@dataclass(frozen=True)
+class PairChoice:
+    """The model of the wavefronts, and the forms of its normal operator.
+
+    Attributes
+    ----------
+    level
+        Of the model.
+    costs
+        Of the forms that are allowed, the fastest first.
+    error
+        Relative error of the model; `None` where nobody has measured it.
+    warning
+        What to say about it; empty where there is nothing to say.
+    """
+
+    level: PairLevel
+    costs: tuple[NormalCost, ...]
+    error: float | None
+    warning: str
+
+    @property
+    def form(self) -> NormalForm:
+        """The fastest form."""
+        return self.costs[0].form
+
+
+def voxel_phase_of(level: PairLevel) -> VoxelPhase:
+    """Return what a level multiplies the image by before the factors."""
+    phases: Mapping[PairLevel, VoxelPhase] = {"W+D(fc)": "pair", "W+D": "frequency"}
+    return phases.get(level, "none")
+
+
+def choose_pair_model(
+    errors: Mapping[str, float],
+    acquisition: PairAcquisition,
+    *,
+    model: str,
+    normal: str,
+    coherent: bool,
+    force: bool,
+    applications: int,
+    rates: Rates,
+    itemsize: int,
+    who: str,
+) -> PairChoice:
+    """Choose the level of the model, and the form of its normal operator.
+
+    Parameters
+    ----------
+    errors
+        Relative error of each level that the geometry allows, as `calibrate` measured it.
+    acquisition
+        Sizes.
+    model
+        ``auto`` (the cheapest level that is right to -20 dB), or a level.
+    normal
+        ``auto`` (the fastest form), ``toeplitz`` or ``factors``.
+    coherent
+        Whether all pairs see one image.
+    force
+        Take a level whose error is above -10 dB all the same.
+    applications
+        How often the normal operator will be applied.
+    rates, itemsize
+        Of the machine, and bytes of a complex number; they decide the form, not the level.
+    who
+        Dataset and reconstruction, for the message of an error.
+
+    Raises
+    ------
+    PlanError
+        If the error is above -10 dB and not forced (by how much, and which level would serve), or
+        the settings ask for what a level does not have.
+    DataError
+        If the errors have not been measured.
+    """
+    measured: dict[PairLevel, float | None] = {**errors}  # type: ignore[dict-item]
+    if acquisition.stored and (not measured or model == "stored"):
+        measured.setdefault("stored", None)
+    if not measured:
+        raise DataError(
+            f"{who}: the calibration has no model errors, and the data no factors; run "
+            "`calibrate` again"
+        )
+    if model not in ("auto", *measured):
+        raise PlanError(
+            f"{who}: this geometry does not allow the model {model}; it allows "
+            f"{', '.join(measured)}"
+        )
+
+    def allowed(level: PairLevel, on: Rates) -> tuple[NormalCost, ...]:
+        found = acquisition.costs(
+            level, normal=normal, coherent=coherent, rates=on, itemsize=itemsize
+        )
+        return tuple(sorted(found, key=lambda cost: cost.total_seconds(applications)))
+
+    def seconds(level: PairLevel) -> float:
+        return allowed(level, _REFERENCE)[0].total_seconds(applications)
+
+    serving = sorted((level for level in measured if allowed(level, _REFERENCE)), key=seconds)
+    if model != "auto" and model in measured and model not in serving:
+        raise PlanError(
+            f"{who}: the model {model} has no Toeplitz kernels; set `normal: factors`, or leave "
+            "it out"
+        )
+    if not serving:
+        raise PlanError(
+            f"{who}: none of the models {', '.join(measured)} has Toeplitz kernels; set `normal: "
+            "factors`, or leave it out"
+        )
+    level = next((one for one in serving if one == model), None) or _cheapest(measured, serving)
+    error = measured[level]
+    warning = _judged(measured, level, serving, force=force, who=who)
+    return PairChoice(level, allowed(level, rates), error, warning)
+
+
+def decibels(relative: float) -> float:
+    """Return a ratio of amplitudes in dB; no error at all is -300 dB."""
+    return max(20 * math.log10(relative), -300.0) if relative > 0 else -300.0
+
+
+def _cheapest(errors: Mapping[PairLevel, float | None], serving: list[PairLevel]) -> PairLevel:
+    """Return the first level that is good, or the best."""
+    known = {level: error for level in serving if (error := errors[level]) is not None}
+    good = [level for level, error in known.items() if decibels(error) <= GOOD_DB]
+    if good:
+        return good[0]
+    return min(known, key=lambda level: known[level]) if known else serving[0]
+
+
+def _judged(
+    errors: Mapping[PairLevel, float | None],
+    level: PairLevel,
+    serving: list[PairLevel],
+    *,
+    force: bool,
+    who: str,
+) -> str:
+    """Return what is to be said of a level's error; refuse it where it is too large."""
+    error = errors[level]
+    if error is None:
+        return f"{who}: how far the stored factors are from the exact sum is not known"
+    if decibels(error) <= GOOD_DB:
+        return ""
+    best = _cheapest(errors, serving)
+    of_best = errors[best]
+    if best == level or of_best is None or of_best >= error:
+        advice = "No other level serves: make the scene smaller, or split the arrays or the band"
+    else:
+        advice = f"Level {best} would leave {decibels(of_best):.1f} dB"
+    said = (
+        f"{who}: the model {level} leaves {decibels(error):.1f} dB of error ({GOOD_DB:g} dB is "
+        f"good, {USABLE_DB:g} dB the most allowed). {advice}"
+    )
+    if decibels(error) > USABLE_DB and not force:
+        raise PlanError(f"{said}; or set `force_model: true`")
+    return said

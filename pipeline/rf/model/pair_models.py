@@ -1,0 +1,134 @@
+"""How each pair measures, from what the acquisition knows: positions, wave vectors or factors."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.engine.job import BlockJob
+from pipeline.engine.stream import Arrays
+from pipeline.errors import DataError
+from pipeline.rf.geometry.antennas import centre_frequency, wavenumbers
+from pipeline.rf.geometry.pair_model import PairModel, pair_model
+from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
+from pipeline.rf.model.pair_choice import PairLevel
+from pipeline.rf.model.plane_wave import plane_wave_spectrum
+from pipeline.rf.model.voxel_phase import curvature_paths, path_phases
+from pipeline.rf.raw import RfRawData
+
+
+class PairModels:
+    """The models of all pairs of an acquisition.
+
+    Parameters
+    ----------
+    job
+        The job, for its device and precision.
+    raw
+        The acquisition.
+    level
+        How wavefronts are approximated; ``stored`` takes wave vectors or factors as they are.
+
+    Attributes
+    ----------
+    reads_factors : bool
+        Whether factors are read, rather than made from positions or wave vectors.
+    """
+
+    def __init__(self, job: BlockJob, raw: RfRawData, level: PairLevel) -> None:
+        self.job, self.raw, self.level = job, raw, level
+        pairs = range(raw.pairs)
+        self.reads_factors = level == "stored" and not all(map(raw.has_wave_vectors, pairs))
+        self.phased = level in ("W+D", "W+D(fc)")
+        # Small beside what is made of them: positions become wavenumbers of the rows.
+        self._model = cache(self._made_model)
+
+    def weights(self, pair: int, frequencies: slice = slice(None)) -> NDArray[np.complex128]:
+        """Return path loss, gain and carrier phase of a pair, complex128 ``(freq,)``.
+
+        Stored factors without stored weights contain them.
+        """
+        stored = self.raw.weights(pair, frequencies)
+        if stored is not None:
+            return stored
+        if self.level == "stored":
+            return np.ones(len(self.raw.frequencies[frequencies]), np.complex128)
+        return self._model(pair).weights[frequencies]
+
+    def read_factors(self, pair: int, frequencies: slice) -> Arrays:
+        """Return the stored factors of a pair, ``(freq, m_i, n_i)`` each."""
+        found = self.raw.factors(pair, frequencies)
+        if found is None:
+            raise DataError(
+                f"{self.job.who}: pair {pair} has neither positions, wave vectors nor factors; "
+                "store `tx` and `rx`, or `A1` and the others"
+            )
+        return found
+
+    def blocks(self, pair: int, frequencies: slice, stored: tuple[Tensor, ...] = ()) -> PairBlocks:
+        """Return the operator of a pair at some frequencies, on the device.
+
+        Parameters
+        ----------
+        pair, frequencies
+            Which.
+        stored
+            What `read_factors` returned, where factors are read.
+        """
+        if self.reads_factors:
+            return PairBlocks([factor.to(self.job.complex) for factor in stored])
+        model = self._model(pair).band(frequencies)
+        return pair_blocks(model, dtype=self.job.complex, device=self.job.device)
+
+    def voxel_phase(self, pair: int) -> Tensor:
+        """Return the voxel phase of a pair at the centre frequency, of the scene's shape."""
+        model = self._model(pair)
+        paths = curvature_paths(self.raw.scene, model.centres, self.job.device)
+        return path_phases(paths, paths.new_tensor([model.centre_k]), self.job.complex)[0]
+
+    def spectrum(self, pairs: list[int], frequencies: slice) -> Tensor:
+        """Return the Toeplitz spectrum of some pairs of equal measurements, real ``(*padded,)``."""
+        models = [self._model(pair).band(frequencies) for pair in pairs]
+        weights = np.stack([np.abs(self.weights(pair, frequencies)) ** 2 for pair in pairs])
+        rows = zip(*(model.wavenumbers for model in models), strict=True)
+        return plane_wave_spectrum(
+            self.raw.shape,
+            [self.job.on_device(np.stack(each), torch.float64) for each in rows],
+            self.job.on_device(weights, torch.float64),
+            dtype=self.job.complex,
+            threads=self.job.receipt.content["threads"],
+        )
+
+    def _made_model(self, pair: int) -> PairModel:
+        frequencies, scene = self.raw.frequencies, self.raw.scene
+        if self.level == "stored":
+            vectors, rows = self.raw.wave_vectors(pair), self.raw.row_phases(pair)
+            assert vectors is not None  # reads_factors has looked
+            k = wavenumbers(frequencies)
+            nowhere = np.zeros(3)
+            return PairModel(
+                level="W",
+                scene=scene,
+                centres=(nowhere, nowhere),
+                wavenumbers=tuple(
+                    kappa * step for kappa, step in zip(vectors, scene.spacing, strict=True)
+                ),
+                row_phases=tuple(
+                    np.zeros_like(kappa) if rows is None else -rows[axis]
+                    for axis, kappa in enumerate(vectors)
+                ),
+                weights=np.ones(len(k), np.complex128),
+                k=k,
+                centre_k=float(wavenumbers([centre_frequency(frequencies)])[0]),
+            )
+        antennas = self.raw.antennas(pair)
+        if antennas is None:
+            raise DataError(
+                f"{self.job.who}: pair {pair} has no antenna positions, which the model "
+                f"{self.level} needs; store `tx` and `rx`, or set `model: stored`"
+            )
+        return pair_model(scene, antennas, frequencies, self.level)

@@ -1,0 +1,177 @@
+"""RF phase histories: pulses, sub-apertures and their voxel phases.
+
+A sub-aperture measures ``diag(weights) NUFFT diag(voxel_phase)``, so its share of the normal
+equations is ``D^H T D`` with a Toeplitz operator ``T``: the number of pulses and frequencies never
+reaches the solver. Sub-apertures only meet in a sum, and so do the pulses of each.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config.reconstruction import ADJOINT_ALGORITHMS
+from pipeline.engine.job import BlockJob
+from pipeline.engine.noise import Noise
+from pipeline.engine.share import Shard, Share
+from pipeline.engine.stream import Arrays
+from pipeline.errors import DataError
+from pipeline.rf.geometry.phase_history import SubAperture, sub_apertures
+from pipeline.rf.model.voxel_phase import VoxelPhaseSum
+from pipeline.rf.raw import RfRawData
+from pipeline.solvers.inner import inner_product
+from pipeline.solvers.normal import Gram
+from pipeline.storage.calibration import Calibration
+
+
+class PhaseHistoryMeasurement:
+    """A phase history as normal equations of one frame at a time.
+
+    A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
+
+    Parameters
+    ----------
+    job
+        The job.
+    raw
+        The acquisition.
+    calibration
+        Its density weights, where it has some.
+    """
+
+    def __init__(self, job: BlockJob, raw: RfRawData, calibration: Calibration) -> None:
+        self.job = job
+        self.settings = job.settings
+        self.raw = raw
+        self.calibration = calibration
+        self.shape = raw.shape
+        self.transforms = job.transforms(self.shape)
+        self._solves = job.settings.algorithm not in ADJOINT_ALGORITHMS
+        if self._solves:
+            self.transforms.require_kernels(job.device)
+        self._checked = False
+        job.receipt.record(samples=raw.pulses * len(raw.frequencies), pulses=raw.pulses)
+
+    def whole(self) -> Shard:
+        """Return the shard that is all of a frame's measurement."""
+        return Shard(range(1), range(self.raw.pulses))
+
+    def accumulate(self, images: range, shard: Shard) -> Share:
+        """Return the share of some pulses in the normal equations of one frame.
+
+        A shard may end inside a sub-aperture: it then adds to the same kernel as the next one.
+        """
+        (frame,) = images
+        job = self.job
+        apertures = self._apertures(frame)
+        tiles = list(self._tiles(apertures, shard.readouts))
+        b = torch.zeros(1, *self.shape, dtype=job.complex, device=job.device)
+        energy = torch.zeros(1, dtype=torch.float64, device=job.device)
+        diagonal = torch.zeros(1, dtype=torch.float64, device=job.device)
+        kernels: dict[str, Tensor] = {}
+        held: tuple[int, Tensor] | None = None
+        order = iter(tiles)
+        for arrays in job.stream(partial(self._read, frame, tile) for _, tile in tiles):
+            index, _ = next(order)
+            samples, trajectory, *rest = arrays
+            weights = rest[0] if rest else None
+            del arrays, rest
+            if held is None or held[0] != index:
+                with job.phase("prepare"):
+                    held = index, job.on_device(apertures[index].voxel_phase(), job.complex)
+            if not self._checked:
+                job.check_arithmetic(self.transforms, trajectory)
+                self._checked = True
+            with job.phase("right_hand_side"):
+                weighted = samples if weights is None else samples * weights
+                energy += inner_product(samples, weighted, image_axes=1).real
+                diagonal += len(samples) if weights is None else float(weights.double().sum())
+                gridded = self.transforms.nufft(trajectory).adjoint(weighted)
+                b[0].addcmul_(gridded, held[1].conj())
+            del samples, weighted, gridded
+            if self._solves:
+                with job.phase("kernel"):
+                    spectrum = self.transforms.spectrum(trajectory, weights)[None]
+                    known = kernels.get(_aperture_name(index))
+                    kernels[_aperture_name(index)] = (
+                        spectrum if known is None else known.add_(spectrum)
+                    )
+                    del spectrum
+            del trajectory, weights
+        return Share(b, energy, diagonal, kernels)
+
+    def gram(self, images: range, share: Share) -> Gram:
+        """Return the normal operator of one frame, whose kernels are in ``share``."""
+        (frame,) = images
+        apertures = self._apertures(frame)
+        self.job.receipt.record(normal=f"toeplitz, {len(apertures)} kernels")
+        spectra = torch.cat(
+            [share.kernels[_aperture_name(index)] for index in range(len(apertures))]
+        )
+        phases = torch.stack(
+            [self.job.on_device(each.voxel_phase(), self.job.complex) for each in apertures]
+        )
+        return VoxelPhaseSum(phases, self.transforms.toeplitz(spectra))
+
+    def exact_solver(self) -> None:
+        """Return none: pulses lie anywhere."""
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise of one frame; `None` where the data do not state it."""
+        deviation = self.raw.noise_std()
+        if deviation is None:
+            return None
+        diagonal = share.diagonal.cpu().numpy()  # the number of samples, all of weight one
+        return Noise.of_channels(deviation[:1], diagonal, diagonal, self.job.device, together=True)
+
+    def image(self, share: Share) -> Tensor:
+        """Return the matched filter's image, ``(1, *shape)``."""
+        return share.b / float(share.diagonal)
+
+    def _apertures(self, frame: int) -> list[SubAperture]:
+        with self.job.phase("prepare"):
+            apertures = sub_apertures(
+                self.raw.scene,
+                self.raw.paths(frame),
+                self.raw.frequencies,
+                tolerance=self.settings.curvature_error,
+            )
+        self.job.receipt.record(sub_apertures=len(apertures))
+        return apertures
+
+    def _tiles(
+        self, apertures: list[SubAperture], pulses: range
+    ) -> Iterator[tuple[int, SubAperture]]:
+        """Cut the sub-apertures into tiles of some of these pulses; yield each with its index."""
+        size = self.job.tiles.readouts
+        for index, aperture in enumerate(apertures):
+            stop = min(aperture.pulses.stop, pulses.stop)
+            for first in range(max(aperture.pulses.start, pulses.start), stop, size):
+                some = slice(first, min(first + size, stop))
+                yield index, dataclasses.replace(aperture, pulses=some)
+
+    def _read(self, frame: int, tile: SubAperture) -> Arrays:
+        """Return samples, their phases referred to the origin, positions and density weights.
+
+        Complex ``(sample,)``, real ``(axis, sample)`` and, where there are some, ``(sample,)``.
+        """
+        stored = self.raw.pulse_measurements(frame, tile.pulses, tile.band)
+        referred = np.conj(tile.weights()) * stored
+        if not np.isfinite(referred.view(np.float64)).all():
+            raise DataError(f"{self.job.who}: pulses {tile.pulses} are not finite")
+        real = np.float32 if self.job.real == torch.float32 else np.float64
+        samples = referred.astype(np.result_type(real, np.complex64), copy=False).reshape(-1)
+        positions = tile.trajectory().reshape(samples.size, -1).T.astype(real, order="C")
+        density = None
+        if self.settings.weights == "density":
+            density = self.calibration.weights(frame, tile.pulses, tile.band)
+        if density is None:
+            return samples, positions
+        return samples, positions, density.astype(real, copy=False).reshape(-1)
+
+
+def _aperture_name(index: int) -> str:
+    return f"aperture-{index:05d}"

@@ -1,0 +1,260 @@
+"""Figures of RF images: magnitudes in dB over axes in metres, with known targets marked."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.report.charts import INK, empty_figure, svg_source
+from pipeline.report.figures import Picture
+from pipeline.report.pictures import coloured_png
+from pipeline.rf.geometry.scene import Scene
+
+DYNAMIC_RANGE_DB = 50
+"""Range below the brightest voxel that is shown."""
+
+COLOURS = "inferno"
+
+MOST_FRAMES = 6
+"""Frames shown of a series, evenly spaced."""
+
+_MOST_MARKS = 100
+_LARGEST_SIDE = 420
+_AXES = "xyz"
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of a figure.
+
+    Parameters
+    ----------
+    source
+        Data URI of an SVG.
+    label
+        What it shows.
+    """
+
+    source: str
+    label: str
+
+
+@dataclass(frozen=True)
+class PanelFigure:
+    """Charts side by side, with one caption; ``columns`` of them where the page is wide."""
+
+    panels: tuple[Panel, ...]
+    caption: str
+    columns: int = 2
+
+
+@dataclass(frozen=True)
+class SceneSeries:
+    """The images of one RF reconstruction, and what is known of the scene.
+
+    Parameters
+    ----------
+    images
+        Array ``[frame, *volume]``, stored or in memory; a scene of two axes is ``(1, n1, n2)``.
+    scene
+        Their grid.
+    reference
+        Returns the reference of a frame, of the volume's shape, or None.
+    targets
+        Known positions ``[target, 3]`` [m], or None.
+    """
+
+    images: Any
+    scene: Scene
+    reference: Callable[[int], Array | None]
+    targets: NDArray[np.float64] | None = None
+
+    @property
+    def frames(self) -> int:
+        """Number of images."""
+        return int(self.images.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Image matrix."""
+        return self.scene.shape
+
+    @cached_property
+    def middle(self) -> Array:
+        """Magnitude of the middle image, float32 of the scene's shape."""
+        return self.magnitude(self.frames // 2)
+
+    def magnitude(self, frame: int) -> Array:
+        """Return the magnitude of an image, float32 of the scene's shape."""
+        values = np.abs(np.asarray(self.images[frame])).astype(np.float32)
+        return np.asarray(values.reshape(self.shape))
+
+    @cached_property
+    def marks(self) -> NDArray[np.float64]:
+        """Known targets within the scene, ``[target, axis]`` [m]; none where they are many."""
+        axes = len(self.shape)
+        if self.targets is None or self.scene.range is not None:
+            return np.zeros((0, axes))
+        voxels = self.scene.voxels_at(self.targets)
+        inside = ((voxels >= -0.5) & (voxels <= np.array(self.shape) - 0.5)).all(axis=1)
+        positions = self.targets[inside, :axes]
+        return positions if len(positions) <= _MOST_MARKS else positions[:0]
+
+    def coordinates(self, axis: int) -> NDArray[np.float64]:
+        """Return where the voxels of an axis are [m]; direction cosines are as they are."""
+        offset = 0.0 if self.scene.range is not None and axis < 2 else self.scene.centre[axis]
+        return np.asarray(self.scene.offsets(axis) + offset)
+
+
+def scene_thumbnail(series: SceneSeries) -> Picture:
+    """Return the middle image for the contact sheet; of a volume the maximum along z."""
+    levels = _decibels(_projected(series.middle, 2), float(series.middle.max()))
+    x, y = (size * step for size, step in zip(series.shape, series.scene.spacing, strict=False))
+    return Picture(
+        source=coloured_png(_thinned(levels).T[::-1], -DYNAMIC_RANGE_DB, 0, COLOURS),
+        label="", width=x, height=y, across="x", down="y", up=True,
+    )  # fmt: skip
+
+
+def scene_figures(series: SceneSeries) -> tuple[PanelFigure, ...]:
+    """Return the middle image, its reference, and where there are several images a choice."""
+    frame = series.frames // 2
+    reference = series.reference(frame)
+    truth = None if reference is None else np.abs(reference).reshape(series.shape)
+    figure = _views(series, truth) if len(series.shape) == 3 else _plane(series, truth)
+    return (figure, _frames(series)) if series.frames > 1 else (figure,)
+
+
+def _plane(series: SceneSeries, truth: Array | None) -> PanelFigure:
+    shown = [("reconstruction", series.middle)]
+    if truth is not None:
+        shown.append(("reference", truth))
+    panels = [_panel(series, values, (0, 1), label, float(values.max())) for label, values in shown]
+    return PanelFigure(tuple(panels), _caption(series))
+
+
+def _views(series: SceneSeries, truth: Array | None) -> PanelFigure:
+    """Return three planes through a point, and the maxima along the three axes."""
+    image = series.middle
+    peak = float(image.max())
+    voxel = np.array(np.unravel_index(int(image.argmax()), image.shape))
+    through = "the brightest voxel"
+    if len(series.marks):
+        nearest = np.rint(series.scene.voxels_at(series.marks)).astype(int)
+        voxels = np.clip(nearest, 0, np.array(image.shape) - 1)
+        voxel = voxels[np.argmax(image[tuple(voxels.T)])]
+        through = "the brightest known target"
+    panels: list[Panel] = []
+    places: list[str] = []
+    for axis in (2, 1, 0):
+        plane = image.take(int(voxel[axis]), axis)
+        where = f"{_AXES[axis]} = {series.coordinates(axis)[voxel[axis]]:.4g} m"
+        places.insert(0, where)
+        panels.append(_panel(series, plane, _others(axis), where, peak))
+    for axis in (2, 1, 0):
+        label = f"maximum along {_AXES[axis]}"
+        panels.append(_panel(series, image.max(axis=axis), _others(axis), label, peak))
+    if truth is not None:
+        for axis in (2, 1, 0):
+            label = f"reference, maximum along {_AXES[axis]}"
+            highest = float(truth.max())
+            panels.append(_panel(series, truth.max(axis=axis), _others(axis), label, highest))
+    caption = f"Planes through {through}, {', '.join(places)}, and maximum intensity. "
+    return PanelFigure(tuple(panels), caption + _caption(series), columns=3)
+
+
+def _frames(series: SceneSeries) -> PanelFigure:
+    count = min(series.frames, MOST_FRAMES)
+    chosen = [round(index * (series.frames - 1) / (count - 1)) for index in range(count)]
+    images = [_projected(series.magnitude(frame), 2) for frame in chosen]
+    peak = max(float(image.max()) for image in images)
+    panels = [
+        _panel(series, image, (0, 1), f"frame {frame}", peak)
+        for frame, image in zip(chosen, images, strict=True)
+    ]
+    subject = "All frames" if count == series.frames else f"{count} of {series.frames} frames"
+    kind = ", maximum along z" if len(series.shape) == 3 else ""
+    return PanelFigure(tuple(panels), f"{subject}{kind}, in dB of the brightest voxel of them.")
+
+
+def _others(axis: int) -> tuple[int, int]:
+    first, second = (other for other in range(3) if other != axis)
+    return first, second
+
+
+def _projected(image: Array, axes: int) -> Array:
+    return image if image.ndim == axes else image.max(axis=-1)
+
+
+def _panel(
+    series: SceneSeries, plane: Array, axes: tuple[int, int], label: str, peak: float
+) -> Panel:
+    """Draw one plane ``[first axis, second axis]``, the first axis to the right."""
+    extent: list[float] = []
+    for axis in axes:
+        coordinates, step = series.coordinates(axis), series.scene.spacing[axis]
+        extent += [coordinates[0] - step / 2, coordinates[-1] + step / 2]
+    aspect = (extent[3] - extent[2]) / (extent[1] - extent[0])
+    # Neither a ribbon nor a tower: from there on the axes have scales of their own.
+    drawn = min(max(aspect, 0.3), 1.6)
+    figure, chart = empty_figure(4.4, 0.75 + 3.3 * drawn)
+    picture = chart.imshow(
+        _decibels(_thinned(plane), peak).T, origin="lower", extent=extent, cmap=COLOURS,
+        vmin=-DYNAMIC_RANGE_DB, vmax=0, interpolation="none",
+        aspect="equal" if drawn == aspect else "auto",
+    )  # fmt: skip
+    if len(series.marks):
+        chart.scatter(series.marks[:, axes[0]], series.marks[:, axes[1]], s=42, linewidth=0.7,
+                      facecolor="none", edgecolor="#6fd3ff")  # fmt: skip
+        chart.set(xlim=extent[:2], ylim=extent[2:])
+    for axis, name in zip(axes, ("x", "y"), strict=True):
+        cosine = series.scene.range is not None and axis < 2
+        unit = "direction cosine" if cosine else f"{_AXES[axis]} [m]"
+        getattr(chart, f"set_{name}label")(unit)
+    chart.set_title(label, fontsize=9, color=INK, loc="left")
+    # As high as the picture, whatever its aspect.
+    bar = figure.colorbar(picture, cax=chart.inset_axes((1.03, 0, 0.04, 1)))
+    bar.ax.tick_params(color=INK, labelcolor=INK, labelsize=8)
+    bar.outline.set_visible(False)
+    bar.set_label("dB", color=INK, fontsize=8.5)
+    return Panel(svg_source(figure), label)
+
+
+def _decibels(values: Array, peak: float) -> Array:
+    """Return magnitudes in dB of ``peak``; half a dB is finer than eyes see and compresses well."""
+    if not peak > 0:
+        return np.full(values.shape, -DYNAMIC_RANGE_DB, np.float32)
+    floor = 10 ** (-DYNAMIC_RANGE_DB / 20)
+    levels = 20 * np.log10(np.maximum(values / peak, floor))
+    return np.asarray(np.round(2 * levels) / 2, dtype=np.float32)
+
+
+def _thinned(plane: Array) -> Array:
+    """Return a plane of at most `_LARGEST_SIDE` pixels a side, which keeps the brightest."""
+    for axis in (0, 1):
+        step = math.ceil(plane.shape[axis] / _LARGEST_SIDE)
+        if step > 1:
+            starts = np.arange(0, plane.shape[axis], step)
+            plane = np.maximum.reduceat(plane, starts, axis=axis)
+    return plane
+
+
+def _caption(series: SceneSeries) -> str:
+    text = "Magnitude in dB of the brightest voxel"
+    if series.frames > 1:
+        text = f"Frame {series.frames // 2} (of 0 to {series.frames - 1}). {text}"
+    if max(series.shape) > _LARGEST_SIDE:
+        text += "; the brightest of neighbouring voxels where there are more than pixels"
+    if len(series.marks):
+        text += f"; circles mark {_counted(len(series.marks), 'known target')}"
+    return text + "."
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -1,0 +1,90 @@
+"""What is known of an acquisition without opening it: its marker tells the sizes.
+
+Neither torch nor Zarr is loaded here: the graph of jobs is also made where neither is installed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.errors import DataError
+from pipeline.storage.publish import read_json
+from pipeline.storage.sealed import remake
+
+
+@dataclass(frozen=True)
+class Acquired:
+    """Sizes of an ingested acquisition.
+
+    Attributes
+    ----------
+    kind : str
+        ``mri`` or ``rf``.
+    shape : tuple of int
+        Image matrix.
+    frames : int
+        Frames, each measured independently.
+    arrays : dict
+        Shape of each array of the store's own level; see `pipeline.mri.raw` and
+        `pipeline.rf.raw` for their axes.
+    pattern : str
+        MRI: ``radial``, ``stack-of-stars`` or ``other``; see
+        `pipeline.mri.readouts.sampling_pattern`.
+    rows : tuple of int
+        RF pairs: the largest measurement at one frequency along each axis; else empty.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    frames: int
+    arrays: Mapping[str, tuple[int, ...]]
+    pattern: str
+    rows: tuple[int, ...]
+
+    @classmethod
+    def of(cls, marker: Path) -> Self:
+        """Read the marker of an acquisition, ``raw.json``.
+
+        Raises
+        ------
+        DataError
+            If it is missing or damaged, or says nothing of the acquisition.
+        """
+        content: Mapping[str, Any] = read_json(marker)
+        told = content.get("attributes", {})
+        try:
+            arrays = {name: tuple(one["shape"]) for name, one in content["arrays"].items()}
+            kind = str(told["kind"])
+            return cls(
+                kind=kind,
+                shape=tuple(told["shape"]),
+                frames=arrays["kspace"][0] if kind == "mri" else int(told["frames"]),
+                arrays=arrays,
+                pattern=str(told.get("pattern", "other")),
+                rows=tuple(told.get("rows", ())),
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise DataError(
+                f"{marker}: tells no sizes of an acquisition; {remake(marker)}"
+            ) from None
+
+    @property
+    def coils(self) -> int:
+        """MRI: receive coils."""
+        return self.arrays["kspace"][1]
+
+    @property
+    def readouts(self) -> int:
+        """MRI: readouts of a frame. Phase history: pulses."""
+        return self.arrays["kspace" if self.kind == "mri" else "y"][-2]
+
+    @property
+    def samples(self) -> int:
+        """MRI: samples of a readout. Phase history: frequencies."""
+        return self.arrays["kspace" if self.kind == "mri" else "y"][-1]
+
+    @property
+    def own_trajectory(self) -> bool:
+        """MRI: whether each frame has a trajectory of its own."""
+        return self.arrays["trajectory"][0] > 1

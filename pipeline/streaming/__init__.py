@@ -1,1 +1,0 @@
-"""Measurements on their way to the device while the device computes."""

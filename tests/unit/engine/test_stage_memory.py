@@ -1,0 +1,272 @@
+"""What the stages beside the plan's jobs need: measured <= predicted, and refused where too much.
+
+Each job runs in a fresh process, as the workflow would start it.
+"""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from acquisitions import complex_normal, reconstruction_settings
+
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.engine.needs import require_fit
+from pipeline.engine.table import read_plan
+from pipeline.errors import PlanError
+from pipeline.geometry.axes import as_volume
+from pipeline.mri.calibration.calibrate_memory import calibrate_advice, calibrate_memory
+from pipeline.mri.raw import create_array, write_attributes
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.writer import RfRawWriter
+from pipeline.stages.plan import plan
+from pipeline.storage.acquired import Acquired
+from pipeline.storage.blocks import write_block
+from pipeline.storage.calibration import create_weights
+from pipeline.storage.chunks import centred_affine
+from pipeline.storage.publish import published_store, read_json
+from pipeline.storage.receipts import Receipt
+
+
+def write_mri(
+    marker, shape, *, coils=1, readouts=4, samples=16, frames=1, own=False, radial=False, **arrays
+):
+    """Write an acquisition on random samples, or on spokes; ``arrays`` are further ones.
+
+    Each frame has its ``own`` samples, or all have the same.
+    """
+    random = np.random.default_rng(3)
+    sizes = (frames if own else 1, readouts, samples, len(shape))
+    if radial:
+        ends = random.normal(size=(1, readouts, 1, len(shape)))
+        radii = np.linspace(-3.1, 3.1, samples)[:, None]
+        trajectory = ends / np.linalg.norm(ends, axis=-1, keepdims=True) * radii
+    else:
+        trajectory = random.uniform(-3.1, 3.1, sizes)
+    with published_store(marker) as group:
+        voxel_size = (0.001,) * len(shape)
+        write_attributes(
+            group,
+            shape=shape,
+            voxel_size=voxel_size,
+            affine=centred_affine(shape, voxel_size),
+            source="random numbers",
+            provenance={},
+        )
+        group.attrs["pattern"] = "radial" if radial else "other"
+        create_array(group, "trajectory", sizes)[...] = trajectory.astype(np.float32)
+        kspace = create_array(group, "kspace", (frames, coils, readouts, samples))
+        for coil in range(coils):
+            kspace[:, coil] = complex_normal(random, (frames, readouts, samples))
+        for name, size in arrays.items():
+            array = create_array(group, name, size)
+            array[...] = 1 if name == "weights" else complex_normal(random, size)
+
+
+def write_pairs(marker, scene, rows, **arrays):
+    """Write one pair of linear arrays beside a scene, which see it under some 70 degrees."""
+    random = np.random.default_rng(3)
+    beside = min(scene.origin) * 2
+    lines = []
+    for count in rows:
+        along = np.linspace(-1, 1, count)
+        lines.append(np.stack([along, np.ones(count), np.zeros(count)], axis=-1) * beside)
+    frequencies = np.linspace(1.0e9, 1.2e9, 9)
+    with published_store(marker) as group:
+        writer = RfRawWriter(group, dataset="d", scene=scene, frequencies=frequencies)
+        writer.create_pairs([rows], [Pair(*lines)])
+        writer.write_measurements(0, 0, complex_normal(random, (9, *rows)))
+        for name, values in arrays.items():
+            writer.write_array(name, values)
+
+
+def run(folder, stage, *arguments):
+    """Run a stage in a process of its own; return its receipt."""
+    receipt = folder / "receipts" / f"{stage}.json"
+    command = (stage, "--dataset", "d", "--raw", folder / "raw.json", "--receipt", receipt)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *map(str, (*command, *arguments))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return read_json(receipt)
+
+
+def calibrated(folder, settings):
+    return run(
+        folder,
+        "calibrate",
+        *("--settings", settings, "--calibration", folder / "calibration.json"),
+        *("--device", "cpu", "--threads", "2"),
+    )
+
+
+def merged_and_measured(folder, settings):
+    """Plan in this process, write random images, and return the receipts of merge and measure."""
+    acquired = Acquired.of(folder / "raw.json")
+    with published_store(folder / "calibration.json") as group:
+        group.attrs.update({"coil_maps": "none", "density": "none"})
+        if acquired.kind == "mri":
+            create_weights(group, (1, acquired.readouts, acquired.samples))[...] = 1
+        else:
+            group.attrs["model_errors"] = {"W": 0.01}
+    chosen, _ = reconstruction_settings(**settings)
+    names = {"dataset": "d", "reconstruction": "r"}
+    plan(
+        settings=chosen,
+        raw=folder / "raw.json",
+        calibration=folder / "calibration.json",
+        plan=folder / "plan.tsv",
+        receipt=folder / "receipts" / "plan.json",
+        device="cpu",
+        threads=2,
+        **names,
+    )
+    shape = as_volume(chosen.reconstruction.shape or acquired.shape)
+    random = np.random.default_rng(4)
+    for row in read_plan(folder / "plan.tsv").blocks.values():
+        images = complex_normal(random, (row.images, *shape))
+        where = {"block": row.block, "first_image": row.first_image}
+        write_block(folder / "blocks" / f"{row.block}.zarr.zip", images, where)
+        with Receipt(
+            folder / "receipts" / f"reconstruct-{row.block}.json", "reconstruct", **names
+        ) as receipt:
+            receipt.record(**where, images=row.images, shape=list(acquired.shape))
+    common = (
+        *("--reconstruction", "r", "--plan", folder / "plan.tsv"),
+        *("--image", folder / "image.json"),
+    )
+    yield run(
+        folder,
+        "merge",
+        *common,
+        *("--settings", '{"output": {}}', "--blocks", folder / "blocks", "--threads", "2"),
+    )
+    yield run(
+        folder,
+        "measure",
+        *common,
+        *("--settings", '{"frames_per_image": 1, "metrics": {}}', "--metrics", folder / "m.csv"),
+        *("--receipts", folder / "receipts"),
+    )
+
+
+def assert_held(receipt):
+    measured, predicted = receipt["peak_host_bytes"], receipt["predicted_host_bytes"]
+    assert measured <= predicted <= receipt["limit_host_bytes"]
+    # Not by asking for too much: others wait for what a job does not use.
+    assert predicted <= 1.3 * measured or predicted <= 200e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("acquisition", "calibration"),
+    [
+        (
+            {"shape": (64, 56, 60), "readouts": 9000, "samples": 200},
+            '{"density": "pipe-menon", "density_iterations": 1}',
+        ),
+        (
+            {"shape": (72, 80, 64), "coils": 10, "readouts": 500, "samples": 96, "radial": True},
+            '{"coil_maps": "walsh", "calibration_width": 14}',
+        ),
+        (
+            {"shape": (72, 64), "frames": 40, "own": True, "readouts": 1200, "samples": 256},
+            '{"coil_maps": "walsh", "density": "none", "density_iterations": 1}',
+        ),
+        (
+            {"shape": (160, 168, 152), "coils": 2, "sensitivities": (2, 160, 168, 152)},
+            '{"density": "none"}',
+        ),
+    ],
+    ids=["pipe-menon", "walsh", "walsh by weights of one frame at a time", "copied maps"],
+)
+def test_calibrate_takes_what_was_predicted(tmp_path, acquisition, calibration):
+    write_mri(tmp_path / "raw.json", **acquisition)
+    assert_held(calibrated(tmp_path, f'{{"calibration": {calibration}, "nufft": {{}}}}'))
+
+
+@pytest.mark.slow
+def test_calibrating_pairs_takes_what_was_predicted(tmp_path):
+    scene = Scene(shape=(24, 20), spacing=(0.05, 0.05), origin=(-0.6, -0.5))
+    write_pairs(tmp_path / "raw.json", scene, (72, 80))
+    assert_held(calibrated(tmp_path, '{"calibration": {}, "nufft": {}}'))
+
+
+@pytest.mark.slow
+def test_merge_and_measure_take_what_was_predicted(tmp_path):
+    shape = (168, 176, 160)
+    write_mri(tmp_path / "raw.json", shape, reference=(1, *shape))
+    for receipt in merged_and_measured(tmp_path, {"algorithm": "gridding"}):
+        assert_held(receipt)
+
+
+@pytest.mark.slow
+def test_measuring_scenes_takes_what_was_predicted(tmp_path):
+    shape = (1500, 1600)
+    scene = Scene(shape=shape, spacing=(0.3, 0.3), origin=(-225.0, -240.0))
+    random = np.random.default_rng(5)
+    write_pairs(
+        tmp_path / "raw.json",
+        scene,
+        (6, 7),
+        reference=complex_normal(random, (1, 1, *shape)),
+        targets=np.array([[0.0, 20.0, 0.0], [30.0, -15.0, 0.0]]),
+    )
+    for receipt in merged_and_measured(tmp_path, {"algorithm": "gridding"}):
+        assert_held(receipt)
+
+
+VOLUME = Acquired(
+    kind="mri",
+    shape=(320, 300, 280),
+    frames=1,
+    arrays={"kspace": (1, 32, 60_000, 400), "trajectory": (1, 60_000, 400, 3)},
+    pattern="other",
+    rows=(),
+)
+
+
+def need_of(**calibration):
+    settings = CalibrateSettings.model_validate({"calibration": calibration, "nufft": {}})
+    return settings, calibrate_memory(VOLUME, settings, threads=2, on_device=False)
+
+
+def test_a_calibration_that_cannot_fit_is_refused_with_its_arithmetic_and_what_helps():
+    settings, need = need_of()
+    advice = calibrate_advice(VOLUME, settings, need)
+    with pytest.raises(PlanError) as refused:
+        require_fit(need, host_mb=1000, who="brain: calibrate", advice=advice)
+    message = str(refused.value)
+    assert message.startswith(f"brain: calibrate needs {need.host_mb} MB, but memory.host_mb is")
+    terms = re.search(r"\((.*) MB\)", message)[1].split(" + ")
+    assert sum(int(term.rsplit(" ", 1)[1]) for term in terms) == pytest.approx(
+        need.host_mb, abs=len(terms)
+    )
+    assert f"memory.host_mb: {need.host_mb}" in message
+    assert "calibration.density: none" in message
+    require_fit(need, host_mb=need.host_mb, who="brain: calibrate")
+
+
+def test_a_doubled_matrix_of_whole_trajectories_is_what_pipe_menon_needs():
+    _, need = need_of(density="pipe-menon", coil_maps="none")
+    doubled, samples = 8 * 320 * 300 * 280, 60_000 * 400
+    # At the least an image and a window on the doubled matrix, and the trajectory twice.
+    assert need.host_bytes > (8 + 4) * doubled + 2 * 12 * samples
+    _, without = need_of(density="none", coil_maps="none")
+    assert without.host_mb < 400
+
+
+def test_the_longer_measurement_of_spokes_needs_no_more_but_for_its_angles():
+    def spokes(readouts):
+        arrays = {"kspace": (1, 1, readouts, 400), "trajectory": (1, readouts, 400, 3)}
+        acquired = Acquired("mri", (64, 60, 56), 1, arrays, "radial", ())
+        settings = CalibrateSettings.model_validate({"calibration": {}, "nufft": {}})
+        return calibrate_memory(acquired, settings, threads=2, on_device=False).host_bytes
+
+    assert spokes(2_000_000) - spokes(1_000_000) < 300e6
+    assert 8 * 1_000_000 * 400 > 10 * 300e6

@@ -1,0 +1,213 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config.transforms import NufftSettings
+from pipeline.errors import DataError
+from pipeline.geometry.axes import as_volume
+from pipeline.mri.calibration import centre, coilmaps
+from pipeline.mri.calibration.centre import CentreGrid, centre_images
+from pipeline.mri.calibration.coilmaps import (
+    cubic_convolution,
+    interpolated,
+    resampled_maps,
+    unit_norm,
+    walsh_maps,
+)
+from pipeline.mri.calibration.radial_density import radial_weights
+from pipeline.mri.formats.coil_arrays import coils_around
+from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan, voxel_average
+from pipeline.mri.trajectories import golden_radial, kooshball
+
+
+@dataclass
+class Measurement:
+    """Analytic multi-coil k-space, read as `RawData` is."""
+
+    shape: tuple[int, ...]
+    trajectories: list[np.ndarray]
+    signals: list[np.ndarray]
+
+    def __post_init__(self):
+        self.frames = len(self.signals)
+        self.coils, self.readouts, self.samples = self.signals[0].shape
+        self.own_trajectory = len(self.trajectories) > 1
+
+    def trajectory(self, frame, readouts=slice(None)):
+        return self.trajectories[frame if self.own_trajectory else 0][readouts].astype("float32")
+
+    def kspace(self, frame, coils, readouts):
+        return self.signals[frame][coils, readouts]
+
+
+def measure(shape, trajectories, *, coils, noise=0.01) -> Measurement:
+    array = coils_around(shape, coils)
+    random = np.random.default_rng(6)
+    signals = []
+    for trajectory in trajectories:
+        points = trajectory.reshape(-1, len(shape))
+        signal = fourier_transform(
+            shepp_logan(len(shape)), shape, points, array.shifts, array.coefficients
+        )
+        deviation = noise * np.sqrt(np.mean(np.abs(signal) ** 2) / 2)
+        signal += deviation * (random.normal(size=(2, *signal.shape)).T @ [1, 1j]).T
+        signals.append(signal.reshape(coils, *trajectory.shape[:2]).astype("complex64"))
+    return Measurement(shape, list(trajectories), signals)
+
+
+def low_resolution(measured: Measurement, width: int = 24, device: str = "cpu") -> torch.Tensor:
+    return centre_images(
+        measured,
+        lambda frame: radial_weights(measured.trajectory(frame)).__getitem__,
+        CentreGrid(measured.shape, width),
+        nufft=NufftSettings(),
+        device=device,
+        threads=2,
+        who="random",
+    )
+
+
+CASES = {
+    "2D": ((90, 101), [golden_radial(55, 202)], 8),
+    "2D frames": ((64, 75), [golden_radial(21, 150, frame=frame) for frame in range(3)], 5),
+    "3D": ((36, 41, 50), [kooshball(1500, 64)], 6),
+    "few slices": ((10, 41, 50), [kooshball(900, 64)], 4),
+}
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def case(request):
+    shape, trajectories, coils = CASES[request.param]
+    measured = measure(shape, trajectories, coils=coils)
+    true = coils_around(shape, coils).maps()
+    true /= np.linalg.norm(true, axis=0)
+    inside = voxel_average(shepp_logan(len(shape)), shape, supersampling=2) > 0.05
+    return measured, true, inside
+
+
+def test_walsh_finds_the_sensitivities(case):
+    measured, true, inside = case
+    maps = walsh_maps(low_resolution(measured))
+    full = unit_norm(interpolated(maps, CentreGrid(measured.shape, 24).coordinates))
+    assert tuple(full.shape) == (measured.coils, *as_volume(measured.shape))
+    found = full.numpy().reshape(true.shape)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=0)[inside], 1, rtol=1e-5)
+    common = np.sum(found.conj() * true, axis=0)
+    assert np.abs(common)[inside].min() > 0.98
+    # Relative phases between the coils, where both are sensitive.
+    strong = inside & (np.abs(true).min(axis=0) > 0.15)
+    relative = found * found[0].conj() * (true * true[0].conj()).conj()
+    error = np.abs(np.angle(relative[:, strong]))
+    assert np.median(error) < 0.03
+    assert np.quantile(error, 0.99) < 0.25  # at the bright rim all neighbours lie on one side
+    # What is left is one phase, and it is smooth.
+    phase = common / np.abs(common)
+    for axis in range(phase.ndim):
+        ahead, behind = (np.delete(phase, index, axis) for index in (0, -1))
+        both = np.delete(inside, 0, axis) & np.delete(inside, -1, axis)
+        step = np.abs(np.angle(ahead * behind.conj()))[both].max()
+        assert step * phase.shape[axis] < 2  # [rad] over the field of view
+
+
+def test_reading_in_parts_changes_nothing(case, monkeypatch):
+    measured, *_ = case
+    expected = low_resolution(measured)
+    # Three slabs of readouts, and coils two by two.
+    rows = -(-measured.readouts // 3)
+    monkeypatch.setattr(centre, "_READ_BYTES", 16 * rows * measured.samples)
+    found = low_resolution(measured)
+    # Each part's transform has an error of its own, within the tolerance.
+    assert torch.linalg.norm(found - expected) < 1e-3 * torch.linalg.norm(expected)
+
+
+def test_slabs_change_nothing(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(3, 11, 7, 6, dtype=torch.complex128, generator=generator)
+    expected = walsh_maps(images)
+    monkeypatch.setattr(coilmaps, "_SLAB_BYTES", 0)
+    torch.testing.assert_close(walsh_maps(images), expected)
+
+
+def test_neighbourhood_of_one_is_the_images_direction():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(4, 3, 5, 6, dtype=torch.complex128, generator=generator)
+    maps = walsh_maps(images, neighbourhood=1)
+    along = torch.sum(maps.conj() * images, dim=0).abs()
+    torch.testing.assert_close(along, torch.linalg.vector_norm(images, dim=0))
+
+
+def test_no_signal_gives_no_map():
+    maps = walsh_maps(torch.zeros(3, 1, 8, 8, dtype=torch.complex64))
+    assert torch.equal(maps, torch.zeros_like(maps))
+    assert torch.equal(unit_norm(maps), maps)
+
+
+def test_centre_was_not_measured():
+    trajectory = golden_radial(7, 64)[:, :16]  # one end of each spoke
+    measured = Measurement((32, 32), [trajectory], [np.ones((2, 7, 16), "complex64")])
+    with pytest.raises(DataError, match=r"random: frame 0 has no samples within 8 / 2"):
+        low_resolution(measured, width=8)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (41, 50), (10, 37)])
+def test_grid_covers_the_field_of_view(shape):
+    grid = CentreGrid(shape, 24)
+    for size, cells, found in zip(shape, grid.cells, grid.coordinates[1:], strict=True):
+        centre_of_grid = (cells + 2) // 2
+        assert found[size // 2] == centre_of_grid
+        assert found.min() >= 0
+        assert found.max() <= cells + 1
+        np.testing.assert_allclose(np.diff(found), cells / size)
+
+
+def test_cubic_convolution_is_exact_for_parabolas():
+    coordinates = np.array([1.0, 1.25, 3.5, 6.9, 7.0])
+    matrix = cubic_convolution(coordinates, 10)
+    index = np.arange(10.0)
+    for power in (0, 1, 2):
+        np.testing.assert_allclose(matrix @ index**power, coordinates**power)
+
+
+def test_cubic_convolution_goes_on_beyond_the_edges():
+    values = np.array([3.0, 5.0, 4.0, 7.0])
+    np.testing.assert_allclose(cubic_convolution(np.array([-2.0, 5.5]), 4) @ values, [3, 7])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((40, 51), (21, 64)), ((24, 30, 25), (31, 16, 25))], ids=["2D", "3D"]
+)
+def test_resampled_maps_are_those_of_the_other_matrix(before, after):
+    maps = torch.from_numpy(coils_around(before, 4).maps())
+    expected = coils_around(after, 4).maps()
+    found = resampled_maps(maps, after).numpy()
+    interior = (slice(None), *(slice(2, -2) for _ in after))
+    np.testing.assert_allclose(found[interior], expected[interior], atol=5e-3)
+    assert resampled_maps(maps, before) is maps
+
+
+def test_maps_do_not_depend_on_the_phases_that_a_library_gives_eigenvectors(monkeypatch):
+    images = low_resolution(measure((32, 37), [golden_radial(34, 64)], coils=4))
+    expected = walsh_maps(images)
+    eigh = torch.linalg.eigh
+
+    def of_another_library(matrix):
+        values, vectors = eigh(matrix)
+        phases = torch.rand(vectors.shape[:-2] + vectors.shape[-1:], dtype=torch.float64) * 6
+        return values, vectors * torch.exp(1j * phases).to(vectors.dtype)[..., None, :]
+
+    monkeypatch.setattr(torch.linalg, "eigh", of_another_library)
+    torch.testing.assert_close(walsh_maps(images), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_agrees():
+    measured = measure((32, 37), [golden_radial(34, 64)], coils=4)
+    on_cpu = walsh_maps(low_resolution(measured))
+    on_gpu = walsh_maps(low_resolution(measured, device="cuda")).cpu()
+    common = torch.sum(on_cpu.conj() * on_gpu, dim=0)
+    energy = low_resolution(measured).abs().square().sum(dim=0)
+    bright = energy > 0.01 * energy.max()
+    torch.testing.assert_close(common[bright], torch.ones_like(common[bright]), rtol=0, atol=0.02)

@@ -1,0 +1,109 @@
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.errors import DataError
+from pipeline.mri.raw import (
+    AXES,
+    RawData,
+    array_dtype,
+    chunk_shape,
+    create_array,
+    tiles,
+    write_attributes,
+)
+from pipeline.storage.chunks import centred_affine
+from pipeline.storage.publish import published_store, store_beside
+
+SIZES = {"frame": 3, "coil": 4, "readout": 5, "sample": 6, "axis": 2, "z": 1, "y": 7, "x": 8}
+
+
+@pytest.fixture
+def stored(tmp_path):
+    rng = np.random.default_rng(1)
+    values = {}
+    marker = tmp_path / "raw.json"
+    with published_store(marker) as group:
+        write_attributes(
+            group,
+            shape=(7, 8),
+            voxel_size=(1e-3, 2e-3),
+            affine=centred_affine((7, 8), (1e-3, 2e-3)),
+            source="test",
+            provenance={"format": "test"},
+        )
+        for name, axes in AXES.items():
+            shape = [SIZES[axis] for axis in axes]
+            if name == "weights":
+                shape[0] = 1
+            block = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+            dtype = array_dtype(name)
+            values[name] = (block if dtype.kind == "c" else block.real).astype(dtype)
+            create_array(group, name, shape)[:] = values[name]
+    return marker, values
+
+
+def test_reads_what_was_written(stored):
+    marker, values = stored
+    raw = RawData.open(marker)
+    assert raw.shape == (7, 8)
+    assert raw.voxel_size == (1e-3, 2e-3)
+    assert (raw.frames, raw.coils, raw.readouts, raw.samples) == (3, 4, 5, 6)
+    assert raw.arrays == set(AXES)
+    assert raw.own_trajectory
+    np.testing.assert_array_equal(
+        raw.kspace(1, slice(1, 3), slice(2, 5)), values["kspace"][1, 1:3, 2:5]
+    )
+    np.testing.assert_array_equal(raw.trajectory(2), values["trajectory"][2])
+    np.testing.assert_array_equal(raw.weights(2), values["weights"][0])
+    np.testing.assert_array_equal(raw.noise(), values["noise"])
+    np.testing.assert_array_equal(raw.sensitivities(slice(2, 4)), values["sensitivities"][2:4])
+    np.testing.assert_array_equal(raw.reference(slice(1, 3)), values["reference"][1:3])
+
+
+def test_missing_chunk_and_damage_are_found(stored):
+    marker, _ = stored
+    chunk = store_beside(marker) / "kspace" / "c" / "1" / "2" / "0" / "0"
+    content = chunk.read_bytes()
+    chunk.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    with pytest.raises(DataError, match=r"not readable.*snakemake --cores all --force"):
+        RawData.open(marker).kspace(1)
+    opened = RawData.open(marker)
+    chunk.unlink()
+    with pytest.raises(DataError, match="missing chunks"):
+        opened.kspace(1)
+    assert opened.kspace(0).shape == (4, 5, 6)
+    with pytest.raises(DataError, match=r"kspace/c/1/2/0/0: missing"):
+        RawData.open(marker)
+
+
+def test_incomplete_store(tmp_path):
+    marker = tmp_path / "raw.json"
+    with published_store(marker):
+        pass
+    with pytest.raises(DataError, match="not a complete acquisition"):
+        RawData.open(marker)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 1000, 4096), (5, 1, 1, 3_000_000), (1, 40, 300, 512), (2, 33, 7, 5)]
+)
+def test_tiles_cover_once_in_whole_chunks(shape):
+    chunks = chunk_shape("kspace", shape)
+    assert chunks[:2] == (1, 1)
+    assert math.prod(chunks) * 8 <= 8 * 2**20
+    covered = 0
+    for tile in tiles("kspace", shape):
+        sizes = [part.stop - part.start for part in tile]
+        assert math.prod(sizes) * 8 <= 64 * 2**20
+        assert all(part.start % chunk == 0 for part, chunk in zip(tile, chunks, strict=True))
+        covered += math.prod(sizes)
+    assert covered == math.prod(shape)
+
+
+def test_affine_centres_the_image():
+    affine = centred_affine((6, 7, 8), (1.0, 2.0, 3.0))
+    np.testing.assert_array_equal(affine @ [3, 3, 4, 1], [0, 0, 0, 1])
+    np.testing.assert_array_equal(affine @ [4, 3, 4, 1], [1, 0, 0, 1])
+    np.testing.assert_array_equal(centred_affine((7, 8), (2.0, 3.0)) @ [0, 3, 4, 1], [0, 0, 0, 1])

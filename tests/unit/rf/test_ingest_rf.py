@@ -1,0 +1,463 @@
+"""RF sources of any layout, and what the instruments of pairs add, from exact Born sums."""
+
+import re
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+from acquisitions import reconstruction_settings
+from scipy.io import savemat
+
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.sources import IngestSettings
+from pipeline.errors import ConfigError, DataError
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.model.born import simulate
+from pipeline.rf.raw import RfRawData
+from pipeline.stages.calibrate import calibrate
+from pipeline.stages.ingest import ingest
+from pipeline.stages.plan import plan
+from pipeline.storage.publish import read_json
+
+SCENE = Scene((7, 6), (0.2, 0.3), (0.1, 0.2, 0.0))
+FREQUENCIES = np.linspace(9.6e9, 10.4e9, 9)
+TARGET = np.array([0.5, -0.1, 0.0])
+POINTS = np.array([TARGET, [0.1, 0.5, 0.0], [-0.3, 0.2, 0.0]])
+AMPLITUDES = np.array([1.0, 0.02j, -0.01 + 0.01j])
+
+
+def pair(index, tx_grid=(4, 1), rx_grid=(1, 5)):
+    """Return two arrays some way off, under angles of their own."""
+    generator = np.random.default_rng(index)
+    arrays = []
+    for grid in (tx_grid, rx_grid):
+        offsets = np.moveaxis(np.indices(grid), 0, -1).reshape(-1, 2) * 0.05
+        centre = [*generator.uniform(-4, 4, 2), -20]
+        arrays.append(np.column_stack([offsets, np.zeros(len(offsets))]) + centre)
+    return Pair(arrays[0], arrays[1], tx_grid, rx_grid)
+
+
+PAIRS = [pair(0), pair(1), pair(2)]
+CLEAN = np.stack([simulate(POINTS, AMPLITUDES, one, FREQUENCIES) for one in PAIRS])
+
+
+def bring_in(folder, source, form="arrays", **details):
+    settings = {"kind": "rf", "format": form, "source": str(folder / source), "details": details}
+    ingest(
+        settings=IngestSettings.model_validate(settings),
+        dataset="scan",
+        raw=folder / "raw.json",
+        receipt=folder / "ingest.json",
+    )
+    return RfRawData.open(folder / "raw.json")
+
+
+GRID = {"shape": SCENE.shape, "spacing": SCENE.spacing, "origin": SCENE.origin}
+MAPPING = {
+    "y": {"name": "data", "axes": ["freq", "rx", "tx", "pair"], "conjugate": True},
+    "frequencies": {"name": "ghz", "axes": ["freq"], "scale": 1e9},
+    "tx": {"name": "tx", "axes": ["pair", "element", "coordinate"]},
+    "rx": {"components": ["rx_x", "rx_y", "rx_z"], "axes": ["pair", "element"]},
+    "noise_std": {"name": "sigma", "axes": ["pair"]},
+    "reference": {"name": "image", "axes": ["y", "x"]},
+}
+
+
+def stored_arrays():
+    receivers = np.stack([one.rx for one in PAIRS])
+    return {
+        "data": np.conj(CLEAN).transpose(1, 3, 2, 0),  # of the other time dependence
+        "ghz": FREQUENCIES / 1e9,
+        "tx": np.stack([one.tx for one in PAIRS]),
+        **{f"rx_{name}": receivers[..., axis] for axis, name in enumerate("xyz")},
+        "sigma": np.array([0.1, 0.2, 0.3]),
+        "image": np.arange(42).reshape(7, 6) * (1 + 2j),
+    }
+
+
+def without_vectors(mapping):
+    """MATLAB 5 has no vectors: they are rows."""
+    rows = {name: ["1", *mapping[name]["axes"]] for name in ("frequencies", "noise_std")}
+    return mapping | {name: mapping[name] | {"axes": axes} for name, axes in rows.items()}
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5", "mat"])
+def test_files_by_mapping(tmp_path, suffix):
+    arrays, mapping = stored_arrays(), MAPPING
+    if suffix == "npz":
+        np.savez(tmp_path / "scan.npz", **arrays)
+    elif suffix == "mat":
+        savemat(tmp_path / "scan.mat", arrays)
+        mapping = without_vectors(mapping)
+    else:
+        with h5py.File(tmp_path / "scan.h5", "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+    raw = bring_in(tmp_path, f"scan.{suffix}", scene=GRID, arrays=mapping)
+    np.testing.assert_allclose(raw.frequencies, FREQUENCIES)
+    assert (raw.pairs, raw.scene) == (3, SCENE)
+    for index, one in enumerate(PAIRS):
+        np.testing.assert_allclose(raw.measurements(0, index), CLEAN[index], rtol=1e-6)
+        np.testing.assert_array_equal(raw.antennas(index).tx, one.tx)
+        np.testing.assert_array_equal(raw.antennas(index).rx, one.rx)
+    np.testing.assert_allclose(raw.noise_std(), [0.1, 0.2, 0.3], rtol=1e-6)
+    np.testing.assert_array_equal(raw.reference()[0, 0], arrays["image"])
+
+
+def test_planar_arrays_are_ordered_by_their_grids(tmp_path):
+    grids = {"tx_grid": (2, 3), "rx_grid": (4, 2)}
+    planar = pair(5, **grids)
+    exact = simulate(POINTS, AMPLITUDES, planar, FREQUENCIES)
+    one_by_one = np.stack(
+        [
+            simulate(POINTS, AMPLITUDES, Pair(tx[None], planar.rx, (1, 1), (1, 8)), FREQUENCIES)
+            for tx in planar.tx
+        ],
+        axis=1,
+    ).reshape(9, 6, 8)
+    np.savez(tmp_path / "scan.npz", y=one_by_one, f=FREQUENCIES, tx=planar.tx, rx=planar.rx)
+    mapping = {
+        "y": {"name": "y", "axes": ["freq", "tx", "rx"]},
+        "frequencies": {"name": "f", "axes": ["freq"]},
+        **{name: {"name": name, "axes": ["element", "coordinate"]} for name in ("tx", "rx")},
+    }
+    raw = bring_in(tmp_path, "scan.npz", scene=GRID, arrays=mapping, **grids)
+    np.testing.assert_allclose(raw.measurements(0, 0), exact, rtol=1e-6)
+
+
+def test_pulses_by_mapping(tmp_path):
+    antennas = np.random.default_rng(4).uniform(5, 6, (8, 3))
+    legs = np.linalg.norm(antennas[:, None] - POINTS, axis=-1)
+    k = 2 * np.pi * FREQUENCIES / 299_792_458.0
+    data = np.exp(-2j * k[:, None, None] * legs) @ AMPLITUDES  # [freq, pulse]
+    np.savez(tmp_path / "scan.npz", y=data, f=FREQUENCIES, where=antennas)
+    mapping = {
+        "y": {"name": "y", "axes": ["freq", "pulse"]},
+        "frequencies": {"name": "f", "axes": ["freq"]},
+        "transmitter": {"name": "where", "axes": ["pulse", "coordinate"]},
+    }
+    raw = bring_in(tmp_path, "scan.npz", scene=GRID, arrays=mapping)
+    np.testing.assert_allclose(raw.pulse_measurements(0), data.T, rtol=1e-6)
+    differences = raw.paths(0).path_differences(POINTS)
+    model = np.exp(-1j * k[:, None] * differences[:, None]) @ AMPLITUDES
+    np.testing.assert_allclose(raw.pulse_measurements(0), model, rtol=1e-4)
+
+
+def write_zarr(path, measured, *, sign="+", ragged=False, factors=False, calibration=None):
+    """Write the layout that other programs use."""
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    scene = group.create_group("scene")
+    scene.attrs.update({"shape": [7, 6], "spacing_m": [0.2, 0.3], "origin_m": [0.1, 0.2, 0.0]})
+    scene.attrs["time_sign"] = sign
+
+    def conjugated(values):
+        return np.conj(values) if sign == "-" else values
+
+    group["frequencies"] = FREQUENCIES
+    if not ragged:
+        group["y"] = conjugated(np.stack(measured)[None]).astype(np.complex64)
+    for index, values in enumerate(measured):
+        one = group.create_group(f"pair/{index}")
+        if ragged:
+            one["y"] = conjugated(values[None]).astype(np.complex64)
+        if factors:
+            for axis in (1, 2):
+                kappa, rows = waves(values.shape, axis, index)
+                one[f"kappa{axis}"] = kappa
+                one[f"rowphase{axis}"] = conjugated(np.exp(1j * rows))
+        else:
+            antennas = pair(index, rx_grid=(1, values.shape[2]))
+            one["tx_pos"], one["rx_pos"] = antennas.tx, antennas.rx
+    for name, values in (calibration or {}).items():
+        group[f"calib/{name}"] = conjugated(values) if values.dtype.kind == "c" else values
+
+
+def waves(shape, axis, seed):
+    generator = np.random.default_rng([seed, axis])
+    size = (shape[0], shape[axis])
+    return generator.uniform(-9, 9, size), generator.uniform(-3, 3, size)
+
+
+@pytest.mark.parametrize("sign", ["+", "-"])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_zarr_of_other_programs(tmp_path, sign, ragged):
+    widths = (5, 2, 3) if ragged else (5, 5, 5)
+    measured = [
+        simulate(POINTS, AMPLITUDES, pair(index, rx_grid=(1, width)), FREQUENCIES)
+        for index, width in enumerate(widths)
+    ]
+    write_zarr(tmp_path / "other.zarr", measured, sign=sign, ragged=ragged)
+    raw = bring_in(tmp_path, "other.zarr", "native")
+    assert raw.scene == SCENE
+    for index, values in enumerate(measured):
+        np.testing.assert_allclose(raw.measurements(0, index), values, rtol=1e-5)
+        assert raw.antennas(index).measurement_shape == values.shape[1:]
+    # And what was ingested is a source itself.
+    (tmp_path / "again").mkdir()
+    settings = {"kind": "rf", "format": "native", "source": str(tmp_path / "raw.json")}
+    ingest(
+        settings=IngestSettings.model_validate({**settings, "details": {}}),
+        dataset="scan",
+        raw=tmp_path / "again" / "raw.json",
+        receipt=tmp_path / "again" / "ingest.json",
+    )
+    again = RfRawData.open(tmp_path / "again" / "raw.json")
+    for index in range(3):
+        np.testing.assert_array_equal(again.measurements(0, index), raw.measurements(0, index))
+
+
+@pytest.mark.parametrize("sign", ["+", "-"])
+def test_factors_in_place_of_positions(tmp_path, sign):
+    write_zarr(tmp_path / "other.zarr", list(CLEAN), sign=sign, factors=True)
+    raw = bring_in(tmp_path, "other.zarr", "native")
+    assert raw.antennas(1) is None
+    stored = zip(raw.wave_vectors(1), raw.row_phases(1), strict=True)
+    for axis, (found, found_rows) in enumerate(stored, start=1):
+        kappa, rows = waves(CLEAN[1].shape, axis, 1)
+        np.testing.assert_array_equal(found, kappa)
+        np.testing.assert_allclose(found_rows, rows, atol=1e-12)
+
+
+def test_factors_of_one_axis_and_plane_waves_of_the_other(tmp_path):
+    write_zarr(tmp_path / "other.zarr", list(CLEAN), factors=True)
+    group = zarr.open_group(tmp_path / "other.zarr")
+    first = np.random.default_rng(0).standard_normal((9, 4, 7, 2)) @ [1, 1j]
+    for index in range(3):
+        del group[f"pair/{index}/kappa1"]
+        group[f"pair/{index}/A1"] = first
+    raw = bring_in(tmp_path, "other.zarr", "native")
+    assert raw.wave_vectors(1) is None
+    found = raw.factors(1)
+    rows = waves(CLEAN[1].shape, 1, 1)[1]
+    np.testing.assert_allclose(found[0], first * np.exp(1j * rows)[..., None], atol=1e-5)
+    kappa, rows = waves(CLEAN[1].shape, 2, 1)
+    expected = np.exp(1j * rows[..., None] - 1j * kappa[..., None] * SCENE.offsets(1))
+    np.testing.assert_allclose(found[1], expected, atol=1e-5)
+    del group["pair/2/A1"]
+    with pytest.raises(DataError, match=r"pair 2: factors of the axes A2, but the scene has 2"):
+        bring_in(tmp_path, "other.zarr", "native")
+
+
+PHASE, DELAY = np.array([0.4, -2.1, 1.7]), np.array([1.3e-9, -0.6e-9, 3.1e-9])
+
+
+def gains(index):
+    generator = np.random.default_rng(10 + index)
+    return [np.exp(0.3 * (generator.standard_normal((size, 2)) @ [1, 1j])) for size in (4, 5)]
+
+
+def instrument(index, elements=False):
+    clock = np.exp(1j * (PHASE[index] - 2 * np.pi * FREQUENCIES * DELAY[index]))[:, None, None]
+    return clock * (np.multiply.outer(*gains(index)) if elements else 1)
+
+
+def corrupted(elements=False):
+    return np.stack([CLEAN[index] * instrument(index, elements) for index in range(3)])
+
+
+def test_what_the_source_says_of_its_instruments_is_taken_away(tmp_path):
+    calibration = {
+        "phase": PHASE[None],
+        "delay": DELAY,
+        "gain_tx": np.stack([gains(index)[0] for index in range(3)]),
+        "gain_rx": np.stack([gains(index)[1] for index in range(3)]),
+    }
+    write_zarr(tmp_path / "other.zarr", list(corrupted(elements=True)), calibration=calibration)
+    raw = bring_in(tmp_path, "other.zarr", "native")
+    for index in range(3):
+        np.testing.assert_allclose(raw.measurements(0, index), CLEAN[index], rtol=1e-4, atol=1e-9)
+    record = read_json(tmp_path / "ingest.json")["calibration"]
+    assert record["method"] == "given"
+    assert record["pairs"][2]["delay_s"] == DELAY[2]
+
+
+def npz(folder, data, **settings):
+    """Ingest pairs from a file of their own."""
+    np.savez(
+        folder / "scan.npz",
+        y=data,
+        f=FREQUENCIES,
+        tx=[one.tx for one in PAIRS],
+        rx=[one.rx for one in PAIRS],
+    )
+    mapping = {
+        "y": {"name": "y", "axes": ["pair", "freq", "m1", "m2"]},
+        "frequencies": {"name": "f", "axes": ["freq"]},
+        **{n: {"name": n, "axes": ["pair", "element", "coordinate"]} for n in ("tx", "rx")},
+    }
+    return bring_in(folder, "scan.npz", scene=GRID, arrays=mapping, **settings)
+
+
+def test_what_the_settings_say_is_taken_away(tmp_path):
+    known = {"phase": PHASE.tolist(), "delay": DELAY.tolist()}
+    raw = npz(tmp_path, corrupted(), pair_correction=known)
+    for index in range(3):
+        np.testing.assert_allclose(raw.measurements(0, index), CLEAN[index], rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"pair_correction\.delay has 2 values, but .* 3 pairs"):
+        npz(tmp_path, corrupted(), pair_correction={"delay": [0.0, 0.0]})
+    with pytest.raises(ConfigError, match="has a reference_target, but corrections are known"):
+        npz(
+            tmp_path,
+            corrupted(),
+            pair_correction=known,
+            reference_target={"position": TARGET.tolist()},
+        )
+
+
+def back_projection(raw):
+    """Return the coherent sum of all pairs on a fine grid about the target, by exact paths."""
+    k = 2 * np.pi * FREQUENCIES / 299_792_458.0
+    steps = np.arange(-10, 11) * 0.01
+    x, y = np.meshgrid(TARGET[0] + steps, TARGET[1] + steps, indexing="ij")
+    points = np.stack([x, y, 0 * x], axis=-1).reshape(-1, 3)
+    image = np.zeros(len(points), complex)
+    for index, one in enumerate(PAIRS):
+        legs = [np.linalg.norm(points[:, None] - array, axis=-1) for array in (one.tx, one.rx)]
+        for wavenumber, values in zip(k, raw.measurements(0, index), strict=True):
+            tx, rx = (np.exp(1j * wavenumber * leg) for leg in legs)
+            image += np.einsum("ni,ij,nj->n", tx, values, rx)
+    return np.abs(image).reshape(x.shape)
+
+
+def test_a_reference_target_tells_phases_and_delays(tmp_path):
+    blurred = back_projection(npz(tmp_path, corrupted()))
+    raw = npz(
+        tmp_path,
+        corrupted(),
+        coherent=False,
+        reference_target={"position": TARGET.tolist(), "amplitude": 1.0},
+    )
+    assert raw.coherent
+    record = read_json(tmp_path / "ingest.json")["calibration"]
+    middle = FREQUENCIES.mean()
+    for index, found in enumerate(record["pairs"]):
+        # The other scatterers are 2 % of the target, which is all the error that is left.
+        assert abs(found["delay_s"] - DELAY[index]) < 0.02 / (2 * np.pi * 0.4e9)
+        phase = found["phase_rad"][0] - PHASE[index]
+        phase -= 2 * np.pi * middle * (found["delay_s"] - DELAY[index])
+        assert abs(np.angle(np.exp(1j * phase))) < 0.03
+        assert found["residual"] < 0.05
+        assert found["coherence"] > 0.99
+    image, ideal = back_projection(raw), back_projection(npz(tmp_path, CLEAN))
+    assert np.unravel_index(image.argmax(), image.shape) == (10, 10)
+    np.testing.assert_allclose(image, ideal, atol=0.04 * ideal.max())
+    assert blurred[10, 10] < 0.7 * ideal.max()
+
+
+def test_a_reference_target_tells_the_gains_of_elements(tmp_path):
+    raw = npz(
+        tmp_path,
+        corrupted(elements=True),
+        reference_target={"position": TARGET.tolist(), "amplitude": 1.0, "element_gains": True},
+    )
+    for index in range(3):
+        found, truth = raw.measurements(0, index), CLEAN[index]
+        assert np.linalg.norm(found - truth) < 0.06 * np.linalg.norm(truth)
+    assert (
+        max(
+            found["residual"]
+            for found in read_json(tmp_path / "ingest.json")["calibration"]["pairs"]
+        )
+        < 0.06
+    )
+
+
+def test_a_target_that_is_not_there_is_named(tmp_path):
+    # Off by more than the largest delay looked for.
+    settings = {"position": [0.5, -0.1, 6.0], "largest_delay": 1e-10}
+    with pytest.raises(DataError, match=r"scan: pair 0: no scatterer stands out at the reference"):
+        npz(tmp_path, corrupted(), reference_target=settings)
+
+
+@pytest.mark.parametrize("fusion", ["coherent", "non-coherent"])
+def test_a_coherent_image_of_uncalibrated_pairs_is_refused(tmp_path, fusion):
+    npz(tmp_path, corrupted(), coherent=False)
+    calibrated, planned = tmp_path / "calibration.json", tmp_path / "plan.tsv"
+    common = {"dataset": "scan", "raw": tmp_path / "raw.json", "device": "cpu", "threads": 2}
+    calibrate(
+        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
+        calibration=calibrated,
+        receipt=tmp_path / "calibrate.json",
+        **common,
+    )
+
+    def planning():
+        plan(
+            settings=reconstruction_settings(
+                algorithm="matched-filter", fusion=fusion, force_model=True
+            )[0],
+            reconstruction="image",
+            calibration=calibrated,
+            plan=planned,
+            receipt=tmp_path / "plan.json",
+            **common,
+        )
+
+    if fusion == "coherent":
+        with pytest.raises(DataError, match=r"scan image: the phases of its 3 pairs are not calib"):
+            planning()
+    else:
+        planning()
+        assert planned.exists()
+
+
+def changed(where, value):
+    data = CLEAN.copy()
+    data[where] = value
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (changed((1, 3, 2, 2), np.nan), r"pair 1, frame 0 at 9.9 GHz \(index 3\): 1 of 20 values"),
+        (changed((2, 8), 0), r"pair 2, frame 0 at 10.4 GHz \(index 8\): all 20 values are zero"),
+        (CLEAN[..., :4], r"pair 0: found measurements of shape \(4, 4\), but 4 trans.* 5 rec"),
+        (CLEAN[:2], r"tx, of shape \(3, 4, 3\) .*has 3 along `pair`, but y.* has 2"),
+        (CLEAN[:, :8], r"frequencies, of shape \(9,\) .*has 9 along `freq`"),
+    ],
+)
+def test_bad_measurements_are_named(tmp_path, data, message):
+    with pytest.raises(DataError, match="scan: .*" + message):
+        npz(tmp_path, data)
+    assert not (tmp_path / "raw.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frequencies": {"name": "ghz", "axes": ["freq"]}}, "looks like GHz"),
+        ({"kspace": {"name": "data", "axes": ["coil"]}}, "names kspace, which does not go"),
+        ({"tx": None}, "one of tx and rx; give both"),
+        ({"tx": None, "rx": None}, "there are no positions; call them m1 and m2"),
+        ({"frequencies": None}, "at least y and frequencies"),
+    ],
+)
+def test_bad_mappings(tmp_path, change, message):
+    np.savez(tmp_path / "scan.npz", **stored_arrays())
+    mapping = {name: array for name, array in (MAPPING | change).items() if array}
+    with pytest.raises((ConfigError, DataError), match=re.escape("scan") + ".*" + message):
+        bring_in(tmp_path, "scan.npz", scene=GRID, arrays=mapping)
+
+
+def test_bad_zarr(tmp_path):
+    group = zarr.open_group(tmp_path / "other.zarr", mode="w", zarr_format=3)
+    with pytest.raises(DataError, match=r"scan: .*lacks a usable attribute"):
+        bring_in(tmp_path, "other.zarr", "native")
+    group.attrs.update({"shape": [7, 6], "spacing": [0.2, 0.3]})
+    group["frequencies"] = FREQUENCIES
+    with pytest.raises(DataError, match="has no `y`; it has frequencies"):
+        bring_in(tmp_path, "other.zarr", "native")
+    group["y"] = CLEAN[None]
+    group.create_group("pair/0")
+    with pytest.raises(DataError, match="has 3 pairs, but there are positions or factors of 1"):
+        bring_in(tmp_path, "other.zarr", "native")
+    for index in range(3):
+        group.require_group(f"pair/{index}")
+    with pytest.raises(DataError, match=r"scan: pair 0 has neither positions .* nor factors"):
+        bring_in(tmp_path, "other.zarr", "native")
+    group.attrs["time_sign"] = 0
+    with pytest.raises(DataError, match="time_sign is 0"):
+        bring_in(tmp_path, "other.zarr", "native")

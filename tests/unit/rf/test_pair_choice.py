@@ -1,0 +1,73 @@
+"""Which model of the wavefronts is taken, and which form of its normal operator."""
+
+import re
+
+import pytest
+
+from pipeline.errors import DataError, PlanError
+from pipeline.rf.model.normal_costs import Rates
+from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model
+
+SIX_PAIRS = PairAcquisition((128, 128), (32, 64), pairs=6, frequencies=64)
+ERRORS = {"W": 0.5, "W+D(fc)": 0.05, "W+D": 0.01, "F": 0.02, "N": 0.4}
+
+
+def choose(errors=ERRORS, acquisition=SIX_PAIRS, **changed):
+    settings = {"model": "auto", "normal": "auto", "coherent": True, "force": False}
+    settings |= {"applications": 100, "rates": Rates.host(2), "itemsize": 8, "who": "scan"}
+    return choose_pair_model(errors, acquisition, **settings | changed)
+
+
+def forms(choice):
+    return [cost.form for cost in choice.costs]
+
+
+def test_the_cheapest_model_that_is_right_to_20_db_is_taken():
+    assert choose().level == "W+D(fc)"
+    assert choose({**ERRORS, "W": 0.09}).level == "W"
+    # Without a good collapsing model: Fresnel factors, which need no phase at each voxel.
+    assert choose({**ERRORS, "W+D(fc)": 0.11}).level == "F"
+    assert choose({"W": 0.3, "W+D": 0.2}).level == "W+D"  # none is good: the best
+
+
+def test_the_fastest_form_comes_first():
+    assert forms(choose(model="W", force=True)) == ["collapsed", "factors"]
+    assert forms(choose()) == ["pairs", "factors"]
+    # One block: a convolution takes longer than forward and adjoint through two small factors.
+    one = PairAcquisition((256, 256), (8, 8), pairs=1, frequencies=1)
+    assert forms(choose({"W": 0.0}, one)) == ["factors", "collapsed"]
+
+
+def test_settings_restrict_models_and_forms():
+    assert forms(choose(normal="factors")) == ["factors"]
+    assert choose({**ERRORS, "W+D(fc)": 0.2}, normal="toeplitz").level == "W+D(fc)"
+    # An image for each pair needs a kernel for each pair.
+    assert forms(choose(model="W", force=True, coherent=False)) == ["pairs", "factors"]
+    with pytest.raises(PlanError, match="scan: the model F has no Toeplitz kernels"):
+        choose(model="F", normal="toeplitz")
+    with pytest.raises(PlanError, match="does not allow the model UPA; it allows W, "):
+        choose(model="UPA")
+
+
+def test_errors_are_judged():
+    assert choose().warning == ""
+    said = r"scan: the model W leaves -13\.6 dB .*Level W\+D\(fc\) would leave -26\.0 dB"
+    with_warning = choose({**ERRORS, "W": 0.21}, model="W")
+    assert re.search(said, with_warning.warning)
+    with pytest.raises(PlanError, match=r"W leaves -6\.0 dB.*W\+D\(fc\).*or set `force_model"):
+        choose(model="W")
+    assert "-6.0 dB" in choose(model="W", force=True).warning
+    with pytest.raises(PlanError, match="No other level serves"):
+        choose({"W": 0.7, "F": 0.6})
+
+
+def test_stored_factors_serve_where_positions_are_not_known():
+    stored = PairAcquisition((128, 128), (32, 64), pairs=6, frequencies=64, stored=True)
+    choice = choose({}, stored)
+    assert (choice.level, forms(choice), choice.error) == ("stored", ["factors"], None)
+    assert "not known" in choice.warning
+    waves = PairAcquisition((128, 128), (32, 64), 6, 64, stored=True, wave_vectors=True)
+    assert forms(choose({}, waves)) == ["collapsed", "factors"]
+    assert choose(ERRORS, waves, model="stored").level == "stored"
+    with pytest.raises(DataError, match="run `calibrate` again"):
+        choose({})

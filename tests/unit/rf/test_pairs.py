@@ -1,0 +1,164 @@
+"""Pairs of antenna arrays through the stages: published figures, and the exact Born sum."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from acquisitions import reconstruction_settings
+
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.sources import IngestSettings
+from pipeline.errors import ConfigError, PlanError
+from pipeline.rf.formats import sources as rf_sources
+from pipeline.rf.formats.born_simulation import rf6
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.model.born import Born
+from pipeline.stages.calibrate import calibrate
+from pipeline.stages.ingest import ingest
+from pipeline.stages.plan import plan
+from pipeline.stages.reconstruct import reconstruct
+from pipeline.storage.blocks import open_block
+from pipeline.storage.publish import read_json
+
+
+def bring_in(folder, source="rf6"):
+    settings = {"kind": "rf", "format": "simulation", "source": source, "details": {}}
+    ingest(
+        settings=IngestSettings.model_validate(settings),
+        dataset="points",
+        raw=folder / "raw.json",
+        receipt=folder / "ingest.json",
+    )
+    calibrate(
+        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
+        dataset="points",
+        raw=folder / "raw.json",
+        calibration=folder / "calibration.json",
+        receipt=folder / "calibrate.json",
+        device="cpu",
+        threads=2,
+    )
+
+
+def run(folder, **settings):
+    planned, chosen = reconstruction_settings(**settings)
+    common = {
+        "dataset": "points",
+        "reconstruction": "test",
+        "raw": folder / "raw.json",
+        "calibration": folder / "calibration.json",
+        "plan": folder / "plan.tsv",
+        "device": "cpu",
+        "threads": 2,
+    }
+    plan(settings=planned, receipt=folder / "plan.json", **common)
+    image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
+    reconstruct(
+        settings=chosen, block="0000", shares=image.parent, image=image, receipt=receipt, **common
+    )
+    with open_block(image) as group:
+        return group["image"][0, 0], read_json(receipt)
+
+
+def error_db(image, truth):
+    return 20 * np.log10(np.linalg.norm(image - truth) / np.linalg.norm(truth))
+
+
+@pytest.fixture(scope="module")
+def six_pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rf6")
+    bring_in(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("settings", "lowest", "highest"),
+    [
+        ({"algorithm": "matched-filter"}, 2.4, 3.0),
+        ({"algorithm": "tikhonov", "iterations": 100, "regularization": 0.01}, -5.1, -3.9),
+        (
+            {"algorithm": "fista", "iterations": 400, "sparsity": 0.05, "debias": True},
+            -44.0,
+            -41.0,
+        ),
+        ({"algorithm": "omp", "points": 40}, -43.9, -41.0),
+        ({"algorithm": "omp", "points": 60, "residual": "noise"}, -43.9, -41.0),
+        ({"algorithm": "fista", "iterations": 300, "sparsity": "noise"}, -32.3, -31.5),
+        ({"algorithm": "admm", "iterations": 100, "sparsity": "noise"}, -32.3, -31.5),
+        (
+            {"algorithm": "admm", "iterations": 100, "sparsity": "noise", "debias": 0.1},
+            -44.0,
+            -41.0,
+        ),
+    ],
+    ids=[
+        *("matched filter", "Tikhonov", "sparse, debiased", "40 points", "points above the noise"),
+        *("sparse by the noise", "ADMM by the noise", "ADMM, debiased"),
+    ],
+)
+def test_six_pairs_reach_the_published_errors(six_pairs, settings, lowest, highest):
+    """Six pairs, 16 tones, 8 x 8 elements, 40 points, 20 dB: see `born_simulation.rf6`."""
+    image, receipt = run(six_pairs, **settings)
+    assert receipt["model"] == "W"
+    assert lowest < error_db(image, rf6().truth()) < highest
+
+
+def test_sparse_finds_the_points_and_nothing_else(six_pairs):
+    image, receipt = run(six_pairs, algorithm="fista", iterations=400, sparsity=0.05)
+    assert np.count_nonzero((np.abs(image) > 0.3) != (rf6().truth() != 0)) == 0
+    assert receipt["normal"] == "toeplitz, 1 kernel for 6 pairs"
+
+
+@pytest.fixture
+def near_scene(tmp_path, monkeypatch):
+    """Two pairs 100 m before a scene of 1 m: plane waves fail, a voxel phase serves."""
+    points = rf6(scatterers=5, snr_db=None)
+    scene = Scene((9, 12), (0.1, 0.08))
+    pairs = []
+    for pair in points.pairs[:2]:
+        tx, rx = (antenna * (100 / np.linalg.norm(antenna[0])) for antenna in (pair.tx, pair.rx))
+        pairs.append(dataclasses.replace(pair, tx=tx, rx=rx, gain=(4 * np.pi * 100) ** 2))
+    near = dataclasses.replace(
+        points,
+        scene=scene,
+        pairs=tuple(pairs),
+        positions=scene.positions(np.array([3, 40, 77, 90, 101])),
+    )
+    monkeypatch.setitem(rf_sources._POINT_SCENES, "near", lambda seed: near)
+    bring_in(tmp_path, "near")
+    return tmp_path, near
+
+
+def test_a_voxel_phase_serves_where_plane_waves_fail(near_scene):
+    folder, near = near_scene
+    errors = read_json(folder / "calibrate.json")["model_errors"]
+    assert errors["W+D(fc)"] < 0.1
+    assert errors["W"] > 0.3
+    image, receipt = run(
+        folder, algorithm="tikhonov", iterations=300, regularization=0.1, residual=1e-6
+    )
+    assert receipt["model"] == "W+D(fc)"
+    born = Born(near.scene, near.pairs, near.frequencies)
+    voxels = torch.eye(near.scene.voxels, dtype=born.dtype).reshape(-1, *near.scene.shape)
+    system = np.stack([born(voxel).numpy().ravel() for voxel in voxels], axis=1)
+    data = np.concatenate([near.measurement(pair).ravel() for pair in range(2)])
+    gram = system.conj().T @ system
+    gram += 0.1 * gram[0, 0].real * np.eye(len(gram))
+    expected = np.linalg.solve(gram, system.conj().T @ data)
+    assert np.linalg.norm(image.ravel() - expected) / np.linalg.norm(expected) < 0.1
+
+
+def test_a_model_that_is_wrong_is_refused_by_how_much(near_scene):
+    folder, _ = near_scene
+    with pytest.raises(
+        PlanError, match=r"the model W leaves -9.1 dB .*Level W\+D\(fc\) would leave"
+    ):
+        run(folder, algorithm="matched-filter", model="W")
+    image, _ = run(folder, algorithm="matched-filter", model="W", force_model=True)
+    assert np.isfinite(image).all()
+
+
+def test_an_unknown_scene_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"unknown scene `rf7`.*rf6"):
+        bring_in(tmp_path, "rf7")

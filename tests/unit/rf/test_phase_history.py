@@ -1,0 +1,224 @@
+"""RF phase histories through the stages, against dense matrices of the exact paths."""
+
+import numpy as np
+import pytest
+import torch
+from acquisitions import complex_normal, reconstruction_settings
+from scipy.io import savemat
+
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.sources import IngestSettings
+from pipeline.engine.table import read_plan
+from pipeline.errors import ConfigError, DataError
+from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.writer import RfRawWriter
+from pipeline.stages.accumulate import accumulate
+from pipeline.stages.calibrate import calibrate
+from pipeline.stages.ingest import ingest
+from pipeline.stages.plan import plan
+from pipeline.stages.reconstruct import reconstruct
+from pipeline.storage.blocks import open_block
+from pipeline.storage.publish import published_store, read_json
+
+SCENE = Scene((11, 8), (0.25, 0.3), (0.5, -0.25, 0.0))
+FREQUENCIES = np.linspace(9.4e9, 9.9e9, 17)
+PULSES = 21
+
+
+def circling():
+    """A radar 40 m away that flies past: near enough for wavefronts to be curved."""
+    angles = np.radians(np.linspace(38, 47, PULSES))
+    antenna = 40 * np.stack(
+        [np.cos(angles) * 0.8, np.sin(angles) * 0.8, np.full(PULSES, 0.6)], axis=1
+    )
+    return AntennaPaths(antenna, antenna, 2 * np.linalg.norm(antenna, axis=1))
+
+
+def exact_matrix(paths):
+    """``exp(-j k d_p(x))`` of every pulse and frequency, ``(pulse * freq, voxel)``."""
+    excess = (
+        np.linalg.norm(SCENE.positions()[None] - paths.transmitter[:, None], axis=-1)
+        + np.linalg.norm(SCENE.positions()[None] - paths.receiver[:, None], axis=-1)
+        - paths.reference_path[:, None]
+    )
+    k = 2 * np.pi * FREQUENCIES / SPEED_OF_LIGHT
+    return np.exp(-1j * k[None, :, None] * excess[:, None]).reshape(PULSES * len(k), -1)
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Random data in a published store; its exact matrix and the data."""
+    paths = circling()
+    data = complex_normal(np.random.default_rng(5), (PULSES, len(FREQUENCIES)))
+    with published_store(tmp_path / "raw.json") as group:
+        writer = RfRawWriter(group, dataset="radar", scene=SCENE, frequencies=FREQUENCIES)
+        writer.create_phase_history(paths)
+        writer.write_pulses(0, data)
+    calibrate(
+        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
+        dataset="radar",
+        raw=tmp_path / "raw.json",
+        calibration=tmp_path / "calibration.json",
+        receipt=tmp_path / "calibrate.json",
+        device="cpu",
+        threads=2,
+    )
+    return exact_matrix(paths), data.ravel().astype(np.complex128)
+
+
+def run(folder, device="cpu", **settings):
+    planned, chosen = reconstruction_settings(precision="double", tolerance=1e-8, **settings)
+    common = {
+        "dataset": "radar",
+        "reconstruction": "test",
+        "raw": folder / "raw.json",
+        "calibration": folder / "calibration.json",
+        "plan": folder / "plan.tsv",
+        "device": device,
+        "threads": 2,
+    }
+    plan(settings=planned, receipt=folder / "plan.json", **common)
+    assert list(read_plan(folder / "plan.tsv").blocks) == ["0000"]
+    for row in read_plan(folder / "plan.tsv").shards("0000"):
+        accumulate(
+            settings=chosen,
+            block="0000",
+            shard=row.shard,
+            share=folder / f"0000-{row.shard}.zarr.zip",
+            receipt=folder / f"accumulate-{row.shard}.json",
+            **common,
+        )
+    image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
+    reconstruct(
+        settings=chosen, block="0000", shares=image.parent, image=image, receipt=receipt, **common
+    )
+    with open_block(image) as group:
+        return group["image"][0, 0], read_json(receipt)
+
+
+def relative(found, expected):
+    return np.linalg.norm(found.ravel() - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("curvature_error", [0.3, 0.03, 0.003])
+def test_matched_filter_is_exact_back_projection_up_to_the_curvature(
+    tmp_path, measured, curvature_error
+):
+    system, data = measured
+    found, receipt = run(tmp_path, algorithm="matched-filter", curvature_error=curvature_error)
+    assert relative(found, system.conj().T @ data / len(data)) < 2 * curvature_error
+    assert receipt["sub_apertures"] >= 1
+
+
+def test_sub_apertures_are_what_makes_it_exact(tmp_path, measured):
+    counts = [
+        run(tmp_path, algorithm="matched-filter", curvature_error=error)[1]["sub_apertures"]
+        for error in (0.3, 0.03, 0.003)
+    ]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
+def test_tikhonov_solves_the_dense_equations(tmp_path, measured):
+    system, data = measured
+    found, receipt = run(
+        tmp_path,
+        algorithm="tikhonov",
+        curvature_error=0.003,
+        iterations=200,
+        residual=1e-8,
+        regularization=0.3,
+    )
+    gram = system.conj().T @ system + 0.3 * len(data) * np.eye(system.shape[1])
+    assert relative(found, np.linalg.solve(gram, system.conj().T @ data)) < 0.01
+    assert receipt["residuals"][0][-1] <= 1e-8
+
+
+def test_fista_meets_the_optimality_conditions_of_the_lasso(tmp_path, measured):
+    system, data = measured
+    found, _ = run(
+        tmp_path, algorithm="fista", curvature_error=0.003, iterations=3000, sparsity=0.3
+    )
+    x = found.ravel()
+    gradient = system.conj().T @ (system @ x - data)
+    weight = 0.3 * np.abs(system.conj().T @ data).max()
+    assert 0 < np.count_nonzero(x) < x.size
+    # Where the image is zero the gradient stays below the weight; elsewhere it opposes the image.
+    assert np.abs(gradient[x == 0]).max() < 1.01 * weight
+    support = x != 0
+    opposed = gradient[support] + weight * x[support] / np.abs(x[support])
+    assert np.abs(opposed).max() < 0.02 * weight
+
+
+def test_calibrate_records_what_curvature_costs(tmp_path, measured):
+    errors = read_json(tmp_path / "calibrate.json")["model_errors"]
+    assert errors["W+D(fc)"] < errors["W"]
+
+
+def test_a_scene_must_be_given(tmp_path):
+    settings = IngestSettings.model_validate(
+        {"kind": "rf", "format": "gotcha", "source": str(tmp_path), "details": {}}
+    )
+    with pytest.raises(ConfigError, match=r"give sources\.radar\.scene"):
+        ingest(
+            settings=settings,
+            dataset="radar",
+            raw=tmp_path / "raw.json",
+            receipt=tmp_path / "ingest.json",
+        )
+
+
+def test_ingest_streams_a_file_or_names_what_is_wrong_with_it(tmp_path):
+    pulses, antenna = 5, circling().transmitter[:5]
+    data = complex_normal(np.random.default_rng(1), (len(FREQUENCIES), pulses))
+    fields = {
+        "fp": data,
+        "freq": FREQUENCIES[:, None],
+        **{name: antenna[None, :, axis] for axis, name in enumerate("xyz")},
+        "r0": np.linalg.norm(antenna, axis=1)[None],
+        "th": np.zeros((1, pulses)),
+        "phi": np.zeros((1, pulses)),
+    }
+    settings = IngestSettings.model_validate(
+        {
+            "kind": "rf",
+            "format": "gotcha",
+            "source": str(tmp_path / "pass.mat"),
+            "details": {"scene": {"shape": [6, 5], "spacing": [0.2, 0.2]}},
+        }
+    )
+
+    def bring_in():
+        ingest(
+            settings=settings,
+            dataset="radar",
+            raw=tmp_path / "raw.json",
+            receipt=tmp_path / "ingest.json",
+        )
+
+    savemat(tmp_path / "pass.mat", {"data": fields})
+    bring_in()
+    assert read_json(tmp_path / "raw.json")["arrays"]["y"]["shape"] == [1, 5, 17]
+    savemat(tmp_path / "pass.mat", {"data": {**fields, "fp": data * np.nan}})
+    with pytest.raises(DataError, match="radar"):
+        bring_in()
+
+
+@pytest.mark.parametrize("shards", [2, 5, 16])
+def test_shards_may_end_inside_a_sub_aperture(tmp_path, measured, shards):
+    settings = {"algorithm": "tikhonov", "iterations": 5, "curvature_error": 0.1}
+    whole, receipt = run(tmp_path, **settings)
+    assert 1 < receipt["sub_apertures"] < shards * 4
+    cut, of_shards = run(tmp_path, **settings, shards=shards)
+    assert of_shards["shards"] == shards
+    assert relative(cut, whole.ravel()) < 1e-6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_agrees_with_cpu(tmp_path, measured):
+    settings = {"algorithm": "tikhonov", "curvature_error": 0.03, "iterations": 5}
+    on_cpu, _ = run(tmp_path, **settings)
+    on_gpu, _ = run(tmp_path, device="cuda", **settings)
+    assert relative(on_gpu, on_cpu.ravel()) < 1e-6

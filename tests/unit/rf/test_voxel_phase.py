@@ -1,0 +1,131 @@
+"""Pairs with a voxel phase each, against dense matrices and against their factors."""
+
+import pytest
+import torch
+from adjointness import assert_adjoint, random_complex
+from exact import relative_error
+
+from pipeline.errors import ShapeError
+from pipeline.operators.base import Stack
+from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.kronecker import Kronecker
+from pipeline.operators.toeplitz import Toeplitz
+from pipeline.rf.model.plane_wave import plane_wave_spectrum
+from pipeline.rf.model.voxel_phase import VoxelPhaseSum
+
+PAIRS, FREQUENCIES = 3, 4
+CASES = [((9, 12), (5, 7)), ((6, 9, 8), (3, 5, 1))]
+
+
+def measured(shape, rows, dtype=torch.complex128):
+    generator = torch.Generator().manual_seed(2)
+    options = {"generator": generator, "dtype": torch.float64}
+    blocks = (PAIRS, FREQUENCIES)
+    wavenumbers = [(2 * torch.rand(*blocks, m, **options) - 1) * torch.pi for m in rows]
+    weights = 0.1 + torch.rand(blocks, **options)
+    phases = torch.polar(
+        0.5 + torch.rand(PAIRS, *shape, **options), 7 * torch.rand(PAIRS, *shape, **options)
+    )
+    return wavenumbers, weights, phases.to(dtype)
+
+
+def collapsed(shape, wavenumbers, weights, phases, fft="auto"):
+    spectra = plane_wave_spectrum(shape, wavenumbers, weights, separate=True, dtype=phases.dtype)
+    return VoxelPhaseSum(phases, Toeplitz(spectra, shape, fft=fft, threads=2))
+
+
+@pytest.mark.parametrize("fft", ["ducc0", "scipy", "torch"])
+@pytest.mark.parametrize(
+    ("dtype", "allowed"), [(torch.complex64, 1e-6), (torch.complex128, 1e-13)], ids=str
+)
+@pytest.mark.parametrize(("shape", "rows"), CASES, ids=str)
+def test_matches_the_factors(shape, rows, dtype, allowed, fft):
+    if fft != "torch":
+        pytest.importorskip(fft)
+    wavenumbers, weights, phases = measured(shape, rows)
+    voxels = [torch.arange(n, dtype=torch.float64) - n // 2 for n in shape]
+    pairs = []
+    for pair in range(PAIRS):
+        waves = zip(wavenumbers, voxels, strict=True)
+        kronecker = Kronecker([torch.exp(-1j * k[pair, :, :, None] * n) for k, n in waves])
+        gains = weights[pair].sqrt().reshape(-1, *(1 for _ in shape)).cdouble()
+        pairs.append(
+            Diagonal(gains, kronecker.codomain) @ kronecker @ Diagonal(phases[pair], shape)
+        )
+    system = Stack(pairs)
+    assert_adjoint(system, rtol=1e-12)
+    operator = collapsed(shape, wavenumbers, weights, phases.to(dtype), fft)
+    assert operator.domain == operator.codomain == shape
+    for batch in [(), (2, 3)]:
+        x = random_complex(*batch, *shape, seed=5)
+        truth = system.adjoint(system(x)).numpy()
+        assert relative_error(operator(x.to(dtype)), truth) <= allowed
+    assert_adjoint(operator, batch=(2,))
+
+
+def test_matches_dense():
+    shape, rows = CASES[0]
+    wavenumbers, weights, phases = measured(shape, rows)
+    single = [k[:, :1] for k in wavenumbers], weights[:, :1]
+    dense = 0
+    for pair in range(PAIRS):
+        factors = [
+            torch.exp(-1j * k[pair, 0, :, None] * (torch.arange(n, dtype=torch.float64) - n // 2))
+            for k, n in zip(wavenumbers, shape, strict=True)
+        ]
+        matrix = torch.kron(*factors) * phases[pair].flatten()
+        dense = dense + weights[pair, 0] * matrix.mH @ matrix
+    x = random_complex(*shape)
+    truth = (dense @ x.flatten()).reshape(shape)
+    torch.testing.assert_close(collapsed(shape, *single, phases)(x), truth)
+
+
+def test_gradient_and_repetition():
+    shape, rows = (3, 4), (2, 3)
+    wavenumbers, weights, phases = measured(shape, rows)
+    operator = collapsed(shape, wavenumbers, weights, phases)
+    assert torch.autograd.gradcheck(operator, random_complex(*shape).requires_grad_())
+    x = random_complex(*shape)
+    assert torch.equal(operator(x), operator(x))
+
+
+def test_memory_does_not_depend_on_the_pairs():
+    shape, rows = CASES[1]
+    wavenumbers, weights, phases = measured(shape, rows)
+    operator = collapsed(shape, wavenumbers, weights, phases)
+    single = collapsed(shape, [k[:1] for k in wavenumbers], weights[:1], phases[:1])
+    assert operator.workspace_bytes(5) == single.workspace_bytes()
+    operator(random_complex(2, *shape))
+    (buffers,) = operator.toeplitz.convolution._idle
+    assert buffers.t.nbytes < operator.workspace_bytes()
+
+
+@pytest.mark.parametrize("change", ["pairs", "shape", "dtype", "coils", "no pairs"])
+def test_phases_must_fit(change):
+    shape, rows = CASES[0]
+    wavenumbers, weights, phases = measured(shape, rows)
+    spectra = plane_wave_spectrum(
+        shape, wavenumbers, weights, separate=True, dtype=torch.complex128
+    )
+    toeplitz = Toeplitz(spectra, shape, coils=2 if change == "coils" else None)
+    if change == "pairs":
+        phases = phases[:2]
+    if change == "shape":
+        phases = phases[:, :-1]
+    if change == "dtype":
+        phases = phases.to(torch.complex64)
+    if change == "no pairs":
+        toeplitz = Toeplitz(spectra[0], shape)
+    with pytest.raises(ShapeError, match="VoxelPhaseSum: found phases"):
+        VoxelPhaseSum(phases, toeplitz)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("shape", "rows"), CASES, ids=str)
+def test_device_agrees_with_the_cpu(shape, rows):
+    wavenumbers, weights, phases = measured(shape, rows)
+    here = collapsed(shape, wavenumbers, weights, phases)
+    there = collapsed(shape, [k.cuda() for k in wavenumbers], weights.cuda(), phases.cuda())
+    x = random_complex(2, *shape)
+    torch.testing.assert_close(there(x.cuda()).cpu(), here(x))
