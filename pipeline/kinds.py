@@ -1,19 +1,33 @@
-"""The kinds of data: which reader and which measurement a raw store asks for."""
+"""The kinds of data: each is a package, whose parts are found by name when they are needed.
 
+No kind is imported here, so that a stage depends on the code of its own dataset's kind alone.
+"""
+
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from pipeline.engine.block import Measurement
-from pipeline.engine.job import BlockJob
 from pipeline.errors import DataError
-from pipeline.mri.model.measurement import MriMeasurement
-from pipeline.mri.raw import RawData
-from pipeline.rf.model.pairs import PairsMeasurement
-from pipeline.rf.model.pulses import PhaseHistoryMeasurement
-from pipeline.rf.raw import RfRawData
+from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import open_published
 
-Acquisition = RawData | RfRawData
+if TYPE_CHECKING:
+    from pipeline.engine.block import Measurement
+    from pipeline.engine.job import BlockJob
+
+KINDS = ("mri", "rf")
+
+
+def part_name(kind: str, part: str) -> str:
+    """Return the name of the module that is a stage's part of a kind."""
+    return f"pipeline.{kind}.{part}"
+
+
+def part_of(kind: str, part: str) -> ModuleType:
+    """Return the module ``part`` of a kind, such as ``raw``, ``plan`` or ``measurement``."""
+    return import_module(part_name(kind, part))
 
 
 def open_raw(marker: Path) -> Acquisition:
@@ -25,16 +39,17 @@ def open_raw(marker: Path) -> Acquisition:
         If marker or store is missing or incomplete, or its kind is unknown.
     """
     group = open_published(marker)
-    match group.attrs.get("kind"):
-        case "mri":
-            return RawData(group, marker)
-        case "rf":
-            return RfRawData(group, marker)
-        case other:
-            raise DataError(f"{marker}: its store has kind = {other!r}; run `ingest` again")
+    kind = group.attrs.get("kind")
+    if kind not in KINDS:
+        raise DataError(
+            f"{marker}: its store has kind = {kind!r}, allowed are {', '.join(KINDS)}; "
+            "run `ingest` again"
+        )
+    found: Acquisition = part_of(str(kind), "raw").open_group(group, marker)
+    return found
 
 
-def measurement_of(job: BlockJob, data: Acquisition, calibration: Calibration) -> Measurement:
+def measurement_of(job: "BlockJob", data: Acquisition, calibration: Calibration) -> "Measurement":
     """Return what turns this kind of data into normal equations.
 
     Parameters
@@ -49,8 +64,5 @@ def measurement_of(job: BlockJob, data: Acquisition, calibration: Calibration) -
     DataError
         If what the settings need is missing.
     """
-    if isinstance(data, RawData):
-        return MriMeasurement(job, data, calibration)
-    if not data.pairs:
-        return PhaseHistoryMeasurement(job, data, calibration)
-    return PairsMeasurement(job, data)
+    found: Measurement = part_of(data.kind, "measurement").measurement_of(job, data, calibration)
+    return found

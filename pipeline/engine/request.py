@@ -11,7 +11,6 @@ from pipeline.engine.tiles import Limits
 from pipeline.engine.tuned_choice import tuned
 from pipeline.engine.work import Machine, MriSizes, PairSizes, PhaseHistorySizes, Sizes, Work
 from pipeline.errors import DataError, PlanError
-from pipeline.kinds import Acquisition
 from pipeline.mri.raw import RawData
 from pipeline.rf.geometry.phase_history import sub_apertures
 from pipeline.rf.model.normal_costs import Rates as GramRates
@@ -22,6 +21,7 @@ from pipeline.rf.model.pair_choice import (
     decibels,
 )
 from pipeline.rf.raw import RfRawData
+from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.calibration import Calibration
 
 
@@ -76,11 +76,12 @@ def request_for(
     others: list[PairSizes] = []
     if isinstance(data, RawData):
         sizes: Sizes = _mri_sizes(data, calibration, settings, who)
-    elif data.pairs:
+    elif isinstance(data, RfRawData) and data.pairs:
         choice = pair_choice(data, calibration, chosen, machine, who)
         sizes, *others = pair_sizes(pair_acquisition(data), choice)
         notes += [*([choice.warning] if choice.warning else []), *choice_lines(who, choice)]
     else:
+        assert isinstance(data, RfRawData)
         sizes = _phase_history_sizes(data, settings, who)
     work = Work(
         shape=shape,

@@ -12,7 +12,7 @@ from pipeline.geometry.axes import as_volume
 if TYPE_CHECKING:
     import zarr
 
-    from pipeline.kinds import Acquisition
+    from pipeline.storage.acquisition import Acquisition
 
 Array = NDArray[Any]
 

@@ -21,7 +21,7 @@ as NaN and are therefore met at once.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -163,12 +163,14 @@ class RawData:
         Of what kind the readouts are; None where nobody has looked.
     """
 
+    kind = "mri"
+
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
         self.marker = marker
         self._stored: dict[str, Any] = {
             name: array for name, array in group.arrays() if name in AXES
         }
-        self.arrays = set(self._stored)
+        self.arrays: Set[str] = set(self._stored)
         attributes: dict[str, Any] = dict(group.attrs)
         try:
             self.shape = tuple(int(size) for size in attributes["shape"])
@@ -255,6 +257,11 @@ class RawData:
                 f"{self.marker}: `{name}` {selection} has missing chunks; {remake(self.marker)}"
             )
         return values
+
+
+def open_group(group: "zarr.Group", marker: Path) -> RawData:
+    """Return the acquisition of an open store; see `pipeline.kinds.open_raw`."""
+    return RawData(group, marker)
 
 
 class StoredReadouts:

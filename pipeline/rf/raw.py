@@ -40,7 +40,7 @@ n2)``. What the instruments of the pairs add has been taken away; the provenance
 frequencies or pulses. Missing chunks read as NaN and are therefore met at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -108,11 +108,13 @@ class RfRawData:
         Names of the dataset's arrays that are there.
     """
 
+    kind = "rf"
+
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
         self.marker = marker
         self._group = group
         self._stored: dict[str, Any] = dict(group.arrays())
-        self.arrays = set(self._stored)
+        self.arrays: Set[str] = set(self._stored)
         attributes: dict[str, Any] = dict(group.attrs)
         try:
             if attributes["kind"] != "rf":
@@ -299,3 +301,8 @@ class RfRawData:
         if np.isnan(values.sum(dtype=np.promote_types(values.dtype, np.float64))):
             raise DataError(f"{who} has missing chunks; {remake(self.marker)}")
         return values
+
+
+def open_group(group: "zarr.Group", marker: Path) -> RfRawData:
+    """Return the acquisition of an open store; see `pipeline.kinds.open_raw`."""
+    return RfRawData(group, marker)

@@ -98,6 +98,7 @@ def calibrate(
             _require_memory(rf, raw, host_mb, device_mb, job)
             rf.write(calibration, job)
             return
+        assert isinstance(data, RawData)
         work = _Calibration(settings, dataset, data, torch_device(device), threads)
         _require_memory(work, raw, host_mb, device_mb, job)
         with published_store(calibration) as group:

@@ -15,6 +15,7 @@ from pipeline.engine.work import Machine
 from pipeline.errors import ConfigError
 from pipeline.kinds import open_raw
 from pipeline.mri.raw import RawData
+from pipeline.rf.raw import RfRawData
 
 
 def estimate(
@@ -86,6 +87,7 @@ def stored_acquisition(raw: Path, settings: ReconstructionSettings) -> Acquisiti
             readout_samples=data.samples,
             shared_trajectory=not data.own_trajectory,
         )
+    assert isinstance(data, RfRawData)
     if not data.pairs:
         raise ConfigError(f"{raw}: a phase history is planned from its pulses; use `kronufft plan`")
     sizes = [data.measurement_shape(pair) for pair in range(data.pairs)]

@@ -13,7 +13,7 @@ from pipeline.engine.needs import require_fit
 from pipeline.engine.stage_memory import Images, measure_memory
 from pipeline.errors import DataError
 from pipeline.host_memory import return_freed_memory
-from pipeline.kinds import Acquisition, open_raw
+from pipeline.kinds import open_raw
 from pipeline.metrics.quality import Array, image_quality, image_statistics
 from pipeline.metrics.references import frame_slabs, reference_image
 from pipeline.metrics.streams import pair_totals, stream_totals
@@ -22,6 +22,7 @@ from pipeline.progress import track
 from pipeline.rf.measures.scenes import SceneMeasurement
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.acquired import Acquired
+from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.publish import open_published, read_json
 from pipeline.storage.receipts import Receipt
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import DataError
-from pipeline.kinds import Acquisition, open_raw
+from pipeline.kinds import open_raw
 from pipeline.metrics.references import reference_image
 from pipeline.metrics.tables import as_table, job_row, read_table, rows_of, write_table
 from pipeline.report.failures import find_failures
@@ -14,6 +14,7 @@ from pipeline.report.page import report_page
 from pipeline.report.reconstructions import AnySeries
 from pipeline.rf.pictures import SceneSeries
 from pipeline.rf.raw import RfRawData
+from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.publish import open_published, published_file, read_json
 
 if TYPE_CHECKING:

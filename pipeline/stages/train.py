@@ -20,12 +20,13 @@ from pipeline.engine.limits import planned_limits
 from pipeline.engine.request import request_for
 from pipeline.engine.tiles import Limits
 from pipeline.errors import DataError
-from pipeline.kinds import Acquisition, measurement_of, open_raw
+from pipeline.kinds import measurement_of, open_raw
 from pipeline.mri.raw import RawData
 from pipeline.progress import track
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.power import largest_eigenvalue
 from pipeline.solvers.unrolled import UnrolledProximalGradient
+from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.networks import write_network
 from pipeline.storage.receipts import Receipt

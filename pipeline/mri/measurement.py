@@ -1,0 +1,12 @@
+"""MRI data as normal equations."""
+
+from pipeline.engine.block import Measurement
+from pipeline.engine.job import BlockJob
+from pipeline.mri.model.measurement import MriMeasurement
+from pipeline.mri.raw import RawData
+from pipeline.storage.calibration import Calibration
+
+
+def measurement_of(job: BlockJob, data: RawData, calibration: Calibration) -> Measurement:
+    """Return the measurement of a job; see `pipeline.kinds.measurement_of`."""
+    return MriMeasurement(job, data, calibration)

@@ -1,0 +1,15 @@
+"""RF data as normal equations: pairs of antenna arrays, or the pulses of a phase history."""
+
+from pipeline.engine.block import Measurement
+from pipeline.engine.job import BlockJob
+from pipeline.rf.model.pairs import PairsMeasurement
+from pipeline.rf.model.pulses import PhaseHistoryMeasurement
+from pipeline.rf.raw import RfRawData
+from pipeline.storage.calibration import Calibration
+
+
+def measurement_of(job: BlockJob, data: RfRawData, calibration: Calibration) -> Measurement:
+    """Return the measurement of a job; see `pipeline.kinds.measurement_of`."""
+    if not data.pairs:
+        return PhaseHistoryMeasurement(job, data, calibration)
+    return PairsMeasurement(job, data)
