@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.config.base import validate
-from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.config.planning import PlanSettings
 from pipeline.errors import ConfigError
 
 _AUTO = "auto"
@@ -78,47 +78,44 @@ def estimate(
     for text in option or []:
         key, _, value = text.partition("=")
         chosen[key] = value
-    settings = validate(ReconstructionSettings, chosen, "estimate")
-    if precision not in ("single", "double"):
-        raise ConfigError(f"--precision: found `{precision}`; allowed are single and double")
-    memory = _number_or_auto(host_mb, "--host-mb")
-    pieces = _number_or_auto(shards, "--shards")
+    settings = validate(
+        PlanSettings,
+        {
+            "reconstruction": chosen,
+            "nufft": {
+                "tolerance": tolerance,
+                "backend": backend,
+                "tuning": None if tuning is None else str(tuning),
+            },
+            "memory": {
+                "host_mb": _number_or_auto(host_mb, "--host-mb"),
+                "shards": _number_or_auto(shards, "--shards"),
+            },
+            "precision": precision,
+            "deterministic": deterministic,
+        },
+        "estimate",
+    )
     if (shape is None) == (raw is None):
         raise ConfigError("estimate: give either --shape and sizes, or --raw")
 
-    from pipeline.engine.estimate import Acquisition
-    from pipeline.engine.work import Machine
+    from pipeline.kinds import open_raw, part_of
     from pipeline.stages.estimate import estimate as run
-    from pipeline.stages.estimate import stored_acquisition
 
+    data: Any
     if raw is not None:
-        acquisition = stored_acquisition(raw, settings)
+        data = open_raw(raw)
+        kind = data.kind
     else:
-        acquisition = Acquisition(
-            sizes_of(shape or "", "--shape"),
-            frames,
-            coils=coils,
-            samples=samples,
-            readout_samples=readout,
-            shared_trajectory=shared,
-            pairs=pairs,
-            frequencies=frequencies,
-            rows=sizes_of(rows, "--rows") if rows else (),
-        )
-    machine = Machine(
-        on_device=device_mb > 0,
-        threads=threads,
-        itemsize=8 if precision == "single" else 16,
-        backend=backend,
-        tolerance=tolerance,
-        deterministic=deterministic,
-    )
-    run(
-        acquisition,
-        settings,
-        machine=machine,
-        device_mb=device_mb,
-        host_mb=memory,
-        shards=pieces,
-        tuning=tuning,
-    )
+        kind = "rf" if pairs else "mri"
+        sizes: dict[str, Any] = {
+            "coils": coils,
+            "samples": samples,
+            "readout_samples": readout,
+            "own_trajectory": not shared,
+        }
+        if pairs:
+            axes = sizes_of(rows, "--rows") if rows else ()
+            sizes = {"pairs": pairs, "frequencies": frequencies, "rows": axes}
+        data = part_of(kind, "plan").imagined(sizes_of(shape or "", "--shape"), frames, **sizes)
+    run(kind, data, settings, device_mb=device_mb, threads=threads)

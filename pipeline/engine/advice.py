@@ -3,16 +3,13 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
-from pipeline.engine.limits import MEGABYTE
 from pipeline.engine.memory import footprint
 from pipeline.engine.plan import Request, plan_jobs
 from pipeline.engine.table import PlanRow
 from pipeline.engine.tiles import Limits, smallest_tiles
-from pipeline.engine.work import MriSizes, Work
 from pipeline.errors import PlanError
-
-_LEAST_SHRINKING = 0.3
 
 
 def plan_or_advise(request: Request) -> list[PlanRow]:
@@ -44,8 +41,9 @@ def changes(request: Request) -> Iterator[str]:
         free = replace(work, machine=replace(work.machine, deterministic=False))
         if _fits(replace(request, work=free)):
             yield "compute.deterministic: false"
-    if isinstance(work.sizes, MriSizes):
-        yield from _other_mri_settings(request, work.sizes)
+    for group in work.model.other_settings(work):
+        fitting = (told for told, other in group if _fits(replace(request, work=other)))
+        yield from islice(fitting, 1)
 
 
 def _higher_limits(request: Request) -> Iterator[str]:
@@ -53,10 +51,9 @@ def _higher_limits(request: Request) -> Iterator[str]:
     least = smallest_tiles(request.work)
     need = footprint(least)
     limits = request.limits
-    device = math.ceil(need.device_bytes / MEGABYTE)
-    host = math.ceil(need.host_bytes / MEGABYTE)
     raised = Limits(
-        max(limits.device_mb, device) if limits.device_mb else 0, max(limits.host_mb, host)
+        max(limits.device_mb, need.device_mb) if limits.device_mb else 0,
+        max(limits.host_mb, need.host_mb),
     )
     # A block may need more than its smallest tile, such as the sum of shares.
     for _ in range(20):
@@ -74,36 +71,8 @@ def _higher_limits(request: Request) -> Iterator[str]:
         yield " with ".join(parts)
 
 
-def _other_mri_settings(request: Request, sizes: MriSizes) -> Iterator[str]:
-    work = request.work
-    if work.settings.normal == "explicit" and work.solves:
-        toeplitz = work.settings.model_copy(update={"normal": "toeplitz"})
-        if _fits(replace(request, work=replace(work, settings=toeplitz))):
-            yield "normal: toeplitz"
-    smaller = _largest_matrix(request)
-    if smaller:
-        yield f"shape: [{', '.join(map(str, smaller))}]"
-    if sizes.maps:
-        # As `calibration` would compress them: the number of coils that fit.
-        for coils in range(sizes.coils - 1, 0, -1):
-            fewer = replace(sizes, coils=coils)
-            if _fits(replace(request, work=replace(work, sizes=fewer, channels=coils))):
-                yield f"{coils} of the {sizes.coils} coils"
-                break
-
-
-def _largest_matrix(request: Request) -> tuple[int, ...] | None:
-    """Return the largest matrix of the same proportions, in steps of a fiftieth, that fits."""
-    whole = request.work.shape
-    for step in range(49, int(50 * _LEAST_SHRINKING), -1):
-        shape = tuple(max(2, size * step // 50 // 2 * 2) for size in whole)
-        if _fits(replace(request, work=replace(request.work, shape=shape))):
-            return shape
-    return None
-
-
 def _fits(request: Request) -> bool:
-    one: Work = replace(request.work, images=1)
+    one = replace(request.work, images=1)
     try:
         plan_jobs(replace(request, work=one))
     except PlanError:

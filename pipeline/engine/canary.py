@@ -15,7 +15,7 @@ from pipeline.geometry.axes import voxel_positions
 from pipeline.operators.nufft import NUFFT
 from pipeline.solvers.inner import inner_product
 
-_SAMPLES = 16384
+SAMPLES = 16384
 _EXACT_SAMPLES = 8
 # Ten times what rounding and the tolerance leave: a canary is there for wrong arithmetic, which is
 # wrong by far more.
@@ -83,7 +83,7 @@ def check_operator(
     """
     generator = torch.Generator().manual_seed(0)
     images = 1 if trajectory.ndim == 2 else trajectory.shape[0]
-    count = max(_EXACT_SAMPLES, _SAMPLES // images)
+    count = max(_EXACT_SAMPLES, SAMPLES // images)
     chosen = torch.randperm(trajectory.shape[-1], generator=generator)[:count]
     part = trajectory[..., chosen.to(trajectory.device)].contiguous()
     operator = build(part)

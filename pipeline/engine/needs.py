@@ -1,4 +1,4 @@
-"""What a stage beside the plan's jobs needs, and what happens where it does not fit. Pure."""
+"""What a job needs, and what happens where that does not fit. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,6 +41,16 @@ class Need:
     def host_mb(self) -> int:
         """Peak of resident memory [MB], rounded up."""
         return math.ceil(self.host_bytes / MEGABYTE)
+
+    @property
+    def device_mb(self) -> int:
+        """Peak of device memory [MB], rounded up."""
+        return math.ceil(self.device_bytes / MEGABYTE)
+
+    def dominant(self) -> str:
+        """Name the largest part: the device's where there is one."""
+        parts = self.device or self.host
+        return max(parts, key=lambda name: parts[name])
 
 
 def requested_mb(host_mb: int) -> int:

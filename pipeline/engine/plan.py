@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.engine.limits import MEGABYTE
-from pipeline.engine.memory import footprint
+from pipeline.engine.memory import footprint, written_bytes
 from pipeline.engine.needs import requested_mb
-from pipeline.engine.seconds import Rates, accumulating_seconds, predicted_seconds
+from pipeline.engine.rates import Rates
+from pipeline.engine.seconds import accumulating_seconds, predicted_seconds
 from pipeline.engine.shards import shard_ranges
 from pipeline.engine.table import PlanRow
 from pipeline.engine.tiles import Limits, choose_tiles, smallest_tiles
-from pipeline.engine.work import MriSizes, PairSizes, PhaseHistorySizes, Work
+from pipeline.engine.work import ModelCosts, Work
 from pipeline.errors import PlanError
 
 _BEARABLE_SECONDS = 600.0
@@ -57,7 +58,7 @@ class Request:
     shards: Literal["auto"] | int = "auto"
     block_images: Literal["auto"] | int = "auto"
     who: str = "plan"
-    others: tuple[PairSizes, ...] = ()
+    others: tuple[ModelCosts, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -75,7 +76,7 @@ def plan_jobs(request: Request) -> list[PlanRow]:
         If one image with one channel and one readout at a time does not fit: with the arithmetic.
     """
     work, limits, rates = request.work, request.limits, request.rates
-    choices = (work, *(replace(work, sizes=sizes) for sizes in request.others))
+    choices = (work, *(replace(work, model=model) for model in request.others))
     tiled = (choose_tiles(choice, limits, rates) for choice in choices)
     whole = next((found for found in tiled if found is not None), None)
     if whole is None:
@@ -115,14 +116,7 @@ def _shard_count(block: Work, request: Request) -> int:
     if request.shards != "auto":
         return request.shards
     seconds = accumulating_seconds(block, request.rates)
-    sizes = block.sizes
-    if isinstance(sizes, PhaseHistorySizes):
-        most = sizes.apertures
-    elif isinstance(sizes, MriSizes) and sizes.squares:
-        most = sizes.channels
-    else:
-        most = sizes.channels * sizes.readouts
-    return max(1, min(most, math.ceil(seconds / _BEARABLE_SECONDS)))
+    return max(1, min(block.model.most_shards, math.ceil(seconds / _BEARABLE_SECONDS)))
 
 
 def _shards_fit(block: Work, shards: int, request: Request) -> bool:
@@ -133,20 +127,15 @@ def _shards_fit(block: Work, shards: int, request: Request) -> bool:
 
 def _shards(block: Work, shards: int) -> list[tuple[Work, tuple[range, range] | None]]:
     """Return the shards of a block with their channels and readouts, and last their sum."""
-    sizes = block.sizes
-    pieces = shard_ranges(
-        sizes.channels,
-        sizes.readouts,
-        shards,
-        cut_readouts=not (isinstance(sizes, MriSizes) and sizes.squares),
-    )
+    model = block.model
+    pieces = shard_ranges(model.channels, model.readouts, shards, cut_readouts=model.cuts_readouts)
     accumulated = [
         replace(
             block,
             stage="accumulate",
             channels=len(channels),
             readouts=len(readouts),
-            makes_kernel=channels.start == 0 or not isinstance(sizes, MriSizes),
+            makes_kernel=channels.start == 0 or not model.kernel_of_first_channel,
         )
         for channels, readouts in pieces
     ]
@@ -180,7 +169,6 @@ def _row(
 ) -> PlanRow:
     need = footprint(work)
     seconds = predicted_seconds(work, request.rates)
-    host_mb = math.ceil(need.host_bytes / MEGABYTE)
     channels, readouts = ranges or (range(work.channels), range(work.readouts))
     return PlanRow(
         stage="accumulate" if shard else "reconstruct",
@@ -195,17 +183,15 @@ def _row(
         image_batch=min(work.image_batch, work.images),
         coil_batch=work.channel_batch,
         readout_batch=work.readout_batch,
-        model=work.sizes.level if isinstance(work.sizes, PairSizes) else "",
-        normal=work.sizes.form if isinstance(work.sizes, PairSizes) else "",
-        resident=not isinstance(work.sizes, PhaseHistorySizes) and work.sizes.resident,
+        **work.model.columns,
         transforms=work.machine.choice,
-        device_mb=math.ceil(need.device_bytes / MEGABYTE),
-        host_mb=host_mb,
-        disk_mb=math.ceil(need.disk_bytes / MEGABYTE),
+        device_mb=need.device_mb,
+        host_mb=need.host_mb,
+        disk_mb=math.ceil(written_bytes(work) / MEGABYTE),
         seconds=round(seconds, 1),
         limit_device_mb=request.limits.device_mb,
         limit_host_mb=request.limits.host_mb,
-        mem_mb=requested_mb(host_mb),
+        mem_mb=requested_mb(need.host_mb),
         runtime=_MINUTES_TO_SPARE + math.ceil(_MARGIN * seconds / 60),
         dominant=need.dominant(),
     )
@@ -216,8 +202,8 @@ def refusal(work: Work, limits: Limits) -> str:
     need = footprint(smallest_tiles(work))
     lines = []
     for setting, found, allowed, parts in (
-        ("memory.device_mb", need.device_bytes, limits.device_mb, need.device_parts),
-        ("memory.host_mb", need.host_bytes, limits.host_mb, need.host_parts),
+        ("memory.device_mb", need.device_bytes, limits.device_mb, need.device),
+        ("memory.host_mb", need.host_bytes, limits.host_mb, need.host),
     ):
         if not allowed or found <= allowed * MEGABYTE:
             continue

@@ -58,7 +58,7 @@ class PlanRow(BaseModel):
     model: str = ""
     """RF pairs: model of the wavefronts."""
     normal: str = ""
-    """RF pairs: form of the normal operator, one of `pipeline.rf.model.normal_costs.NormalForm`."""
+    """RF pairs: form of the normal operator, one of `pipeline.rf.model.pair_costs.NormalForm`."""
     resident: bool = False
     """Whether what the normal operator is made of stays where the job computes, or streams each
     time it is applied: coil maps in MRI, the factors of all pairs in RF."""

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.engine.limits import MEGABYTE
-from pipeline.engine.memory import Footprint, footprint
-from pipeline.engine.seconds import Rates, transform_seconds
-from pipeline.engine.work import MriSizes, PairSizes, Work
+from pipeline.engine.memory import footprint
+from pipeline.engine.needs import Need
+from pipeline.engine.rates import Rates
+from pipeline.engine.work import Work
 
 _IMAGES_AT_ONCE = 64
 # Beyond these a larger tile only costs memory: transforms no longer overlap more work.
@@ -15,9 +16,6 @@ _IMAGES_ON_CPU = 64 * MEGABYTE
 _IMAGES_ON_DEVICE = 1024 * MEGABYTE
 _SAMPLES_ON_CPU = 64 * MEGABYTE
 _SAMPLES_ON_DEVICE = 512 * MEGABYTE
-_TRANSFORMS_A_TILE = 10
-"""Gridding takes this many times as long as the transform of the grid, which each tile needs."""
-
 _SMALL_STEPS = 0.9
 """Ratio of tiles of readouts that are tried: any length of a measurement then fills a limit."""
 
@@ -29,7 +27,7 @@ class Limits:
     device_mb: int
     host_mb: int
 
-    def hold(self, need: Footprint) -> bool:
+    def hold(self, need: Need) -> bool:
         """Tell whether ``need`` fits."""
         on_device = not self.device_mb or need.device_bytes <= self.device_mb * MEGABYTE
         return on_device and need.host_bytes <= self.host_mb * MEGABYTE
@@ -39,10 +37,10 @@ def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
     """Return the work with the largest useful tiles that fit; None if the smallest do not.
 
     Of a block that is yet to be cut, one image batch has to fit; of one that was cut for shards,
-    and of their sum, all its images. Coil maps stream, which reads them once for every product,
-    only where no tile fits beside all of them.
+    and of their sum, all its images. What the model may stream, which reads it once
+    for every product, streams only where no tile fits beside all of it.
     """
-    for placed in (work, streaming_maps(work)):
+    for placed in (work, replace(work, model=work.model.streamed())):
         for candidate in _candidates(placed, rates):
             block = _one_batch(candidate) if work.stage == "reconstruct" else candidate
             if limits.hold(footprint(block)):
@@ -50,17 +48,10 @@ def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
     return None
 
 
-def streaming_maps(work: Work) -> Work:
-    """Return the work with coil maps that stream instead of staying where the job computes."""
-    if not isinstance(work.sizes, MriSizes):
-        return work
-    return replace(work, sizes=replace(work.sizes, resident=False))
-
-
 def smallest_tiles(work: Work) -> Work:
     """Return the work on one image, one channel and one readout at a time."""
-    smallest = replace(work, images=1, image_batch=1, channel_batch=1, readout_batch=1)
-    return streaming_maps(smallest)
+    model = work.model.streamed()
+    return replace(work, model=model, images=1, image_batch=1, channel_batch=1, readout_batch=1)
 
 
 def _one_batch(work: Work) -> Work:
@@ -104,7 +95,7 @@ def _even(total: int, most: int) -> int:
 
 def _images_and_channels(work: Work) -> tuple[int, int]:
     """Return the images and channels that are worth having in work together."""
-    if not isinstance(work.sizes, MriSizes):
+    if not work.model.batches:
         return 1, 1
     budget = _IMAGES_ON_DEVICE if work.machine.on_device else _IMAGES_ON_CPU
     together = work.machine.transforms_at_once or max(1, budget // (2 * work.voxel_bytes))
@@ -114,17 +105,7 @@ def _images_and_channels(work: Work) -> tuple[int, int]:
 
 def _readouts(work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
     """Return the readouts that are worth having in work together, and the least that are."""
-    per_readout = work.sizes.samples
-    if isinstance(work.sizes, PairSizes):
-        columns = sum(m * n for m, n in zip(work.sizes.rows, work.shape, strict=True))
-        if work.sizes.voxel_phase == "frequency":
-            columns += 4 * math.prod(work.shape)
-        bytes_per_readout = max(per_readout * 8, columns * work.machine.itemsize)
-        efficient = 1
-    else:
-        bytes_per_readout = per_readout * transforms * 8
-        gridding, transform = transform_seconds(work, float(per_readout), rates)
-        efficient = math.ceil(_TRANSFORMS_A_TILE * transform / gridding)
+    bytes_per_readout, efficient = work.model.tile(work, transforms, rates)
     budget = _SAMPLES_ON_DEVICE if work.machine.on_device else _SAMPLES_ON_CPU
     useful = max(1, budget // bytes_per_readout, efficient)
     return min(work.readouts, useful), min(work.readouts, efficient)

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.config.transforms import TransformChoice
-from pipeline.engine.seconds import Rates
+from pipeline.engine.machine import Machine
+from pipeline.engine.rates import Rates
 from pipeline.engine.tuning_file import Measurement, Precision, read_tuning
-from pipeline.engine.work import Machine
 
 
 def tuned(

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
-from pipeline.engine.seconds import Rates
+from pipeline.engine.rates import Rates
 from pipeline.errors import DataError
 from pipeline.operators.nufft_accuracy import Backend
 from pipeline.storage.publish import read_json, write_json

@@ -1,193 +1,133 @@
-"""What a job does, as far as it decides memory and time: sizes, settings and tiles."""
+"""What a job does, as far as it decides memory and time: model, settings and tiles."""
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
-import torch
+from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.engine.machine import Machine
+from pipeline.engine.rates import Rates
 
-from pipeline.config.reconstruction import ADJOINT_ALGORITHMS, ReconstructionSettings
-from pipeline.config.transforms import TransformChoice
-from pipeline.operators.convolution import Tiling
-from pipeline.operators.nufft import choose_backend
-from pipeline.operators.nufft_backends import Backend, choose_oversampling, per_axis
-from pipeline.operators.toeplitz import padded_shape
-from pipeline.rf.model.normal_costs import NormalForm, VoxelPhase
-from pipeline.rf.model.pair_choice import PairLevel, voxel_phase_of
+Parts = Mapping[str, int]
+"""Bytes by what they are for."""
+
+STORED_NUMBER = 8
+"""Measurements are stored as complex64."""
 
 
-@dataclass(frozen=True)
-class MriSizes:
-    """Sizes of an MRI acquisition."""
+class ModelCosts(ABC):
+    """A forward model as a plan sees it: sizes of the measurement of one image, bytes and seconds.
 
-    coils: int
+    Each kind of data supplies its own, beside the code that it predicts. The engine adds up.
+
+    Attributes
+    ----------
+    channels
+        Coils, pairs of antenna arrays, or one.
+    readouts
+        Of one channel of one image: what tiles and shards are ranges of.
+    samples
+        Of one readout.
+    """
+
+    channels: int
     readouts: int
-    """Readouts of one image, all frames that it joins."""
     samples: int
-    """Samples of one readout."""
-    shared_trajectory: bool
-    """Whether all images have the same samples."""
-    maps: bool
-    """Whether there are coil maps."""
-    resident: bool = True
-    """Whether the maps of all coils stay where the job computes; else they stream."""
+
+    batches = False
+    """Whether several images and channels may be in work at one moment."""
+    kernel_of_first_channel = False
+    """Whether the kernel is the same for all channels, so that one shard makes it for the rest."""
 
     @property
-    def channels(self) -> int:
-        """Coils."""
-        return self.coils
+    def cuts_readouts(self) -> bool:
+        """Whether a shard may be a range of readouts, rather than of channels alone."""
+        return True
 
     @property
-    def squares(self) -> bool:
-        """Whether coils are combined by their root sum of squares."""
-        return self.coils > 1 and not self.maps
+    def toeplitz(self) -> bool:
+        """Whether the normal operator is a convolution with kernels."""
+        return True
 
     @property
-    def bytes_per_image(self) -> int:
-        """Bytes of the measurement of one image as it is stored."""
-        return 8 * self.coils * self.readouts * self.samples
-
-
-@dataclass(frozen=True)
-class PairSizes:
-    """Sizes of RF data from pairs of antenna arrays."""
-
-    pairs: int
-    readouts: int
-    """Frequencies."""
-    rows: tuple[int, ...]
-    """Rows of the Kronecker factor of each axis, of the largest pair."""
-    level: PairLevel
-    """Model of the wavefronts."""
-    form: NormalForm
-    """How the normal operator runs."""
-    resident: bool = False
-    """Whether the factors of all pairs and frequencies stay where the job computes."""
-    reads_factors: bool = False
-    """Whether factors are read, rather than made from positions."""
-
-    @property
-    def voxel_phase(self) -> VoxelPhase:
-        """What the image is multiplied by before the factors."""
-        return voxel_phase_of(self.level)
-
-    @property
-    def phased(self) -> bool:
-        """Whether there is a voxel phase."""
-        return self.voxel_phase != "none"
-
-    @property
-    def narrowband(self) -> bool:
-        """Whether the frequencies are the rows of the last factor."""
-        return self.level == "N"
-
-    @property
-    def channels(self) -> int:
-        """Pairs."""
-        return self.pairs
-
-    @property
-    def samples(self) -> int:
-        """Samples of one pair at one frequency."""
-        return math.prod(self.rows)
+    def unknowns(self) -> int:
+        """Images that are solved for in place of one."""
+        return 1
 
     @property
     def bytes_per_image(self) -> int:
         """Bytes of the measurement of one image as it is stored."""
-        return 8 * self.pairs * self.readouts * self.samples
-
-
-@dataclass(frozen=True)
-class PhaseHistorySizes:
-    """Sizes of an RF phase history."""
-
-    readouts: int
-    """Pulses."""
-    samples: int
-    """Frequencies of one pulse."""
-    apertures: int
-    """Sub-apertures, each with a voxel phase and a kernel of its own."""
-    aperture_samples: int
-    """Samples of the largest sub-aperture."""
-    channels: int = 1
+        return STORED_NUMBER * self.channels * self.readouts * self.samples
 
     @property
-    def bytes_per_image(self) -> int:
-        """Bytes of the measurement of one image as it is stored."""
-        return 8 * self.readouts * self.samples
-
-
-Sizes = MriSizes | PairSizes | PhaseHistorySizes
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a job computes with, and how exactly."""
-
-    on_device: bool
-    """Whether a CUDA device computes, with memory of its own."""
-    threads: int
-    itemsize: int
-    """Bytes of a complex number: 8 or 16."""
-    backend: str
-    """Library of the NUFFT, or ``auto``."""
-    tolerance: float
-    """Relative error allowed in each transform."""
-    deterministic: bool = False
-    choice: TransformChoice = field(default_factory=TransformChoice)
-    """How transforms of images are computed, where that was measured or is insisted on."""
-    transforms_at_once: int | None = None
-    """Transforms that were found to be best done together."""
+    def most_shards(self) -> int:
+        """Shards that a block is worth being cut into, at most."""
+        return self.channels * (self.readouts if self.cuts_readouts else 1)
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Complex dtype of the job."""
-        return torch.complex64 if self.itemsize == 8 else torch.complex128
+    def columns(self) -> dict[str, Any]:
+        """Return columns of the plan's row that jobs of this model read."""
+        return {}
 
-    @property
-    def asked(self) -> float:
-        """What the library of image transforms is asked for."""
-        return self.choice.tolerance or self.tolerance
+    @abstractmethod
+    def __str__(self) -> str:
+        """Return the sizes for a person, such as ``8 coils of 512,000 samples``."""
 
-    def image_library(self, shape: tuple[int, ...]) -> Backend:
-        """Return the library that transforms images, not kernels."""
-        if self.choice.backend == "auto":
-            return self.library(shape, self.asked, self.dtype)
-        return replace(self, backend=self.choice.backend).library(shape, self.asked, self.dtype)
+    @abstractmethod
+    def kernels(self, work: "Work") -> int:
+        """Return the kernels of one image batch of a job."""
 
-    def image_oversampling(self, shape: tuple[int, ...]) -> tuple[float, ...]:
-        """Return the oversampling of each axis in transforms of images."""
-        chosen = self.choice.oversampling
-        if chosen is None:
-            library = self.image_library(shape)
-            chosen = choose_oversampling(library, self.asked, self.dtype, len(shape))
-        return per_axis(chosen, len(shape))
+    def tile_samples(self, work: "Work") -> int:
+        """Return the samples of one channel of one image that are in work at one moment."""
+        return work.readout_batch * self.samples
 
-    def product_tiling(self, shape: tuple[int, ...]) -> Tiling:
-        """Return the pieces in which a Toeplitz product is computed."""
-        return Tiling(
-            shape,
-            padded_shape(shape),
-            self.itemsize,
-            host=not self.on_device and self.choice.fft != "torch",
-            piece_bytes=self.choice.piece_bytes,
-        )
+    @abstractmethod
+    def tile(self, work: "Work", transforms: int, rates: Rates) -> tuple[int, int]:
+        """Return the bytes of one readout in a tile, and the fewest readouts that pay.
 
-    def library(self, shape: tuple[int, ...], tolerance: float, dtype: torch.dtype) -> Backend:
-        """Return the library that computes NUFFTs of this shape and tolerance.
-
-        That of a device need not be installed where the plan is made.
+        Parameters
+        ----------
+        work
+            The job.
+        transforms
+            Images times channels of a tile.
+        rates
+            Of the machine.
         """
-        if self.on_device and self.backend in ("auto", "cufinufft") and not self.deterministic:
-            return "cufinufft"
-        return choose_backend(
-            shape,
-            torch.device("cuda" if self.on_device else "cpu"),
-            self.backend,
-            tolerance=tolerance,
-            dtype=dtype,
-            deterministic=self.deterministic,
-        )
+
+    def held(self, work: "Work") -> Parts:
+        """Return what stays where the job computes, from its beginning to its end."""
+        return {}
+
+    def position_bytes(self, work: "Work") -> int:
+        """Return the bytes that are read with the samples of a tile, on the way to a device."""
+        return 0
+
+    @abstractmethod
+    def accumulate(self, work: "Work") -> list[Parts]:
+        """Return what each phase needs while tiles are summed, besides sums and what is held."""
+
+    @abstractmethod
+    def normal(self, work: "Work") -> Parts:
+        """Return what the normal operator needs while equations are solved."""
+
+    @abstractmethod
+    def accumulation(self, work: "Work", rates: Rates) -> tuple[float, float]:
+        """Return the seconds of right-hand side and kernels, of all images in single precision."""
+
+    @abstractmethod
+    def application(self, work: "Work", rates: Rates) -> float:
+        """Return the seconds that the normal operator takes for one image in single precision."""
+
+    def streamed(self) -> Self:
+        """Return the model run in the least memory that any shard may choose for itself."""
+        return self
+
+    def other_settings(self, work: "Work") -> Iterator[Iterable[tuple[str, "Work"]]]:
+        """Yield settings that need less memory: of each group the first that fits is advised."""
+        yield from ()
 
 
 @dataclass(frozen=True)
@@ -200,7 +140,7 @@ class Work:
         Image matrix.
     settings
         How to reconstruct.
-    sizes
+    model
         Of the whole measurement of one image.
     machine
         What computes.
@@ -219,7 +159,7 @@ class Work:
 
     shape: tuple[int, ...]
     settings: ReconstructionSettings
-    sizes: Sizes
+    model: ModelCosts
     machine: Machine
     images: int
     channels: int
@@ -231,24 +171,33 @@ class Work:
     makes_kernel: bool = True
     shards: int = 1
 
-    @property
-    def solves(self) -> bool:
-        """Whether the algorithm solves equations, rather than apply the adjoint only."""
-        return self.settings.algorithm not in ADJOINT_ALGORITHMS
+    @classmethod
+    def whole(
+        cls,
+        shape: tuple[int, ...],
+        settings: ReconstructionSettings,
+        model: ModelCosts,
+        machine: Machine,
+        images: int,
+    ) -> Self:
+        """Return all images as one job, in the smallest tiles."""
+        channels, readouts = model.channels, model.readouts
+        return cls(shape, settings, model, machine, images, channels, readouts)
 
     @property
     def toeplitz(self) -> bool:
-        """Whether the normal operator is a convolution."""
-        if isinstance(self.sizes, MriSizes):
-            return self.solves and self.settings.normal != "explicit"
-        factors = isinstance(self.sizes, PairSizes) and self.sizes.form == "factors"
-        return self.solves and not factors
+        """Whether equations are solved whose normal operator is a convolution."""
+        return self.settings.solves and self.model.toeplitz
 
     @property
-    def unknowns(self) -> int:
-        """Images that are solved for in place of one: one a pair unless pairs are coherent."""
-        apart = isinstance(self.sizes, PairSizes) and self.settings.fusion != "coherent"
-        return self.sizes.channels if apart else 1
+    def makes_kernels(self) -> bool:
+        """Whether the job makes kernels from the samples that it reads."""
+        return self.toeplitz and self.makes_kernel
+
+    @property
+    def kernels(self) -> int:
+        """Kernels that are held at one moment, of one image batch."""
+        return self.model.kernels(self) if self.toeplitz else 0
 
     @property
     def voxel_bytes(self) -> int:
@@ -256,21 +205,16 @@ class Work:
         return math.prod(self.shape) * self.machine.itemsize
 
     @property
-    def tile_samples(self) -> int:
-        """Samples of one channel of one image that are in work at one moment."""
-        if isinstance(self.sizes, PhaseHistorySizes):
-            whole = self.readout_batch * self.sizes.samples
-            return min(whole, self.sizes.aperture_samples)
-        return self.readout_batch * self.sizes.samples
+    def unknown_bytes(self) -> int:
+        """Bytes of all that is solved for in place of one image."""
+        return self.model.unknowns * self.voxel_bytes
 
     @property
-    def kernels(self) -> int:
-        """Kernels that are held at one moment, of one image batch."""
-        sizes = self.sizes
-        if not self.toeplitz:
-            return 0
-        if isinstance(sizes, MriSizes):
-            return 1 if sizes.shared_trajectory else self.image_batch
-        if isinstance(sizes, PairSizes):
-            return 1 if sizes.form == "collapsed" else self.channels
-        return sizes.apertures
+    def tile_samples(self) -> int:
+        """Samples of one channel of one image that are in work at one moment."""
+        return self.model.tile_samples(self)
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of the samples of one tile as they are read."""
+        return self.image_batch * self.channel_batch * self.tile_samples * STORED_NUMBER

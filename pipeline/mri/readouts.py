@@ -13,6 +13,8 @@ from pipeline.pieces import pieces
 
 _SAMPLES_AT_A_TIME = 2**18
 
+POSITIONS_AT_ONCE = 2**20
+"""Samples whose positions are brought into the form of a tile at one moment."""
 
 Pattern = Literal["radial", "stack-of-stars", "other"]
 

@@ -13,7 +13,7 @@ from pipeline.engine.stage_memory import Images, measure_memory, merge_memory
 from pipeline.engine.table import write_plan
 from pipeline.engine.tiles import Limits
 from pipeline.errors import ConfigError
-from pipeline.kinds import open_raw
+from pipeline.kinds import open_raw, part_of
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.receipts import Receipt
@@ -68,13 +68,14 @@ def plan(
                 f"{who}: compute.deterministic repeats images to the last bit on CPUs alone, and "
                 "this plan is for a GPU; set compute.device to cpu, or deterministic to false"
             )
+        data = open_raw(raw)
         request = request_for(
-            open_raw(raw),
+            part_of(data.kind, "plan").models,
+            data,
             Calibration.open(calibration),
             settings,
             limits,
             threads=threads,
-            tuning=Path(settings.nufft.tuning) if settings.nufft.tuning else None,
             who=who,
         )
         rows = plan_or_advise(request)

@@ -20,7 +20,7 @@ from pipeline.engine.limits import planned_limits
 from pipeline.engine.request import request_for
 from pipeline.engine.tiles import Limits
 from pipeline.errors import DataError
-from pipeline.kinds import measurement_of, open_raw
+from pipeline.kinds import measurement_of, open_raw, part_of
 from pipeline.mri.raw import RawData
 from pipeline.progress import track
 from pipeline.solvers.normal import NormalEquations
@@ -129,12 +129,12 @@ def _scenes(
     common = {"reconstruction": chosen, "nufft": settings.nufft, "precision": "single"}
     planned = PlanSettings(**common, memory=MemorySettings(shards=1), deterministic=False)
     request = request_for(
+        part_of(data.kind, "plan").models,
         data,
         stored,
         planned,
         Limits(*planned_limits(record.content["device"], "auto", "auto")),
         threads=record.content["threads"],
-        tuning=Path(settings.nufft.tuning) if settings.nufft.tuning else None,
         who=f"train {raw.parent.name}",
     )
     rows = plan_or_advise(request)

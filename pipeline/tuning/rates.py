@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from pipeline.engine.seconds import Rates, toeplitz_flops, transform_work
+from pipeline.engine.rates import Rates, toeplitz_flops
+from pipeline.engine.transform_costs import transform_work
 from pipeline.engine.tuning_file import ProductTiming, TransformTiming
 from pipeline.mri.raw import RawData, create_array, tiles
 from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD

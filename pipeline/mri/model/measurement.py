@@ -15,12 +15,12 @@ from pipeline.config.reconstruction import image_shape
 from pipeline.engine.equations import RightHandSide, Sampling, explicit_normal
 from pipeline.engine.job import BlockJob
 from pipeline.engine.noise import Noise, wants_noise
-from pipeline.engine.parts import POSITIONS_AT_ONCE
 from pipeline.engine.share import Shard, Share
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.mri.model.coil_maps import CoilMaps
 from pipeline.mri.raw import RawData
+from pipeline.mri.readouts import POSITIONS_AT_ONCE
 from pipeline.mri.trajectories import resampled
 from pipeline.pieces import pieces
 from pipeline.solvers.normal import Gram

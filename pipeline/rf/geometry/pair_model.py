@@ -35,6 +35,8 @@ from pipeline.rf.geometry.wavefronts import (
 )
 
 Level = Literal["W", "W+D(fc)", "W+D", "F", "UPA", "N"]
+PairLevel = Level | Literal["stored"]
+"""A level, or the factors or wave vectors that came with the data."""
 """How much of the wavefronts is kept.
 
 - ``W``: plane waves, at any aspect. All pairs and frequencies collapse to one Toeplitz operator.

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from pipeline.engine.rates import Rates
 from pipeline.errors import DataError, PlanError
-from pipeline.rf.geometry.pair_model import Level
-from pipeline.rf.model.normal_costs import NormalCost, NormalForm, Rates, VoxelPhase, normal_costs
-
-PairLevel = Level | Literal["stored"]
-"""A level of `pipeline.rf.geometry.pair_model`, or the factors that came with the data."""
+from pipeline.rf.geometry.pair_model import PairLevel
+from pipeline.rf.model.pair_costs import NormalForm, PairCosts, voxel_phase_of
 
 GOOD_DB = -20.0
 """Error of a model above which an image is questionable [dB]."""
@@ -34,7 +31,7 @@ class PairAcquisition:
         Scene axes.
     rows
         Rows of the factor of each axis, of the largest pair.
-    pairs, frequencies
+    pairs, frequencies, frames
         How many.
     stored
         Whether the factors of every pair, or its wave vectors, came with the data.
@@ -46,19 +43,14 @@ class PairAcquisition:
     rows: tuple[int, ...]
     pairs: int
     frequencies: int
+    frames: int = 1
     stored: bool = False
     wave_vectors: bool = False
 
     def costs(
-        self,
-        level: PairLevel,
-        *,
-        normal: str = "auto",
-        coherent: bool = True,
-        rates: Rates = _REFERENCE,
-        itemsize: int = 8,
-    ) -> tuple[NormalCost, ...]:
-        """Return the costs of the forms of the normal operator that a level and settings allow.
+        self, level: PairLevel, *, normal: str = "auto", coherent: bool = True
+    ) -> tuple[PairCosts, ...]:
+        """Return the forms of the normal operator that a level and settings allow.
 
         Parameters
         ----------
@@ -68,29 +60,27 @@ class PairAcquisition:
             ``auto``, ``toeplitz`` or ``factors``, as in the settings.
         coherent
             Whether all pairs see one image, so that their kernels may be added.
-        rates
-            Of the machine.
-        itemsize
-            Bytes of a complex number: 8 or 16.
         """
-        narrowband = level == "N"
         plane_waves = level in ("W", "W+D(fc)", "UPA") or (level == "stored" and self.wave_vectors)
-        found = normal_costs(
-            self.shape,
-            (*self.rows[:-1], self.frequencies) if narrowband else self.rows,
-            pairs=self.pairs,
-            frequencies=1 if narrowband else self.frequencies,
-            rates=rates,
-            plane_waves=plane_waves,
-            voxel_phase=voxel_phase_of(level),
-            itemsize=itemsize,
+        forms: list[NormalForm] = []
+        if normal != "factors" and plane_waves:
+            # One kernel serves all pairs wherever it may; where each has an image, each needs one.
+            together = coherent and voxel_phase_of(level) == "none"
+            forms.append("collapsed" if together else "pairs")
+        if normal != "toeplitz":
+            forms.append("factors")
+        return tuple(
+            PairCosts(
+                channels=self.pairs,
+                readouts=self.frequencies,
+                rows=self.rows,
+                level=level,
+                form=form,
+                reads_factors=level == "stored" and not self.wave_vectors,
+                coherent=coherent,
+            )
+            for form in forms
         )
-        # One kernel serves all pairs wherever it may; where each has an image, each needs its own.
-        together = coherent and voxel_phase_of(level) == "none"
-        found = tuple(cost for cost in found if cost.form != ("pairs" if together else "collapsed"))
-        if normal == "auto":
-            return found
-        return tuple(cost for cost in found if (cost.form == "factors") == (normal == "factors"))
 
 
 @dataclass(frozen=True)
@@ -110,20 +100,9 @@ class PairChoice:
     """
 
     level: PairLevel
-    costs: tuple[NormalCost, ...]
+    costs: tuple[PairCosts, ...]
     error: float | None
     warning: str
-
-    @property
-    def form(self) -> NormalForm:
-        """The fastest form."""
-        return self.costs[0].form
-
-
-def voxel_phase_of(level: PairLevel) -> VoxelPhase:
-    """Return what a level multiplies the image by before the factors."""
-    phases: Mapping[PairLevel, VoxelPhase] = {"W+D(fc)": "pair", "W+D": "frequency"}
-    return phases.get(level, "none")
 
 
 def choose_pair_model(
@@ -136,7 +115,6 @@ def choose_pair_model(
     force: bool,
     applications: int,
     rates: Rates,
-    itemsize: int,
     who: str,
 ) -> PairChoice:
     """Choose the level of the model, and the form of its normal operator.
@@ -157,8 +135,8 @@ def choose_pair_model(
         Take a level whose error is above -10 dB all the same.
     applications
         How often the normal operator will be applied.
-    rates, itemsize
-        Of the machine, and bytes of a complex number; they decide the form, not the level.
+    rates
+        Of the machine; they decide the form, not the level.
     who
         Dataset and reconstruction, for the message of an error.
 
@@ -184,14 +162,16 @@ def choose_pair_model(
             f"{', '.join(measured)}"
         )
 
-    def allowed(level: PairLevel, on: Rates) -> tuple[NormalCost, ...]:
-        found = acquisition.costs(
-            level, normal=normal, coherent=coherent, rates=on, itemsize=itemsize
-        )
-        return tuple(sorted(found, key=lambda cost: cost.total_seconds(applications)))
+    def allowed(level: PairLevel, on: Rates) -> tuple[PairCosts, ...]:
+        found = acquisition.costs(level, normal=normal, coherent=coherent)
+        return tuple(sorted(found, key=lambda costs: total(costs, on)))
+
+    def total(costs: PairCosts, on: Rates) -> float:
+        shape = acquisition.shape
+        return costs.setup_seconds(shape, on) + applications * costs.product_seconds(shape, on)
 
     def seconds(level: PairLevel) -> float:
-        return allowed(level, _REFERENCE)[0].total_seconds(applications)
+        return total(allowed(level, _REFERENCE)[0], _REFERENCE)
 
     serving = sorted((level for level in measured if allowed(level, _REFERENCE)), key=seconds)
     if model != "auto" and model in measured and model not in serving:

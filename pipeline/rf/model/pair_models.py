@@ -13,9 +13,8 @@ from pipeline.engine.job import BlockJob
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.rf.geometry.antennas import centre_frequency, wavenumbers
-from pipeline.rf.geometry.pair_model import PairModel, pair_model
+from pipeline.rf.geometry.pair_model import PairLevel, PairModel, pair_model
 from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
-from pipeline.rf.model.pair_choice import PairLevel
 from pipeline.rf.model.plane_wave import plane_wave_spectrum
 from pipeline.rf.model.voxel_phase import curvature_paths, path_phases
 from pipeline.rf.raw import RfRawData

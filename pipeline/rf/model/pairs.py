@@ -17,7 +17,7 @@ from pipeline.engine.job import BlockJob
 from pipeline.engine.noise import Noise
 from pipeline.engine.share import Shard, Share
 from pipeline.operators.diagonal import Diagonal
-from pipeline.rf.model.pair_choice import PairLevel
+from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.pair_models import PairModels
 from pipeline.rf.model.pair_tiles import FactorsNormal, PairStream
 from pipeline.rf.model.voxel_phase import VoxelPhaseSum

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.engine.advice import plan_or_advise
+from pipeline.engine.machine import Machine
 from pipeline.engine.memory import footprint
 from pipeline.engine.plan import Request, plan_jobs
-from pipeline.engine.seconds import Rates
+from pipeline.engine.rates import Rates
 from pipeline.engine.shards import shard_ranges
 from pipeline.engine.solver_memory import solver_vectors
 from pipeline.engine.table import Plan, read_plan, write_plan
 from pipeline.engine.tiles import Limits, smallest_tiles
-from pipeline.engine.work import Machine, MriSizes, Work
+from pipeline.engine.work import Work
 from pipeline.errors import PlanError
+from pipeline.mri.model.costs import MriCosts
 
 HOST = Limits(0, 4000)
 
@@ -39,18 +41,12 @@ def request(
     itemsize=8,
     **chosen,
 ):
-    sizes = MriSizes(coils, readouts, samples, shared_trajectory=shared, maps=maps)
+    explicit = chosen.get("normal") == "explicit"
+    model = MriCosts(coils, readouts, samples, shared, maps, explicit)
     backend = "cufinufft" if limits.device_mb else "finufft"
     machine = Machine(limits.device_mb > 0, 2, itemsize, backend, 1e-3)
-    work = Work(
-        shape,
-        ReconstructionSettings(**({"algorithm": "cg-sense"} | chosen)),
-        sizes,
-        machine,
-        images=images,
-        channels=coils,
-        readouts=readouts,
-    )
+    settings = ReconstructionSettings(**({"algorithm": "cg-sense"} | chosen))
+    work = Work.whole(shape, settings, model, machine, images)
     return Request(work, limits, Rates.host(2), shards=shards, block_images=block_images, who="who")
 
 

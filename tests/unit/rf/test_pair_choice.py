@@ -1,11 +1,12 @@
 """Which model of the wavefronts is taken, and which form of its normal operator."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from pipeline.engine.rates import Rates
 from pipeline.errors import DataError, PlanError
-from pipeline.rf.model.normal_costs import Rates
 from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model
 
 SIX_PAIRS = PairAcquisition((128, 128), (32, 64), pairs=6, frequencies=64)
@@ -14,7 +15,7 @@ ERRORS = {"W": 0.5, "W+D(fc)": 0.05, "W+D": 0.01, "F": 0.02, "N": 0.4}
 
 def choose(errors=ERRORS, acquisition=SIX_PAIRS, **changed):
     settings = {"model": "auto", "normal": "auto", "coherent": True, "force": False}
-    settings |= {"applications": 100, "rates": Rates.host(2), "itemsize": 8, "who": "scan"}
+    settings |= {"applications": 100, "rates": Rates.host(2), "who": "scan"}
     return choose_pair_model(errors, acquisition, **settings | changed)
 
 
@@ -66,7 +67,7 @@ def test_stored_factors_serve_where_positions_are_not_known():
     choice = choose({}, stored)
     assert (choice.level, forms(choice), choice.error) == ("stored", ["factors"], None)
     assert "not known" in choice.warning
-    waves = PairAcquisition((128, 128), (32, 64), 6, 64, stored=True, wave_vectors=True)
+    waves = replace(stored, wave_vectors=True)
     assert forms(choose({}, waves)) == ["collapsed", "factors"]
     assert choose(ERRORS, waves, model="stored").level == "stored"
     with pytest.raises(DataError, match="run `calibrate` again"):

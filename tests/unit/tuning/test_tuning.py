@@ -16,7 +16,8 @@ from stage_runs import run
 from pipeline.config.datasets import Dataset, stage_settings
 from pipeline.config.file import load_config
 from pipeline.config.transforms import TransformChoice
-from pipeline.engine.seconds import Rates
+from pipeline.engine.machine import Machine
+from pipeline.engine.rates import Rates
 from pipeline.engine.table import read_plan
 from pipeline.engine.tuned_choice import tuned
 from pipeline.engine.tuning_file import (
@@ -30,7 +31,6 @@ from pipeline.engine.tuning_file import (
     read_tuning,
     write_tuning,
 )
-from pipeline.engine.work import Machine
 from pipeline.errors import ConfigError, DataError
 from pipeline.storage.publish import read_json
 from pipeline.tuning.acquisition import Acquisition, imagined_acquisition, stored_acquisition

@@ -1,0 +1,184 @@
+"""Bytes and seconds of the transforms that forward models are made of. Pure."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pipeline.engine.rates import Rates, fft_flops
+from pipeline.engine.work import STORED_NUMBER, Parts, Work
+from pipeline.operators.nufft import (
+    nufft_resident_bytes,
+    nufft_workspace_bytes,
+    parallel_transforms,
+)
+from pipeline.operators.nufft_backends import choose_oversampling
+from pipeline.operators.toeplitz import (
+    KERNEL_TOLERANCE,
+    kernel_pieces,
+    padded_shape,
+    toeplitz_spectrum_bytes,
+    toeplitz_spectrum_workspace_bytes,
+    toeplitz_workspace_bytes,
+)
+
+_SINGLE = 3e-6
+_TRANSFORMS_A_TILE = 10
+"""Gridding should take so many times as long as the transform of the grid that each tile needs."""
+
+
+def nufft_bytes(
+    work: Work, samples: int, channels: int = 1, *, trajectories: int = 1, as_coils: bool = True
+) -> tuple[int, int]:
+    """Return what the transform of a tile needs while it runs, and what it holds between calls.
+
+    Channels that are passed as a batch, not ``as_coils``, are transformed one after the other.
+    """
+    machine = work.machine
+    library = machine.image_library(work.shape)
+    transforms = channels * work.image_batch // trajectories
+    sizes: dict[str, Any] = {
+        "backend": library,
+        "tolerance": machine.asked,
+        "oversampling": machine.image_oversampling(work.shape),
+        "itemsize": machine.itemsize,
+        "frames": trajectories,
+        "workers": parallel_transforms(
+            work.shape,
+            trajectories,
+            channels if as_coils else 1,
+            backend=library,
+            threads=machine.threads,
+            deterministic=machine.deterministic,
+        ),
+    }
+    working = nufft_workspace_bytes(
+        work.shape, samples, transforms, threads=machine.threads, **sizes
+    )
+    return working, nufft_resident_bytes(work.shape, samples, transforms, **sizes)
+
+
+def kernel_bytes(work: Work, samples: int) -> int:
+    """Return what making the kernel of a tile needs besides its spectrum."""
+    machine = work.machine
+    return toeplitz_spectrum_workspace_bytes(
+        work.shape,
+        samples,
+        backend=machine.library(work.shape, KERNEL_TOLERANCE, torch.complex128),
+        itemsize=machine.itemsize,
+        threads=machine.threads,
+    )
+
+
+def spectrum_bytes(work: Work, kernels: int) -> int:
+    """Return the bytes of the spectra of so many kernels."""
+    return toeplitz_spectrum_bytes(work.shape, itemsize=work.machine.itemsize, frames=kernels)
+
+
+def convolution_bytes(work: Work, together: int, frames: int = 1) -> Parts:
+    """Return what products with the kernels need, of so many channels and images at once."""
+    machine = work.machine
+    tiling = machine.product_tiling(work.shape)
+    product = toeplitz_workspace_bytes(
+        work.shape,
+        together,
+        itemsize=machine.itemsize,
+        frames=frames,
+        threads=machine.threads,
+        host=tiling.host,
+        piece_bytes=tiling.piece_bytes,
+    )
+    return {"spectra": spectrum_bytes(work, work.kernels), "Toeplitz product": product}
+
+
+def kernel_width(tolerance: float, oversampling: float) -> int:
+    """Return the points per axis of a gridding kernel of this tolerance [1]_.
+
+    References
+    ----------
+    .. [1] A. H. Barnett, "Aliasing error of the exp(beta sqrt(1 - z^2)) kernel in the nonuniform
+       fast Fourier transform", Appl. Comput. Harmon. Anal. 51, 1-16 (2021), equation 3.
+    """
+    decay = math.pi * math.sqrt(1 - 1 / oversampling)
+    return max(2, math.ceil(math.log(3 / tolerance) / decay))
+
+
+def transform_work(
+    shape: Sequence[int],
+    samples: float,
+    *,
+    tolerance: float,
+    oversampling: Sequence[float],
+    itemsize: int,
+) -> tuple[float, float]:
+    """Return the grid points that gridding so many samples updates, and the grid's operations."""
+    # What single precision can reach: a backend is not asked for more.
+    asked = max(tolerance, _SINGLE) if itemsize == 8 else tolerance
+    points = samples * math.prod(kernel_width(asked, factor) for factor in oversampling)
+    grid = math.prod(factor * size for factor, size in zip(oversampling, shape, strict=True))
+    return points, fft_flops(grid)
+
+
+def transform_seconds(work: Work, samples: float, rates: Rates) -> tuple[float, float]:
+    """Return the seconds to grid so many samples of an image, and of the transform of the grid."""
+    machine = work.machine
+    points, flops = transform_work(
+        work.shape,
+        samples,
+        tolerance=machine.asked,
+        oversampling=machine.image_oversampling(work.shape),
+        itemsize=machine.itemsize,
+    )
+    return points / rates.spread, flops / rates.fft
+
+
+def kernel_seconds(work: Work, samples: float, tiles: int, rates: Rates) -> float:
+    """Return the seconds to make the kernel of one trajectory."""
+    machine = work.machine
+    library = machine.library(work.shape, KERNEL_TOLERANCE, torch.complex128)
+    axes = len(work.shape)
+    oversampling = choose_oversampling(library, KERNEL_TOLERANCE, machine.dtype, axes)
+    pieces = kernel_pieces(work.shape, oversampling, machine.itemsize)
+    points, flops = transform_work(
+        (*(2 * size for size in work.shape[:-1]), work.shape[-1]),
+        samples,
+        tolerance=KERNEL_TOLERANCE,
+        oversampling=(oversampling,) * axes,
+        itemsize=machine.itemsize,
+    )
+    flops += fft_flops(math.prod(padded_shape(work.shape))) / 2
+    return samples / rates.sort + pieces * points / rates.spread + tiles * flops / rates.fft
+
+
+def gridding_seconds(
+    work: Work, *, channels: int, tiles: int, trajectories: int, rates: Rates
+) -> tuple[float, float]:
+    """Return the seconds of right-hand side and kernels of all images, from scattered samples.
+
+    Parameters
+    ----------
+    work, rates
+        The job and its machine.
+    channels
+        Transforms of the same samples.
+    tiles
+        Into which the samples of an image are cut.
+    trajectories
+        Of all images.
+    """
+    samples = float(work.readouts * work.model.samples)
+    gridding, transform = transform_seconds(work, samples, rates)
+    passes = 6 * work.voxel_bytes / rates.memory
+    right = samples / rates.sort + channels * (gridding + tiles * (transform + passes))
+    kernels = trajectories * work.makes_kernels
+    kernel = kernels * kernel_seconds(work, samples, tiles, rates) if kernels else 0.0
+    return work.images * right, kernel
+
+
+def gridding_tile(work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
+    """Return the bytes of a readout in a tile, and the fewest readouts that pay."""
+    samples = work.model.samples
+    gridding, transform = transform_seconds(work, float(samples), rates)
+    enough = math.ceil(_TRANSFORMS_A_TILE * transform / gridding)
+    return samples * transforms * STORED_NUMBER, enough

@@ -1,0 +1,265 @@
+"""What the MRI forward model takes, in bytes and seconds. Pure."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from pipeline.engine.canary import SAMPLES as CANARY_SAMPLES
+from pipeline.engine.memory import reading_bytes
+from pipeline.engine.rates import LATENCY, Rates, toeplitz_flops
+from pipeline.engine.stream import TILES_AT_ONCE
+from pipeline.engine.transform_costs import (
+    convolution_bytes,
+    gridding_seconds,
+    gridding_tile,
+    kernel_bytes,
+    nufft_bytes,
+    spectrum_bytes,
+    transform_seconds,
+)
+from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
+from pipeline.mri.readouts import POSITIONS_AT_ONCE
+from pipeline.storage.chunks import CHUNK_BYTES
+
+_LEAST_SHRINKING = 0.3
+
+
+@dataclass(frozen=True)
+class MriCosts(ModelCosts):
+    """Costs of coils that share their samples, or of their root sum of squares.
+
+    Attributes
+    ----------
+    channels
+        Coils.
+    readouts
+        Readouts of one image, all frames that it joins.
+    samples
+        Samples of one readout.
+    shared_trajectory
+        Whether all images have the same samples.
+    maps
+        Whether there are coil maps.
+    explicit
+        Whether the normal operator goes forward and back rather than through kernels.
+    resident
+        Whether the maps of all coils stay where the job computes; else they stream.
+    """
+
+    channels: int
+    readouts: int
+    samples: int
+    shared_trajectory: bool
+    maps: bool
+    explicit: bool = False
+    resident: bool = True
+
+    batches = True
+    kernel_of_first_channel = True
+
+    def __str__(self) -> str:
+        return f"{self.channels} coils of {self.readouts * self.samples:,} samples"
+
+    @property
+    def _squares(self) -> bool:
+        return self.channels > 1 and not self.maps
+
+    @property
+    def cuts_readouts(self) -> bool:
+        """Whether a shard may be a range of readouts: a coil must be whole before it is squared."""
+        return not self._squares
+
+    @property
+    def toeplitz(self) -> bool:
+        """Whether the normal operator is a convolution with kernels."""
+        return not self.explicit
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return columns of the plan's row that jobs of this model read."""
+        return {"resident": self.resident}
+
+    def kernels(self, work: Work) -> int:
+        """Return the kernels of one image batch."""
+        return self._trajectories(work)
+
+    def tile(self, work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
+        """Return the bytes of one readout in a tile, and the fewest readouts that pay."""
+        return gridding_tile(work, transforms, rates)
+
+    def held(self, work: Work) -> Parts:
+        """Return the coil maps that are held at one moment: all, or those of two tiles."""
+        if not self.maps:
+            return {}
+        coils = self.channels
+        if not self.resident:
+            # In double precision also as stored.
+            tiles = TILES_AT_ONCE + (work.machine.itemsize > STORED_NUMBER)
+            coils = min(coils, tiles * work.channel_batch)
+        return {"coil maps": coils * work.voxel_bytes}
+
+    def position_bytes(self, work: Work) -> int:
+        """Return the bytes of trajectory and weights of one tile, as they pass through the host."""
+        return self._trajectories(work) * work.tile_samples * 4 * (len(work.shape) + 1)
+
+    def accumulate(self, work: Work) -> list[Parts]:
+        """Return what each phase needs while tiles are summed.
+
+        While a tile is in work the next one is read, if there is one.
+        """
+        machine = work.machine
+        double = machine.itemsize == 16
+        trajectories = self._trajectories(work)
+        samples = trajectories * work.tile_samples
+        tile, positions = work.tile_bytes, self._positions(work, work.tile_samples)
+        ranges = -(-work.readouts // work.readout_batch)
+        tiles = ranges * -(-work.channels // work.channel_batch)
+        working, resident = nufft_bytes(
+            work, work.tile_samples, work.channel_batch, trajectories=trajectories
+        )
+        single = spectrum_bytes(work, 1)
+        summed = trajectories * single if work.makes_kernels and ranges > 1 else 0
+        next_positions = positions if ranges > 1 else 0
+        reading = reading_bytes(work) if tiles > 1 else 0
+        if ranges > 1:
+            # A piece of the stored trajectory, its magnitudes and what they are compared with.
+            piece = min(work.tile_samples, max(POSITIONS_AT_ONCE, self.samples))
+            stored = piece * (9 * len(work.shape) + 4) + 2 * CHUNK_BYTES
+            reading = max(reading, stored)
+        common = {
+            "positions": positions
+            + (samples * 8 * len(work.shape) if double else 0)
+            + next_positions,
+            "reading": 0 if machine.on_device else reading,
+        }
+        gridded = work.image_batch * work.channel_batch * work.voxel_bytes
+        gather: dict[str, int] = {
+            **common,
+            "k-space tiles": (min(tiles, TILES_AT_ONCE) + 2 * double) * tile,
+            "weights": samples * machine.itemsize // 2,
+            "gridded coils": gridded + work.image_batch * work.voxel_bytes,
+            # Then, in the place of its grids, the coils times the conjugates of their maps.
+            "NUFFT": max(working, resident + gridded),
+            "spectra": summed,
+        }
+        if self._squares and ranges > 1:
+            gather["sums of coils"] = gridded
+        canary: Parts = {
+            **common,
+            "k-space tiles": min(tiles, TILES_AT_ONCE) * tile,
+            "canary": self._canary_bytes(work),
+        }
+        if not work.makes_kernels:
+            return [canary, gather]
+        kernel: Parts = {
+            **common,
+            "k-space tiles": tile if ranges > 1 else 0,
+            "Toeplitz kernel": kernel_bytes(work, work.tile_samples),
+            # Spectra of several images are made one by one and then stacked.
+            "spectra": single * (1 if trajectories == 1 else 2 * trajectories) + summed,
+        }
+        return [canary, gather, kernel]
+
+    def normal(self, work: Work) -> Parts:
+        """Return what the normal operator needs while equations are solved."""
+        if self.explicit:
+            return self._forward_and_adjoint(work)
+        together = 1
+        if self.maps:
+            chosen = work.machine.on_device or not self.resident
+            tiling = work.machine.product_tiling(work.shape)
+            together = work.channel_batch if chosen else tiling.coils_at_once(self.channels)
+        return convolution_bytes(work, together, work.image_batch)
+
+    def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
+        """Return the seconds of right-hand side and kernels, of all images in single precision."""
+        return gridding_seconds(
+            work,
+            channels=work.channels,
+            tiles=-(-work.readouts // work.readout_batch),
+            trajectories=1 if self.shared_trajectory else work.images,
+            rates=rates,
+        )
+
+    def application(self, work: Work, rates: Rates) -> float:
+        """Return the seconds that the normal operator takes for one image in single precision."""
+        if self.explicit:
+            samples = float(self.readouts * self.samples)
+            return 2 * self.channels * sum(transform_seconds(work, samples, rates))
+        products = self.channels * toeplitz_flops(work.shape) / rates.toeplitz
+        if self.maps and not self.resident:
+            streaming = self.channels * work.voxel_bytes / rates.read / work.image_batch
+            return max(streaming, products)
+        return self.channels * LATENCY + products
+
+    def streamed(self) -> Self:
+        """Return the model with maps that stream instead of staying where the job computes."""
+        return replace(self, resident=False)
+
+    def other_settings(self, work: Work) -> Iterator[Iterable[tuple[str, Work]]]:
+        """Yield kernels, smaller matrices, and fewer coils, as a calibration would compress them.
+
+        Matrices keep their proportions, in steps of a fiftieth.
+        """
+        if self.explicit and work.settings.solves:
+            yield [("normal: toeplitz", replace(work, model=replace(self, explicit=False)))]
+        matrices = (
+            tuple(max(2, size * step // 50 // 2 * 2) for size in work.shape)
+            for step in range(49, int(50 * _LEAST_SHRINKING), -1)
+        )
+        yield (
+            (f"shape: [{', '.join(map(str, shape))}]", replace(work, shape=shape))
+            for shape in matrices
+        )
+        if self.maps:
+            yield (
+                (
+                    f"{coils} of the {self.channels} coils",
+                    replace(work, model=replace(self, channels=coils), channels=coils),
+                )
+                for coils in range(self.channels - 1, 0, -1)
+            )
+
+    def _trajectories(self, work: Work) -> int:
+        return 1 if self.shared_trajectory else work.image_batch
+
+    def _positions(self, work: Work, samples: int) -> int:
+        """Return the bytes of trajectory and weights of so many samples, as they are read."""
+        real = work.machine.itemsize // 2
+        return self._trajectories(work) * samples * (4 * len(work.shape) + real)
+
+    def _canary_bytes(self, work: Work) -> int:
+        """Return what comparing a few samples with the exact sum needs.
+
+        An image and its copy in double precision, the adjoint, the transform's grid, and an order
+        of all samples to choose from.
+        """
+        trajectories = self._trajectories(work)
+        few = min(work.tile_samples, CANARY_SAMPLES)
+        working, _ = nufft_bytes(work, few, trajectories=trajectories)
+        double = 16 * math.prod(work.shape)
+        return double + 2 * trajectories * work.voxel_bytes + working + 8 * work.tile_samples
+
+    def _forward_and_adjoint(self, work: Work) -> Parts:
+        """Return what forward and adjoint need: all samples at once."""
+        machine, trajectories = work.machine, self._trajectories(work)
+        samples = self.readouts * self.samples
+        channels = work.channel_batch if self.maps else 1
+
+        def transform(samples: int) -> tuple[int, int]:
+            return nufft_bytes(work, samples, channels, trajectories=trajectories, as_coils=False)
+
+        working, resident = transform(samples)
+        positions = self._positions(work, samples)
+        if machine.itemsize == 16:
+            positions += trajectories * samples * 8 * len(work.shape)
+        # Times the maps, and what comes of it; of several batches also the one before.
+        copies = 3 if channels < self.channels else 2
+        coils = copies * work.image_batch * channels * work.voxel_bytes
+        measured = 2 * work.image_batch * channels * samples * machine.itemsize
+        if machine.image_library(work.shape) in ("ducc0", "finufft"):
+            # Points are sorted before there are images or samples; then only grids come on top.
+            grids, _ = transform(0)
+            working = max(working - coils - measured, int(1.1 * resident) + grids)
+        return {"trajectory": positions, "NUFFT": working, "coils": coils, "samples": measured}

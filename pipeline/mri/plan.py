@@ -1,0 +1,81 @@
+"""The MRI forward model as a plan sees it, of stored data or of data that need not exist."""
+
+import math
+from dataclasses import dataclass
+
+from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.engine.machine import Machine
+from pipeline.engine.rates import Rates
+from pipeline.errors import ConfigError, DataError
+from pipeline.mri.model.costs import MriCosts
+from pipeline.mri.raw import RawData
+from pipeline.storage.calibration import Calibration
+
+
+@dataclass(frozen=True)
+class ImaginedScan:
+    """Sizes of a measurement; attributes as of `pipeline.mri.raw.RawData`."""
+
+    shape: tuple[int, ...]
+    frames: int
+    coils: int
+    readouts: int
+    samples: int
+    own_trajectory: bool
+
+
+def imagined(
+    shape: tuple[int, ...],
+    frames: int,
+    *,
+    coils: int,
+    samples: int,
+    readout_samples: int,
+    own_trajectory: bool,
+) -> ImaginedScan:
+    """Return a measurement of so many samples of one coil of one frame, in whole readouts.
+
+    Raises
+    ------
+    ConfigError
+        If it has no samples.
+    """
+    if samples < 1:
+        raise ConfigError("estimate: how many `--samples` has one coil of one image?")
+    length = min(readout_samples, samples)
+    return ImaginedScan(shape, frames, coils, math.ceil(samples / length), length, own_trajectory)
+
+
+def models(
+    data: RawData | ImaginedScan,
+    calibration: Calibration | None,
+    settings: ReconstructionSettings,
+    machine: Machine,
+    rates: Rates,
+    who: str,
+) -> tuple[list[MriCosts], list[str]]:
+    """Return the one way to run the model, and no lines; see `pipeline.engine.request.Models`.
+
+    Raises
+    ------
+    DataError
+        If coils are to be combined without coil maps.
+    """
+    maps = data.coils > 1 if calibration is None else calibration.coil_maps != "none"
+    if settings.algorithm != "gridding" and data.coils > 1 and not maps:
+        raise DataError(
+            f"{who}: {settings.algorithm} of {data.coils} coils needs coil maps, and "
+            "calibration.coil_maps is none; set it to auto, source or walsh"
+        )
+    joined = data.frames if settings.frames_per_image == "all" else settings.frames_per_image
+    # The trajectory is shared only if each image joins equally many frames.
+    whole = data.frames % joined == 0
+    costs = MriCosts(
+        channels=data.coils,
+        readouts=data.readouts * min(joined, data.frames),
+        samples=data.samples,
+        shared_trajectory=not data.own_trajectory and whole,
+        maps=maps,
+        explicit=settings.normal == "explicit",
+    )
+    return [costs], []

@@ -1,0 +1,259 @@
+"""What the forward model of pairs of antenna arrays takes, in bytes and seconds. Pure."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.engine.memory import reading_bytes
+from pipeline.engine.rates import LATENCY, Rates, toeplitz_flops
+from pipeline.engine.stream import TILES_AT_ONCE
+from pipeline.engine.transform_costs import convolution_bytes, spectrum_bytes
+from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
+from pipeline.operators.contraction import KroneckerTiling, contraction_flops, usual_tile_bytes
+from pipeline.operators.toeplitz import padded_shape
+from pipeline.rf.geometry.pair_model import PairLevel
+from pipeline.rf.model.plane_wave import (
+    plane_wave_factor_workspace_bytes,
+    plane_wave_spectrum_workspace_bytes,
+)
+
+NormalForm = Literal["collapsed", "pairs", "factors"]
+"""How ``sum_b w_b A_b^H A_b`` runs over all blocks ``b``, each a frequency of a pair.
+
+``collapsed`` is one convolution for all blocks, which needs plane waves on a uniform grid and no
+voxel phase. ``pairs`` is one convolution for each pair, between multiplications with its voxel
+phase, which must be the same at all frequencies. ``factors`` goes forward and back through the
+Kronecker factors of each block and is always possible.
+"""
+
+VoxelPhase = Literal["none", "pair", "frequency"]
+
+_TILE_LATENCIES = 3.5
+"""Latencies to go forward and back through the factors of a pair: two operators of two or three
+small products each, weights and a sum."""
+
+_PATHS = 56
+"""Bytes a voxel while its path is computed, in double precision."""
+
+
+def voxel_phase_of(level: PairLevel) -> VoxelPhase:
+    """Return what a level multiplies the image by before the factors."""
+    phases: Mapping[PairLevel, VoxelPhase] = {"W+D(fc)": "pair", "W+D": "frequency"}
+    return phases.get(level, "none")
+
+
+@dataclass(frozen=True)
+class PairCosts(ModelCosts):
+    """Costs of pairs of antenna arrays, of one model and one form of the normal operator.
+
+    Attributes
+    ----------
+    channels
+        Pairs.
+    readouts
+        Frequencies.
+    rows
+        Rows of the Kronecker factor of each axis, of the largest pair.
+    level
+        Model of the wavefronts.
+    form
+        How the normal operator runs.
+    resident
+        Whether the factors of all pairs and frequencies stay where the job computes.
+    reads_factors
+        Whether factors are read, rather than made from positions.
+    coherent
+        Whether all pairs see one image; else each has its own.
+    """
+
+    channels: int
+    readouts: int
+    rows: tuple[int, ...]
+    level: PairLevel
+    form: NormalForm
+    resident: bool = False
+    reads_factors: bool = False
+    coherent: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.channels} pairs of {self.readouts} frequencies"
+
+    @property
+    def samples(self) -> int:  # type: ignore[override]
+        """Samples of one pair at one frequency."""
+        return math.prod(self.rows)
+
+    @property
+    def voxel_phase(self) -> VoxelPhase:
+        """What the image is multiplied by before the factors."""
+        return voxel_phase_of(self.level)
+
+    @property
+    def toeplitz(self) -> bool:
+        """Whether the normal operator is a convolution with kernels."""
+        return self.form != "factors"
+
+    @property
+    def unknowns(self) -> int:
+        """Images that are solved for in place of one."""
+        return 1 if self.coherent else self.channels
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return columns of the plan's row that jobs of this model read."""
+        return {"model": self.level, "normal": self.form, "resident": self.resident}
+
+    def kernels(self, work: Work) -> int:
+        """Return the kernels of a job's pairs."""
+        return 1 if self.form == "collapsed" else work.channels
+
+    def tile(self, work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
+        """Return the bytes of one frequency in a tile, and the fewest that pay."""
+        numbers = self._columns(work.shape)
+        if self.voxel_phase == "frequency":
+            numbers += 4 * math.prod(work.shape)
+        return max(self.samples * STORED_NUMBER, numbers * work.machine.itemsize), 1
+
+    def accumulate(self, work: Work) -> list[Parts]:
+        """Return what each phase needs while the tiles of pairs are summed."""
+        itemsize = work.machine.itemsize
+        samples = work.readout_batch * self.samples
+        common = {
+            "unknowns of other pairs": (self.unknowns - 1) * work.voxel_bytes,
+            "resident factors": self._resident_bytes(work, work.channels, work.readouts),
+        }
+        gather: Parts = {
+            **common,
+            "k-space tiles": TILES_AT_ONCE * samples * STORED_NUMBER,
+            "reading": 0 if work.machine.on_device else reading_bytes(work),
+            "samples": 2 * samples * itemsize,
+            **self._factor_tiles(work),
+        }
+        if not work.makes_kernels:
+            return [gather]
+        made_together = work.readouts * (work.channels if self.form == "collapsed" else 1)
+        making = plane_wave_spectrum_workspace_bytes(
+            work.shape, self.rows, made_together, itemsize=itemsize
+        )
+        kernel: Parts = {
+            **common,
+            "wavenumbers": 2 * 8 * made_together * sum(self.rows),
+            "spectra": spectrum_bytes(work, work.kernels),
+            "plane-wave kernel": making + spectrum_bytes(work, 1),
+        }
+        return [gather, kernel]
+
+    def normal(self, work: Work) -> Parts:
+        """Return what one application of the normal operator needs."""
+        if self.toeplitz:
+            phases = 0 if self.voxel_phase == "none" else work.kernels * work.voxel_bytes
+            return {**convolution_bytes(work, 1), "voxel phases": phases}
+        samples = work.readout_batch * self.samples * work.machine.itemsize
+        return {
+            "resident factors": self._resident_bytes(work, self.channels, self.readouts),
+            "measured": 2 * samples,
+            "images": 2 * work.unknown_bytes,
+            **self._factor_tiles(work),
+        }
+
+    def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
+        """Return the seconds of right-hand side and kernels, of all images in single precision."""
+        rows, blocks = self._products(work.channels, work.readouts)
+        read = 100 * work.channels * work.readouts * self._columns(work.shape)
+        right = blocks * contraction_flops(rows, work.shape) / rates.gemm + read / rates.memory
+        kernel = 0.0
+        if work.toeplitz:
+            kernel = self._kernel_seconds(work.shape, work.channels, work.readouts, rates)
+        return work.images * right, work.images * kernel
+
+    def application(self, work: Work, rates: Rates) -> float:
+        """Return the seconds that the normal operator takes for one image in single precision."""
+        return self.product_seconds(work.shape, rates) + self._streaming_seconds(work.shape, rates)
+
+    def setup_seconds(self, shape: tuple[int, ...], rates: Rates) -> float:
+        """Return the seconds to make the kernels of all pairs; the factors are made in any case."""
+        if not self.toeplitz:
+            return 0.0
+        return self._kernel_seconds(shape, self.channels, self.readouts, rates)
+
+    def product_seconds(self, shape: tuple[int, ...], rates: Rates) -> float:
+        """Return the seconds of the normal operator whose kernels or factors are there."""
+        phases = 2 * STORED_NUMBER * self._phases(self.channels, self.readouts) * math.prod(shape)
+        if self.toeplitz:
+            products = 1 if self.form == "collapsed" else self.channels
+            computing = products * (LATENCY + toeplitz_flops(shape) / rates.toeplitz)
+        else:
+            rows, blocks = self._products(self.channels, self.readouts)
+            computing = 2 * blocks * contraction_flops(rows, shape) / rates.gemm
+            computing += self.channels * _TILE_LATENCIES * LATENCY
+        return computing + phases / rates.memory
+
+    def _streaming_seconds(self, shape: tuple[int, ...], rates: Rates) -> float:
+        """Return the seconds to make or read factors that do not stay, for one product."""
+        if self.toeplitz or self.resident:
+            return 0.0
+        blocks = self.channels * self.readouts
+        numbers = blocks * self._columns(shape)
+        if self.voxel_phase == "frequency":
+            numbers += blocks * math.prod(shape)
+        making = 50 * numbers / rates.memory
+        return max(making, self.reads_factors * STORED_NUMBER * numbers / rates.read)
+
+    def _kernel_seconds(
+        self, shape: tuple[int, ...], pairs: int, frequencies: int, rates: Rates
+    ) -> float:
+        half = 16 * math.prod(padded_shape(shape)) / 2
+        return pairs * frequencies * half / rates.gemm + pairs * 5 * half / rates.memory
+
+    def _products(self, pairs: int, frequencies: int) -> tuple[tuple[int, ...], int]:
+        """Return the rows of a Kronecker product, and how many there are.
+
+        Narrowband frequencies are the rows of the last factor.
+        """
+        if self.level == "N":
+            return (*self.rows[:-1], frequencies), pairs
+        return self.rows, pairs * frequencies
+
+    def _phases(self, pairs: int, frequencies: int) -> int:
+        """Return how many voxel phases there are."""
+        phases = {"none": 0, "pair": pairs, "frequency": pairs * frequencies}
+        return phases[self.voxel_phase]
+
+    def _resident_bytes(self, work: Work, pairs: int, frequencies: int) -> int:
+        """Return the bytes of factors and voxel phases that stay."""
+        if not self.resident:
+            return 0
+        held = pairs * frequencies * self._columns(work.shape) * work.machine.itemsize
+        return held + self._phases(pairs, frequencies) * work.voxel_bytes
+
+    def _factor_tiles(self, work: Work) -> Parts:
+        """Return what the factors of one tile need, as made or read, and their product."""
+        itemsize, frequencies = work.machine.itemsize, work.readout_batch
+        numbers = self._columns(work.shape)
+        made = 0 if self.resident else frequencies * numbers * itemsize
+        making = max(
+            plane_wave_factor_workspace_bytes(frequencies * rows, voxels, itemsize=itemsize)
+            for rows, voxels in zip(self.rows, work.shape, strict=True)
+        )
+        if self.reads_factors:
+            making = TILES_AT_ONCE * frequencies * numbers * STORED_NUMBER
+        rows, blocks = self._products(1, frequencies)
+        if self.voxel_phase == "frequency":
+            product = 3 * frequencies * work.voxel_bytes
+        else:
+            tile = usual_tile_bytes(rows, work.shape, itemsize, on_device=work.machine.on_device)
+            product = KroneckerTiling(
+                rows, work.shape, blocks=blocks, images=1, itemsize=itemsize, tile_bytes=tile
+            ).workspace_bytes
+        path = _PATHS * math.prod(work.shape)
+        return {
+            "Kronecker factors": made + making,
+            "voxel phases": self._phases(1, frequencies) * work.voxel_bytes,
+            "voxel phase as made": 0 if self.voxel_phase == "none" else path,
+            "Kronecker product": product + 2 * work.voxel_bytes,
+        }
+
+    def _columns(self, shape: tuple[int, ...]) -> int:
+        """Return the numbers in the factors of one frequency of one pair."""
+        return sum(rows * voxels for rows, voxels in zip(self.rows, shape, strict=True))

@@ -1,0 +1,124 @@
+"""The RF forward models as a plan sees them, of stored data or of data that need not exist."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.engine.machine import Machine
+from pipeline.engine.rates import Rates
+from pipeline.engine.seconds import applications
+from pipeline.engine.work import ModelCosts
+from pipeline.errors import ConfigError, DataError, PlanError
+from pipeline.rf.geometry.phase_history import sub_apertures
+from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model, decibels
+from pipeline.rf.model.pulse_costs import PulseCosts
+from pipeline.rf.raw import RfRawData
+from pipeline.storage.calibration import Calibration
+
+
+def imagined(
+    shape: tuple[int, ...], frames: int, *, pairs: int, frequencies: int, rows: tuple[int, ...]
+) -> PairAcquisition:
+    """Return pairs of antenna arrays that need not exist.
+
+    Parameters
+    ----------
+    shape
+        Scene axes.
+    frames, pairs, frequencies
+        How many.
+    rows
+        Measurements of a pair along each axis.
+
+    Raises
+    ------
+    ConfigError
+        If rows and shape have different numbers of axes.
+    """
+    if len(rows) != len(shape):
+        raise ConfigError(
+            f"estimate: found `--rows` {rows} for an image of {len(shape)} axes; give the "
+            "measurements of a pair along each, such as 32x16"
+        )
+    return PairAcquisition(shape, rows, pairs, frequencies, frames)
+
+
+def models(
+    data: RfRawData | PairAcquisition,
+    calibration: Calibration | None,
+    settings: ReconstructionSettings,
+    machine: Machine,
+    rates: Rates,
+    who: str,
+) -> tuple[Sequence[ModelCosts], Sequence[str]]:
+    """Return the ways to run the model, the fastest first; see `pipeline.engine.request.Models`.
+
+    Raises
+    ------
+    PlanError
+        If no model of the wavefronts is good enough, or has what the settings ask for.
+    DataError
+        If a coherent image is asked for of pairs whose phases cannot be compared.
+    """
+    if isinstance(data, RfRawData):
+        if not data.pairs:
+            return [_pulse_costs(data, settings, who)], []
+        if settings.fusion == "coherent" and data.pairs > 1 and not data.coherent:
+            raise DataError(
+                f"{who}: the phases of its {data.pairs} pairs are not calibrated, so they add up "
+                "to no coherent image; give their phases and delays (`pair_correction`) or a "
+                "`reference_target`, or set `fusion` to phase-aligned or non-coherent"
+            )
+        data = _pair_acquisition(data)
+    choice = choose_pair_model(
+        # Plane waves are taken to serve where nobody has measured by how much they err.
+        {"W": 0.0, "W+D(fc)": 0.0} if calibration is None else calibration.model_errors,
+        data,
+        model="W" if calibration is None and settings.model == "auto" else settings.model,
+        normal=settings.normal,
+        coherent=settings.fusion == "coherent",
+        force=settings.force_model or calibration is None,
+        applications=applications(settings) if settings.solves else 0,
+        rates=rates,
+        who=who,
+    )
+    ways = [replace(way, resident=stays) for way in choice.costs for stays in (True, False)]
+    forms = "; ".join(
+        f"{way.form} {way.product_seconds(data.shape, rates) * 1e3:.3g} ms, "
+        f"{way.setup_seconds(data.shape, rates):.2g} s to make"
+        for way in choice.costs
+    )
+    error = "" if choice.error is None else f", {decibels(choice.error):.1f} dB from the exact sum"
+    chosen = f"{who}: model {choice.level}{error}; normal operator, predicted: {forms}"
+    return ways, [*([choice.warning] if choice.warning else []), chosen]
+
+
+def _pair_acquisition(data: RfRawData) -> PairAcquisition:
+    """Return the sizes of the largest pair, and what came with the data of all pairs."""
+    pairs = range(data.pairs)
+    sizes = [data.measurement_shape(pair) for pair in pairs]
+    return PairAcquisition(
+        shape=data.shape,
+        rows=tuple(max((*size, 1)[axis] for size in sizes) for axis in range(len(data.shape))),
+        pairs=data.pairs,
+        frequencies=len(data.frequencies),
+        frames=data.frames,
+        stored=all(data.has_factors(pair) or data.has_wave_vectors(pair) for pair in pairs),
+        wave_vectors=all(data.has_wave_vectors(pair) for pair in pairs),
+    )
+
+
+def _pulse_costs(data: RfRawData, settings: ReconstructionSettings, who: str) -> PulseCosts:
+    if settings.normal == "factors":
+        raise PlanError(
+            f"{who}: a phase history has no Kronecker factors; leave `normal: factors` out"
+        )
+    apertures = sub_apertures(
+        data.scene, data.paths(0), data.frequencies, tolerance=settings.curvature_error
+    )
+    return PulseCosts(
+        readouts=data.pulses,
+        samples=len(data.frequencies),
+        apertures=len(apertures),
+        aperture_samples=max(aperture.samples for aperture in apertures),
+    )
