@@ -1,5 +1,6 @@
 """Small acquisitions and calibrations on disk, filled with truly complex random numbers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.geometry.axes import as_volume
-from pipeline.mri.raw import create_array, write_attributes
+from pipeline.mri.arrays import ARRAYS
 from pipeline.storage.calibration import create_sensitivities, create_weights
 from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store
@@ -17,6 +18,20 @@ from pipeline.storage.publish import published_store
 def complex_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     parts = generator.standard_normal((2, *shape), dtype=np.float32)
     return parts[0] + 1j * parts[1]
+
+
+def write_attributes(group: Any, shape: Sequence[int], voxel_size: Sequence[float]) -> None:
+    """Say of a store what `ingest` says of MRI data."""
+    group.attrs.update(
+        {
+            "kind": "mri",
+            "shape": list(shape),
+            "voxel_size": list(voxel_size),
+            "affine": centred_affine(shape, voxel_size).tolist(),
+            "source": "made up",
+            "provenance": {},
+        }
+    )
 
 
 def write_acquisition(
@@ -41,23 +56,15 @@ def write_acquisition(
     raw, calibration = folder / "raw.json", folder / "calibration.json"
     trajectories = frames if own_trajectory else 1
     with published_store(raw) as group:
-        voxel_size = (0.001,) * len(shape)
-        write_attributes(
-            group,
-            shape=shape,
-            voxel_size=voxel_size,
-            affine=centred_affine(shape, voxel_size),
-            source="random numbers",
-            provenance={},
-        )
-        kspace = create_array(group, "kspace", (frames, coils, readouts, samples))
+        write_attributes(group, shape, (0.001,) * len(shape))
+        kspace = ARRAYS.create(group, "kspace", (frames, coils, readouts, samples))
         for frame in range(frames):
             for coil in range(coils):
                 drawn = complex_normal(generator, (readouts, samples))
                 kspace[frame, coil] = drawn if measured is None else measured[frame, coil]
         if noise is not None:
-            create_array(group, "noise", noise.shape)[:] = noise
-        trajectory = create_array(
+            ARRAYS.create(group, "noise", noise.shape)[:] = noise
+        trajectory = ARRAYS.create(
             group, "trajectory", (trajectories, readouts, samples, len(shape))
         )
         for frame in range(trajectories):

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from acquisitions import write_attributes
 
 from pipeline.geometry.axes import as_volume
-from pipeline.mri.raw import create_array, write_attributes
+from pipeline.mri.arrays import ARRAYS
 from pipeline.storage.blocks import image_codecs
 from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store, write_json
@@ -64,18 +65,11 @@ def write_raw(marker, *, shape, frames, coils=4, voxel_size=None, reference=None
     sizes = {"kspace": (frames, coils, 3, 5), "trajectory": (1, 3, 5, len(shape))}
     voxel_size = voxel_size or [0.002] * len(shape)
     with published_store(marker) as group:
-        write_attributes(
-            group,
-            shape=shape,
-            voxel_size=voxel_size,
-            affine=centred_affine(shape, voxel_size),
-            source="made up",
-            provenance={},
-        )
+        write_attributes(group, shape, voxel_size)
         for name, size in sizes.items():
-            create_array(group, name, size)[...] = 0
+            ARRAYS.create(group, name, size)[...] = 0
         if reference is not None:
-            create_array(group, "reference", reference.shape)[...] = reference
+            ARRAYS.create(group, "reference", reference.shape)[...] = reference
 
 
 def write_images(marker, images, *, dataset, reconstruction, voxel_size):

@@ -8,16 +8,51 @@ import numpy as np
 from acquisitions import complex_normal, reconstruction_settings
 
 from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.engine.table import read_plan
+from pipeline.formats.content import store_content
+from pipeline.formats.lazy import ResidentArray
+from pipeline.rf.formats.acquisition import (
+    PairsAcquisition,
+    PairSource,
+    PulsesAcquisition,
+    RfAcquisition,
+)
+from pipeline.rf.formats.pulse_source import PhaseHistory
+from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.writer import RfRawWriter
+from pipeline.rf.ingest import content_of
+from pipeline.rf.raw import RfRawData
 from pipeline.stages.accumulate import accumulate
 from pipeline.stages.calibrate import calibrate
 from pipeline.stages.plan import plan
 from pipeline.stages.reconstruct import reconstruct
 from pipeline.storage.blocks import open_block
-from pipeline.storage.publish import published_store, read_json
+from pipeline.storage.publish import read_json
+from pipeline.storage.receipts import Receipt
+
+
+def store(marker: Path, acquisition: RfAcquisition, dataset: str = "scan") -> RfRawData:
+    """Do what `ingest` does with an acquisition that a source presents."""
+    settings = IngestSettings.model_validate(
+        {"kind": "rf", "format": "native", "source": "made up", "details": {}}
+    )
+    record = Receipt(marker.with_name("ingest.json"), "ingest")
+    store_content(content_of(acquisition, settings, dataset, record), marker, dataset, record)
+    return RfRawData.open(marker)
+
+
+def pulses(
+    scene: Scene,
+    frequencies: np.ndarray,
+    paths: AntennaPaths,
+    measured: np.ndarray,
+    **arrays: np.ndarray,
+) -> PulsesAcquisition:
+    """Return a phase history of one frame that measured ``[pulse, freq]``."""
+    history = PhaseHistory(frequencies, paths, ResidentArray(measured))
+    return PulsesAcquisition.of_one_frame(scene, history, arrays)
 
 
 def write_pairs(
@@ -42,25 +77,21 @@ def write_pairs(
     if measured is None:
         shapes = [(frames, len(frequencies), *pair.measurement_shape) for pair in pairs]
         measured = [complex_normal(generator, shape) for shape in shapes]
-    with published_store(folder / "raw.json") as group:
-        writer = RfRawWriter(
-            group, dataset="pairs", scene=scene, frequencies=frequencies, frames=frames
-        )
-        writer.create_pairs(
-            [values.shape[2:] for values in measured], list(pairs) if positions else None
-        )
-        for pair, values in enumerate(measured):
-            for frame in range(frames):
-                writer.write_measurements(frame, pair, values[frame])
-            for name, arrays in (stored or {}).items():
-                writer.write_pair_array(pair, name, arrays[pair])
-        for name, values in (
-            ("weights", weights),
-            ("noise_std", noise_std),
-            ("reference", reference),
-        ):
-            if values is not None:
-                writer.write_array(name, values)
+    shared = {"weights": weights, "noise_std": noise_std, "reference": reference}
+    acquisition = PairsAcquisition(
+        scene=scene,
+        frequencies=frequencies,
+        pairs=[
+            PairSource(
+                ResidentArray(values),
+                pair if positions else None,
+                {name: arrays[index] for name, arrays in (stored or {}).items()},
+            )
+            for index, (pair, values) in enumerate(zip(pairs, measured, strict=True))
+        ],
+        arrays={name: values for name, values in shared.items() if values is not None},
+    )
+    store(folder / "raw.json", acquisition, "pairs")
     calibrate(
         settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
         dataset="pairs",

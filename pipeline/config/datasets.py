@@ -16,7 +16,7 @@ from pipeline.config.file import Config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings, network_checksum
-from pipeline.config.sources import FORMATS, Format, IngestSettings, Kind, SourceSettings
+from pipeline.config.sources import READERS, IngestSettings, Kind, SourceSettings
 from pipeline.errors import ConfigError
 
 DATASET_COLUMNS = ("dataset", "kind", "format", "source", "reconstruction")
@@ -27,13 +27,13 @@ class Dataset(Settings):
 
     dataset: Name
     kind: Kind
-    format: Format
+    format: str
     source: str
     reconstructions: tuple[Name, ...]
 
     @model_validator(mode="after")
     def _format_of_its_kind(self) -> Self:
-        allowed = FORMATS[self.kind]
+        allowed = READERS[self.kind]
         if self.format not in allowed:
             raise ValueError(f"a dataset of kind {self.kind} has one of {', '.join(allowed)}")
         return self

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Matrix, Settings
 from pipeline.config.calibration import CalibrationSettings
+from pipeline.errors import ConfigError
 
 Axis = Literal[
     "frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1",
@@ -21,15 +22,45 @@ RfArrayName = Literal[
     "weights", "noise_std", "reference", "targets", "phase", "delay", "gain_tx", "gain_rx",
 ]  # fmt: skip
 Kind = Literal["mri", "rf"]
-Format = Literal["native", "arrays", "bart", "simulation", "gotcha", "fresnel"]
 Units = Literal["rad_per_voxel", "cycles_per_voxel", "cycles_per_fov", "rad_per_m", "cycles_per_m"]
 
 
-FORMATS: Mapping[Kind, tuple[Format, ...]] = {
-    "mri": ("native", "arrays", "bart", "simulation"),
-    "rf": ("native", "arrays", "gotcha", "fresnel", "simulation"),
+READERS: Mapping[Kind, Mapping[str, str]] = {
+    "mri": {
+        "native": "pipeline.mri.formats.native",
+        "arrays": "pipeline.mri.formats.arrays",
+        "bart": "pipeline.mri.formats.bart",
+        "simulation": "pipeline.mri.formats.simulation",
+    },
+    "rf": {
+        "native": "pipeline.rf.formats.native",
+        "arrays": "pipeline.rf.formats.arrays",
+        "gotcha": "pipeline.rf.formats.gotcha",
+        "fresnel": "pipeline.rf.formats.fresnel",
+        "simulation": "pipeline.rf.formats.simulation",
+    },
 }
-"""Formats of each kind of data."""
+"""Formats of each kind of data, and the modules that read them.
+
+Each has a context manager ``open_source(settings, dataset)`` that yields the acquisition. They are
+imported by name, and only the one that a dataset needs: a changed reader concerns no other.
+"""
+
+
+def reader_module(kind: Kind, format_: str) -> str:
+    """Return the name of the module that reads a format.
+
+    Raises
+    ------
+    ConfigError
+        If data of this kind do not come in this format.
+    """
+    known = READERS[kind]
+    if format_ not in known:
+        raise ConfigError(
+            f"format `{format_}`: a dataset of kind {kind} has one of {', '.join(known)}"
+        )
+    return known[format_]
 
 
 class ArraySettings(Settings):
@@ -170,7 +201,7 @@ class SourceSettings(Settings):
     calibration: CalibrationSettings | None = None
     """Replaces the general calibration settings for this dataset."""
 
-    def missing(self, kind: Kind, format_: Format) -> str | None:
+    def missing(self, kind: Kind, format_: str) -> str | None:
         """Return the first key that sources of this format cannot do without and that is absent."""
         match kind, format_:
             case "mri", "simulation":
@@ -186,7 +217,7 @@ class IngestSettings(Settings):
     """Settings of `ingest`."""
 
     kind: Kind
-    format: Format
+    format: str
     source: str
     details: SourceSettings
 

@@ -1,5 +1,6 @@
 """Arrays that are read, converted or computed only where they are asked for."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ Selection = tuple[slice, ...]
 class LazyArray(Protocol):
     """An array that is read, converted or computed only where it is asked for.
 
-    Its axes are those that `pipeline.mri.raw.AXES` lists for its name.
+    Its axes are those that the table of its kind of data lists for its name.
     """
 
     @property
@@ -28,6 +29,33 @@ class LazyArray(Protocol):
 
     def read(self, selection: Selection) -> NDArray[Any]:
         """Return the part that ``selection``, one slice of step 1 per axis, covers."""
+
+
+@dataclass(frozen=True)
+class ResidentArray:
+    """A `LazyArray` in memory, for what is small."""
+
+    values: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self.values.dtype
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        part: NDArray[Any] = self.values[selection]
+        return part
+
+
+def whole(array: LazyArray) -> NDArray[Any]:
+    """Return all values of an array."""
+    return array.read((slice(None),) * len(array.shape))
 
 
 def existing_source(settings: IngestSettings, dataset: str) -> Path:

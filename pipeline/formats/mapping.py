@@ -180,6 +180,31 @@ class Components:
         return np.concatenate(parts, axis=-1)
 
 
+class Stacked:
+    """Arrays of one shape, joined along a new axis.
+
+    Parameters
+    ----------
+    parts
+        One for each element of the new axis.
+    axis
+        Its number.
+    """
+
+    def __init__(self, parts: Sequence[LazyArray], axis: int) -> None:
+        self._parts = parts
+        self._axis = axis
+        shape = parts[0].shape
+        self.shape = (*shape[:axis], len(parts), *shape[axis:])
+        self.dtype: np.dtype[Any] = np.result_type(*(part.dtype for part in parts))
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``."""
+        rest = (*selection[: self._axis], *selection[self._axis + 1 :])
+        parts = [part.read(rest) for part in self._parts[selection[self._axis]]]
+        return np.stack(parts, axis=self._axis)
+
+
 class RealAndImaginary:
     """A 2D trajectory stored as complex numbers: its components are their two parts."""
 

@@ -1,138 +1,239 @@
-"""The part of `ingest` for RF data: correct the pairs' instruments, and copy piece by piece."""
+"""What `ingest` asks of RF data: pairs that fit their antennas, and nothing that is all zero."""
 
-from pathlib import Path
+import dataclasses
+from collections.abc import Callable, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
-from pipeline.errors import ConfigError
-from pipeline.progress import track
+from pipeline.errors import ConfigError, DataError
+from pipeline.formats.content import Content
+from pipeline.formats.lazy import LazyArray, ResidentArray, Selection
+from pipeline.formats.mapping import Stacked
+from pipeline.geometry.axes import as_volume
+from pipeline.rf.arrays import CORRECTIONS, PAIRS, PULSES
+from pipeline.rf.calibration.pair_correction import PairCorrection
 from pipeline.rf.calibration.pair_instruments import PairInstruments
-from pipeline.rf.formats.acquisition import PairsAcquisition, PulsesAcquisition
-from pipeline.rf.formats.sources import open_rf
-from pipeline.rf.raw import PAIR_AXES, PATH_AXES
-from pipeline.rf.writer import RfRawWriter
-from pipeline.storage.publish import published_store
+from pipeline.rf.checks import require_frequencies
+from pipeline.rf.formats.acquisition import (
+    PairsAcquisition,
+    PairSource,
+    PulsesAcquisition,
+    RfAcquisition,
+)
+from pipeline.rf.geometry.scene import Scene
 from pipeline.storage.receipts import Receipt
 
-_TILE_BYTES = 2**26
-ALL = slice(None)
+if TYPE_CHECKING:
+    import zarr
 
 
-def ingest_rf(settings: IngestSettings, dataset: str, raw: Path, record: Receipt) -> None:
-    """Check an RF acquisition and copy it; see `pipeline.stages.ingest.ingest`."""
-    with open_rf(settings, dataset) as acquisition:
-        if isinstance(acquisition, PulsesAcquisition):
-            _ingest_pulses(acquisition, settings, dataset, raw, record)
-        else:
-            _ingest_pairs(acquisition, settings, dataset, raw, record)
+def content_of(
+    acquisition: RfAcquisition, settings: IngestSettings, dataset: str, record: Receipt
+) -> Content:
+    """Return what the store of an acquisition is to hold.
+
+    Parameters
+    ----------
+    acquisition
+        As its source presents it.
+    settings, dataset, record
+        Of the job.
+
+    Raises
+    ------
+    ConfigError
+        If settings of pairs are given for a phase history.
+    DataError
+        If frequencies are not in Hz, or positions and measurements of a pair disagree.
+    """
+    if isinstance(acquisition, PulsesAcquisition):
+        return _pulses(acquisition, settings, dataset)
+    acquisition = _without_instruments(acquisition, settings, dataset, record)
+    return _pairs(acquisition, settings.source, dataset)
 
 
-def _ingest_pulses(
-    acquisition: PulsesAcquisition,
-    settings: IngestSettings,
-    dataset: str,
-    raw: Path,
-    record: Receipt,
-) -> None:
-    """Copy the pulses of a phase history, some at a time."""
-    _refuse_corrections(settings, dataset)
-    frames = acquisition.frames
-    first = frames[0]
-    pulses = len(first.paths)
-    at_once = max(1, _TILE_BYTES // (16 * len(first.frequencies)))
-    steps = pulses * len(frames)
-    with published_store(raw) as group, track(f"{dataset}: pulses", steps) as advance:
-        writer = RfRawWriter(
-            group,
-            dataset=dataset,
-            scene=acquisition.scene,
-            frequencies=first.frequencies,
-            frames=len(frames),
-            source=settings.source,
-            provenance=first.provenance,
-        )
-        shared = all(
-            np.array_equal(getattr(history.paths, name), getattr(first.paths, name))
-            for history in frames[1:]
-            for name in PATH_AXES
-        )
-        writer.create_phase_history(
-            first.paths if shared else [history.paths for history in frames]
-        )
-        for frame, history in enumerate(frames):
-            for start in range(0, pulses, at_once):
-                part = slice(start, min(start + at_once, pulses))
-                with record.phase("read"):
-                    values = history.measurements.read((part, ALL))
-                with record.phase("write"):
-                    writer.write_pulses(frame, values, first_pulse=start)
-                record.count_bytes("read", values.nbytes)
-                advance(part.stop - part.start)
-        for name, values in acquisition.arrays.items():
-            writer.write_array(name, values)
-    record.record(
-        format=settings.format,
-        shape=list(acquisition.scene.shape),
-        arrays={"y": [len(frames), pulses, len(first.frequencies)]},
-    )
-
-
-def _refuse_corrections(settings: IngestSettings, dataset: str) -> None:
-    details = settings.details
+def _pulses(acquisition: PulsesAcquisition, settings: IngestSettings, dataset: str) -> Content:
     for name in ("pair_correction", "reference_target", "coherent"):
-        if getattr(details, name) is not None:
+        if getattr(settings.details, name) is not None:
             raise ConfigError(
                 f"{dataset}: sources.{dataset}.{name} is for pairs of antenna arrays, but this is "
                 "a phase history; leave it out"
             )
+    frequencies = require_frequencies(acquisition.frequencies, dataset)
+    measured = acquisition.measurements
+    arrays = {"frequencies": frequencies, **acquisition.arrays}
+    return Content(
+        table=PULSES,
+        attributes={
+            **_attributes(acquisition, measured.shape[0], settings.source),
+            "coherent": True,
+            "model_error": None,
+            "layout": "phase-history",
+        },
+        arrays={"y": measured, **_resident(arrays)},
+        sizes=_sizes(acquisition.scene) | {"pair": (1, "pulses count as those of one pair")},
+        measured=(("frame", "pulse"), ("frame", "freq")),
+        labels=_in_ghz(frequencies),
+    )
 
 
-def _ingest_pairs(
-    acquisition: PairsAcquisition,
-    settings: IngestSettings,
-    dataset: str,
-    raw: Path,
-    record: Receipt,
-) -> None:
-    """Copy the measurements of pairs, some frequencies at a time."""
+def _pairs(acquisition: PairsAcquisition, source: str, dataset: str) -> Content:
+    frequencies = require_frequencies(acquisition.frequencies, dataset)
+    arrays: dict[str, LazyArray] = _resident({"frequencies": frequencies, **acquisition.arrays})
+    measured = [pair.measurements for pair in acquisition.pairs]
+    for index, pair in enumerate(acquisition.pairs):
+        _check_pair(pair, f"{dataset}: pair {index}")
+        own = dict(pair.arrays)
+        if pair.antennas is not None:
+            own |= {"tx": pair.antennas.tx, "rx": pair.antennas.rx}
+        arrays |= {f"pair/{index}/{name}": array for name, array in _resident(own).items()}
+    sizes = _sizes(acquisition.scene)
+    if len({each.shape for each in measured}) == 1:
+        together: dict[str, LazyArray] = {"y": Stacked(measured, axis=1)}
+    else:
+        together = {f"pair/{index}/y": each for index, each in enumerate(measured)}
+        sizes |= {
+            "frame": (acquisition.frames, f"pair 0 has {acquisition.frames}"),
+            "pair": (len(measured), f"there are {len(measured)} pairs"),
+            "freq": (len(frequencies), f"there are {len(frequencies)} frequencies"),
+        }
+    rows = [each.shape[2:] for each in measured]
+    return Content(
+        table=PAIRS,
+        attributes={
+            **_attributes(acquisition, acquisition.frames, source),
+            "coherent": acquisition.coherent,
+            "model_error": acquisition.model_error,
+            "layout": "pairs",
+            "pairs": len(measured),
+            "rows": [max(along) for along in zip_longest(*rows, fillvalue=1)],
+        },
+        arrays=arrays | together,
+        sizes=sizes,
+        measured=(("frame", "pair", "freq"),),
+        labels=_in_ghz(frequencies),
+        finish=lambda group: _note_grids(group, acquisition.pairs),
+    )
+
+
+def _attributes(acquisition: RfAcquisition, frames: int, source: str) -> dict[str, Any]:
+    scene = acquisition.scene
+    return {
+        "kind": "rf",
+        "frames": frames,
+        "shape": list(scene.shape),
+        "spacing": list(scene.spacing),
+        "origin": list(scene.origin),
+        "range": scene.range,
+        "source": source,
+        "provenance": dict(acquisition.provenance),
+    }
+
+
+def _sizes(scene: Scene) -> dict[str, tuple[int, str]]:
+    """Return the lengths of axes that the scene tells."""
+    told = f"the scene has the shape {scene.shape}"
+    volume = dict(zip("zyx", as_volume(scene.shape), strict=True))
+    axes = {f"n{axis}": size for axis, size in enumerate(scene.shape, start=1)}
+    return {axis: (size, told) for axis, size in (volume | axes).items()} | {
+        "coordinate": (3, "positions have 3 coordinates")
+    }
+
+
+def _in_ghz(frequencies: NDArray[np.float64]) -> dict[str, Callable[[int], str]]:
+    return {"freq": lambda index: f"{frequencies[index] / 1e9:.6g} GHz"}
+
+
+def _resident(arrays: dict[str, Any]) -> dict[str, LazyArray]:
+    return {name: ResidentArray(np.asarray(values)) for name, values in arrays.items()}
+
+
+def _note_grids(group: "zarr.Group", pairs: Sequence[PairSource]) -> None:
+    for index, pair in enumerate(pairs):
+        own = group.require_group(f"pair/{index}")
+        if pair.antennas is not None:
+            tx_grid, rx_grid = pair.antennas.grids
+            own.attrs.update({"tx_grid": list(tx_grid), "rx_grid": list(rx_grid)})
+
+
+def _check_pair(pair: PairSource, who: str) -> None:
+    """Raise `DataError` if measurements, positions and gains of a pair do not fit together."""
+    if pair.antennas is None and not any(name.startswith(("A", "kappa")) for name in pair.arrays):
+        raise DataError(f"{who} has neither positions (tx, rx) nor factors; give one of them")
+    if pair.antennas is not None:
+        if pair.antennas.paired:
+            raise DataError(f"{who}: its antennas are paired one by one; store a phase history")
+        pair.antennas.check_measurement(pair.measurements.shape[2:4], who)
+    for name in ("gain_tx", "gain_rx"):
+        gains = pair.arrays.get(name)
+        if gains is None:
+            continue
+        if pair.antennas is None:
+            raise DataError(
+                f"{who} has {name}, but no positions to tell which element is which; multiply "
+                "the gains into the factors"
+            )
+        elements = len(getattr(pair.antennas, name.removeprefix("gain_")))
+        if gains.shape != (elements,) or not gains.all():
+            raise DataError(
+                f"{who}: {name} of shape {gains.shape} for {elements} elements; expected one gain "
+                "other than zero each"
+            )
+
+
+# Until `calibrate` does it: what the instruments of pairs add is taken away here.
+def _without_instruments(
+    acquisition: PairsAcquisition, settings: IngestSettings, dataset: str, record: Receipt
+) -> PairsAcquisition:
     measured = PairInstruments(acquisition, settings.details, dataset, record)
     corrections, found = measured.corrections()
-    frames = acquisition.frames
-    sizes = [pair.measurements.shape[2:] for pair in acquisition.pairs]
-    with published_store(raw) as group, track(f"{dataset}: pairs", len(sizes)) as advance:
-        writer = RfRawWriter(
-            group,
-            dataset=dataset,
-            scene=acquisition.scene,
-            frequencies=measured.frequencies,
-            frames=frames,
-            coherent=measured.coherent,
-            model_error=acquisition.model_error,
-            source=settings.source,
-            provenance={**acquisition.provenance, **found},
+    record.record(**found)
+    pairs = [
+        dataclasses.replace(
+            pair,
+            measurements=(
+                pair.measurements
+                if corrections is None
+                else _Corrected(measured, index, corrections[index])
+            ),
+            arrays={name: own for name, own in pair.arrays.items() if name not in CORRECTIONS},
         )
-        writer.create_pairs(sizes, [pair.antennas for pair in acquisition.pairs])
-        for index, pair in enumerate(acquisition.pairs):
-            for name, values in pair.arrays.items():
-                if name in PAIR_AXES:
-                    writer.write_pair_array(index, name, values)
-            for frame in range(frames):
-                for band, values in measured.tiles(index, frame):
-                    if corrections is not None:
-                        correction = corrections[index]
-                        clean = measured.corrected(index, frame, band, values, correction)
-                    else:
-                        clean = values
-                    with record.phase("write"):
-                        writer.write_measurements(frame, index, clean, first_frequency=band.start)
-            advance()
-        for name, values in acquisition.arrays.items():
-            if name not in ("phase", "delay"):
-                writer.write_array(name, values)
-    record.record(
-        format=settings.format,
-        shape=list(acquisition.scene.shape),
-        arrays={"y": [frames, len(sizes), len(measured.frequencies), *sizes[0]]},
-        **found,
+        for index, pair in enumerate(acquisition.pairs)
+    ]
+    return dataclasses.replace(
+        acquisition,
+        pairs=pairs,
+        arrays={
+            name: values for name, values in acquisition.arrays.items() if name not in CORRECTIONS
+        },
+        coherent=measured.coherent,
+        provenance={**acquisition.provenance, **found},
     )
+
+
+class _Corrected:
+    """What a pair measured, without what its instrument adds."""
+
+    def __init__(
+        self, instruments: PairInstruments, index: int, correction: PairCorrection
+    ) -> None:
+        self._instruments = instruments
+        self._index = index
+        self._correction = correction
+        self._measured = instruments.acquisition.pairs[index].measurements
+        self.shape = self._measured.shape
+        self.dtype = np.dtype(np.complex128)
+
+    def read(self, selection: Selection) -> NDArray[Any]:
+        """Return the values in ``selection``, all of a frequency."""
+        frames, band = selection[0], selection[1]
+        values = self._measured.read((frames, band, *(slice(None),) * (len(self.shape) - 2)))
+        clean = [
+            self._instruments.corrected(self._index, frame, band, each, self._correction)
+            for frame, each in zip(range(frames.start, frames.stop), values, strict=True)
+        ]
+        return np.stack(clean)[(slice(None), slice(None), *selection[2:])]

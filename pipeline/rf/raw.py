@@ -1,33 +1,9 @@
-"""`raw.zarr` of radar and wireless imaging.
+"""`raw.zarr` of radar and wireless imaging, read pair by pair or pulse by pulse.
 
-Two layouts, told apart by the attribute ``layout``. **pairs**: arrays of transmitters and receivers
-in which every transmitter is heard by every receiver.
-
-=========================  ==========  ==================================================
-array                      dtype       axes
-=========================  ==========  ==================================================
-frequencies                float64     freq                                         [Hz]
-y                          complex64   frame, pair, freq, m1, m2 (, m3)
-pair/<p>/y                 complex64   frame, freq, m1, m2 (, m3); instead of ``y`` where
-                                       pairs differ in size
-pair/<p>/tx, rx            float64     element, 3                                    [m]
-pair/<p>/A1, A2, A3        complex64   freq, m_i, n_i; in place of positions
-pair/<p>/kappa1, 2, 3      float64     freq, m_i; in place of factors            [rad/m]
-pair/<p>/rowphase1, 2, 3   float64     freq, m_i; of the plane waves ``kappa``     [rad]
-weights (optional)         complex128  pair, freq: path loss, gain and carrier phase
-noise_std (optional)       float32     pair, in units of ``y``
-reference (optional)       complex64   frame or 1, and the image as a volume
-targets (optional)         float64     target, 3: where scatterers are known to be   [m]
-=========================  ==========  ==================================================
-
-**phase-history**: one antenna position a pulse, anywhere; what the measurements mean stands in
-`pipeline.rf.geometry.antenna_paths`. In place of the pairs' arrays it has
-
-=========================  ==========  ==================================================
-y                          complex64   frame, pulse, freq
-transmitter, receiver      float64     frame or 1, pulse, 3                          [m]
-reference_path             float64     frame or 1, pulse                             [m]
-=========================  ==========  ==================================================
+Two layouts, told apart by the attribute ``layout``: **pairs**, arrays of transmitters and receivers
+in which every transmitter is heard by every receiver, and **phase-history**, one antenna position a
+pulse, anywhere (what its measurements mean stands in `pipeline.rf.geometry.antenna_paths`). Their
+arrays are those of `pipeline.rf.arrays`.
 
 Attributes: ``kind`` ("rf"), ``layout``, ``frames``, ``rows`` (of pairs the largest measurement at
 one frequency), ``shape``, ``spacing`` [m], ``origin`` [m] and ``range`` of the scene (see
@@ -40,20 +16,19 @@ n2)``. What the instruments of the pairs add has been taken away; the provenance
 frequencies or pulses. Missing chunks read as NaN and are therefore met at once.
 """
 
-from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.rf.arrays import PATHS
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.storage.chunks import centred_affine
-from pipeline.storage.publish import open_published
-from pipeline.storage.sealed import DAMAGE, remake
+from pipeline.storage.stored import StoredAcquisition
 
 if TYPE_CHECKING:
     import zarr
@@ -62,36 +37,12 @@ Layout = Literal["pairs", "phase-history"]
 
 ALL = slice(None)
 
-AXES: Mapping[str, tuple[str, ...]] = {
-    "weights": ("pair", "freq"),
-    "noise_std": ("pair",),
-    "reference": ("frame", "z", "y", "x"),
-    "targets": ("target", "coordinate"),
-}
-"""Axes of the optional arrays of a dataset."""
 
-PAIR_AXES: Mapping[str, tuple[str, ...]] = {
-    **{f"A{axis}": ("freq", f"m{axis}", f"n{axis}") for axis in (1, 2, 3)},
-    **{f"kappa{axis}": ("freq", f"m{axis}") for axis in (1, 2, 3)},
-    **{f"rowphase{axis}": ("freq", f"m{axis}") for axis in (1, 2, 3)},
-}
-"""Axes of the optional arrays of a pair."""
-
-PATH_AXES: Mapping[str, tuple[str, ...]] = {
-    "transmitter": ("frame", "pulse", "coordinate"),
-    "receiver": ("frame", "pulse", "coordinate"),
-    "reference_path": ("frame", "pulse"),
-}
-"""Axes of the arrays that place the pulses of a phase history."""
-
-
-class RfRawData:
-    """An ingested RF acquisition, read pair by pair or pulse by pulse.
+class RfRawData(StoredAcquisition):
+    """An ingested RF acquisition; see also `StoredAcquisition`.
 
     Attributes
     ----------
-    marker : Path
-        JSON marker of the store.
     layout : {"pairs", "phase-history"}
         How the measurements are arranged; decides which methods apply.
     scene : Scene
@@ -104,17 +55,12 @@ class RfRawData:
         Whether the phases of different pairs can be compared.
     model_error : float or None
         Relative error of stored factors, where their source knows it.
-    arrays : set of str
-        Names of the dataset's arrays that are there.
     """
 
     kind = "rf"
 
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
-        self.marker = marker
-        self._group = group
-        self._stored: dict[str, Any] = dict(group.arrays())
-        self.arrays: Set[str] = set(self._stored)
+        super().__init__(group, marker)
         attributes: dict[str, Any] = dict(group.attrs)
         try:
             if attributes["kind"] != "rf":
@@ -132,17 +78,16 @@ class RfRawData:
             self.coherent = bool(attributes.get("coherent", True))
             self.model_error: float | None = attributes.get("model_error")
             self.frequencies: NDArray[np.float64] = np.asarray(self._stored["frequencies"][:])
-            self.pulses = 0
-            self._pairs: list[dict[str, Any]] = []
+            self.pairs = self.pulses = 0
             if self.layout == "phase-history":
                 self.pulses = int(self._stored["y"].shape[1])
             else:
-                folder = group["pair"]
-                self._grids = []
-                for index in range(int(attributes["pairs"])):
-                    pair: Any = folder[str(index)]  # type: ignore[index]
-                    self._pairs.append(dict(pair.arrays()))
-                    self._grids.append((pair.attrs.get("tx_grid"), pair.attrs.get("rx_grid")))
+                self.pairs = int(attributes["pairs"])
+                groups: list[Any] = [group[f"pair/{index}"].attrs for index in range(self.pairs)]
+                self._grids: list[Any] = [
+                    [tuple(own[name]) if name in own else None for name in ("tx_grid", "rx_grid")]
+                    for own in groups
+                ]
         except (KeyError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, DataError):
                 raise
@@ -150,18 +95,6 @@ class RfRawData:
                 f"{marker}: its store is not a complete RF acquisition ({error!r}); "
                 "run `ingest` again"
             ) from None
-        self.pairs = len(self._pairs)
-
-    @classmethod
-    def open(cls, marker: Path) -> Self:
-        """Open the acquisition that ``marker`` stands for.
-
-        Raises
-        ------
-        DataError
-            If marker or store is missing or incomplete, or they do not belong together.
-        """
-        return cls(open_published(marker), marker)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -186,25 +119,24 @@ class RfRawData:
 
     def measurement_shape(self, pair: int) -> tuple[int, ...]:
         """Return ``(m1, m2)`` or ``(m1, m2, m3)`` of a pair."""
-        stored = self._pairs[pair].get("y")
-        return tuple(self._stored["y"].shape[3:] if stored is None else stored.shape[2:])
+        own = self._stored.get(f"pair/{pair}/y")
+        return tuple(self._stored["y"].shape[3:] if own is None else own.shape[2:])
 
     def measurements(
         self, frame: int, pair: int, frequencies: slice = ALL
     ) -> NDArray[np.complex64]:
         """Return what one pair measured, complex64 ``[freq, m1, m2(, m3)]``."""
-        stored = self._pairs[pair].get("y")
-        if stored is None:
-            return self._read(self._stored["y"], (frame, pair, frequencies))
-        return self._read(stored, (frame, frequencies))
+        if "y" in self._stored:
+            return self._read("y", (frame, pair, frequencies))
+        return self._read(f"pair/{pair}/y", (frame, frequencies))
 
     def antennas(self, pair: int) -> Pair | None:
         """Return the antennas of a pair, without gains, or None where only factors are known."""
-        stored = self._pairs[pair]
-        if "tx" not in stored or "rx" not in stored:
+        tx, rx = (self._optional(f"pair/{pair}/{name}", ()) for name in ("tx", "rx"))
+        if tx is None or rx is None:
             return None
-        tx_grid, rx_grid = (None if grid is None else tuple(grid) for grid in self._grids[pair])
-        return Pair(self._read(stored["tx"], ()), self._read(stored["rx"], ()), tx_grid, rx_grid)
+        tx_grid, rx_grid = self._grids[pair]
+        return Pair(tx, rx, tx_grid, rx_grid)
 
     def has_factors(self, pair: int) -> bool:
         """Tell whether the Kronecker factors of a pair are stored."""
@@ -248,16 +180,6 @@ class RfRawData:
         """Return where scatterers are known to be, float64 ``[target, 3]`` [m]."""
         return self._optional("targets", ())
 
-    def reference(self, frames: slice = ALL) -> NDArray[np.complex64] | None:
-        """Return the true image, complex64 ``[frame, z, y, x]``; repeated if frames share it."""
-        if "reference" not in self.arrays:
-            return None
-        if self._stored["reference"].shape[0] == self.frames:
-            return self._read(self._stored["reference"], (frames,))
-        shared = self._read(self._stored["reference"], (0,))
-        wanted = len(range(*frames.indices(self.frames)))
-        return np.broadcast_to(shared, (wanted, *shared.shape))
-
     @property
     def own_paths(self) -> bool:
         """Whether each frame of a phase history has antenna positions of its own."""
@@ -266,41 +188,26 @@ class RfRawData:
     def paths(self, frame: int, pulses: slice = ALL) -> AntennaPaths:
         """Return where the antennas of a phase history were, of some or all pulses."""
         selection = (frame if self.own_paths else 0, pulses)
-        return AntennaPaths(*(self._read(self._stored[name], selection) for name in PATH_AXES))
+        return AntennaPaths(*(self._read(name, selection) for name in PATHS))
 
     def pulse_measurements(
         self, frame: int, pulses: slice = ALL, frequencies: slice = ALL
     ) -> NDArray[np.complex64]:
         """Return what pulses of a phase history measured, complex64 ``[pulse, freq]``."""
-        return self._read(self._stored["y"], (frame, pulses, frequencies))
+        return self._read("y", (frame, pulses, frequencies))
 
     def _per_axis(
         self, letter: str, pair: int, frequencies: slice
     ) -> tuple[NDArray[Any], ...] | None:
         if not self._has(letter, pair):
             return None
-        stored = self._pairs[pair]
-        return tuple(self._read(stored[name], (frequencies,)) for name in self._names(letter))
+        return tuple(self._read(path, (frequencies,)) for path in self._paths(letter, pair))
 
     def _has(self, letter: str, pair: int) -> bool:
-        return all(name in self._pairs[pair] for name in self._names(letter))
+        return all(path in self._stored for path in self._paths(letter, pair))
 
-    def _names(self, letter: str) -> list[str]:
-        return [f"{letter}{axis + 1}" for axis in range(len(self.shape))]
-
-    def _optional(self, name: str, selection: tuple[int | slice, ...]) -> NDArray[Any] | None:
-        return self._read(self._stored[name], selection) if name in self.arrays else None
-
-    def _read(self, stored: "zarr.Array[Any]", selection: tuple[int | slice, ...]) -> NDArray[Any]:
-        who = f"{self.marker}: `{stored.path}` {selection}"
-        try:
-            values = np.asarray(stored[selection])
-        except DAMAGE as error:
-            raise DataError(f"{who} is not readable ({error}); {remake(self.marker)}") from None
-        # NaN survives a sum, which is cheaper than looking at each value.
-        if np.isnan(values.sum(dtype=np.promote_types(values.dtype, np.float64))):
-            raise DataError(f"{who} has missing chunks; {remake(self.marker)}")
-        return values
+    def _paths(self, letter: str, pair: int) -> list[str]:
+        return [f"pair/{pair}/{letter}{axis + 1}" for axis in range(len(self.shape))]
 
 
 def open_group(group: "zarr.Group", marker: Path) -> RfRawData:

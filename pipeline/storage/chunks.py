@@ -1,16 +1,11 @@
 """Sizes of stored chunks, and where images lie."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.geometry.axes import as_volume
-
-if TYPE_CHECKING:
-    pass
-
 
 CHUNK_BYTES = 8 * 2**20
 """Size of stored chunks; a reader holds one beside the array that it fills."""

@@ -10,7 +10,8 @@ import torch
 from pipeline.engine.rates import Rates, toeplitz_flops
 from pipeline.engine.transform_costs import transform_work
 from pipeline.engine.tuning_file import ProductTiming, TransformTiming
-from pipeline.mri.raw import RawData, create_array, tiles
+from pipeline.mri.arrays import ARRAYS
+from pipeline.mri.raw import RawData
 from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD
 from pipeline.storage.publish import published_store
 from pipeline.tuning.acquisition import Acquisition
@@ -112,8 +113,8 @@ def _read_rate(acquisition: Acquisition, device: torch.device) -> float:
         sizes = (1, 1, _READ_BYTES // 2**12, 2**9)
         with published_store(marker) as group:
             group.attrs.update(shape=[2, 2], voxel_size=[1.0, 1.0], affine=[[1.0]])
-            create_array(group, "kspace", sizes)[:] = 0
-            create_array(group, "trajectory", (1, 1, 1, 2))[:] = 0
+            ARRAYS.create(group, "kspace", sizes)[:] = 0
+            ARRAYS.create(group, "trajectory", (1, 1, 1, 2))[:] = 0
         return _read_store(marker, device)
 
 
@@ -121,8 +122,8 @@ def _read_store(marker: Path, device: torch.device) -> float:
     """Return the bytes a second of reading k-space, tile by tile."""
     raw = RawData.open(marker)
     read, seconds = 0, 0.0
-    for frame, coils, readouts, _ in tiles(
-        "kspace", (raw.frames, raw.coils, raw.readouts, raw.samples)
+    for frame, coils, readouts, _ in ARRAYS["kspace"].tiles(
+        (raw.frames, raw.coils, raw.readouts, raw.samples)
     ):
         start = time.perf_counter()
         tile = torch.from_numpy(raw.kspace(frame.start, coils, readouts)).to(device)

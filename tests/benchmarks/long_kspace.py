@@ -23,14 +23,17 @@ import pandas as pd
 import typer
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from acquisitions import write_attributes
+
+from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.coil_arrays import CoilArray
 from pipeline.mri.formats.phantoms import Ellipsoid, fourier_transform, voxel_average
-from pipeline.mri.raw import create_array, write_attributes
 from pipeline.mri.trajectories import kooshball, wrapped
 from pipeline.pieces import pieces
 from pipeline.progress import track
 from pipeline.storage.blocks import open_block
-from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import open_published, published_store, read_json
 
 SHAPE = (96, 96, 96)
@@ -79,20 +82,13 @@ def simulate(folder: Path, lengths: list[int]) -> dict[int, Path]:
         arrays = {}
         for length, marker in markers.items():
             group = stores.enter_context(published_store(marker))
-            write_attributes(
-                group,
-                shape=SHAPE,
-                voxel_size=VOXEL,
-                affine=centred_affine(SHAPE, VOXEL),
-                source="two ellipsoids",
-                provenance={},
-            )
-            create_array(group, "sensitivities", (COILS, *SHAPE))[:] = coils.maps()
-            create_array(group, "reference", (1, *SHAPE))[0] = voxel_average(OBJECT, SHAPE)
-            trajectory = create_array(group, "trajectory", (1, length, SAMPLES, 3))
+            write_attributes(group, SHAPE, VOXEL)
+            ARRAYS.create(group, "sensitivities", (COILS, *SHAPE))[:] = coils.maps()
+            ARRAYS.create(group, "reference", (1, *SHAPE))[0] = voxel_average(OBJECT, SHAPE)
+            trajectory = ARRAYS.create(group, "trajectory", (1, length, SAMPLES, 3))
             for part in pieces(length, trajectory.chunks[1]):
                 trajectory[0, part] = positions(part)
-            arrays[length] = create_array(group, "kspace", (1, COILS, length, SAMPLES))
+            arrays[length] = ARRAYS.create(group, "kspace", (1, COILS, length, SAMPLES))
         longest = max(lengths)
         parts = pieces(longest, arrays[longest].chunks[2])
         with track("simulate: parts", len(parts)) as advance:

@@ -19,6 +19,8 @@ import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from acquisitions import write_attributes
+
 from benchmarks.cases import CASES, Case, make_problem, quick
 from pipeline.config.base import canonical_json
 from pipeline.config.planning import MemorySettings, PlanSettings
@@ -27,9 +29,8 @@ from pipeline.config.transforms import NufftSettings
 from pipeline.engine.table import read_plan
 from pipeline.engine.tuning_file import read_tuning
 from pipeline.geometry.axes import as_volume
-from pipeline.mri.raw import create_array, write_attributes
+from pipeline.mri.arrays import ARRAYS
 from pipeline.storage.calibration import create_sensitivities, create_weights
-from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store, read_json
 from pipeline.tuning.acquisition import stored_acquisition
 from pipeline.tuning.timing import race
@@ -44,19 +45,12 @@ def write_case(case: Case, folder: Path) -> None:
     problem = make_problem(case)
     with published_store(folder / "raw.json") as group:
         voxel = (0.001,) * len(case.shape)
-        write_attributes(
-            group,
-            shape=case.shape,
-            voxel_size=voxel,
-            affine=centred_affine(case.shape, voxel),
-            source="benchmark",
-            provenance={},
-        )
+        write_attributes(group, case.shape, voxel)
         sizes = (case.frames, case.coils, case.readouts, case.samples)
-        create_array(group, "kspace", sizes)[:] = problem.kspace.reshape(sizes)
+        ARRAYS.create(group, "kspace", sizes)[:] = problem.kspace.reshape(sizes)
         readouts = (case.frames, case.readouts, case.samples)
         points = problem.trajectory.reshape(*readouts, len(case.shape))
-        create_array(group, "trajectory", points.shape)[:] = points
+        ARRAYS.create(group, "trajectory", points.shape)[:] = points
     with published_store(folder / "calibration.json") as group:
         group.attrs.update({"coil_maps": "source", "density": "source"})
         create_weights(group, readouts)[:] = np.float32(1)

@@ -8,14 +8,14 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source
 from pipeline.formats.mapped_files import MappedFiles
 from pipeline.formats.mapping import Scaled
+from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.sources import Acquisition, image_matrix, voxel_size
 from pipeline.mri.formats.units import to_rad_per_voxel
-from pipeline.mri.raw import AXES
 
 
 @contextmanager
-def open_arrays(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
-    """Open arrays of any files; see `pipeline.mri.formats.sources.open_acquisition`.
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+    """Open arrays of any files.
 
     ``details.arrays`` says where each array lies and what its axes mean.
     """
@@ -25,16 +25,16 @@ def open_arrays(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
             f"{dataset}: the format `arrays` needs `sources.{dataset}.arrays` with at least "
             "kspace and trajectory"
         )
-    foreign = [name for name in mapping if name not in AXES]
+    foreign = [name for name in mapping if name not in ARRAYS]
     if foreign:
         raise ConfigError(
             f"{dataset}: `arrays` names {', '.join(foreign)}, which is not for MRI; known are "
-            f"{', '.join(AXES)}"
+            f"{', '.join(ARRAYS.fields)}"
         )
     with ExitStack() as stack:
         files = MappedFiles(existing_source(settings, dataset), settings, stack)
         arrays: dict[str, LazyArray] = {
-            name: files.mapped(name, array, AXES[name], f"{dataset}: {name}")
+            name: files.mapped(name, array, ARRAYS[name].axes, f"{dataset}: {name}")
             for name, array in mapping.items()
         }
         trajectory = arrays["trajectory"]

@@ -35,9 +35,9 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.formats.flat_file import FlatFile
 from pipeline.formats.lazy import LazyArray, Selection, describe_files, existing_source
 from pipeline.formats.mapping import Rearranged, Scaled
+from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.sources import Acquisition, image_matrix, voxel_size
 from pipeline.mri.formats.units import to_rad_per_voxel
-from pipeline.mri.raw import AXES, tiles
 
 _DIMENSIONS: Mapping[str, Mapping[int, str]] = {
     "kspace": {1: "sample", 2: "readout", 3: "coil", 10: "frame"},
@@ -98,8 +98,8 @@ class _RealPart:
 
 
 @contextmanager
-def open_bart(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
-    """Open BART files; see `pipeline.mri.formats.sources.open_acquisition`.
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+    """Open BART files.
 
     ``details.bart`` names them relative to the source, which is a folder. The image is 2D if the
     trajectory's third component is zero throughout.
@@ -153,12 +153,12 @@ def _with_our_axes(stored: FlatFile, name: str, who: str) -> Rearranged:
                 f" Take one with `bart slice {number} 0`"
             )
     axes = [meaning.get(number, "1") for number in range(len(stored.shape))]
-    return Rearranged(stored, axes[::-1], AXES[name], {}, who)
+    return Rearranged(stored, axes[::-1], ARRAYS[name].axes, {}, who)
 
 
 def _is_3d(trajectory: LazyArray) -> bool:
     """Say whether the component z is ever nonzero."""
     return any(
         np.any(trajectory.read((*tile[:-1], slice(2, 3))))
-        for tile in tiles("trajectory", trajectory.shape)
+        for tile in ARRAYS["trajectory"].tiles(trajectory.shape)
     )

@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,13 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import describe_files
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, zarr_source
+from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.sources import Acquisition, voxel_size
-from pipeline.mri.raw import AXES
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager
-def open_native(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
-    """Open `raw.zarr`; see `pipeline.mri.formats.sources.open_acquisition`.
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+    """Open `raw.zarr`.
 
     The source is the store (a folder, or a zip file of one) or the JSON marker beside it.
     """
@@ -33,7 +30,7 @@ def open_native(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
             arrays = {
                 name: ZarrArray(stored, f"{source}/{name}")
                 for name, stored in group.arrays()
-                if name in AXES
+                if name in ARRAYS
             }
         except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise DataError(

@@ -169,8 +169,8 @@ class Computed:
 
 
 @contextmanager
-def open_simulation(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
-    """Simulate an acquisition; see `pipeline.mri.formats.sources.open_acquisition`.
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+    """Simulate an acquisition.
 
     The source names the phantom; ``details.simulation`` and ``details.shape`` are needed. With the
     true sensitivities, which are among the arrays, a SENSE reconstruction gives the object itself:

@@ -1,7 +1,6 @@
 """What every source format becomes: arrays that are read piece by piece."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,43 +40,6 @@ class Acquisition:
     affine: NDArray[np.float64] | None = None
 
 
-@contextmanager
-def open_acquisition(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
-    """Open the source of a dataset, in whichever format it is.
-
-    Parameters
-    ----------
-    settings
-        Format, source and what the source does not say itself.
-    dataset
-        Name of the dataset; begins the message of an error.
-
-    Yields
-    ------
-    Acquisition
-        Whose arrays can be read until the block ends.
-
-    Raises
-    ------
-    ConfigError
-        If settings that the format needs are missing.
-    DataError
-        If the source is missing or unreadable.
-    """
-    # Imported here: each format pulls in its own library.
-    match settings.format:
-        case "native":
-            from pipeline.mri.formats.native import open_native as open_format
-        case "arrays":
-            from pipeline.mri.formats.arrays import open_arrays as open_format
-        case "bart":
-            from pipeline.mri.formats.bart import open_bart as open_format
-        case "simulation":
-            from pipeline.mri.formats.simulation import open_simulation as open_format
-    with open_format(settings, dataset) as acquisition:
-        yield acquisition
-
-
 def image_matrix(
     settings: IngestSettings, dataset: str, images: Mapping[str, LazyArray], dimensions: int
 ) -> tuple[int, ...]:
@@ -86,7 +48,7 @@ def image_matrix(
     Parameters
     ----------
     settings, dataset
-        As in `open_acquisition`.
+        Of the job.
     images
         The source's arrays whose last three axes are ``(z, y, x)``.
     dimensions

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError
 from pipeline.formats.lazy import LazyArray
+from pipeline.formats.mapping import Stacked
+from pipeline.rf.arrays import PATHS
 from pipeline.rf.formats.pulse_source import PhaseHistory
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
-
-CORRECTIONS = ("phase", "delay", "gain_tx", "gain_rx")
-"""Arrays of what the instruments of the pairs add, to be taken away by `ingest`."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class PairSource:
     antennas : Pair or None
         Positions; None where only factors are known.
     arrays : mapping
-        Factors, ``[freq, ...]``: see `pipeline.rf.raw.PAIR_AXES`. And the gains of its
+        Factors, ``[freq, ...]``: see `pipeline.rf.arrays.PAIRS`. And the gains of its
         elements, ``gain_tx`` and ``gain_rx``, complex ``[element]``, where the source has them.
     """
 
@@ -53,7 +52,7 @@ class PairsAcquisition:
     pairs : sequence of PairSource
         The pairs.
     arrays : mapping
-        Of `pipeline.rf.raw.AXES`, and ``phase`` ``[frame, pair]`` [rad] and ``delay``
+        Of `pipeline.rf.arrays.PAIRS`, and ``phase`` ``[frame, pair]`` [rad] and ``delay``
         ``[pair]`` [s] where the source has them.
     coherent : bool
         Whether the phases of different pairs can be compared, once they are corrected.
@@ -81,19 +80,45 @@ class PairsAcquisition:
 class PulsesAcquisition:
     """A phase history of one or several frames as its source presents it.
 
+    Signs are those of `pipeline.rf.geometry.antenna_paths`: the phase of a measurement falls with
+    the length of its path.
+
     Attributes
     ----------
     scene : Scene
         Grid of the image.
-    frames : sequence of PhaseHistory
-        One each, with the same frequencies and number of pulses.
+    frequencies : ndarray
+        float64 ``[freq]`` [Hz].
+    measurements : LazyArray
+        complex ``[frame, pulse, freq]``.
     arrays : mapping
-        Of `pipeline.rf.raw.AXES`.
+        Of `pipeline.rf.arrays.PULSES`: positions, and what else there is.
+    provenance : mapping
+        JSON values that tell where the data came from.
     """
 
     scene: Scene
-    frames: Sequence[PhaseHistory]
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    frequencies: NDArray[np.float64]
+    measurements: LazyArray
+    arrays: Mapping[str, NDArray[Any]]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_one_frame(
+        cls,
+        scene: Scene,
+        history: PhaseHistory,
+        arrays: Mapping[str, NDArray[Any]] | None = None,
+    ) -> Self:
+        """Return an acquisition of a single phase history."""
+        paths = {name: getattr(history.paths, name)[None] for name in PATHS}
+        return cls(
+            scene=scene,
+            frequencies=history.frequencies,
+            measurements=Stacked([history.measurements], axis=0),
+            arrays={**paths, **(arrays or {})},
+            provenance=history.provenance,
+        )
 
 
 RfAcquisition = PairsAcquisition | PulsesAcquisition

@@ -9,33 +9,26 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import ArraySettings, IngestSettings
 from pipeline.errors import ConfigError, DataError
-from pipeline.formats.lazy import LazyArray, describe_files, existing_source
+from pipeline.formats.content import require_agreement
+from pipeline.formats.lazy import LazyArray, describe_files, existing_source, whole
 from pipeline.formats.mapped_files import MappedFiles
+from pipeline.rf.arrays import BY_ELEMENTS, CORRECTIONS, PAIR_SOURCE, PULSE_SOURCE, SHARED
 from pipeline.rf.checks import require_frequencies
 from pipeline.rf.formats.acquisition import (
-    CORRECTIONS,
     PairsAcquisition,
     PairSource,
     PulsesAcquisition,
     RfAcquisition,
     scene_of,
 )
-from pipeline.rf.formats.layout import (
-    BY_ELEMENTS,
-    PAIR_ARRAYS,
-    PULSE_ARRAYS,
-    SHARED,
-    Interleaved,
-    OfPair,
-    factors_of,
-    phase_histories,
-)
+from pipeline.rf.formats.layout import Interleaved, OfPair, factors_of
 from pipeline.rf.geometry.antennas import Pair
+from pipeline.storage.layout import ArrayTable
 
 
 @contextmanager
-def open_rf_arrays(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
-    """Open RF arrays of any files; see `pipeline.rf.formats.sources.open_rf`.
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
+    """Open RF arrays of any files.
 
     ``details.arrays`` says where each array lies and what its axes mean. With ``transmitter`` they
     are a phase history, else pairs of antenna arrays.
@@ -66,24 +59,26 @@ class _Arrays:
         self.dataset = dataset
         self.details = settings.details
         self.scene = scene_of(settings, dataset)
-        axes = dict(PULSE_ARRAYS if "transmitter" in mapping else PAIR_ARRAYS)
-        if {"tx", "rx"} & {axis for entry in mapping["y"].axes for axis in entry.split()}:
-            axes["y"] = BY_ELEMENTS
-        foreign = [name for name in mapping if name not in axes]
+        fields = dict((PULSE_SOURCE if "transmitter" in mapping else PAIR_SOURCE).fields)
+        self.by_elements = bool(
+            {"tx", "rx"} & {axis for entry in mapping["y"].axes for axis in entry.split()}
+        )
+        if self.by_elements:
+            fields["y"] = BY_ELEMENTS
+        foreign = [name for name in mapping if name not in fields]
         if foreign:
             raise ConfigError(
                 f"{dataset}: `arrays` names {', '.join(foreign)}, which does not go with the rest; "
-                f"known are {', '.join(axes)}"
+                f"known are {', '.join(fields)}"
             )
         files = MappedFiles(existing_source(settings, dataset), settings, stack)
         self.arrays = {
-            name: files.mapped(name, array, axes[name], f"{dataset}: {name}")
+            name: files.mapped(name, array, fields[name].axes, f"{dataset}: {name}")
             for name, array in mapping.items()
         }
-        self.by_elements = axes["y"] == BY_ELEMENTS
         self.frequencies = require_frequencies(self._whole("frequencies"), dataset)
         self.provenance = {"format": "arrays", "files": describe_files(list(files.paths))}
-        self._check_shapes()
+        require_agreement(self.arrays, ArrayTable(fields), {}, dataset, shared=("frame", "pair"))
 
     def pairs(self) -> PairsAcquisition:
         """Return pairs of antenna arrays."""
@@ -135,7 +130,6 @@ class _Arrays:
 
     def pulses(self) -> PulsesAcquisition:
         """Return a phase history, frame by frame."""
-        measured = self.arrays["y"]
         sent = self._whole("transmitter")
         received = self._whole("receiver") if "receiver" in self.arrays else sent
         # Without a reference the phases are those of the whole way.
@@ -144,39 +138,17 @@ class _Arrays:
             if "reference_path" in self.arrays
             else np.zeros(sent.shape[:2])
         )
-        frames = phase_histories(
-            measured,
-            (sent, received, paths),
-            self.frequencies,
+        positions = {"transmitter": sent, "receiver": received, "reference_path": paths}
+        return PulsesAcquisition(
+            scene=self.scene,
+            frequencies=self.frequencies,
+            measurements=self.arrays["y"],
+            arrays=positions | self._shared(),
             provenance=self.provenance,
-            who=self.dataset,
         )
-        return PulsesAcquisition(self.scene, frames, self._shared())
-
-    def _check_shapes(self) -> None:
-        """Raise `DataError` if an array disagrees with the measurements about a common axis."""
-        measured = self.arrays["y"]
-        axes = BY_ELEMENTS if self.by_elements else PAIR_ARRAYS["y"]
-        if "transmitter" in self.arrays:
-            axes = PULSE_ARRAYS["y"]
-        sizes = dict(zip(axes, measured.shape, strict=True))
-        known = PULSE_ARRAYS if "transmitter" in self.arrays else PAIR_ARRAYS
-        for name, array in self.arrays.items():
-            if name == "y":
-                continue
-            for axis, size in zip(known[name], array.shape, strict=True):
-                common = axis in ("frame", "pair", "pulse", "freq")
-                if common and size not in (1, sizes[axis]):
-                    raise DataError(
-                        f"{self.dataset}: {name}, of shape {array.shape} "
-                        f"({', '.join(known[name])}), has {size} along `{axis}`, but y, of shape "
-                        f"{measured.shape} ({', '.join(axes)}), has {sizes[axis]}; check files and "
-                        "settings of both"
-                    )
 
     def _whole(self, name: str) -> NDArray[Any]:
-        array = self.arrays[name]
-        return array.read((slice(None),) * len(array.shape))
+        return whole(self.arrays[name])
 
     def _shared(self) -> dict[str, NDArray[Any]]:
         found = {name: self._whole(name) for name in SHARED if name in self.arrays}

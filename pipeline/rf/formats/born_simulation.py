@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats.lazy import Selection
+from pipeline.formats.lazy import ResidentArray, Selection
 from pipeline.geometry.axes import as_volume
 from pipeline.rf.formats.acquisition import (
     PairsAcquisition,
@@ -20,7 +20,7 @@ from pipeline.rf.formats.acquisition import (
     PulsesAcquisition,
     RfAcquisition,
 )
-from pipeline.rf.formats.pulse_source import PhaseHistory, ResidentArray
+from pipeline.rf.formats.pulse_source import PhaseHistory
 from pipeline.rf.geometry.antennas import Pair, centre_frequency, wavenumbers
 from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.phase_history import paths_of_pair
@@ -113,7 +113,7 @@ class PointScene:
                 provenance=provenance,
                 who=who,
             )
-            return PulsesAcquisition(self.scene, [history], {"targets": self.positions})
+            return PulsesAcquisition.of_one_frame(self.scene, history, {"targets": self.positions})
         weights = [
             pair_model(self.scene, pair, self.frequencies, "W").weights for pair in self.pairs
         ]

@@ -15,15 +15,19 @@ References
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.lazy import describe_files
+from pipeline.formats.lazy import ResidentArray, describe_files
 from pipeline.rf.checks import require_frequencies
-from pipeline.rf.formats.pulse_source import PhaseHistory, ResidentArray
+from pipeline.rf.formats.acquisition import PulsesAcquisition, scene_of
+from pipeline.rf.formats.pulse_source import PhaseHistory
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import green, wavenumbers
 
@@ -36,6 +40,14 @@ _COUNTS = {
     "views": r"Number of views\s*:\s*(\d+)",
     "receivers": r"Number of receivers\s*:\s*(\d+)",
 }
+
+
+@contextmanager
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[PulsesAcquisition]:
+    """Open a file of the database; the settings give the image's grid."""
+    scene = scene_of(settings, dataset)
+    history = read_fresnel(Path(settings.source), dataset)
+    yield PulsesAcquisition.of_one_frame(scene, history)
 
 
 def read_fresnel(path: Path, dataset: str) -> PhaseHistory:

@@ -11,7 +11,8 @@ References
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import Selection, describe_files
 from pipeline.rf.checks import require_frequencies, require_measurements
+from pipeline.rf.formats.acquisition import PulsesAcquisition, scene_of
 from pipeline.rf.formats.pulse_source import PhaseHistory
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 
@@ -30,6 +33,14 @@ _POLARISATION = re.compile(r"_(HH|HV|VH|VV)\b", re.IGNORECASE)
 
 # Single precision numbers of 10 km are 1 mm apart, and each of the four has its own rounding.
 _ROUNDINGS = 4
+
+
+@contextmanager
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[PulsesAcquisition]:
+    """Open the files of a collection; the settings give the image's grid."""
+    scene = scene_of(settings, dataset)
+    history = read_gotcha(gotcha_files(Path(settings.source)), dataset)
+    yield PulsesAcquisition.of_one_frame(scene, history)
 
 
 def gotcha_files(source: Path) -> list[Path]:

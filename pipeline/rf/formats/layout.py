@@ -1,107 +1,19 @@
 """The layout of RF data by names of arrays, whether they lie in Zarr or in other files.
 
-Names and axes are those of `pipeline.rf.raw`. Sources may hold in addition what the
-instruments of the pairs add (`pipeline.rf.formats.acquisition.CORRECTIONS`), and factors as plane
-waves ``kappa`` [rad/m] with the phase of their rows, ``rowphase`` [rad].
+Names and axes are those of `pipeline.rf.arrays`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.formats.lazy import LazyArray, Selection
-from pipeline.rf.formats.pulse_source import PhaseHistory
-from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import unit_phasor
-
-Kind = Literal["pairs", "pulses"]
-
-PAIR_ARRAYS: Mapping[str, tuple[str, ...]] = {
-    "y": ("frame", "pair", "freq", "m1", "m2", "m3"),
-    "frequencies": ("freq",),
-    "tx": ("pair", "element", "coordinate"),
-    "rx": ("pair", "element", "coordinate"),
-    **{f"A{axis}": ("pair", "freq", f"m{axis}", f"n{axis}") for axis in (1, 2, 3)},
-    **{f"kappa{axis}": ("pair", "freq", f"m{axis}") for axis in (1, 2, 3)},
-    **{f"rowphase{axis}": ("pair", "freq", f"m{axis}") for axis in (1, 2, 3)},
-    "weights": ("pair", "freq"),
-    "noise_std": ("pair",),
-    "reference": ("frame", "z", "y", "x"),
-    "targets": ("target", "coordinate"),
-    "phase": ("frame", "pair"),
-    "delay": ("pair",),
-    "gain_tx": ("pair", "element"),
-    "gain_rx": ("pair", "element"),
-}
-"""Arrays of pairs of antenna arrays, and their axes."""
-
-BY_ELEMENTS = ("frame", "pair", "freq", "tx", "rx")
-"""Axes of ``y`` where transmitters and receivers have one each."""
-
-PULSE_ARRAYS: Mapping[str, tuple[str, ...]] = {
-    "y": ("frame", "pulse", "freq"),
-    "frequencies": ("freq",),
-    "transmitter": ("frame", "pulse", "coordinate"),
-    "receiver": ("frame", "pulse", "coordinate"),
-    "reference_path": ("frame", "pulse"),
-    "reference": ("frame", "z", "y", "x"),
-    "targets": ("target", "coordinate"),
-}
-"""Arrays of a phase history, and their axes."""
-
-SHARED = ("weights", "noise_std", "reference", "targets")
-"""Arrays of the whole dataset that are stored as they are."""
-
-
-class OfFrame:
-    """One frame of an array whose first axis is the frame."""
-
-    def __init__(self, array: LazyArray, frame: int) -> None:
-        self._array = array
-        self._frame = slice(frame, frame + 1)
-        self.shape = array.shape[1:]
-        self.dtype = array.dtype
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
-        part: NDArray[Any] = self._array.read((self._frame, *selection))[0]
-        return part
-
-
-def phase_histories(
-    measured: LazyArray,
-    positions: Sequence[NDArray[np.float64]],
-    frequencies: NDArray[np.float64],
-    *,
-    provenance: Mapping[str, Any],
-    who: str,
-) -> list[PhaseHistory]:
-    """Return the phase history of each frame of an array ``[frame, pulse, freq]``.
-
-    Parameters
-    ----------
-    measured
-        The measurements.
-    positions
-        Transmitter, receiver and reference path, ``[frame or 1, pulse, ...]`` [m].
-    frequencies, provenance, who
-        As of `PhaseHistory`.
-    """
-    return [
-        PhaseHistory(
-            frequencies=frequencies,
-            paths=AntennaPaths(*(each[frame if len(each) > 1 else 0] for each in positions)),
-            measurements=OfFrame(measured, frame),
-            provenance=provenance,
-            who=who,
-        )
-        for frame in range(measured.shape[0])
-    ]
 
 
 class OfPair:

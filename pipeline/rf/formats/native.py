@@ -1,6 +1,6 @@
 """RF data in Zarr: the project's own `raw.zarr`, and stores of the same layout by other programs.
 
-Beside what `pipeline.rf.raw` says, these may hold the scene's attributes in a group
+Beside what `pipeline.rf.arrays` says, these may hold the scene's attributes in a group
 ``scene`` (``shape``, ``spacing_m``, ``origin_m``, ``time_sign``), the true image as ``truth``,
 positions as ``tx_pos`` and ``rx_pos``, factors as ``kappa1`` [rad/m] and ``rowphase1`` (complex, or
 a phase [rad]), and what the instruments add as ``calib/phase``, ``calib/delay``, ``calib/gain_tx``
@@ -19,22 +19,16 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.lazy import LazyArray, describe_files
+from pipeline.formats.lazy import LazyArray, describe_files, whole
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, zarr_source
+from pipeline.rf.arrays import CORRECTIONS, PATHS, SHARED
 from pipeline.rf.formats.acquisition import (
-    CORRECTIONS,
     PairsAcquisition,
     PairSource,
     PulsesAcquisition,
     RfAcquisition,
 )
-from pipeline.rf.formats.layout import (
-    SHARED,
-    Conjugated,
-    OfPair,
-    factors_of,
-    phase_histories,
-)
+from pipeline.rf.formats.layout import Conjugated, OfPair, factors_of
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 
@@ -46,8 +40,8 @@ _TIME_SIGNS = {1: 1, -1: -1, "+": 1, "-": -1, "+1": 1, "-1": -1, "+j": 1, "-j": 
 
 
 @contextmanager
-def open_rf_native(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
-    """Open a Zarr store of RF data; see `pipeline.rf.formats.sources.open_rf`.
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
+    """Open a Zarr store of RF data.
 
     The source is the store (a folder, or a zip file of one) or the JSON marker beside it.
     """
@@ -102,18 +96,14 @@ class _Store:
     def pulses(self) -> PulsesAcquisition:
         """Return a phase history, frame by frame."""
         measured = self._measured(self.arrays)
-        places = {
-            name: self._whole(self.arrays, name)
-            for name in ("transmitter", "receiver", "reference_path")
-        }
-        frames = phase_histories(
-            measured,
-            tuple(places.values()),
-            self.frequencies,
+        positions = {name: self._whole(self.arrays, name) for name in PATHS}
+        return PulsesAcquisition(
+            scene=self.scene,
+            frequencies=self.frequencies,
+            measurements=measured,
+            arrays=positions | self._shared(),
             provenance=self.provenance,
-            who=self.who,
         )
-        return PulsesAcquisition(self.scene, frames, self._shared())
 
     def pairs(self) -> PairsAcquisition:
         """Return pairs of antenna arrays."""
@@ -203,7 +193,7 @@ class _Store:
     def _whole(self, arrays: Mapping[str, LazyArray], name: str) -> NDArray[Any]:
         if name not in arrays:
             raise DataError(f"{self.who} has no `{name}`; it has {', '.join(arrays) or 'nothing'}")
-        values = arrays[name].read((slice(None),) * len(arrays[name].shape))
+        values = whole(arrays[name])
         return np.conj(values) if self._conjugated and values.dtype.kind == "c" else values
 
     def _shared(self) -> dict[str, NDArray[Any]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.formats.lazy import LazyArray, Selection
+from pipeline.formats.lazy import LazyArray
 from pipeline.rf.checks import require_frequencies
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 
@@ -54,25 +54,3 @@ class PhaseHistory:
                 f"are {expected[0]} antenna positions and {expected[1]} frequencies; expected "
                 f"{expected} (pulse, frequency)"
             )
-
-
-@dataclass(frozen=True)
-class ResidentArray:
-    """A `LazyArray` in memory, for sources that are small."""
-
-    values: NDArray[Any]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes."""
-        return self.values.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return self.values.dtype
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
-        part: NDArray[Any] = self.values[selection]
-        return part

@@ -9,23 +9,24 @@ import sys
 
 import numpy as np
 import pytest
-from acquisitions import complex_normal, reconstruction_settings
+from acquisitions import complex_normal, reconstruction_settings, write_attributes
+from rf_acquisitions import store
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.needs import require_fit
 from pipeline.engine.table import read_plan
 from pipeline.errors import PlanError
+from pipeline.formats.lazy import ResidentArray
 from pipeline.geometry.axes import as_volume
+from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.calibrate_memory import calibrate_advice, calibrate_memory
-from pipeline.mri.raw import create_array, write_attributes
+from pipeline.rf.formats.acquisition import PairsAcquisition, PairSource
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.writer import RfRawWriter
 from pipeline.stages.plan import plan
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.blocks import write_block
 from pipeline.storage.calibration import create_weights
-from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store, read_json
 from pipeline.storage.receipts import Receipt
 
@@ -47,21 +48,14 @@ def write_mri(
         trajectory = random.uniform(-3.1, 3.1, sizes)
     with published_store(marker) as group:
         voxel_size = (0.001,) * len(shape)
-        write_attributes(
-            group,
-            shape=shape,
-            voxel_size=voxel_size,
-            affine=centred_affine(shape, voxel_size),
-            source="random numbers",
-            provenance={},
-        )
+        write_attributes(group, shape, voxel_size)
         group.attrs["pattern"] = "radial" if radial else "other"
-        create_array(group, "trajectory", sizes)[...] = trajectory.astype(np.float32)
-        kspace = create_array(group, "kspace", (frames, coils, readouts, samples))
+        ARRAYS.create(group, "trajectory", sizes)[...] = trajectory.astype(np.float32)
+        kspace = ARRAYS.create(group, "kspace", (frames, coils, readouts, samples))
         for coil in range(coils):
             kspace[:, coil] = complex_normal(random, (frames, readouts, samples))
         for name, size in arrays.items():
-            array = create_array(group, name, size)
+            array = ARRAYS.create(group, name, size)
             array[...] = 1 if name == "weights" else complex_normal(random, size)
 
 
@@ -74,12 +68,9 @@ def write_pairs(marker, scene, rows, **arrays):
         along = np.linspace(-1, 1, count)
         lines.append(np.stack([along, np.ones(count), np.zeros(count)], axis=-1) * beside)
     frequencies = np.linspace(1.0e9, 1.2e9, 9)
-    with published_store(marker) as group:
-        writer = RfRawWriter(group, dataset="d", scene=scene, frequencies=frequencies)
-        writer.create_pairs([rows], [Pair(*lines)])
-        writer.write_measurements(0, 0, complex_normal(random, (9, *rows)))
-        for name, values in arrays.items():
-            writer.write_array(name, values)
+    measured = ResidentArray(complex_normal(random, (1, 9, *rows)))
+    pairs = [PairSource(measured, Pair(*lines))]
+    store(marker, PairsAcquisition(scene, frequencies, pairs, arrays), "d")
 
 
 def run(folder, stage, *arguments):

@@ -5,7 +5,7 @@ import scipy.io
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
-from pipeline.mri.formats.sources import open_acquisition
+from pipeline.mri.formats.arrays import open_source
 
 FRAMES, COILS, READOUTS, SAMPLES = 3, 2, 4, 5
 SHAPE = (6, 7)
@@ -46,7 +46,7 @@ def mapping(**changes):
 
 
 def read(chosen):
-    with open_acquisition(chosen, "scan") as acquisition:
+    with open_source(chosen, "scan") as acquisition:
         return acquisition.shape, {
             name: array.read((ALL,) * len(array.shape))
             for name, array in acquisition.arrays.items()

@@ -6,8 +6,7 @@ import pytest
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
-from pipeline.mri.formats.bart import open_cfl
-from pipeline.mri.formats.sources import open_acquisition
+from pipeline.mri.formats.bart import open_cfl, open_source
 
 needs_bart = pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not installed")
 ALL = slice(None)
@@ -28,7 +27,7 @@ def settings(source, shape=None, **names):
 
 
 def read(chosen):
-    with open_acquisition(chosen, "scan") as acquisition:
+    with open_source(chosen, "scan") as acquisition:
         return acquisition.shape, {
             name: array.read((ALL,) * len(array.shape))
             for name, array in acquisition.arrays.items()

@@ -3,11 +3,12 @@ import shutil
 import numpy as np
 import pytest
 import zarr
+from acquisitions import write_attributes
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.mri.formats.sources import open_acquisition
-from pipeline.mri.raw import create_array, write_attributes
+from pipeline.mri.arrays import ARRAYS
+from pipeline.mri.formats.native import open_source
 from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store
 
@@ -27,11 +28,10 @@ def stored(tmp_path):
         "trajectory": rng.uniform(-3, 3, (1, 4, 5, 2)).astype(np.float32),
     }
     with published_store(tmp_path / "raw.json") as group:
-        write_attributes(
-            group, shape=(6, 7), voxel_size=(2e-3, 1e-3), affine=AFFINE, source="", provenance={}
-        )
+        write_attributes(group, (6, 7), (2e-3, 1e-3))
+        group.attrs["affine"] = AFFINE.tolist()
         for name, array in values.items():
-            create_array(group, name, array.shape)[:] = array
+            ARRAYS.create(group, name, array.shape)[:] = array
     return values
 
 
@@ -39,7 +39,7 @@ def stored(tmp_path):
 def test_round_trip(tmp_path, stored, source):
     if source.endswith(".zip"):
         shutil.make_archive(str(tmp_path / "raw.zarr"), "zip", tmp_path / "raw.zarr")
-    with open_acquisition(settings(tmp_path / source), "scan") as acquisition:
+    with open_source(settings(tmp_path / source), "scan") as acquisition:
         assert acquisition.shape == (6, 7)
         assert acquisition.voxel_size == (2e-3, 1e-3)
         np.testing.assert_array_equal(acquisition.affine, AFFINE)
@@ -52,7 +52,7 @@ def test_round_trip(tmp_path, stored, source):
 def test_other_matrix(tmp_path, stored):
     with (
         pytest.raises(DataError, match=r"matrix \(6, 7\), but `sources.scan.shape` is \(8, 8\)"),
-        open_acquisition(settings(tmp_path / "raw.zarr", shape=(8, 8)), "scan"),
+        open_source(settings(tmp_path / "raw.zarr", shape=(8, 8)), "scan"),
     ):
         pass
 
@@ -69,7 +69,7 @@ def test_unusable_attributes(tmp_path, stored, change, message):
     zarr.open_group(tmp_path / "raw.zarr").attrs.update(change)
     with (
         pytest.raises(DataError, match=message),
-        open_acquisition(settings(tmp_path / "raw.zarr"), "scan"),
+        open_source(settings(tmp_path / "raw.zarr"), "scan"),
     ):
         pass
 
@@ -85,6 +85,6 @@ def test_not_an_acquisition(tmp_path, kind):
         zarr.open_group(source, mode="w").attrs["kind"] = "rf"
     with (
         pytest.raises(DataError, match=r"scan: .*raw.zarr"),
-        open_acquisition(settings(source), "scan"),
+        open_source(settings(source), "scan"),
     ):
         pass

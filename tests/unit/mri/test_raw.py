@@ -2,17 +2,11 @@ import math
 
 import numpy as np
 import pytest
+from acquisitions import write_attributes
 
 from pipeline.errors import DataError
-from pipeline.mri.raw import (
-    AXES,
-    RawData,
-    array_dtype,
-    chunk_shape,
-    create_array,
-    tiles,
-    write_attributes,
-)
+from pipeline.mri.arrays import ARRAYS
+from pipeline.mri.raw import RawData
 from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store, store_beside
 
@@ -25,22 +19,15 @@ def stored(tmp_path):
     values = {}
     marker = tmp_path / "raw.json"
     with published_store(marker) as group:
-        write_attributes(
-            group,
-            shape=(7, 8),
-            voxel_size=(1e-3, 2e-3),
-            affine=centred_affine((7, 8), (1e-3, 2e-3)),
-            source="test",
-            provenance={"format": "test"},
-        )
-        for name, axes in AXES.items():
-            shape = [SIZES[axis] for axis in axes]
+        write_attributes(group, (7, 8), (1e-3, 2e-3))
+        for name, field in ARRAYS.fields.items():
+            shape = [SIZES[axis] for axis in field.axes]
             if name == "weights":
                 shape[0] = 1
             block = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
-            dtype = array_dtype(name)
+            dtype = np.dtype(field.dtype)
             values[name] = (block if dtype.kind == "c" else block.real).astype(dtype)
-            create_array(group, name, shape)[:] = values[name]
+            ARRAYS.create(group, name, shape)[:] = values[name]
     return marker, values
 
 
@@ -50,7 +37,7 @@ def test_reads_what_was_written(stored):
     assert raw.shape == (7, 8)
     assert raw.voxel_size == (1e-3, 2e-3)
     assert (raw.frames, raw.coils, raw.readouts, raw.samples) == (3, 4, 5, 6)
-    assert raw.arrays == set(AXES)
+    assert raw.arrays == set(ARRAYS.fields)
     assert raw.own_trajectory
     np.testing.assert_array_equal(
         raw.kspace(1, slice(1, 3), slice(2, 5)), values["kspace"][1, 1:3, 2:5]
@@ -90,11 +77,11 @@ def test_incomplete_store(tmp_path):
     "shape", [(2, 3, 1000, 4096), (5, 1, 1, 3_000_000), (1, 40, 300, 512), (2, 33, 7, 5)]
 )
 def test_tiles_cover_once_in_whole_chunks(shape):
-    chunks = chunk_shape("kspace", shape)
+    chunks = ARRAYS["kspace"].chunks(shape)
     assert chunks[:2] == (1, 1)
     assert math.prod(chunks) * 8 <= 8 * 2**20
     covered = 0
-    for tile in tiles("kspace", shape):
+    for tile in ARRAYS["kspace"].tiles(shape):
         sizes = [part.stop - part.start for part in tile]
         assert math.prod(sizes) * 8 <= 64 * 2**20
         assert all(part.start % chunk == 0 for part, chunk in zip(tile, chunks, strict=True))

@@ -412,8 +412,11 @@ def changed(where, value):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (changed((1, 3, 2, 2), np.nan), r"pair 1, frame 0 at 9.9 GHz \(index 3\): 1 of 20 values"),
-        (changed((2, 8), 0), r"pair 2, frame 0 at 10.4 GHz \(index 8\): all 20 values are zero"),
+        (
+            changed((1, 3, 2, 2), np.nan),
+            r"NaN at frame 0, pair 1, freq 3 \(9.9 GHz\), m1 2, m2 2, and 1",
+        ),
+        (changed((2, 8), 0), r"y is zero throughout at frame 0, pair 2, freq 8 \(10.4 GHz\)"),
         (CLEAN[..., :4], r"pair 0: found measurements of shape \(4, 4\), but 4 trans.* 5 rec"),
         (CLEAN[:2], r"tx, of shape \(3, 4, 3\) .*has 3 along `pair`, but y.* has 2"),
         (CLEAN[:, :8], r"frequencies, of shape \(9,\) .*has 9 along `freq`"),

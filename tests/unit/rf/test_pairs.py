@@ -10,7 +10,7 @@ from acquisitions import reconstruction_settings
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, PlanError
-from pipeline.rf.formats import sources as rf_sources
+from pipeline.rf.formats import simulation
 from pipeline.rf.formats.born_simulation import rf6
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.born import Born
@@ -125,7 +125,7 @@ def near_scene(tmp_path, monkeypatch):
         pairs=tuple(pairs),
         positions=scene.positions(np.array([3, 40, 77, 90, 101])),
     )
-    monkeypatch.setitem(rf_sources._POINT_SCENES, "near", lambda seed: near)
+    monkeypatch.setitem(simulation.SCENES, "near", lambda seed: near)
     bring_in(tmp_path, "near")
     return tmp_path, near
 

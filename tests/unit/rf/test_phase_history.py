@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from acquisitions import complex_normal, reconstruction_settings
+from rf_acquisitions import pulses, store
 from scipy.io import savemat
 
 from pipeline.config.calibration import CalibrateSettings
@@ -12,14 +13,13 @@ from pipeline.engine.table import read_plan
 from pipeline.errors import ConfigError, DataError
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.writer import RfRawWriter
 from pipeline.stages.accumulate import accumulate
 from pipeline.stages.calibrate import calibrate
 from pipeline.stages.ingest import ingest
 from pipeline.stages.plan import plan
 from pipeline.stages.reconstruct import reconstruct
 from pipeline.storage.blocks import open_block
-from pipeline.storage.publish import published_store, read_json
+from pipeline.storage.publish import read_json
 
 SCENE = Scene((11, 8), (0.25, 0.3), (0.5, -0.25, 0.0))
 FREQUENCIES = np.linspace(9.4e9, 9.9e9, 17)
@@ -51,10 +51,7 @@ def measured(tmp_path):
     """Random data in a published store; its exact matrix and the data."""
     paths = circling()
     data = complex_normal(np.random.default_rng(5), (PULSES, len(FREQUENCIES)))
-    with published_store(tmp_path / "raw.json") as group:
-        writer = RfRawWriter(group, dataset="radar", scene=SCENE, frequencies=FREQUENCIES)
-        writer.create_phase_history(paths)
-        writer.write_pulses(0, data)
+    store(tmp_path / "raw.json", pulses(SCENE, FREQUENCIES, paths, data))
     calibrate(
         settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
         dataset="radar",

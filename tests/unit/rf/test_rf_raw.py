@@ -1,14 +1,17 @@
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from rf_acquisitions import store
 
 from pipeline.errors import DataError
+from pipeline.formats.lazy import ResidentArray
+from pipeline.rf.arrays import PAIRS
+from pipeline.rf.formats.acquisition import PairsAcquisition, PairSource, PulsesAcquisition
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.raw import PAIR_AXES, RfRawData
-from pipeline.rf.writer import RfRawWriter
+from pipeline.rf.raw import RfRawData
 from pipeline.storage.publish import published_store, store_beside
 
 FREQUENCIES = np.array([9.0, 9.3, 9.4, 10.0]) * 1e9
@@ -35,10 +38,25 @@ def paths(pulses, seed=0):
     )
 
 
-def writer(group, scene=SCENE, frames=FRAMES, **more):
-    return RfRawWriter(
-        group, dataset="scan", scene=scene, frequencies=FREQUENCIES, frames=frames, **more
+def of_pairs(measured, antennas=None, own=None, scene=SCENE, **more):
+    """Return pairs as a source presents them, with arrays of each pair's ``own``."""
+    placed = antennas or [None] * len(measured)
+    given = own or [{}] * len(measured)
+    return PairsAcquisition(
+        scene=scene,
+        frequencies=FREQUENCIES,
+        pairs=[
+            PairSource(ResidentArray(values), pair, arrays)
+            for values, pair, arrays in zip(measured, placed, given, strict=True)
+        ],
+        **more,
     )
+
+
+def factors(scene, *measurements):
+    """Return a Kronecker factor for each axis of a scene, of so many measurements."""
+    sizes = zip(measurements, scene.shape, strict=True)
+    return {f"A{axis}": complex_normal(4, *size) for axis, size in enumerate(sizes, start=1)}
 
 
 @pytest.fixture
@@ -50,14 +68,7 @@ def marker(tmp_path):
 def test_pairs_come_back_one_by_one(marker, sizes):
     pairs = [antennas(*size, seed=index) for index, size in enumerate(sizes)]
     values = [complex_normal(FRAMES, 4, *size, seed=index) for index, size in enumerate(sizes)]
-    with published_store(marker) as group:
-        store = writer(group, coherent=False, source="test", provenance={"a": 1})
-        store.create_pairs(sizes, pairs)
-        for frame in range(FRAMES):
-            for pair, measured in enumerate(values):
-                store.write_measurements(frame, pair, measured[frame, 2:], first_frequency=2)
-                store.write_measurements(frame, pair, measured[frame, :2])
-    raw = RfRawData.open(marker)
+    raw = store(marker, of_pairs(values, pairs, coherent=False, provenance={"a": 1}))
     assert (raw.layout, raw.frames, raw.pairs, raw.pulses) == ("pairs", FRAMES, len(sizes), 0)
     assert not raw.coherent
     assert raw.scene == SCENE
@@ -74,18 +85,16 @@ def test_pairs_come_back_one_by_one(marker, sizes):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "where", "chunks"),
+    ("path", "shape", "chunks"),
     [
-        ([(30, 40), (30, 40)], "y", (1, 1, 4, 30, 40)),
-        ([(30, 40), (30, 41)], "pair/1/y", (1, 4, 30, 41)),
-        ([(700, 800)], "y", (1, 1, 1, 700, 800)),
+        ("y", (2, 2, 4, 30, 40), (1, 1, 4, 30, 40)),
+        ("pair/1/y", (2, 4, 30, 41), (1, 4, 30, 41)),
+        ("y", (2, 1, 4, 700, 800), (1, 1, 1, 700, 800)),
     ],
     ids=["shared", "ragged", "above 8 MiB"],
 )
-def test_a_chunk_holds_one_frame_of_one_pair(marker, sizes, where, chunks):
-    with published_store(marker) as group:
-        writer(group).create_pairs(sizes)
-        assert group[where].chunks == chunks
+def test_a_chunk_holds_one_frame_of_one_pair(path, shape, chunks):
+    assert PAIRS[path].chunks(shape) == chunks
 
 
 def test_optional_arrays(marker):
@@ -96,22 +105,17 @@ def test_optional_arrays(marker):
         "targets": np.arange(6.0).reshape(2, 3),
         "reference": complex_normal(1, 1, 5, 6),
     }
-    factors = [complex_normal(4, 4, 5), complex_normal(4, 1, 6)]
-    with published_store(marker) as group:
-        store = writer(group)
-        store.create_pairs(sizes, [antennas(*size) for size in sizes])
-        for name, array in values.items():
-            store.write_array(name, array)
-        for axis in (1, 2):
-            store.write_pair_array(1, f"A{axis}", factors[axis - 1])
-    raw = RfRawData.open(marker)
+    given = factors(SCENE, 4, 1)
+    measured = [complex_normal(FRAMES, 4, *size) for size in sizes]
+    pairs = [antennas(*size) for size in sizes]
+    raw = store(marker, of_pairs(measured, pairs, [{}, given], arrays=values))
     assert set(values) <= raw.arrays
     np.testing.assert_array_equal(raw.weights(1, slice(1, 3)), values["weights"][1, 1:3])
     assert raw.weights(1).dtype == np.complex128
     np.testing.assert_array_equal(raw.noise_std(), values["noise_std"])
     np.testing.assert_array_equal(raw.targets(), values["targets"])
     np.testing.assert_array_equal(raw.reference(), values["reference"].repeat(2, axis=0))
-    for read, written in zip(raw.factors(1, slice(1, 4)), factors, strict=True):
+    for read, written in zip(raw.factors(1, slice(1, 4)), given.values(), strict=True):
         np.testing.assert_array_equal(read, written[1:4])
         assert read.dtype == np.complex64
     assert raw.factors(0) is None
@@ -119,13 +123,8 @@ def test_optional_arrays(marker):
 
 def test_three_axes_and_factors_alone(marker):
     scene = Scene((3, 4, 5), (0.1, 0.2, 0.3))
-    with published_store(marker) as group:
-        store = writer(group, scene=scene, frames=1)
-        store.create_pairs([(2, 3)])
-        store.write_measurements(0, 0, complex_normal(4, 2, 3))
-        for axis, shape in enumerate([(4, 2, 3), (4, 3, 4), (4, 1, 5)]):
-            store.write_pair_array(0, f"A{axis + 1}", complex_normal(*shape))
-    raw = RfRawData.open(marker)
+    given = factors(scene, 2, 3, 1)  # two axes measure a scene of three through the band alone
+    raw = store(marker, of_pairs([complex_normal(1, 4, 2, 3)], own=[given], scene=scene))
     assert raw.antennas(0) is None
     assert [factor.shape for factor in raw.factors(0)] == [(4, 2, 3), (4, 3, 4), (4, 1, 5)]
 
@@ -136,22 +135,23 @@ def test_three_axes_and_factors_alone(marker):
      (Scene((3, 4, 5), (0.1, 0.2, 0.3), (1, 2, 3)), [2, 2, 2, 1], [1.1, 2, 3, 1])],
 )  # fmt: skip
 def test_affine_places_voxels(marker, scene, index, position):
-    with published_store(marker) as group:
-        writer(group, scene=scene).create_pairs([(2, 3)])
-    np.testing.assert_allclose(RfRawData.open(marker).affine @ index, position)
+    raw = store(marker, of_pairs([complex_normal(1, 4, 2, 3)], [antennas(2, 3)], scene=scene))
+    np.testing.assert_allclose(raw.affine @ index, position)
+
+
+def of_pulses(values, placed, **arrays):
+    parts = {
+        name: np.stack([getattr(each, name) for each in placed])
+        for name in ("transmitter", "receiver", "reference_path")
+    }
+    return PulsesAcquisition(SCENE, FREQUENCIES, ResidentArray(values), parts | arrays)
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own paths", "shared paths"])
 def test_phase_history(marker, own):
     placed = [paths(7, seed) for seed in range(2)]
     values = complex_normal(FRAMES, 7, 4)
-    with published_store(marker) as group:
-        store = writer(group)
-        store.create_phase_history(placed if own else placed[0])
-        for frame in range(FRAMES):
-            store.write_pulses(frame, values[frame, 3:], first_pulse=3)
-            store.write_pulses(frame, values[frame, :3])
-    raw = RfRawData.open(marker)
+    raw = store(marker, of_pulses(values, placed if own else placed[:1]))
     assert (raw.layout, raw.frames, raw.pairs, raw.pulses) == ("phase-history", FRAMES, 0, 7)
     np.testing.assert_array_equal(
         raw.pulse_measurements(1, slice(2, 5), slice(1, 3)), values[1, 2:5, 1:3]
@@ -168,79 +168,68 @@ def with_value(values, index, value):
 
 
 @pytest.mark.parametrize(
-    ("values", "first", "message"),
+    ("values", "message"),
     [
-        (with_value(complex_normal(4, 2, 3), (2, 1, 1), np.nan), 0,
-         r"scan: pair 1, frame 0 at 9.4 GHz \(index 2\): 1 of 6 values are NaN"),
-        (with_value(complex_normal(2, 2, 3), 1, 0), 2, r"pair 1.* at 10 GHz .*all 6 values are"),
-        (complex_normal(4, 3, 2), 0, r"shape \(4, 3, 2\).*expected \(2, 3\) at 4 frequencies"),
-        (complex_normal(4, 2, 3), 1, "from frequency 1 on"),
+        (with_value(complex_normal(1, 4, 2, 3), (0, 2, 1, 1), np.nan),
+         r"y has NaN at frame 0, pair 1, freq 2 \(9.4 GHz\), m1 1, m2 1, and 1 in"),
+        (with_value(complex_normal(1, 4, 2, 3), (0, 3), 0),
+         r"zero throughout at frame 0, pair 1, freq 3 \(10 GHz\); leave out"),
+        (complex_normal(1, 5, 2, 3), r"pair.1.* of shape \(1, 5, 2, 3\)"),
+        (complex_normal(1, 4, 6), r"pair/1/y has 3 axes, shape \(1, 4, 6\)"),
     ],
 )  # fmt: skip
-def test_bad_measurements_of_a_pair(marker, values, first, message):
-    def write():
-        with published_store(marker) as group:
-            store = writer(group)
-            store.create_pairs([(2, 3), (2, 3)])
-            store.write_measurements(0, 1, values, first_frequency=first)
-
-    with pytest.raises(DataError, match=message):
-        write()
+def test_bad_measurements_of_a_pair(marker, values, message):
+    measured = [complex_normal(1, 4, 2, 3), values]
+    given = [factors(SCENE, 2, 3)] * 2
+    with pytest.raises(DataError, match=f"scan: .*{message}"):
+        store(marker, of_pairs(measured, own=given))
     assert not marker.exists()
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (with_value(complex_normal(5, 4), (1, 2), np.inf), r"pulses 2 to 6.* at 9.4 GHz"),
-        (with_value(complex_normal(5, 4), (slice(None), 0), 0), "at 9 GHz.*all 5 values are zero"),
-        (with_value(complex_normal(5, 4), 1, 0), "pulse 3 is zero at all frequencies"),
-        (complex_normal(6, 4), "up to 7 pulses at 4 frequencies"),
-        (complex_normal(5, 3), "up to 7 pulses at 4 frequencies"),
+        (with_value(complex_normal(1, 7, 4), (0, 3, 2), np.inf),
+         r"infinity .* at frame 0, pulse 3, freq 2 \(9.4 GHz\)"),
+        (with_value(complex_normal(1, 7, 4), (0, slice(None), 0), 0), r"frame 0, freq 0 \(9 GHz\)"),
+        (with_value(complex_normal(1, 7, 4), (0, 3), 0), "throughout at frame 0, pulse 3"),
+        (complex_normal(1, 8, 4), "has 7 along `pulse`, but y, of shape .*, has 8"),
+        (complex_normal(1, 7, 3), "frequencies.* has 4 along `freq`, but y, .* has 3"),
+        (complex_normal(3, 7, 4), "has 2 along `frame`, but y, .* has 3"),
     ],
-)
+)  # fmt: skip
 def test_bad_pulses(marker, values, message):
-    with published_store(marker) as group:
-        store = writer(group)
-        store.create_phase_history(paths(7))
-        with pytest.raises(DataError, match=message):
-            store.write_pulses(0, values, first_pulse=2)
+    frames = 2 if len(values) > 1 else 1
+    with pytest.raises(DataError, match=message):
+        store(marker, of_pulses(values, [paths(7, seed) for seed in range(frames)]))
 
 
-def test_shapes_that_contradict_positions(marker):
-    def create(*arguments):
-        with published_store(marker) as group:
-            writer(group).create_pairs(*arguments)
-
+def test_positions_that_contradict_measurements(marker):
+    placed = [antennas(2, 3), antennas(2, 3)]
     with pytest.raises(DataError, match=r"scan: pair 1: .*\(2, 4\).*2 transmitters and 3 receiv"):
-        create([(2, 3), (2, 4)], [antennas(2, 3), antennas(2, 3)])
-    with pytest.raises(DataError, match="measurements of 2 pairs, positions of 1"):
-        create([(2, 3), (2, 3)], [antennas(2, 3)])
-    with pytest.raises(DataError, match=r"pair 0 measures \(6,\)"):
-        create([(6,)])
-    with pytest.raises(DataError, match="positions of 3 frames"), published_store(marker) as group:
-        writer(group).create_phase_history([paths(2)] * 3)
-    with pytest.raises(DataError, match=r"\[2, 3\] pulses"), published_store(marker) as group:
-        writer(group).create_phase_history([paths(2), paths(3)])
+        store(marker, of_pairs([complex_normal(1, 4, 2, 3), complex_normal(1, 4, 2, 4)], placed))
 
 
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("weights", np.ones((2, 3)), r"scan: `weights` has the shape \(2, 3\); expected \(1, 4\)"),
-        ("targets", np.ones((2, 2)), r"expected \(None, 3\) \(target, coordinate\)"),
-        ("noise_std", np.array([np.nan]), r"`noise_std` is nan at \(0,\)"),
-        ("A1", np.ones((4, 3, 5)), r"scan: pair 0: `A1` .*expected \(4, 2, 5\)"),
+        ("weights", np.ones((2, 4)), r"weights, of shape \(2, 4\).* has 2 along `pair`"),
+        ("weights", np.ones((1, 3)), r"weights, .* has 3 along `freq`"),
+        ("targets", np.ones((2, 2)), "has 2 along `coordinate`, but positions have 3"),
+        ("noise_std", np.array([np.nan]), "noise_std has NaN at pair 0"),
+        ("noise_std", np.array([1j]), "noise_std holds complex numbers"),
+        ("reference", np.ones((1, 1, 5, 7)), r"has 7 along `x`, but the scene has the shape"),
+        ("A1", np.ones((4, 3, 5)), r"pair/0/A1.* has 3 along `m1`"),
+        ("A1", np.ones((4, 2, 6)), r"pair/0/A1.* has 6 along `n1`"),
+        ("gain_tx", np.ones(3), r"pair 0: gain_tx of shape \(3,\) for 2 elements"),
     ],
 )
 def test_optional_arrays_that_do_not_fit(marker, name, values, message):
-    with published_store(marker) as group:
-        store = writer(group)
-        store.create_pairs([(2, 3)], [antennas(2, 3)])
-        in_pair = name in PAIR_AXES
-        write = partial(store.write_pair_array, 0) if in_pair else store.write_array
-        with pytest.raises(DataError, match=message):
-            write(name, values)
+    own = [{name: values}] if f"pair/<p>/{name}" in PAIRS.fields else [{}]
+    shared = {} if own[0] else {name: values}
+    measured = [complex_normal(1, 4, 2, 3)]
+    with pytest.raises(DataError, match=f"scan: .*{message}"):
+        store(marker, of_pairs(measured, [antennas(2, 3)], own, arrays=shared))
 
 
 @pytest.mark.parametrize(
@@ -254,22 +243,23 @@ def test_optional_arrays_that_do_not_fit(marker, name, values, message):
     ],
 )
 def test_frequencies_that_cannot_be(marker, frequencies, message):
-    with pytest.raises(DataError, match=message), published_store(marker) as group:
-        RfRawWriter(group, dataset="scan", scene=SCENE, frequencies=frequencies)
+    acquisition = of_pairs([complex_normal(1, 4, 2, 3)], [antennas(2, 3)])
+    with pytest.raises(DataError, match=message):
+        store(marker, replace(acquisition, frequencies=np.array(frequencies)))
 
 
 def test_missing_chunks_and_damage_are_found(marker):
-    with published_store(marker) as group:
-        store = writer(group)
-        store.create_pairs([(2, 3), (2, 3)])
-        store.write_measurements(0, 1, complex_normal(4, 2, 3))
+    store(marker, of_pairs([complex_normal(1, 4, 2, 3)] * 2, [antennas(2, 3)] * 2))
+    chunks = store_beside(marker) / "y" / "c" / "0"
+    raw = RfRawData.open(marker)
+    (chunks / "0" / "0" / "0" / "0").unlink()
     with pytest.raises(DataError, match=r"`y` \(0, 0, .*missing chunks; make it again"):
-        RfRawData.open(marker).measurements(0, 0)
-    chunk = store_beside(marker) / "y" / "c" / "0" / "1" / "0" / "0" / "0"
+        raw.measurements(0, 0)
+    chunk = chunks / "1" / "0" / "0" / "0"
     content = chunk.read_bytes()
     chunk.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     with pytest.raises(DataError, match="not readable"):
-        RfRawData.open(marker).measurements(0, 1)
+        raw.measurements(0, 1)
 
 
 def test_not_an_rf_acquisition(marker):

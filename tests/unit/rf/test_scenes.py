@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
+from rf_acquisitions import pulses, store
 
 from pipeline.config.outputs import MetricsSettings
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.measures.scenes import SceneMeasurement
-from pipeline.rf.raw import RfRawData
-from pipeline.rf.writer import RfRawWriter
-from pipeline.storage.publish import published_store
 
 SCENE = Scene((121, 141), (0.1, 0.1), (5.0, -3.0))
 C0 = 299_792_458.0
@@ -30,13 +28,11 @@ def acquisition(tmp_path):
         antenna = SCENE.centre - 1e5 * sight
         marker = tmp_path / "raw.json"
         frequencies = 2e9 + BAND * ((np.arange(50) + 0.5) / 50 - 0.5)
-        with published_store(marker) as group:
-            writer = RfRawWriter(group, dataset="radar", scene=SCENE, frequencies=frequencies)
-            writer.create_phase_history(AntennaPaths(antenna, antenna, np.zeros(60)))
-            writer.write_pulses(0, np.ones((60, 50), complex))
-            if targets is not None:
-                writer.write_array("targets", targets)
-        return RfRawData.open(marker)
+        arrays = {} if targets is None else {"targets": targets}
+        paths = AntennaPaths(antenna, antenna, np.zeros(60))
+        return store(
+            marker, pulses(SCENE, frequencies, paths, np.ones((60, 50), complex), **arrays)
+        )
 
     return write
 

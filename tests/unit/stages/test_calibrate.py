@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from acquisitions import write_attributes
 
 from pipeline.config.calibration import CalibrateSettings, CalibrationSettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
-from pipeline.mri import raw
+from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.radial_density import radial_weights, stack_of_stars_weights
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan, voxel_average
@@ -19,18 +20,11 @@ def write_raw(marker, shape, trajectories, *, coils=4, frames=None, **arrays) ->
     array = coils_around(shape, coils)
     with published_store(marker) as group:
         voxel_size = (1e-3,) * len(shape)
-        raw.write_attributes(
-            group,
-            shape=shape,
-            voxel_size=voxel_size,
-            affine=raw.centred_affine(shape, voxel_size),
-            source="test",
-            provenance={},
-        )
+        write_attributes(group, shape, voxel_size)
         frames = frames or len(trajectories)
         sizes = trajectories[0].shape[:2]
-        kspace = raw.create_array(group, "kspace", (frames, coils, *sizes))
-        stored = raw.create_array(group, "trajectory", (len(trajectories), *trajectories[0].shape))
+        kspace = ARRAYS.create(group, "kspace", (frames, coils, *sizes))
+        stored = ARRAYS.create(group, "trajectory", (len(trajectories), *trajectories[0].shape))
         for frame, trajectory in enumerate(trajectories):
             stored[frame] = trajectory.astype("float32")
         for frame in range(frames):
@@ -40,7 +34,7 @@ def write_raw(marker, shape, trajectories, *, coils=4, frames=None, **arrays) ->
             )
             kspace[frame] = signal.reshape(coils, *sizes).astype("complex64")
         for name, values in arrays.items():
-            raw.create_array(group, name, values.shape)[...] = values
+            ARRAYS.create(group, name, values.shape)[...] = values
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ import nibabel
 import numpy as np
 import pytest
 import zarr
+from acquisitions import write_attributes
 
 from pipeline.config.outputs import MergeSettings, OutputSettings
 from pipeline.engine.table import PlanRow, write_plan
 from pipeline.errors import DataError
 from pipeline.merge.nifti import nifti_affine
-from pipeline.mri import raw
+from pipeline.mri.arrays import ARRAYS
 from pipeline.stages.merge import merge
 from pipeline.storage.blocks import write_block
 from pipeline.storage.publish import open_published, published_store, read_json
@@ -21,16 +22,9 @@ VOLUME = (3, 4, 5)  # of the reconstruction
 
 def write_raw(marker: Path, shape, voxel_size) -> None:
     with published_store(marker) as group:
-        raw.write_attributes(
-            group,
-            shape=shape,
-            voxel_size=voxel_size,
-            affine=raw.centred_affine(shape, voxel_size),
-            source="test",
-            provenance={},
-        )
-        raw.create_array(group, "kspace", (1, 1, 2, 3))[...] = 1
-        raw.create_array(group, "trajectory", (1, 2, 3, len(shape)))[...] = 0
+        write_attributes(group, shape, voxel_size)
+        ARRAYS.create(group, "kspace", (1, 1, 2, 3))[...] = 1
+        ARRAYS.create(group, "trajectory", (1, 2, 3, len(shape)))[...] = 0
 
 
 @pytest.fixture

@@ -1,0 +1,262 @@
+"""What `ingest` writes of an acquisition, whatever its kind: checked, and copied tile by tile."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.formats.lazy import LazyArray, Selection
+from pipeline.progress import Advance, track
+from pipeline.storage.layout import ArrayTable
+from pipeline.storage.publish import published_store
+from pipeline.storage.receipts import Receipt
+
+if TYPE_CHECKING:
+    import zarr
+
+
+class Check:
+    """What a kind of data looks for in the values of one array as they are copied."""
+
+    def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
+        """Take note of finite values in ``tile``; return what is to be stored."""
+        return values
+
+    def finish(self) -> None:
+        """Raise `DataError` if the whole array cannot be right."""
+
+
+class Largest(Check):
+    """Notes the largest magnitude along chosen axes.
+
+    Parameters
+    ----------
+    shape
+        Of the array.
+    kept
+        Numbers of the axes.
+    """
+
+    def __init__(self, shape: tuple[int, ...], kept: tuple[int, ...]) -> None:
+        self._kept = kept
+        self._rest = tuple(axis for axis in range(len(shape)) if axis not in kept)
+        self.values = np.zeros([shape[axis] for axis in kept])
+
+    def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
+        """Take note of the values."""
+        where = tuple(tile[axis] for axis in self._kept)
+        magnitude = np.abs(values).max(axis=self._rest)
+        self.values[where] = np.maximum(self.values[where], magnitude)
+        return values
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a store of one acquisition is to hold.
+
+    Attributes
+    ----------
+    table : ArrayTable
+        Of the kind of data.
+    attributes : mapping
+        Attributes of the store, JSON values.
+    arrays : mapping
+        `LazyArray` by path in the store.
+    sizes : mapping
+        Axes whose length something else than an array tells: the length, and who tells it.
+    checks : mapping
+        By path: what the kind of data looks for in an array.
+    measured : tuple of tuple of str
+        Axes of the measurement: it must not be zero throughout at any place along them.
+    labels : mapping
+        By axis: what to say of a place on it beside its index.
+    finish : callable
+        Adds to the store what is known once the arrays are in it.
+    """
+
+    table: ArrayTable
+    attributes: Mapping[str, Any]
+    arrays: Mapping[str, LazyArray]
+    sizes: Mapping[str, tuple[int, str]]
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    measured: tuple[tuple[str, ...], ...] = ((),)
+    labels: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
+    finish: Callable[["zarr.Group"], None] = field(default=lambda group: None)
+
+    def place(self, axes: Iterable[str], index: Iterable[int]) -> str:
+        """Return the words for a place in an array."""
+        return ", ".join(
+            f"{axis} {at}" + (f" ({self.labels[axis](at)})" if axis in self.labels else "")
+            for axis, at in zip(axes, index, strict=False)
+        )
+
+
+def store_content(content: Content, raw: Path, dataset: str, record: Receipt) -> None:
+    """Check an acquisition and publish it as a store, copied tile by tile.
+
+    Parameters
+    ----------
+    content
+        What it is to hold.
+    raw
+        Marker of the store.
+    dataset
+        Name; begins the message of an error.
+    record
+        Receipt of the job, which times reading and writing.
+
+    Raises
+    ------
+    DataError
+        If arrays are missing, empty or contradictory, or values are not what they must be.
+    """
+    _require_arrays(content, dataset)
+    order = list(content.table.fields)
+    paths = sorted(content.arrays, key=lambda path: order.index(content.table.pattern(path)))
+    shapes = {path: content.arrays[path].shape for path in paths}
+    steps = sum(len(list(content.table[path].tiles(shapes[path]))) for path in paths)
+    with published_store(raw) as group, track(f"{dataset}: ingest", steps) as advance:
+        group.attrs.update(content.attributes)
+        for path in paths:
+            _copy(content, path, group, dataset=dataset, record=record, advance=advance)
+        content.finish(group)
+    record.record(
+        shape=content.attributes["shape"],
+        arrays={path: list(shape) for path, shape in shapes.items() if "/" not in path},
+    )
+
+
+def _require_arrays(content: Content, dataset: str) -> None:
+    """Raise `DataError` if an array is missing, empty, of another rank or type, or contradicts."""
+    for name, expected in content.table.fields.items():
+        if not expected.optional and name not in content.arrays:
+            held = ", ".join(content.arrays) or "nothing"
+            raise DataError(f"{dataset}: the source has no {name}; it has {held}")
+    for path, array in content.arrays.items():
+        expected = content.table[path]
+        axes = ", ".join(expected.axes)
+        if not 0 <= len(expected.axes) - len(array.shape) <= expected.lacks:
+            raise DataError(
+                f"{dataset}: {path} has {len(array.shape)} axes, shape {array.shape}; expected "
+                f"{len(expected.axes)} ({axes})"
+            )
+        if 0 in array.shape:
+            raise DataError(f"{dataset}: {path} is empty: shape {array.shape} ({axes})")
+        if array.dtype.kind not in "fciub":
+            raise DataError(f"{dataset}: {path} holds {array.dtype}; expected numbers")
+        if array.dtype.kind == "c" and np.dtype(expected.dtype).kind != "c":
+            raise DataError(f"{dataset}: {path} holds complex numbers; expected real ones")
+    require_agreement(content.arrays, content.table, content.sizes, dataset)
+
+
+def require_agreement(
+    arrays: Mapping[str, LazyArray],
+    table: ArrayTable,
+    sizes: Mapping[str, tuple[int, str]],
+    dataset: str,
+    *,
+    shared: tuple[str, ...] = ("frame",),
+) -> None:
+    """Raise `DataError` if two arrays disagree about the length of an axis.
+
+    Parameters
+    ----------
+    arrays
+        By path. Arrays in a group may have axes of a length of the group's own.
+    table, sizes, dataset
+        As of `Content`, and the dataset's name.
+    shared
+        Axes that may be 1 in all arrays but the measurement.
+    """
+    known = {("", axis): told for axis, told in sizes.items()}
+    for path in sorted(arrays, key=lambda path: not table[path].measured):
+        field_, shape = table[path], tuple(arrays[path].shape)
+        group = path.rpartition("/")[0]
+        whole = (*shape, *(1,) * (len(field_.axes) - len(shape)))
+        for axis, size in zip(field_.axes, whole, strict=True):
+            if axis in field_.own or (size == 1 and axis in shared and not field_.measured):
+                continue
+            told = known.get((group, axis), known.get(("", axis)))
+            if told is None:
+                known[group, axis] = size, f"{path}, of shape {shape}, has {size}"
+            elif size != told[0]:
+                raise DataError(
+                    f"{dataset}: {path}, of shape {shape} ({', '.join(field_.axes)}), has {size} "
+                    f"along `{axis}`, but {told[1]}; check files and settings of both"
+                )
+
+
+def _copy(
+    content: Content,
+    path: str,
+    group: "zarr.Group",
+    *,
+    dataset: str,
+    record: Receipt,
+    advance: Advance,
+) -> None:
+    """Copy one array into a store under construction."""
+    array, expected = content.arrays[path], content.table[path]
+    check = content.checks.get(path, Check())
+    largest = [
+        Largest(array.shape, tuple(n for n, axis in enumerate(expected.axes) if axis in kept))
+        for kept in content.measured
+        if expected.measured
+    ]
+    stored = content.table.create(group, path, array.shape)
+    for tile in expected.tiles(array.shape):
+        with record.phase("read"):
+            values = array.read(tile)
+            record.count_bytes("read", values.nbytes)
+            with np.errstate(over="ignore"):  # an overflow is infinite, and found below
+                values = values.astype(expected.dtype, copy=False)
+        _require_finite(content, path, values, tile, dataset)
+        for each in (*largest, check):
+            values = each.passed(values, tile)
+        with record.phase("write"):
+            stored[tile] = values
+            record.count_bytes("write", values.nbytes)
+        advance(note=path)
+    for one, kept in zip(largest, content.measured, strict=False):
+        _require_measured(content, path, one.values, kept, dataset)
+    check.finish()
+
+
+def _require_finite(
+    content: Content, path: str, values: NDArray[Any], tile: Selection, dataset: str
+) -> None:
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    precision = "double" if np.dtype(content.table[path].dtype).itemsize > 8 else "single"
+    kind = "NaN" if np.isnan(values).any() else f"infinity (in {precision} precision)"
+    first = np.unravel_index(np.argmin(finite), values.shape)
+    index = [part.start + int(at) for part, at in zip(tile, first, strict=True)]
+    raise DataError(
+        f"{dataset}: {path} has {kind} at {content.place(content.table[path].axes, index)}, and "
+        f"{np.count_nonzero(~finite)} in the {values.size} values around; replace them or leave "
+        "out what was not measured"
+    )
+
+
+def _require_measured(
+    content: Content,
+    path: str,
+    largest: NDArray[np.float64],
+    kept: tuple[str, ...],
+    dataset: str,
+) -> None:
+    empty = np.argwhere(largest == 0)
+    if not kept and len(empty):
+        raise DataError(f"{dataset}: {path} is zero throughout; nothing was measured")
+    if len(empty):
+        axes = [axis for axis in content.table[path].axes if axis in kept]
+        more = f" and at {len(empty) - 1} other places" if len(empty) > 1 else ""
+        raise DataError(
+            f"{dataset}: {path} is zero throughout at {content.place(axes, map(int, empty[0]))}"
+            f"{more}; leave out what was not measured"
+        )

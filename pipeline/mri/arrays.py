@@ -1,0 +1,50 @@
+"""The arrays of an MRI acquisition: what is written, read, and taken from a source's files."""
+
+from functools import partial
+
+import numpy as np
+
+from pipeline.storage.layout import ArrayField, ArrayTable
+
+# A chunk holds one frame of one coil; all coils are copied together.
+_field = partial(ArrayField, apart=("frame", "coil"), together="coil", even=False)
+
+ARRAYS = ArrayTable(
+    {
+        # It is small and tells most mistakes, so it goes first.
+        "trajectory": _field(
+            ("frame", "readout", "sample", "axis"),
+            np.float32,
+            "where k-space was sampled, in [-π, π)",
+            unit="rad/voxel",
+            optional=False,
+            compressed=False,
+        ),
+        "kspace": _field(
+            ("frame", "coil", "readout", "sample"),
+            np.complex64,
+            "the samples",
+            optional=False,
+            measured=True,
+            compressed=False,
+        ),
+        "weights": _field(
+            ("frame", "readout", "sample"),
+            np.float32,
+            "density weights, none below 0",
+            compressed=False,
+        ),
+        "noise": _field(
+            ("coil", "sample"),
+            np.complex64,
+            "measured without signal, of any length",
+            own=("sample",),
+            compressed=False,
+        ),
+        "sensitivities": _field(
+            ("coil", "z", "y", "x"), np.complex64, "coil maps; in 2D z has length 1"
+        ),
+        "reference": _field(("frame", "z", "y", "x"), np.complex64, "true or good images"),
+    }
+)
+"""Arrays of `raw.zarr`."""

@@ -1,0 +1,143 @@
+"""The arrays of an RF acquisition: what is written, read, and taken from a source's files.
+
+There are two layouts. Of **pairs** of antenna arrays every transmitter is heard by every receiver.
+A **phase history** has one antenna position a pulse, anywhere.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.storage.layout import ArrayField, ArrayTable
+
+_BOTH = {
+    "frequencies": ArrayField(
+        ("freq",), np.float64, "increasing", unit="Hz", optional=False
+    ),
+    "noise_std": ArrayField(("pair",), np.float32, "deviation of the complex noise of `y`"),
+    "weights": ArrayField(
+        ("pair", "freq"), np.complex128, "path loss, gain and carrier phase of a pair"
+    ),
+    "reference": ArrayField(("frame", "z", "y", "x"), np.complex64, "the true image"),
+    "targets": ArrayField(
+        ("target", "coordinate"),
+        np.float64,
+        "where scatterers are known to be",
+        unit="m",
+        own=("target",),
+    ),
+}  # fmt: skip
+
+_ELEMENTS = {
+    **{
+        name: ArrayField(
+            ("element", "coordinate"), np.float64, f"positions of the {what}", "m", own=("element",)
+        )
+        for name, what in (("tx", "transmitters"), ("rx", "receivers"))
+    },
+    **{
+        f"A{axis}": ArrayField(
+            ("freq", f"m{axis}", f"n{axis}"), np.complex64, "Kronecker factor, without positions"
+        )
+        for axis in (1, 2, 3)
+    },
+    **{
+        f"kappa{axis}": ArrayField(
+            ("freq", f"m{axis}"), np.float64, "plane waves in place of a factor", "rad/m"
+        )
+        for axis in (1, 2, 3)
+    },
+    **{
+        f"rowphase{axis}": ArrayField(
+            ("freq", f"m{axis}"), np.float64, "phase of the plane waves", "rad"
+        )
+        for axis in (1, 2, 3)
+    },
+    **{
+        name: ArrayField(("element",), np.complex128, f"known {name}", own=("element",))
+        for name in ("gain_tx", "gain_rx")
+    },
+}
+
+_MEASURED = ArrayField(
+    ("frame", "pair", "freq", "m1", "m2", "m3"),
+    np.complex64,
+    "what pairs of equal size measured",
+    measured=True,
+    lacks=1,
+    apart=("frame", "pair"),
+    together="freq",
+    compressed=False,
+)
+
+PAIRS = ArrayTable(
+    {
+        **_BOTH,
+        "phase": ArrayField(("frame", "pair"), np.float64, "known phase of a pair's clock", "rad"),
+        "delay": ArrayField(("pair",), np.float64, "known delay of a pair's cables", "s"),
+        **{f"pair/<p>/{name}": field for name, field in _ELEMENTS.items()},
+        "y": _MEASURED,
+        "pair/<p>/y": replace(
+            _MEASURED,
+            axes=("frame", "freq", "m1", "m2", "m3"),
+            meaning="what a pair measured, where they differ in size",
+        ),
+    }
+)
+"""Arrays of `raw.zarr` with the layout ``pairs``."""
+
+_PATHS = {
+    "transmitter": ArrayField(
+        ("frame", "pulse", "coordinate"), np.float64, "position at each pulse", "m", optional=False
+    ),
+    "receiver": ArrayField(
+        ("frame", "pulse", "coordinate"), np.float64, "position at each pulse", "m", optional=False
+    ),
+    "reference_path": ArrayField(
+        ("frame", "pulse"), np.float64, "path that phases are counted from", "m", optional=False
+    ),
+}
+
+PATHS = tuple(_PATHS)
+"""Arrays that place the pulses of a phase history."""
+
+PULSES = ArrayTable(
+    {
+        **_BOTH,
+        **_PATHS,
+        "y": replace(
+            _MEASURED,
+            axes=("frame", "pulse", "freq"),
+            meaning="what each pulse measured",
+            lacks=0,
+            apart=("frame",),
+            together="pulse",
+        ),
+    }
+)
+"""Arrays of `raw.zarr` with the layout ``phase-history``."""
+
+PAIR_SOURCE = ArrayTable(
+    {
+        name.removeprefix("pair/<p>/"): (
+            field if "pair/" not in name else replace(field, axes=("pair", *field.axes))
+        )
+        for name, field in PAIRS.fields.items()
+        if name != "pair/<p>/y"
+    }
+)
+"""Arrays of pairs in files of any layout, where each array holds all pairs."""
+
+BY_ELEMENTS = replace(_MEASURED, axes=("frame", "pair", "freq", "tx", "rx"), lacks=0)
+"""``y`` in files where transmitters and receivers have an axis each."""
+
+PULSE_SOURCE = ArrayTable(
+    {name: field for name, field in PULSES.fields.items() if "pair" not in field.axes}
+)
+"""Arrays of a phase history in files of any layout."""
+
+SHARED = ("weights", "noise_std", "reference", "targets")
+"""Arrays of the whole dataset that are stored as they are."""
+
+CORRECTIONS = ("phase", "delay", "gain_tx", "gain_rx")
+"""Arrays of what the instruments of pairs are known to add."""

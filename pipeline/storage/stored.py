@@ -1,0 +1,86 @@
+"""An acquisition on disk, read piece by piece, whatever its kind."""
+
+from collections.abc import Set
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DataError
+from pipeline.storage.publish import open_published
+from pipeline.storage.sealed import DAMAGE, remake
+
+if TYPE_CHECKING:
+    import zarr
+
+ALL = slice(None)
+
+
+class StoredAcquisition:
+    """What the stores of all kinds have in common.
+
+    Attributes
+    ----------
+    marker : Path
+        JSON marker of the store.
+    arrays : set of str
+        Names of the arrays that are there, but for those in groups.
+    frames : int
+        Independent images; set by the kind.
+    """
+
+    frames: int
+
+    def __init__(self, group: "zarr.Group", marker: Path) -> None:
+        self.marker = marker
+        # By path. Groups have no shape.
+        self._stored: dict[str, Any] = {
+            path: member
+            for path, member in group.members(max_depth=None)
+            if hasattr(member, "shape")
+        }
+        self.arrays: Set[str] = {path for path in self._stored if "/" not in path}
+
+    @classmethod
+    def open(cls, marker: Path) -> Self:
+        """Open the acquisition that ``marker`` stands for.
+
+        Raises
+        ------
+        DataError
+            If marker or store is missing or incomplete, or they do not belong together.
+        """
+        return cls(open_published(marker), marker)
+
+    def reference(self, frames: slice = ALL) -> NDArray[np.complex64] | None:
+        """Return the source's reference images, complex64 ``[frame, z, y, x]``.
+
+        A reference that all frames share is repeated.
+        """
+        if "reference" not in self.arrays:
+            return None
+        if self._stored["reference"].shape[0] == self.frames:
+            return self._read("reference", (frames,))
+        shared = self._read("reference", ())
+        wanted = len(range(*frames.indices(self.frames)))
+        return np.broadcast_to(shared, (wanted, *shared.shape[1:]))
+
+    def _optional(self, path: str, selection: tuple[int | slice, ...]) -> NDArray[Any] | None:
+        return self._read(path, selection) if path in self._stored else None
+
+    def _of_frame(self, path: str, frame: int) -> int:
+        """Return the index of a frame in an array that all frames may share."""
+        return frame if self._stored[path].shape[0] > 1 else 0
+
+    def _read(self, path: str, selection: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Return a part of an array; `DataError` if it is damaged or has missing chunks."""
+        who = f"{self.marker}: `{path}` {selection}"
+        try:
+            values = np.asarray(self._stored[path][selection])
+        except DAMAGE as error:
+            raise DataError(f"{who} is not readable ({error}); {remake(self.marker)}") from None
+        # NaN survives a sum, which is cheaper than looking at each value.
+        if np.isnan(values.sum(dtype=np.promote_types(values.dtype, np.float64))):
+            raise DataError(f"{who} has missing chunks; {remake(self.marker)}")
+        return values
