@@ -54,8 +54,10 @@ _ELEMENTS = {
         for axis in (1, 2, 3)
     },
     **{
-        name: ArrayField(("element",), np.complex128, f"known {name}", own=("element",))
-        for name in ("gain_tx", "gain_rx")
+        name: ArrayField(
+            ("element",), np.complex128, f"known gains of the {what}", own=("element",)
+        )
+        for name, what in (("gain_tx", "transmitters"), ("gain_rx", "receivers"))
     },
 }
 
@@ -109,6 +111,7 @@ PULSES = ArrayTable(
             _MEASURED,
             axes=("frame", "pulse", "freq"),
             meaning="what each pulse measured",
+            optional=False,
             lacks=0,
             apart=("frame",),
             together="pulse",

@@ -26,8 +26,8 @@ class Acquired:
     frames : int
         Frames, each measured independently.
     arrays : dict
-        Shape of each array of the store's own level; see `pipeline.mri.raw` and
-        `pipeline.rf.raw` for their axes.
+        Shape of each array of the store's own level; see `pipeline.mri.arrays` and
+        `pipeline.rf.arrays` for their axes.
     pattern : str
         MRI: ``radial``, ``stack-of-stars`` or ``other``; see
         `pipeline.mri.readouts.sampling_pattern`.
@@ -55,11 +55,10 @@ class Acquired:
         told = content.get("attributes", {})
         try:
             arrays = {name: tuple(one["shape"]) for name, one in content["arrays"].items()}
-            kind = str(told["kind"])
             return cls(
-                kind=kind,
+                kind=str(told["kind"]),
                 shape=tuple(told["shape"]),
-                frames=arrays["kspace"][0] if kind == "mri" else int(told["frames"]),
+                frames=int(told["frames"]) if "frames" in told else arrays["kspace"][0],
                 arrays=arrays,
                 pattern=str(told.get("pattern", "other")),
                 rows=tuple(told.get("rows", ())),
@@ -77,12 +76,16 @@ class Acquired:
     @property
     def readouts(self) -> int:
         """MRI: readouts of a frame. Phase history: pulses."""
-        return self.arrays["kspace" if self.kind == "mri" else "y"][-2]
+        return self._measured[-2]
 
     @property
     def samples(self) -> int:
         """MRI: samples of a readout. Phase history: frequencies."""
-        return self.arrays["kspace" if self.kind == "mri" else "y"][-1]
+        return self._measured[-1]
+
+    @property
+    def _measured(self) -> tuple[int, ...]:
+        return next(self.arrays[name] for name in ("kspace", "y") if name in self.arrays)
 
     @property
     def own_trajectory(self) -> bool:
