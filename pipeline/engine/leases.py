@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DeviceError
 
@@ -89,28 +89,40 @@ def visible_devices() -> list[str]:
     return found
 
 
-def _device_count() -> int:
+@contextmanager
+def driver() -> Iterator[Any]:
+    """Yield NVML, the interface of the devices' driver; `None` where there is no driver.
+
+    It costs milliseconds and no context on a device, as torch would. What the driver refuses
+    inside the block ends it.
+    """
     import pynvml
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return 0
+        yield None
+        return
     try:
-        return int(pynvml.nvmlDeviceGetCount())
+        with suppress(pynvml.NVMLError):
+            yield pynvml
     finally:
         pynvml.nvmlShutdown()
+
+
+def _device_count() -> int:
+    with driver() as nvml:
+        if nvml is not None:
+            return int(nvml.nvmlDeviceGetCount())
+    return 0
 
 
 def _lock_name(device: str) -> str:
     """Return one name for one device, whether it was listed by number or by identifier."""
     if device.startswith("GPU-"):
-        import pynvml
-
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlInit()
-            device = str(pynvml.nvmlDeviceGetIndex(pynvml.nvmlDeviceGetHandleByUUID(device)))
-            pynvml.nvmlShutdown()
+        with driver() as nvml:
+            if nvml is not None:
+                device = str(nvml.nvmlDeviceGetIndex(nvml.nvmlDeviceGetHandleByUUID(device)))
     # Inside an allocation devices are counted from 0 in each job: a job has locks of its own.
     scope = os.environ.get("SLURM_JOB_ID", "machine")
     return f"{scope}-{re.sub('[^0-9A-Za-z-]', '_', device)}.lock"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pipeline.engine.leases import visible_devices
+from pipeline.engine.leases import driver, visible_devices
 from pipeline.errors import DeviceError, PlanError
 
 MEGABYTE = 10**6
@@ -33,28 +33,20 @@ def host_memory_mb() -> int:
 def device_memory_mb(number: int) -> int | None:
     """Return the memory of torch's CUDA device ``number`` [MB]; None where there is no such device.
 
-    Asks the driver, not torch: it costs milliseconds and no context on the device.
+    Asks the driver, not torch.
     """
-    import pynvml
-
     visible = visible_devices()
     if number >= len(visible):
         return None
     device = visible[number]
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        if device.isdigit():
-            handle = pynvml.nvmlDeviceGetHandleByIndex(int(device))
-        else:
-            handle = pynvml.nvmlDeviceGetHandleByUUID(device)
-        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total // MEGABYTE)
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+    with driver() as nvml:
+        if nvml is not None:
+            if device.isdigit():
+                handle = nvml.nvmlDeviceGetHandleByIndex(int(device))
+            else:
+                handle = nvml.nvmlDeviceGetHandleByUUID(device)
+            return int(nvml.nvmlDeviceGetMemoryInfo(handle).total // MEGABYTE)
+    return None
 
 
 def planned_limits(
