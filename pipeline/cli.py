@@ -16,6 +16,7 @@ from pipeline import __version__
 from pipeline.config.base import parse_settings
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.datasets import load_datasets
+from pipeline.config.equations import AccumulateSettings
 from pipeline.config.file import read_config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
@@ -183,7 +184,7 @@ def accumulate(
         from pipeline.stages.accumulate import accumulate as run
 
         run(
-            settings=parse_settings(ReconstructSettings, settings),
+            settings=parse_settings(AccumulateSettings, settings),
             dataset=dataset,
             reconstruction=reconstruction,
             raw=raw,

@@ -10,13 +10,17 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from pipeline.algorithms.base import AlgorithmSettings
+from pipeline.algorithms.registry import check_kind
 from pipeline.config.base import Name, Settings, nearest, validate
 from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.equations import AccumulateSettings
 from pipeline.config.file import Config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
-from pipeline.config.reconstruction import ReconstructSettings, network_checksum
+from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.config.sources import READERS, IngestSettings, Kind, SourceSettings
+from pipeline.config.transforms import NufftSettings
 from pipeline.errors import ConfigError
 
 DATASET_COLUMNS = ("dataset", "kind", "format", "source", "reconstruction")
@@ -114,7 +118,7 @@ def _check_row(row: Dataset, config: Config, who: str) -> None:
                 f"config{nearest(name, list(config.reconstructions))}"
             )
         try:
-            config.reconstructions[name].check_kind(row.kind)
+            check_kind(config.reconstructions[name], row.kind)
         except ConfigError as error:
             raise ConfigError(
                 f"{who}: reconstruction `{name}` of dataset `{row.dataset}`: {error}"
@@ -160,25 +164,33 @@ def stage_settings(
         return CalibrateSettings(
             calibration=details.calibration or config.calibration, nufft=untuned
         )
-    chosen = config.reconstructions[str(reconstruction)]
+    return _reconstruction_settings(
+        config, dataset, stage, config.reconstructions[str(reconstruction)], untuned
+    )
+
+
+def _reconstruction_settings(
+    config: Config,
+    dataset: Dataset,
+    stage: str,
+    chosen: AlgorithmSettings,
+    nufft: NufftSettings,
+) -> Settings:
+    """Return the settings of a stage that belongs to one reconstruction."""
+    job: dict[str, Any] = {
+        "nufft": nufft,
+        "precision": config.compute.precision,
+        "deterministic": config.compute.deterministic,
+    }
     match stage:
         case "plan":
             return PlanSettings(
-                reconstruction=chosen,
-                nufft=config.nufft,
-                memory=config.memory,
-                precision=config.compute.precision,
-                deterministic=config.compute.deterministic,
+                **{**job, "nufft": config.nufft}, reconstruction=chosen, memory=config.memory
             )
-        case "accumulate" | "reconstruct":
-            solves = stage == "reconstruct"
-            return ReconstructSettings(
-                network=network_checksum(chosen) if solves else None,
-                reconstruction=chosen if solves else chosen.of_equations(dataset.kind),
-                nufft=untuned,
-                precision=config.compute.precision,
-                deterministic=config.compute.deterministic,
-            )
+        case "accumulate":
+            return AccumulateSettings(**job, reconstruction=chosen.of_equations())
+        case "reconstruct":
+            return ReconstructSettings(**job, reconstruction=chosen, network=chosen.file_checksum())
         case "merge":
             return MergeSettings(output=config.output)
         case "measure":
@@ -213,6 +225,6 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
                 f"{config.datasets} and `data_root` (now `{config.data_root}`)"
             )
         for chosen in dataset.reconstructions:
-            network_checksum(config.reconstructions[chosen])
+            config.reconstructions[chosen].file_checksum()
         found[name] = files
     return found

@@ -1,17 +1,28 @@
 """The whole of `config.yaml`."""
 
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from pipeline.algorithms.registry import ALGORITHMS, parse_algorithm, settings_class
 from pipeline.config.base import Name, Settings, load_yaml, validate
 from pipeline.config.calibration import CalibrationSettings
 from pipeline.config.outputs import MetricsSettings, OutputSettings
 from pipeline.config.planning import MemorySettings
-from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.config.sources import SourceSettings
 from pipeline.config.transforms import NufftSettings
+
+if TYPE_CHECKING:
+    from pipeline.algorithms.base import AlgorithmSettings as Reconstruction
+else:
+    Reconstruction = Annotated[
+        reduce(or_, map(settings_class, ALGORITHMS)),
+        Field(discriminator="algorithm"),
+        BeforeValidator(parse_algorithm),
+    ]
 
 
 class ComputeSettings(Settings):
@@ -47,7 +58,7 @@ class Config(Settings):
     measure: MetricsSettings = MetricsSettings()
     sources: dict[Name, SourceSettings] = Field(default_factory=dict)
     """Per dataset: what its files do not say themselves."""
-    reconstructions: Annotated[dict[Name, ReconstructionSettings], Field(min_length=1)]
+    reconstructions: Annotated[dict[Name, Reconstruction], Field(min_length=1)]
     """Named ways to reconstruct, which the table refers to."""
 
 

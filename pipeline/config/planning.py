@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipeline.algorithms.registry import ParsedAlgorithm
 from pipeline.config.base import Settings
-from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.config.transforms import NufftSettings
 
 
@@ -27,7 +27,7 @@ class MemorySettings(Settings):
 class PlanSettings(Settings):
     """Settings of `plan`."""
 
-    reconstruction: ReconstructionSettings
+    reconstruction: ParsedAlgorithm
     nufft: NufftSettings
     memory: MemorySettings
     precision: Literal["single", "double"]

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -11,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.algorithms.base import AlgorithmSettings, SolverSettings
 from pipeline.engine.job import BlockJob
-from pipeline.engine.noise import Noise
 from pipeline.engine.share import Shard, Share
 from pipeline.engine.solving import Histories, solve
 from pipeline.engine.table import PlanRow
@@ -20,6 +21,7 @@ from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.progress import track
 from pipeline.solvers.admm import ExactSolver
+from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.storage.shares import KERNEL, Array, StoredShare, open_share
 from pipeline.storage.solver_state import SolverState
@@ -95,6 +97,7 @@ def accumulate_shard(job: BlockJob, data: Measurement) -> dict[str, Array]:
 
 def reconstruct_block(
     job: BlockJob,
+    algorithm: AlgorithmSettings,
     data: Measurement,
     pieces: Sequence[tuple[PlanRow, Path]],
     state: SolverState,
@@ -105,6 +108,8 @@ def reconstruct_block(
     ----------
     job
         The job.
+    algorithm
+        What makes images of the measurement.
     data
         The measurement.
     pieces
@@ -135,18 +140,19 @@ def reconstruct_block(
         share = (
             _sum_of_shares(job, batch, shares) if shares else data.accumulate(batch, data.whole())
         )
-        if not job.settings.solves:
+        if not isinstance(algorithm, SolverSettings):
             return data.image(share), [[] for _ in batch]
         with job.phase("prepare"):
             gram = data.gram(batch, share)
         normal = NormalEquations(share.b, gram, share.energy)
         return solve(
             job,
+            algorithm,
             normal,
             share.diagonal,
             image_axes=len(data.shape),
-            noise=data.noise(batch, share),
-            exact=data.exact_solver(),
+            noise=data.noise(batch, share) if algorithm.uses_noise else None,
+            exact=cache(data.exact_solver),
             progress=lambda part, note: advance(0, note, partial=part * len(batch)),
             checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
         )
@@ -165,7 +171,7 @@ def reconstruct_block(
     job.receipt.record(
         shape=list(data.shape),
         shards=max(1, len(pieces)),
-        algorithm=job.settings.algorithm,
+        algorithm=algorithm.algorithm,
         iterations=max((len(history) for history in residuals), default=0),
         residuals=residuals,
     )

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config.reconstruction import ReconstructSettings
+from pipeline.config.equations import AccumulateSettings
 from pipeline.engine import canary
 from pipeline.engine.equations import Transforms
 from pipeline.engine.limits import torch_device
@@ -78,8 +78,8 @@ class BlockJob:
 
     Attributes
     ----------
-    settings : ReconstructionSettings
-        How to reconstruct.
+    settings : EquationSettings
+        What decides the normal equations.
     row : PlanRow
         The job.
     tiles : TileSizes
@@ -101,7 +101,7 @@ class BlockJob:
     """
 
     def __init__(
-        self, settings: ReconstructSettings, dataset: str, row: PlanRow, receipt: Receipt
+        self, settings: AccumulateSettings, dataset: str, row: PlanRow, receipt: Receipt
     ) -> None:
         self.settings = settings.reconstruction
         self.row = row

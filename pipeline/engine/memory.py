@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from pipeline.engine.limits import MEGABYTE
 from pipeline.engine.needs import Need, largest
-from pipeline.engine.solver_memory import solver_vectors
 from pipeline.engine.stream import TILES_AT_ONCE
 from pipeline.engine.transform_costs import spectrum_bytes
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
@@ -109,7 +108,7 @@ def _phases(work: Work) -> list[Parts]:
 
 def _solver(work: Work) -> Parts:
     batch = (work.image_batch * work.model.unknowns, *work.shape)
-    vectors = solver_vectors(
-        work.settings, batch, itemsize=work.machine.itemsize, kernels=max(1, work.kernels)
+    vectors = work.settings.vectors(
+        batch, itemsize=work.machine.itemsize, kernels=max(1, work.kernels)
     )
     return {"solver vectors": vectors}

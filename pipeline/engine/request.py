@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.algorithms.base import AlgorithmSettings
+from pipeline.config.equations import image_count, image_shape
 from pipeline.config.planning import PlanSettings
-from pipeline.config.reconstruction import ReconstructionSettings, image_count, image_shape
 from pipeline.engine.machine import Machine
 from pipeline.engine.plan import Request
 from pipeline.engine.rates import Rates
@@ -15,7 +16,7 @@ from pipeline.engine.work import ModelCosts, Work
 from pipeline.storage.calibration import Calibration
 
 Models = Callable[
-    [object, Calibration | None, ReconstructionSettings, Machine, Rates, str],
+    [object, Calibration | None, AlgorithmSettings, Machine, Rates, str],
     tuple[Sequence[ModelCosts], Sequence[str]],
 ]
 """A kind's ``models(data, calibration, settings, machine, rates, who)``: the ways to run the model

@@ -6,7 +6,6 @@ much time to ask a scheduler for. It does not decide what is computed.
 
 from collections.abc import Mapping
 
-from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.engine.rates import Rates
 from pipeline.engine.transform_costs import spectrum_bytes
 from pipeline.engine.work import Work
@@ -29,7 +28,7 @@ def predicted_phases(work: Work, rates: Rates) -> Mapping[str, float]:
     if work.stage != "accumulate" and work.settings.solves:
         vectors = 20 * work.unknown_bytes / rates.memory
         product = model.application(work, rates) + vectors
-        phases["solve"] = work.images * applications(work.settings) * product * scale
+        phases["solve"] = work.images * work.settings.applications * product * scale
     phases["write"] = work.images * work.voxel_bytes / rates.read
     return phases
 
@@ -43,16 +42,3 @@ def accumulating_seconds(work: Work, rates: Rates) -> float:
     """Return the part of the time of a job that shards share [s]."""
     phases = predicted_phases(work, rates)
     return sum(phases.get(name, 0.0) for name in ("read", "right_hand_side", "kernel"))
-
-
-def applications(settings: ReconstructionSettings) -> int:
-    """Return how often an algorithm applies the normal operator to one image, at most."""
-    match settings.algorithm:
-        case "omp":
-            return 2 * (settings.points or 1)
-        case "admm":
-            # Conjugate gradients that begin where they were end after some of their iterations.
-            return settings.iterations * -(-settings.inner_iterations // 2)
-        case "unrolled":
-            return 10
-    return settings.iterations + (settings.iterations // 2 if settings.debias else 0)

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.algorithms.algorithms import Outcome, Problem, run_algorithm
-from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.algorithms.base import Outcome, Problem, SolverSettings
 from pipeline.engine.job import BlockJob
-from pipeline.engine.noise import Noise
 from pipeline.solvers.admm import ExactSolver
 from pipeline.solvers.cg import Solution
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, Nested
 from pipeline.solvers.fusion import non_coherent, phase_aligned
+from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import NormalEquations
 
 Histories = list[list[float]]
@@ -28,12 +27,13 @@ Progress = Callable[[float, Callable[[], str]], None]
 
 def solve(
     job: BlockJob,
+    algorithm: SolverSettings,
     normal: NormalEquations,
     diagonal: Tensor,
     *,
     image_axes: int,
-    noise: Noise | None = None,
-    exact: ExactSolver | None = None,
+    noise: Noise | None,
+    exact: Callable[[], ExactSolver | None],
     progress: Progress | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> tuple[Tensor, Histories]:
@@ -42,7 +42,9 @@ def solve(
     Parameters
     ----------
     job
-        The job, whose settings name the algorithm.
+        The job.
+    algorithm
+        What solves them.
     normal
         Normal equations of a batch of images, ``b`` of shape ``(image, *shape)``; with a fusion
         that is not coherent those of each pair, ``(image, pair, *shape)``.
@@ -54,14 +56,14 @@ def solve(
     noise
         Of the measurement, of the shape of `diagonal`; `None` where it is not known.
     exact
-        Solves ``(G + rho) x = r`` without iterations; `None` where there is no way.
+        Returns what solves ``(G + rho) x = r`` without iterations, where there is a way.
     progress
         Told of every iteration.
     checkpoint
         Keeps the state of a long solve.
     """
-    watch = _Watch(job.settings, progress)
-    parts = _Parts(job, diagonal, noise, exact, image_axes, watch)
+    watch = _Watch(algorithm.most_iterations, progress)
+    parts = _Parts(algorithm, job.who, diagonal, noise, exact, image_axes, watch)
     with job.phase("solve"):
         outcome, image, details = parts.solve(normal, checkpoint)
     _record(job, outcome, details)
@@ -79,14 +81,15 @@ class _Parts:
 
     def __init__(
         self,
-        job: BlockJob,
+        algorithm: SolverSettings,
+        who: str,
         diagonal: Tensor,
         noise: Noise | None,
-        exact: ExactSolver | None,
+        exact: Callable[[], ExactSolver | None],
         image_axes: int,
         watch: _Watch,
     ) -> None:
-        self.settings, self.who = job.settings, job.who
+        self.algorithm, self.who = algorithm, who
         self.diagonal, self.noise, self.exact = diagonal, noise, exact
         self.axes, self.watch = image_axes, watch
 
@@ -94,11 +97,11 @@ class _Parts:
         self, normal: NormalEquations, checkpoint: Checkpoint
     ) -> tuple[Outcome, Tensor, dict[str, Any]]:
         """Return what was found, the images ``(image, *shape)``, and what fusion adds to tell."""
-        if self.settings.fusion == "coherent":
+        if self.algorithm.fusion == "coherent":
             outcome = self._run(normal, self.diagonal, self.noise, checkpoint)
             return outcome, outcome.solution.image, {}
-        if self.settings.fusion == "non-coherent":
-            if self.settings.penalty == "l21":
+        if self.algorithm.fusion == "non-coherent":
+            if self.algorithm.joins_pairs:
                 energy = torch.as_tensor(normal.energy)
                 energy = energy.sum(-1) if energy.ndim > 1 else energy
                 normal = dataclasses.replace(normal, energy=energy)
@@ -132,14 +135,14 @@ class _Parts:
         checkpoint: Checkpoint,
     ) -> Outcome:
         problem = Problem(normal, diagonal, self.axes, noise, self.exact, self.who)
-        return run_algorithm(self.settings, problem, self.watch, checkpoint)
+        return self.algorithm.run(problem, self.watch, checkpoint)
 
 
 class _Watch:
     """Tells how far a solve is, in the iterations that it may take at most."""
 
-    def __init__(self, settings: ReconstructionSettings, progress: Progress | None) -> None:
-        self._most = settings.points or settings.iterations
+    def __init__(self, most: int, progress: Progress | None) -> None:
+        self._most = most
         self._progress = progress
 
     def __call__(self, iteration: int, residual: Tensor) -> None:

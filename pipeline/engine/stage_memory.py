@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.config.reconstruction import ReconstructionSettings, image_count, image_shape
+from pipeline.config.equations import EquationSettings, image_count, image_shape
 from pipeline.engine.needs import CHUNKS_AT_ONCE, Need, largest
 from pipeline.geometry.axes import as_volume
 from pipeline.storage.acquired import Acquired
@@ -58,7 +58,7 @@ class Images:
     itemsize: int
 
     @classmethod
-    def of(cls, acquired: Acquired, settings: ReconstructionSettings, *, double: bool) -> "Images":
+    def of(cls, acquired: Acquired, settings: EquationSettings, *, double: bool) -> "Images":
         """Return the images that a reconstruction makes of an acquisition."""
         count = image_count(acquired.frames, settings.frames_per_image)
         shape = as_volume(image_shape(acquired.shape, settings))

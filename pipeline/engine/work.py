@@ -1,14 +1,18 @@
 """What a job does, as far as it decides memory and time: model, settings and tiles."""
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pipeline.config.reconstruction import ReconstructionSettings
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
+
+if TYPE_CHECKING:
+    from pipeline.algorithms.base import AlgorithmSettings
 
 Parts = Mapping[str, int]
 """Bytes by what they are for."""
@@ -76,15 +80,15 @@ class ModelCosts(ABC):
         """Return the sizes for a person, such as ``8 coils of 512,000 samples``."""
 
     @abstractmethod
-    def kernels(self, work: "Work") -> int:
+    def kernels(self, work: Work) -> int:
         """Return the kernels of one image batch of a job."""
 
-    def tile_samples(self, work: "Work") -> int:
+    def tile_samples(self, work: Work) -> int:
         """Return the samples of one channel of one image that are in work at one moment."""
         return work.readout_batch * self.samples
 
     @abstractmethod
-    def tile(self, work: "Work", transforms: int, rates: Rates) -> tuple[int, int]:
+    def tile(self, work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
         """Return the bytes of one readout in a tile, and the fewest readouts that pay.
 
         Parameters
@@ -97,35 +101,35 @@ class ModelCosts(ABC):
             Of the machine.
         """
 
-    def held(self, work: "Work") -> Parts:
+    def held(self, work: Work) -> Parts:
         """Return what stays where the job computes, from its beginning to its end."""
         return {}
 
-    def position_bytes(self, work: "Work") -> int:
+    def position_bytes(self, work: Work) -> int:
         """Return the bytes that are read with the samples of a tile, on the way to a device."""
         return 0
 
     @abstractmethod
-    def accumulate(self, work: "Work") -> list[Parts]:
+    def accumulate(self, work: Work) -> list[Parts]:
         """Return what each phase needs while tiles are summed, besides sums and what is held."""
 
     @abstractmethod
-    def normal(self, work: "Work") -> Parts:
+    def normal(self, work: Work) -> Parts:
         """Return what the normal operator needs while equations are solved."""
 
     @abstractmethod
-    def accumulation(self, work: "Work", rates: Rates) -> tuple[float, float]:
+    def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
         """Return the seconds of right-hand side and kernels, of all images in single precision."""
 
     @abstractmethod
-    def application(self, work: "Work", rates: Rates) -> float:
+    def application(self, work: Work, rates: Rates) -> float:
         """Return the seconds that the normal operator takes for one image in single precision."""
 
     def streamed(self) -> Self:
         """Return the model run in the least memory that any shard may choose for itself."""
         return self
 
-    def other_settings(self, work: "Work") -> Iterator[Iterable[tuple[str, "Work"]]]:
+    def other_settings(self, work: Work) -> Iterator[Iterable[tuple[str, Work]]]:
         """Yield settings that need less memory: of each group the first that fits is advised."""
         yield from ()
 
@@ -158,7 +162,7 @@ class Work:
     """
 
     shape: tuple[int, ...]
-    settings: ReconstructionSettings
+    settings: AlgorithmSettings
     model: ModelCosts
     machine: Machine
     images: int
@@ -175,7 +179,7 @@ class Work:
     def whole(
         cls,
         shape: tuple[int, ...],
-        settings: ReconstructionSettings,
+        settings: AlgorithmSettings,
         model: ModelCosts,
         machine: Machine,
         images: int,

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.errors import ConfigError, DataError
@@ -49,7 +49,7 @@ def imagined(
 def models(
     data: RawData | ImaginedScan,
     calibration: Calibration | None,
-    settings: ReconstructionSettings,
+    settings: AlgorithmSettings,
     machine: Machine,
     rates: Rates,
     who: str,
@@ -62,7 +62,7 @@ def models(
         If coils are to be combined without coil maps.
     """
     maps = data.coils > 1 if calibration is None else calibration.coil_maps != "none"
-    if settings.algorithm != "gridding" and data.coils > 1 and not maps:
+    if settings.solves and data.coils > 1 and not maps:
         raise DataError(
             f"{who}: {settings.algorithm} of {data.coils} coils needs coil maps, and "
             "calibration.coil_maps is none; set it to auto, source or walsh"

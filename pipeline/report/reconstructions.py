@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.algorithms.registry import settings_class
 from pipeline.report.charts import convergence_curves, point_cut
 from pipeline.report.figures import Figure, Picture, Series, strip, thumbnail, views
 from pipeline.report.quality import POINT_NOTE, point_table, quality_note, quality_table
@@ -172,26 +173,9 @@ def _headline(jobs: "pd.DataFrame", images: "pd.DataFrame", series: AnySeries) -
     return tuple(words)
 
 
-_WATCHED = {
-    "fista": ("relative change", "Change of the image relative to the image"),
-    "admm": (
-        "residual over allowed",
-        "Larger of the primal and the dual residual over what is allowed",
-    ),
-    "omp": ("relative misfit", "Misfit of the data relative to the data, after each point"),
-}
-"""What an algorithm's curves show: their axis, and their caption."""
-
-
 def _watched(measured: Mapping[str, Any]) -> tuple[str, str]:
-    algorithm = measured["blocks"][0].get("algorithm", "")
-    return _WATCHED.get(
-        algorithm,
-        (
-            "relative residual",
-            "Residual of the normal equations relative to their right-hand side",
-        ),
-    )
+    """Return what the curves of an algorithm show: their axis, and their caption."""
+    return settings_class(measured["blocks"][0]["algorithm"]).curve
 
 
 def _convergence_note(measured: Mapping[str, Any], curves: Sequence[Sequence[float]]) -> str:

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
-from pipeline.engine.seconds import applications
 from pipeline.engine.work import ModelCosts
 from pipeline.errors import ConfigError, DataError, PlanError
 from pipeline.rf.geometry.phase_history import sub_apertures
@@ -46,7 +45,7 @@ def imagined(
 def models(
     data: RfRawData | PairAcquisition,
     calibration: Calibration | None,
-    settings: ReconstructionSettings,
+    settings: AlgorithmSettings,
     machine: Machine,
     rates: Rates,
     who: str,
@@ -78,7 +77,7 @@ def models(
         normal=settings.normal,
         coherent=settings.fusion == "coherent",
         force=settings.force_model or calibration is None,
-        applications=applications(settings) if settings.solves else 0,
+        applications=settings.applications,
         rates=rates,
         who=who,
     )
@@ -108,7 +107,7 @@ def _pair_acquisition(data: RfRawData) -> PairAcquisition:
     )
 
 
-def _pulse_costs(data: RfRawData, settings: ReconstructionSettings, who: str) -> PulseCosts:
+def _pulse_costs(data: RfRawData, settings: AlgorithmSettings, who: str) -> PulseCosts:
     if settings.normal == "factors":
         raise PlanError(
             f"{who}: a phase history has no Kronecker factors; leave `normal: factors` out"

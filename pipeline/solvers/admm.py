@@ -13,9 +13,8 @@ from pipeline.solvers.cg import Preconditioner, Report, Solution, improve
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import CountedGram, NormalEquations
-from pipeline.solvers.penalties import Penalty
+from pipeline.solvers.penalty import Penalty
 from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes
-from pipeline.solvers.regularization import mean_diagonal
 
 ExactSolver = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``(rhs, rho) -> (G + rho D^H D)^-1 rhs`` with one float64 ``rho`` for each problem."""
@@ -49,7 +48,7 @@ def admm(
     penalty: Penalty,
     *,
     iterations: int,
-    rho: float | torch.Tensor | None = None,
+    rho: float | torch.Tensor = 1.0,
     balance: float = 10.0,
     absolute: float = 1e-4,
     relative: float = 1e-3,
@@ -73,8 +72,8 @@ def admm(
     iterations
         Most iterations.
     rho
-        First penalty parameter, in the units of ``G``; one number or one for each problem. `None`
-        for the mean diagonal of ``G``, as if its eigenvalues were alike.
+        First penalty parameter, in the units of ``G``; one number or one for each problem.
+        The mean diagonal of ``G`` is a good one.
     balance
         Ratio of the residuals, each relative to what is allowed, at which `rho` doubles or halves
         ([1]_, 3.4.1) during the first half of the iterations; infinite for never.
@@ -130,7 +129,7 @@ def admm(
     problem_axes(normal.b, penalty.image_axes, "ADMM")
     gram = CountedGram(normal.gram)
     saved = restored(checkpoint, normal.b.device)
-    first_rho = _first_rho(normal.b, gram, penalty, rho) if saved is None else saved["rho"]
+    first_rho = _first_rho(normal.b, penalty, rho) if saved is None else saved["rho"]
     update = (
         _Conjugate(normal.b, gram, penalty, preconditioner, inner_iterations, inner_residual)
         if exact_solver is None
@@ -178,17 +177,11 @@ def admm(
     )
 
 
-def _first_rho(
-    b: torch.Tensor, gram: CountedGram, penalty: Penalty, rho: float | torch.Tensor | None
-) -> torch.Tensor:
-    problems = b.shape[: b.ndim - penalty.image_axes]
-    if rho is not None:
-        found = torch.as_tensor(rho, dtype=torch.float64, device=b.device)
-        if not bool((found > 0).all()):
-            raise ConfigError(f"ADMM: found rho {rho}; it must be positive.")
-        return found.expand(problems).clone()
-    diagonal = mean_diagonal(gram, b, image_axes=penalty.image_axes, probes=1)
-    return torch.where(diagonal > 0, diagonal, 1.0)
+def _first_rho(b: torch.Tensor, penalty: Penalty, rho: float | torch.Tensor) -> torch.Tensor:
+    found = torch.as_tensor(rho, dtype=torch.float64, device=b.device)
+    if not bool((found > 0).all()):
+        raise ConfigError(f"ADMM: found rho {rho}; it must be positive.")
+    return found.expand(b.shape[: b.ndim - penalty.image_axes]).clone()
 
 
 class _Splitting:
@@ -378,9 +371,7 @@ class _Exact:
         """Nothing is kept."""
 
 
-def admm_bytes(
-    shape: Sequence[int], *, itemsize: int, components: int = 1, identity: bool = True
-) -> int:
+def admm_bytes(shape: Sequence[int], *, itemsize: int, split_images: float = 0.0) -> int:
     """Predict the bytes that `admm` needs besides ``b`` and the workspace of ``G``.
 
     Parameters
@@ -389,15 +380,14 @@ def admm_bytes(
         Shape of ``b``, all problems together.
     itemsize
         Bytes of a complex number: 8 or 16.
-    components, identity
-        As of the penalty. Total variation of a volume: 3 and `False`.
+    split_images
+        As of the penalty, see `Penalty.split_images`.
 
     Returns
     -------
     int
         The image and its residual, ``z`` and ``u`` before and after, and, while the penalty is
-        applied, magnitudes: 6.5 images for sparsity. For total variation the gradient and its
-        divergence come on top: 19 images in 3D, 14 in 2D.
+        applied, magnitudes: 6.5 images, and those of the penalty.
 
     Examples
     --------
@@ -408,5 +398,4 @@ def admm_bytes(
     >>> admm_bytes((256, 256, 256), itemsize=8) // 10**6
     897
     """
-    images = 6.5 if identity else 4.0 + 5.0 * components
-    return math.ceil(images * math.prod(shape) * itemsize) + inner_product_bytes()
+    return math.ceil((6.5 + split_images) * math.prod(shape) * itemsize) + inner_product_bytes()

@@ -12,7 +12,7 @@ from pipeline.solvers.cg import Report, Solution, conjugate_gradient
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import CountedGram, NormalEquations
-from pipeline.solvers.penalties import Penalty
+from pipeline.solvers.penalty import Penalty
 from pipeline.solvers.power import largest_eigenvalue
 from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes
 
@@ -194,7 +194,7 @@ def debias(
     return dataclasses.replace(refined, evaluations=solution.evaluations + refined.evaluations)
 
 
-def fista_bytes(shape: Sequence[int], *, itemsize: int, components: int = 0) -> int:
+def fista_bytes(shape: Sequence[int], *, itemsize: int, proximal_images: float = 0.0) -> int:
     """Predict the bytes that `fista` needs besides ``b`` and the workspace of ``G``.
 
     Parameters
@@ -203,18 +203,16 @@ def fista_bytes(shape: Sequence[int], *, itemsize: int, components: int = 0) -> 
         Shape of ``b``, all problems together.
     itemsize
         Bytes of a complex number: 8 or 16.
-    components
-        Image axes of a total variation, whose inner iteration needs memory of its own; 0 for
-        penalties in closed form.
+    proximal_images
+        As of the penalty, see `Penalty.proximal_images`.
 
     Returns
     -------
     int
         Estimate, the point ahead of it, what ``G`` makes of that and the step from there: four
-        images. Total variation: at most six images and four dual vectors.
+        images, and those of the penalty.
     """
-    images = 4.0 if components == 0 else 6.0 + 4.0 * components
-    return math.ceil(images * math.prod(shape) * itemsize) + inner_product_bytes()
+    return math.ceil((4.0 + proximal_images) * math.prod(shape) * itemsize) + inner_product_bytes()
 
 
 def debias_bytes(shape: Sequence[int], *, itemsize: int) -> int:

@@ -43,8 +43,8 @@ def soft_threshold_(x: torch.Tensor, threshold: Threshold) -> torch.Tensor:
     return x.mul_(_remaining_(x.abs(), threshold))
 
 
-def group_soft_threshold(x: torch.Tensor, threshold: Threshold, axis: int) -> torch.Tensor:
-    """Shorten the vectors along an axis by the threshold: for ``threshold sum |z|_2`` [1]_.
+def group_soft_threshold_(x: torch.Tensor, threshold: Threshold, axis: int) -> torch.Tensor:
+    """Shorten vectors in place by the threshold: for ``threshold sum |z|_2`` [1]_.
 
     Parameters
     ----------
@@ -55,11 +55,6 @@ def group_soft_threshold(x: torch.Tensor, threshold: Threshold, axis: int) -> to
     axis
         Along which numbers belong together: the pairs of a voxel, say.
     """
-    return x * _remaining(torch.linalg.vector_norm(x, dim=axis, keepdim=True), threshold)
-
-
-def group_soft_threshold_(x: torch.Tensor, threshold: Threshold, axis: int) -> torch.Tensor:
-    """Do `group_soft_threshold` in place."""
     return x.mul_(_remaining_(torch.linalg.vector_norm(x, dim=axis, keepdim=True), threshold))
 
 

@@ -6,8 +6,6 @@ References
    81, 425-455 (1994).
 .. [2] V. A. Morozov, "On the solution of functional equations by the method of regularization",
    Soviet Math. Dokl. 7, 414-417 (1966).
-.. [3] M. F. Hutchinson, "A stochastic estimator of the trace of the influence matrix for Laplacian
-   smoothing splines", Commun. Stat. Simul. Comput. 19, 433-450 (1990).
 """
 
 from __future__ import annotations
@@ -21,47 +19,11 @@ import torch
 from pipeline.errors import ConfigError, DataError
 from pipeline.solvers.cg import Solution
 from pipeline.solvers.checkpoints import Nested
-from pipeline.solvers.inner import inner_product
-from pipeline.solvers.normal import Gram, NormalEquations
+from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.problems import problem_axes
 
 _DECADES = 12
 """Factors of ten that are searched in each direction for a bracket."""
-
-
-def mean_diagonal(
-    gram: Gram, like: torch.Tensor, *, image_axes: int, probes: int = 4
-) -> torch.Tensor:
-    """Estimate the mean squared norm of the atoms: the mean of the diagonal of ``G`` [3]_.
-
-    Parameters
-    ----------
-    gram
-        ``x -> G x``.
-    like
-        A tensor of the shape, dtype and device of the images.
-    image_axes
-        Number of trailing axes that make one image.
-    probes
-        Evaluations of ``G``, on random signs that are the same every time.
-
-    Returns
-    -------
-    Tensor
-        float64 on the device of `like`, one number for each problem. Its relative standard
-        deviation is ``|G off the diagonal|_F / (trace sqrt(probes))``.
-    """
-    problem_axes(like, image_axes, "mean diagonal")
-    image_shape = like.shape[like.ndim - image_axes :]
-    generator = torch.Generator().manual_seed(0)
-    total = torch.zeros(like.shape[: like.ndim - image_axes], dtype=torch.float64).to(like.device)
-    for _ in range(probes):
-        # The fourth roots of unity: of all probes the ones with the least variance.
-        quarters = torch.randint(0, 4, image_shape, generator=generator).to(like.device)
-        roots = torch.tensor([1, 1j, -1, -1j], dtype=like.dtype, device=like.device)
-        probe = roots[quarters].expand(like.shape).contiguous()
-        total += inner_product(probe, gram(probe), image_axes)
-    return total / (probes * math.prod(image_shape))
 
 
 def noise_weight(
@@ -78,7 +40,7 @@ def noise_weight(
         Standard deviation of the complex noise, in the units of the weighted data: 1 where the
         weights are ``1 / sigma^2``.
     diagonal
-        ``d``, the diagonal of ``G``, see `mean_diagonal`.
+        ``d``, the diagonal of ``G``.
     voxels
         ``Q``.
 

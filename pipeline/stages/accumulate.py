@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.config.reconstruction import ReconstructSettings
+from pipeline.config.equations import AccumulateSettings
 from pipeline.engine.block import accumulate_shard
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.table import read_plan
@@ -15,7 +15,7 @@ from pipeline.storage.shares import write_share
 
 def accumulate(
     *,
-    settings: ReconstructSettings,
+    settings: AccumulateSettings,
     dataset: str,
     reconstruction: str,
     raw: Path,

@@ -2,6 +2,7 @@
 
 import sys
 
+from pipeline.algorithms.registry import check_kind
 from pipeline.config.planning import PlanSettings
 from pipeline.engine.advice import plan_or_advise
 from pipeline.engine.limits import MEGABYTE, planned_limits
@@ -34,7 +35,7 @@ def estimate(
     PlanError
         If nothing fits: with the arithmetic, and changes that would make it fit.
     """
-    settings.reconstruction.check_kind("rf" if kind == "rf" else "mri")
+    check_kind(settings.reconstruction, "rf" if kind == "rf" else "mri")
     _, host_mb = planned_limits("cpu", 0, settings.memory.host_mb)
     request = request_for(
         part_of(kind, "plan").models,

@@ -83,7 +83,7 @@ def reconstruct(
             seconds=checkpoint_seconds,
             who=block_job.who,
         )
-        images = reconstruct_block(block_job, data, pieces, state)
+        images = reconstruct_block(block_job, settings.reconstruction, data, pieces, state)
         with job.phase("write"):
             write_block(image, images, {**identity, "first_image": row.first_image})
         job.count_bytes("write", image.stat().st_size)

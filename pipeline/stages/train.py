@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.algorithms.unrolled import UnrolledSettings
+from pipeline.config.equations import AccumulateSettings
 from pipeline.config.planning import MemorySettings, PlanSettings
-from pipeline.config.reconstruction import ReconstructionSettings, ReconstructSettings
 from pipeline.config.training import TrainSettings
 from pipeline.engine.advice import plan_or_advise
 from pipeline.engine.block import Measurement
@@ -123,7 +124,7 @@ def _scenes(
 ) -> list[_Scenes]:
     """Return the frames of a dataset as normal equations, a batch at a time."""
     data, stored = open_raw(raw), Calibration.open(calibration)
-    chosen = ReconstructionSettings(algorithm="unrolled", weights_file="in training")
+    chosen = UnrolledSettings(algorithm="unrolled", weights_file="in training")
     if isinstance(data, RawData):
         chosen = chosen.model_copy(update={"weights": settings.weights})
     common = {"reconstruction": chosen, "nufft": settings.nufft, "precision": "single"}
@@ -141,7 +142,7 @@ def _scenes(
     found = []
     for row in rows:
         job = BlockJob(
-            ReconstructSettings(**common, deterministic=False), raw.parent.name, row, record
+            AccumulateSettings(**common, deterministic=False), raw.parent.name, row, record
         )
         measurement = measurement_of(job, data, stored)
         size = min(settings.batch, row.image_batch)

@@ -8,10 +8,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from pipeline.algorithms.least_squares import CgSenseSettings
 from pipeline.config.base import canonical_json
 from pipeline.config.calibration import CalibrateSettings, CalibrationSettings
 from pipeline.config.planning import MemorySettings, PlanSettings
-from pipeline.config.reconstruction import ReconstructionSettings, ReconstructSettings
+from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.config.sources import IngestSettings, SimulationSettings, SourceSettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DeviceError
@@ -92,7 +93,7 @@ def _plan_a_job(folder: Path, device: str, threads: int) -> ReconstructSettings:
         threads=threads,
     )
     common: dict[str, Any] = {
-        "reconstruction": ReconstructionSettings(algorithm="cg-sense", iterations=2),
+        "reconstruction": CgSenseSettings(algorithm="cg-sense", iterations=2),
         "nufft": nufft,
         "precision": "single",
         "deterministic": False,

@@ -24,7 +24,7 @@ from acquisitions import write_attributes
 from benchmarks.cases import CASES, Case, make_problem, quick
 from pipeline.config.base import canonical_json
 from pipeline.config.planning import MemorySettings, PlanSettings
-from pipeline.config.reconstruction import ReconstructionSettings, ReconstructSettings
+from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.engine.table import read_plan
 from pipeline.engine.tuning_file import read_tuning
@@ -113,9 +113,7 @@ def timed_again(folder: Path, tuning: Path, threads: int, seconds: float) -> Non
 def predicted(folder: Path, tuning: Path | None, threads: int, runs: int) -> None:
     """Plan and reconstruct; print predicted and measured seconds."""
     common = {
-        "reconstruction": ReconstructionSettings(
-            algorithm="cg-sense", iterations=10, weights="none"
-        ),
+        "reconstruction": {"algorithm": "cg-sense", "iterations": 10, "weights": "none"},
         "precision": "single",
         "deterministic": False,
     }

@@ -1,5 +1,7 @@
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.algorithms.registry import ALGORITHMS, parse_algorithm, settings_class
 from pipeline.config.base import canonical_json, load_yaml, parse_settings
 from pipeline.config.calibration import CalibrationSettings
 from pipeline.config.datasets import (
@@ -15,10 +18,10 @@ from pipeline.config.datasets import (
     load_datasets,
     stage_settings,
 )
+from pipeline.config.equations import image_count
 from pipeline.config.file import ComputeSettings, Config, load_config, read_config
 from pipeline.config.outputs import OutputSettings
 from pipeline.config.planning import MemorySettings, PlanSettings
-from pipeline.config.reconstruction import ReconstructionSettings, image_count
 from pipeline.config.sources import ArraySettings, BartSettings, SimulationSettings, SourceSettings
 from pipeline.config.training import TrainSettings
 from pipeline.config.transforms import NufftSettings
@@ -60,7 +63,7 @@ def test_every_key_is_explained_in_the_config_readme():
         ArraySettings,
         BartSettings,
         SimulationSettings,
-        ReconstructionSettings,
+        *map(settings_class, ALGORITHMS),
         TrainSettings,
     ]
     missing = [
@@ -77,6 +80,41 @@ def test_schema_file_is_what_the_models_say():
     assert schema == Config.model_json_schema()
 
 
+def test_an_editor_refuses_what_an_algorithm_does_not_use():
+    schema = Config.model_json_schema()
+    one_of = schema["properties"]["reconstructions"]["patternProperties"].popitem()[1]
+    assert one_of["discriminator"]["propertyName"] == "algorithm"
+    assert set(one_of["discriminator"]["mapping"]) == set(ALGORITHMS)
+    chosen = schema["$defs"]["CgSenseSettings"]
+    assert chosen["additionalProperties"] is False
+    assert "preconditioner" in chosen["properties"]
+    assert not {"rho", "points", "fusion"} & set(chosen["properties"])
+
+
+def test_a_job_loads_only_its_own_algorithm_and_settings_load_no_torch():
+    program = (
+        "import sys; from pipeline.config.reconstruction import ReconstructSettings as S;"
+        "S.model_validate({'reconstruction': {'algorithm': 'fista', 'penalty': 'tv'}, 'nufft': {},"
+        "'precision': 'single', 'deterministic': False}); import pipeline.config.equations;"
+        "print(*sorted(name for name in sys.modules"
+        " if name.startswith(('pipeline.algorithms.', 'pipeline.solvers.penalties.'))));"
+        "import pipeline.config.datasets; print('torch' in sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    shared = {"base", "registry", "penalised", "discrepancy"}
+    loaded = {name.removeprefix("pipeline.") for name in said[0].split()}
+    expected = {f"algorithms.{name}" for name in (*shared, "fista")} | {"solvers.penalties.tv"}
+    assert loaded == expected
+    assert said[1] == "False"
+
+
+def test_what_runs_by_name_can_be_asked_for():
+    settings = parse_algorithm({"algorithm": "admm", "penalty": "wavelet"})
+    assert settings.modules == ("pipeline.algorithms.admm", "pipeline.solvers.penalties.wavelet")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -87,7 +125,7 @@ def test_schema_file_is_what_the_models_say():
         ),
         (
             {"reconstructions": {"a": {"algorithm": "gridding", "iteration": 3}}},
-            r"`reconstructions.a.iteration`; did you mean `iterations`\?",
+            r"`reconstructions.a`: unknown key `iteration`; did you mean `iterations`\?",
         ),
         (
             {**MINIMAL, "sources": {"brain": {"simulation": {"coil": 2}}}},
@@ -105,6 +143,19 @@ def test_schema_file_is_what_the_models_say():
             r"`reconstructions.a`: gridding does not use `iterations` \(of admm, cg-sense",
         ),
         ({"reconstructions": {"a": {"algorithm": "omp"}}}, r"omp needs `points`"),
+        (
+            {"reconstructions": {"a": {"algorithm": "fsta"}}},
+            r"`reconstructions.a`: unknown algorithm `fsta`; did you mean `fista`\?",
+        ),
+        ({"reconstructions": {"a": {}}}, r"`algorithm` is not given; there is gridding"),
+        (
+            {"reconstructions": {"a": {"algorithm": "cg-sense", "iterations": 0}}},
+            r"`reconstructions.a.iterations`: .* greater than or equal to 1 \(found 0\)",
+        ),
+        (
+            {"reconstructions": {"a": {"algorithm": "cg-sense", "fusion": "coherent"}}},
+            r"cg-sense does not use `fusion` \(of admm, fista",
+        ),
         (
             {"reconstructions": {"a": {"algorithm": "admm", "penalty": "l21"}}},
             r"l21.* needs `fusion: non-coherent`",
@@ -264,9 +315,9 @@ def test_a_missing_network_is_named_before_anything_runs(tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["gridding", "cg-sense", "tikhonov", "fista", "admm"])
 def test_what_an_algorithm_does_not_use_reruns_nothing(algorithm):
-    settings = ReconstructionSettings(algorithm=algorithm)
-    again = ReconstructionSettings.model_validate_json(canonical_json(settings))
-    assert canonical_json(again) == canonical_json(settings)
+    settings = parse_algorithm({"algorithm": algorithm})
+    again = parse_algorithm(json.loads(canonical_json(settings)))
+    assert again == settings
     assert "points" not in json.loads(canonical_json(settings))
 
 

@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config.reconstruction import image_shape
+from pipeline.config.equations import image_shape
 from pipeline.engine.equations import RightHandSide, Sampling, explicit_normal
 from pipeline.engine.job import BlockJob
-from pipeline.engine.noise import Noise, wants_noise
 from pipeline.engine.share import Shard, Share
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
@@ -23,6 +22,7 @@ from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
 from pipeline.mri.trajectories import resampled
 from pipeline.pieces import pieces
+from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
 from pipeline.storage.calibration import Calibration
 
@@ -153,8 +153,6 @@ class MriMeasurement:
 
         Every coil's sensitivity counts at its root mean square over the image.
         """
-        if not wants_noise(self.settings):
-            return None
         measured = self.raw.noise()
         if measured is None:
             return None
@@ -182,8 +180,8 @@ class MriMeasurement:
             return CoilMaps(self.job, self.calibration, self.shape, self.raw.coils)
         if self.settings.solves and self.raw.coils > 1:
             raise DataError(
-                f"{self.job.who}: {self.settings.algorithm} of {self.raw.coils} coils needs coil "
-                "maps, and calibration.coil_maps is none; set it to auto, source or walsh"
+                f"{self.job.who}: solving for images of {self.raw.coils} coils needs coil maps, "
+                "and calibration.coil_maps is none; set it to auto, source or walsh"
             )
         return None
 
@@ -301,7 +299,7 @@ class MriMeasurement:
         density = self.calibration.weights(frame, readouts)
         if density is None:
             raise DataError(
-                f"{self.job.who}: {self.settings.algorithm} with weights: density needs density "
+                f"{self.job.who}: `weights: density`, which gridding always has, needs density "
                 "compensation, and calibration.density is none; set it to auto"
             )
         return density

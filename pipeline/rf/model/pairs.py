@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from pipeline.engine.job import BlockJob
-from pipeline.engine.noise import Noise
 from pipeline.engine.share import Shard, Share
 from pipeline.operators.diagonal import Diagonal
 from pipeline.rf.geometry.pair_model import PairLevel
@@ -27,6 +26,7 @@ from pipeline.solvers.cg import Solution
 from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.inner import inner_product
 from pipeline.solvers.kronecker_solver import kronecker_solver
+from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram, NormalEquations
 
 _ALL_PAIRS = "pairs"
@@ -122,7 +122,7 @@ class PairsMeasurement:
 
         Whatever form the normal operator has: it is one Kronecker block, between voxel phases.
         """
-        if self.job.settings.algorithm != "admm" or self.raw.pairs * len(self.raw.frequencies) > 1:
+        if self.raw.pairs * len(self.raw.frequencies) > 1:
             return None
         ((_, blocks),) = self.stream.operators(self.stream.tiles(self.whole()))
         weight = float(np.sum(np.abs(self.models.weights(0)) ** 2))

@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.reconstruction import ADJOINT_ALGORITHMS
 from pipeline.engine.job import BlockJob
-from pipeline.engine.noise import Noise
 from pipeline.engine.share import Shard, Share
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
@@ -23,6 +21,7 @@ from pipeline.rf.geometry.phase_history import SubAperture, sub_apertures
 from pipeline.rf.model.voxel_phase import VoxelPhaseSum
 from pipeline.rf.raw import RfRawData
 from pipeline.solvers.inner import inner_product
+from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
 from pipeline.storage.calibration import Calibration
 
@@ -49,7 +48,7 @@ class PhaseHistoryMeasurement:
         self.calibration = calibration
         self.shape = raw.shape
         self.transforms = job.transforms(self.shape)
-        self._solves = job.settings.algorithm not in ADJOINT_ALGORITHMS
+        self._solves = job.settings.solves
         if self._solves:
             self.transforms.require_kernels(job.device)
         self._checked = False

@@ -13,12 +13,12 @@ import torch
 from acquisitions import reconstruction_settings, write_acquisition
 from dense_problems import dense_problem
 
-from pipeline.algorithms.algorithms import Problem, run_algorithm
+from pipeline.algorithms.base import Problem
+from pipeline.algorithms.registry import parse_algorithm
 from pipeline.config.base import canonical_json
-from pipeline.config.reconstruction import ReconstructionSettings
-from pipeline.engine.noise import Noise
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Nested
 from pipeline.solvers.fusion import phase_aligned
+from pipeline.solvers.noise import Noise
 from pipeline.stages.plan import plan
 from pipeline.storage.blocks import open_block
 from pipeline.storage.publish import read_json
@@ -74,7 +74,7 @@ def small_problem():
     normal = dense.normal
     level = torch.full((2,), 0.05, dtype=torch.float64)
     noise = Noise(level, level * math.sqrt(60))
-    return Problem(normal, torch.ones(2, dtype=torch.float64), 2, noise, None, "test")
+    return Problem(normal, torch.ones(2, dtype=torch.float64), 2, noise, lambda: None, "test")
 
 
 def kept(path, fingerprint="same", seconds=1e-9):
@@ -83,7 +83,7 @@ def kept(path, fingerprint="same", seconds=1e-9):
 
 @pytest.mark.parametrize("settings", SOLVES.values(), ids=SOLVES)
 def test_an_interrupted_solve_ends_with_the_same_bits(tmp_path, settings):
-    chosen = ReconstructionSettings.model_validate(settings)
+    chosen = parse_algorithm(settings)
     offers = []
 
     class Counting:
@@ -93,13 +93,13 @@ def test_an_interrupted_solve_ends_with_the_same_bits(tmp_path, settings):
         def offer(self, iteration, state):
             offers.append(iteration)
 
-    undisturbed = run_algorithm(chosen, small_problem(), nothing, Counting())
+    undisturbed = chosen.run(small_problem(), nothing, Counting())
     file, last = tmp_path / "state.npz", int(0.7 * len(offers))
     dying = KilledAfter(kept(file).solve("a"), last)
     with pytest.raises(KilledError):
-        run_algorithm(chosen, small_problem(), nothing, dying)
+        chosen.run(small_problem(), nothing, dying)
     state = kept(file, seconds=1000)  # it is read, and no other is written
-    resumed = run_algorithm(chosen, small_problem(), nothing, state.solve("a"))
+    resumed = chosen.run(small_problem(), nothing, state.solve("a"))
     assert state.resumed["iteration"] == offers[last - 1]
     assert torch.equal(resumed.solution.image, undisturbed.solution.image)
     assert torch.equal(resumed.solution.residuals, undisturbed.solution.residuals)
@@ -110,14 +110,16 @@ def test_an_interrupted_solve_ends_with_the_same_bits(tmp_path, settings):
 
 def test_phases_are_found_again(tmp_path):
     parts = dense_problem(20, (3, 5), problems=(4,), noise=0.01)
-    chosen = ReconstructionSettings.model_validate({"algorithm": "fista", "iterations": 9})
+    chosen = parse_algorithm({"algorithm": "fista", "iterations": 9})
 
     def run(checkpoint):
         nested = Nested(checkpoint)
 
         def solve(normal):
-            one = Problem(normal, torch.ones((), dtype=torch.float64), 2, None, None, "test")
-            return run_algorithm(chosen, one, nothing, nested).solution
+            one = Problem(
+                normal, torch.ones((), dtype=torch.float64), 2, None, lambda: None, "test"
+            )
+            return chosen.run(one, nothing, nested).solution
 
         return phase_aligned(parts.normal, solve, image_axes=2, rounds=4, nested=nested)
 

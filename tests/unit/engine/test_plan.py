@@ -9,14 +9,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.algorithms.registry import parse_algorithm
 from pipeline.engine.advice import plan_or_advise
 from pipeline.engine.machine import Machine
 from pipeline.engine.memory import footprint
 from pipeline.engine.plan import Request, plan_jobs
 from pipeline.engine.rates import Rates
 from pipeline.engine.shards import shard_ranges
-from pipeline.engine.solver_memory import solver_vectors
 from pipeline.engine.table import Plan, read_plan, write_plan
 from pipeline.engine.tiles import Limits, smallest_tiles
 from pipeline.engine.work import Work
@@ -45,7 +44,7 @@ def request(
     model = MriCosts(coils, readouts, samples, shared, maps, explicit)
     backend = "cufinufft" if limits.device_mb else "finufft"
     machine = Machine(limits.device_mb > 0, 2, itemsize, backend, 1e-3)
-    settings = ReconstructionSettings(**({"algorithm": "cg-sense"} | chosen))
+    settings = parse_algorithm({"algorithm": "cg-sense"} | chosen)
     work = Work.whole(shape, settings, model, machine, images)
     return Request(work, limits, Rates.host(2), shards=shards, block_images=block_images, who="who")
 
@@ -173,7 +172,7 @@ def test_admm_of_256_cubed_on_a_device_of_8_gigabytes():
     image = 8 * 256**3 / 1e6
     held = image * (1 + 6.5 + 8) + 4 * 512**3 / 1e6
     assert held < row.device_mb <= 8000
-    short = replace(wanted.work, settings=ReconstructionSettings(algorithm="admm", iterations=2))
+    short = replace(wanted.work, settings=parse_algorithm({"algorithm": "admm", "iterations": 2}))
     assert plan_jobs(replace(wanted, work=short))[0].device_mb == row.device_mb
     with pytest.raises(PlanError, match=r"Toeplitz kernel \d+ \+ spectra \d+"):
         plan_jobs(replace(wanted, limits=Limits(int(held), 16_000)))
@@ -190,8 +189,8 @@ def test_admm_of_256_cubed_on_a_device_of_8_gigabytes():
     ],
 )
 def test_each_algorithm_is_planned_with_its_own_vectors(algorithm, images):
-    chosen = ReconstructionSettings(**algorithm)
-    found = solver_vectors(chosen, (1, 256, 256, 256), itemsize=8, kernels=1)
+    chosen = parse_algorithm(algorithm)
+    found = chosen.vectors((1, 256, 256, 256), itemsize=8, kernels=1)
     assert found / (8 * 256**3) == pytest.approx(images, rel=0.05)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.algorithms.registry import parse_algorithm
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import LATENCY, Rates
 from pipeline.engine.work import Work
@@ -78,7 +78,7 @@ def test_counts_are_those_of_the_operators(itemsize):
     factors = [torch.ones(*blocks, m, n, dtype=dtype) for m, n in zip(rows, shape, strict=True)]
     kronecker = Kronecker(factors)
     machine = Machine(False, 1, itemsize, "auto", 1e-3)
-    settings = ReconstructionSettings(algorithm="tikhonov")
+    settings = parse_algorithm({"algorithm": "tikhonov"})
 
     def parts(level, form, *, coherent=True):
         found = PairAcquisition(shape, rows, *blocks).costs(level, coherent=coherent)

@@ -6,7 +6,7 @@ from acquisitions import complex_normal
 from rf_acquisitions import run_pairs, write_pairs
 from rf_scenes import mills_cross
 
-from pipeline.config.reconstruction import ReconstructionSettings
+from pipeline.algorithms.registry import check_kind, parse_algorithm
 from pipeline.errors import ConfigError, PlanError
 from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.scene import Scene
@@ -107,7 +107,7 @@ def test_settings_that_a_model_does_not_have_are_refused(measured):
     with pytest.raises(PlanError, match=r"the model W\+D has no Toeplitz kernels"):
         run_pairs(folder, algorithm="tikhonov", model="W+D", normal="toeplitz")
     with pytest.raises(ConfigError, match="normal: explicit` does not apply to rf"):
-        ReconstructionSettings(algorithm="tikhonov", normal="explicit").check_kind("rf")
+        check_kind(parse_algorithm({"algorithm": "tikhonov", "normal": "explicit"}), "rf")
 
 
 @pytest.mark.parametrize("normal", ["toeplitz", "factors"])

@@ -10,7 +10,9 @@ from pipeline.errors import ConfigError
 from pipeline.solvers import inner
 from pipeline.solvers.fista import debias, debias_bytes, fista, fista_bytes
 from pipeline.solvers.normal import NormalEquations
-from pipeline.solvers.penalties import L1, GroupSparsity, TotalVariation
+from pipeline.solvers.penalties.l1 import L1
+from pipeline.solvers.penalties.l21 import GroupSparsity
+from pipeline.solvers.penalties.tv import TotalVariation
 from pipeline.solvers.proximal import soft_threshold, total_variation_proximal
 
 
@@ -169,8 +171,8 @@ def test_memory_is_as_predicted(penalty, monkeypatch):
     b = random_complex(20, 30, 40, dtype=torch.complex64)
     diagonal = torch.linspace(0.1, 1, 40)
     normal = NormalEquations(b, lambda x: diagonal * x)
-    components = penalty.components if isinstance(penalty, TotalVariation) else 0
-    predicted = fista_bytes(b.shape, itemsize=8, components=components)
+    images = penalty.proximal_images(penalty.image_axes)
+    predicted = fista_bytes(b.shape, itemsize=8, proximal_images=images)
     with Allocations() as measured:
         solution = fista(normal, penalty, iterations=3)
     assert 0.7 * predicted < measured.peak <= 1.001 * predicted  # but for a few scalars

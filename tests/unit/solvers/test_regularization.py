@@ -2,25 +2,13 @@
 
 import pytest
 import torch
-from adjointness import random_complex
 from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.fista import fista
-from pipeline.solvers.normal import NormalEquations
-from pipeline.solvers.penalties import L1
-from pipeline.solvers.regularization import discrepancy, mean_diagonal, noise_weight
-
-
-def test_mean_diagonal():
-    problem = dense_problem(200, (6, 5), problems=(2,))
-    truth = problem.matrix.abs().square().sum((1, 2)) / 30
-    found = mean_diagonal(problem.normal.gram, problem.truth, image_axes=2, probes=8)
-    torch.testing.assert_close(found, truth, rtol=0.1, atol=0)
-    diagonal = torch.tensor([1.0, 5.0])
-    exact = mean_diagonal(lambda x: diagonal * x, problem.truth[..., :2], image_axes=2, probes=1)
-    torch.testing.assert_close(exact, torch.full((2,), 3.0, dtype=torch.float64))
+from pipeline.solvers.penalties.l1 import L1
+from pipeline.solvers.regularization import discrepancy, noise_weight
 
 
 def test_noise_alone_seldom_exceeds_its_weight():
@@ -98,9 +86,3 @@ def test_device_agrees_with_the_cpu():
     ]
     torch.testing.assert_close(results[1].solution.image.cpu(), results[0].solution.image)
     torch.testing.assert_close(results[1].weight.cpu(), results[0].weight)
-    here = random_complex(5, 6)
-    for_each = [
-        mean_diagonal(NormalEquations(x, lambda v: 2 * v).gram, x, image_axes=2)
-        for x in (here, here.cuda())
-    ]
-    torch.testing.assert_close(for_each[1].cpu(), for_each[0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from adjointness import random_complex
 
-from pipeline.solvers.penalties import WaveletSparsity
+from pipeline.solvers.penalties.wavelet import WaveletSparsity
 from pipeline.solvers.wavelets import coarse_boxes, wavelets, wavelets_adjoint
 
 

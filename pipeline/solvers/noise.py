@@ -9,8 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config.reconstruction import ReconstructionSettings
-
 
 @dataclass(frozen=True)
 class Noise:
@@ -62,12 +60,3 @@ class Noise:
             for part in parts
         ]
         return cls(*(values.to(device) for values in found))
-
-
-def wants_noise(settings: ReconstructionSettings) -> bool:
-    """Tell whether a rule among the settings goes by the noise."""
-    return (
-        settings.regularization == "discrepancy"
-        or settings.sparsity in ("noise", "discrepancy")
-        or settings.residual == "noise"
-    )

@@ -1,0 +1,80 @@
+"""Least squares with a penalty by ADMM, the alternating direction method of multipliers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.algorithms.base import Problem
+from pipeline.algorithms.penalised import PenalisedSettings
+from pipeline.algorithms.preconditioned import PreconditionedSettings
+from pipeline.solvers.penalties import penalty_class
+
+if TYPE_CHECKING:
+    from pipeline.solvers.cg import Report, Solution
+    from pipeline.solvers.checkpoints import Checkpoint
+    from pipeline.solvers.penalty import Penalty
+
+
+class AdmmSettings(PenalisedSettings, PreconditionedSettings):
+    """Least squares with a penalty, by the alternating direction method of multipliers."""
+
+    default_tolerance = 1e-3
+    allowed_residual = 1.0
+    curve = (
+        "residual over allowed",
+        "Larger of the primal and the dual residual over what is allowed",
+    )
+
+    algorithm: Literal["admm"]
+    rho: Annotated[float, Field(gt=0)] | None = None
+    """First penalty parameter relative to the mean diagonal of the normal operator; none takes 1.
+    It then adapts to the residuals."""
+    inner_iterations: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Conjugate gradients at most in each iteration; none are needed for a single pair at a single
+    frequency, which is solved exactly."""
+
+    @property
+    def applications(self) -> int:
+        """Conjugate gradients that begin where they were end after some of their iterations."""
+        return self.iterations * -(-self.inner_iterations // 2)
+
+    def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return the bytes of `minimise`, and of the preconditioner."""
+        from pipeline.solvers.admm import admm_bytes
+
+        images = penalty_class(self.penalty).split_images(len(batch) - 1)
+        own = admm_bytes(batch, itemsize=itemsize, split_images=images)
+        return self.with_preconditioner(own, batch, itemsize=itemsize, kernels=kernels)
+
+    def minimise(
+        self, problem: Problem, penalty: Penalty, report: Report, checkpoint: Checkpoint
+    ) -> Solution:
+        """Solve a problem with one penalty and its weight."""
+        import torch
+
+        from pipeline.solvers.admm import admm
+
+        tolerance, diagonal = self.converged_change, problem.diagonal
+        if self.joins_pairs:
+            diagonal = diagonal.mean(-1)
+        rho = (self.rho or 1.0) * torch.where(diagonal > 0, diagonal, 1.0)
+        return admm(
+            problem.normal,
+            penalty,
+            iterations=self.iterations,
+            rho=rho,
+            absolute=0.1 * tolerance,
+            relative=tolerance,
+            exact_solver=(problem.exact() if penalty.identity and not self.joins_pairs else None),
+            preconditioner=self.preconditioner_of(
+                problem, rho * penalty.normal_diagonal(problem.image_axes)
+            ),
+            inner_iterations=self.inner_iterations,
+            # No image is better than the equations that it was solved from.
+            inner_residual=0.1 * tolerance,
+            report=report,
+            checkpoint=checkpoint,
+        )

@@ -1,0 +1,185 @@
+"""What every algorithm states: its settings, what it needs, and how it is told and run."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from pipeline.config.equations import EquationSettings
+from pipeline.config.sources import Kind
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.solvers.admm import ExactSolver
+    from pipeline.solvers.cg import Report, Solution
+    from pipeline.solvers.checkpoints import Checkpoint
+    from pipeline.solvers.noise import Noise
+    from pipeline.solvers.normal import NormalEquations
+
+
+class AlgorithmSettings(EquationSettings):
+    """A named way to reconstruct. A setting that the algorithm does not use is refused."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("mri", "rf")
+    """The kinds of data that it is for."""
+    curve: ClassVar[tuple[str, str]] = (
+        "relative residual",
+        "Residual of the normal equations relative to their right-hand side",
+    )
+    """What it watches after each iteration: the axis of a report's curves, and their caption."""
+
+    algorithm: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_missing(cls, content: Any) -> Any:
+        for key, info in cls.model_fields.items():
+            if isinstance(content, dict) and info.is_required() and key not in content:
+                raise ValueError(f"{content.get('algorithm')} needs `{key}`: {info.description}")
+        return content
+
+    @property
+    def applications(self) -> int:
+        """How often it applies the normal operator to one image, at most."""
+        return 0
+
+    def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return the bytes that it holds besides the right-hand side and the normal operator.
+
+        Parameters
+        ----------
+        batch
+            ``(image, *shape)``, all that are solved for together.
+        itemsize
+            Bytes of a complex number: 8 or 16.
+        kernels
+            Kernels of the normal operator, each with a preconditioner of its own.
+        """
+        return 0
+
+    @property
+    def joins_pairs(self) -> bool:
+        """Whether it solves for the images of all antenna pairs together, as one problem."""
+        return False
+
+    @property
+    def uses_noise(self) -> bool:
+        """Whether a rule among the settings goes by the noise."""
+        return False
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that its run imports by name, which no import statement shows."""
+        return (type(self).__module__,)
+
+    def file_checksum(self) -> str | None:
+        """Return the SHA-256 of the file that it reads; `None` if it reads none.
+
+        Raises
+        ------
+        ConfigError
+            If the file is not there.
+        """
+        return None
+
+
+class SolverSettings(AlgorithmSettings):
+    """An algorithm that solves the normal equations."""
+
+    normal: Literal["auto", "toeplitz", "explicit", "factors"] = "auto"
+    """Form of the normal operator: `toeplitz` kernels, or forward and adjoint, which is called
+    `explicit` in MRI and `factors` for RF pairs (their Kronecker factors, streamed pair by pair).
+    `auto` is `toeplitz` in MRI, and for RF pairs what is predicted to be the fastest."""
+
+    @property
+    @abstractmethod
+    def most_iterations(self) -> int:
+        """Iterations at most."""
+
+    @abstractmethod
+    def run(self, problem: Problem, report: Report, checkpoint: Checkpoint) -> Outcome:
+        """Solve a problem.
+
+        Raises
+        ------
+        DataError
+            If a rule for the weight needs the noise level and there is none, or no weight leaves
+            the misfit of the noise.
+        """
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an algorithm found, and how.
+
+    Attributes
+    ----------
+    solution
+        Images, and the histories of the algorithm (not of debiasing).
+    evaluations
+        How often the normal operator was applied in all.
+    objective
+        float64, one for each problem: the cost function at the solution, with its penalty, before
+        debiasing; `None` where nothing is minimised.
+    stopped
+        For each problem ``tolerance``, ``iterations``, ``points`` or ``layers``.
+    weight
+        float64, one for each problem: weight of the penalty, in the units of the normal equations.
+    details
+        JSON values for the receipt: what only this algorithm knows.
+    """
+
+    solution: Solution
+    evaluations: int
+    objective: Tensor | None
+    stopped: list[str]
+    weight: Tensor | None = None
+    details: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Normal equations of a batch of images, and all that an algorithm may want to know of them.
+
+    Attributes
+    ----------
+    normal
+        ``G``, ``b`` of shape ``(*problems, *image)``, and the energy, one for each problem.
+    diagonal
+        float64, one for each problem: mean diagonal of ``G``.
+    image_axes
+        Number of axes of an image.
+    noise
+        Of the measurement; `None` where it is not known.
+    exact
+        Returns what solves ``(G + rho) x = r`` without iterations, where there is a way.
+    who
+        Dataset and block; begins the message of an error.
+    """
+
+    normal: NormalEquations
+    diagonal: Tensor
+    image_axes: int
+    noise: Noise | None
+    exact: Callable[[], ExactSolver | None]
+    who: str
+
+    def known_noise(self, setting: str) -> Noise:
+        """Return the noise, or say which setting cannot do without."""
+        if self.noise is None:
+            raise DataError(
+                f"{self.who}: `{setting}` needs the noise level, and the data brings none "
+                "(MRI: array `noise`; RF: `noise_std`); give a number"
+            )
+        return self.noise
+
+
+def reason(converged: bool) -> str:
+    """Return why a solver stopped, as of `Outcome.stopped`."""
+    return "tolerance" if converged else "iterations"

@@ -1,0 +1,51 @@
+"""Least squares with a penalty by FISTA: accelerated proximal gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.algorithms.base import Problem
+from pipeline.algorithms.penalised import PenalisedSettings
+from pipeline.solvers.penalties import penalty_class
+
+if TYPE_CHECKING:
+    from pipeline.solvers.cg import Report, Solution
+    from pipeline.solvers.checkpoints import Checkpoint
+    from pipeline.solvers.penalty import Penalty
+
+
+class FistaSettings(PenalisedSettings):
+    """Least squares with a penalty, by accelerated proximal gradients."""
+
+    default_tolerance = 1e-5
+    curve = ("relative change", "Change of the image relative to the image")
+
+    algorithm: Literal["fista"]
+
+    @property
+    def applications(self) -> int:
+        """One an iteration, and those of debiasing."""
+        return self.iterations + (self.iterations // 2 if self.debias else 0)
+
+    def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return the bytes of `minimise`."""
+        from pipeline.solvers.fista import fista_bytes
+
+        images = penalty_class(self.penalty).proximal_images(len(batch) - 1)
+        return fista_bytes(batch, itemsize=itemsize, proximal_images=images)
+
+    def minimise(
+        self, problem: Problem, penalty: Penalty, report: Report, checkpoint: Checkpoint
+    ) -> Solution:
+        """Solve a problem with one penalty and its weight."""
+        from pipeline.solvers.fista import fista
+
+        return fista(
+            problem.normal,
+            penalty,
+            iterations=self.iterations,
+            change=self.converged_change,
+            report=report,
+            checkpoint=checkpoint,
+        )

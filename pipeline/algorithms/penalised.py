@@ -1,0 +1,197 @@
+"""Least squares with a penalty: what FISTA and ADMM share."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.algorithms.base import Outcome, Problem, SolverSettings, reason
+from pipeline.algorithms.discrepancy import DISCREPANCY_IMAGES, by_discrepancy, check_fusion
+from pipeline.solvers.penalties import PENALTIES, penalty_class, penalty_module
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.solvers.cg import Report, Solution
+    from pipeline.solvers.checkpoints import Checkpoint
+    from pipeline.solvers.penalty import Penalty
+
+    PenaltyName = str
+else:
+    PenaltyName = Literal[PENALTIES]
+
+
+class PenalisedSettings(SolverSettings):
+    """Least squares with a penalty."""
+
+    default_tolerance: ClassVar[float]
+    """The tolerance where the settings have none."""
+    allowed_residual: ClassVar[float | None] = None
+    """What the last of a history is at most where the solver has converged; the tolerance if
+    `None`."""
+
+    penalty: PenaltyName = "l1"
+    """`l1` (few bright voxels), `tv` (total variation: flat regions), `wavelet` (L1 of the
+    Daubechies-4 details) or `l21` (few voxels, the same ones in every pair; needs `fusion:
+    non-coherent`)."""
+    sparsity: Literal["noise", "discrepancy"] | Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Weight of the penalty, relative to the brightest voxel of the adjoint (RF: the matched
+    filter); `noise` takes what noise alone seldom exceeds (l1 and wavelet), `discrepancy` the
+    weight that leaves as much of the data as there is noise."""
+    iterations: Annotated[int, Field(ge=1, le=10000)] = 12
+    """Iterations at most."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """fista: relative change of the image at which it has converged, default 1e-5. admm: Boyd's
+    relative tolerance, default 1e-3; the absolute one is a tenth of it."""
+    debias: bool | Annotated[float, Field(gt=0, lt=1)] = False
+    """Least squares on the voxels that the penalty (l1 or l21) has kept, which it has also dimmed;
+    a number leaves out voxels up to this part of the brightest."""
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        chosen = penalty_class(self.penalty)
+        if chosen.joins_pairs and self.fusion != "non-coherent":
+            raise ValueError(
+                f"`penalty: {self.penalty}` joins images of pairs: needs `fusion: non-coherent`"
+            )
+        if self.sparsity == "noise" and not chosen.noise_rule:
+            allowed = [name for name in PENALTIES if penalty_class(name).noise_rule]
+            raise ValueError(
+                f"`sparsity: noise` is for the penalties {' and '.join(allowed)}; give a number or "
+                "`discrepancy`"
+            )
+        if self.debias and not chosen.sparse:
+            allowed = [name for name in PENALTIES if penalty_class(name).sparse]
+            raise ValueError(
+                f"`debias` is for the penalties {' and '.join(allowed)}, which make voxels zero"
+            )
+        check_fusion(self.sparsity, self.fusion)
+        return self
+
+    @property
+    def joins_pairs(self) -> bool:
+        """Whether the penalty couples the images of antenna pairs."""
+        return penalty_class(self.penalty).joins_pairs
+
+    @property
+    def uses_noise(self) -> bool:
+        """Whether the weight goes by the noise."""
+        return self.sparsity in ("noise", "discrepancy")
+
+    @property
+    def most_iterations(self) -> int:
+        """Iterations at most."""
+        return self.iterations
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The algorithm's and the penalty's."""
+        return (*super().modules, penalty_module(self.penalty))
+
+    @property
+    def converged_change(self) -> float:
+        """The tolerance, or its default."""
+        return self.tolerance or self.default_tolerance
+
+    @abstractmethod
+    def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return the bytes of `minimise`, as of `vectors`."""
+
+    @abstractmethod
+    def minimise(
+        self, problem: Problem, penalty: Penalty, report: Report, checkpoint: Checkpoint
+    ) -> Solution:
+        """Solve a problem with one penalty and its weight."""
+
+    def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return the bytes of the solver, of debiasing, and of a search around."""
+        image = math.prod(batch) * itemsize
+        held = self.minimising_bytes(batch, itemsize=itemsize, kernels=kernels)
+        if self.debias:
+            from pipeline.solvers.fista import debias_bytes
+
+            held = max(held, image + debias_bytes(batch, itemsize=itemsize))
+        return held + (self.sparsity == "discrepancy") * DISCREPANCY_IMAGES * image
+
+    def run(self, problem: Problem, report: Report, checkpoint: Checkpoint) -> Outcome:
+        """Solve a problem, with the weight that the settings or their rule give."""
+        import torch
+
+        from pipeline.solvers.admm import SplitSolution
+        from pipeline.solvers.cg import Solution
+        from pipeline.solvers.checkpoints import Nested
+        from pipeline.solvers.fista import debias
+        from pipeline.solvers.regularization import noise_weight
+
+        normal = problem.normal
+        axes = problem.image_axes + self.joins_pairs
+        penalty_of = functools.partial(penalty_class(self.penalty), image_axes=axes)
+        magnitude = normal.b.abs()
+        if self.joins_pairs:
+            magnitude = torch.linalg.vector_norm(magnitude, dim=-axes)
+        brightest = magnitude.amax(dim=tuple(range(-problem.image_axes, 0))).double()
+        del magnitude
+        # An image without data has a weight too, whatever it is.
+        brightest = torch.where(brightest > 0, brightest, 1.0)
+        voxels = normal.b[(0,) * (normal.b.ndim - problem.image_axes)].numel()
+        stages = Nested(checkpoint)
+        details: dict[str, object] = {"penalty": self.penalty}
+
+        def at(weight: Tensor, checkpoint: Checkpoint) -> Solution:
+            return self.minimise(problem, penalty_of(weight), report, checkpoint)
+
+        if stages.known:
+            known = {name: value.to(normal.b.device) for name, value in stages.known.items()}
+            weight = known["weight"]
+            sparse = Solution(
+                known["image"],
+                known["iterations"].cpu(),
+                known["residuals"].cpu(),
+                int(known["evaluations"]),
+                begins_at_zero=False,
+            )
+        elif self.sparsity == "discrepancy":
+            start = 0.05 * brightest
+            sparse, weight, searched = by_discrepancy(problem, at, start, "sparsity", stages)
+            details |= searched
+        else:
+            if self.sparsity == "noise":
+                noise = problem.known_noise("sparsity: noise")
+                weight = noise_weight(1.0, noise.adjoint.square(), voxels)
+            else:
+                weight = self.sparsity * brightest
+            sparse = at(weight, stages)
+        cost = normal.cost(sparse.image, axes) + penalty_of(weight).value(sparse.image)
+        evaluations = sparse.evaluations + 1
+        reached = self.allowed_residual or self.converged_change
+        stopped = [
+            reason(bool(history) and history[-1] <= reached) for history in sparse.histories()
+        ]
+        if isinstance(sparse, SplitSolution):
+            details["rho"] = sparse.rho.flatten().tolist()
+        if self.debias:
+            stages.surround(
+                {
+                    **{"image": sparse.image, "iterations": sparse.iterations, "weight": weight},
+                    "residuals": sparse.residuals,
+                    "evaluations": torch.tensor(sparse.evaluations),
+                }
+            )
+            refined = debias(
+                normal,
+                sparse,
+                image_axes=axes,
+                threshold=0.0 if self.debias is True else float(self.debias),
+                report=report,
+                checkpoint=stages,
+            )
+            evaluations += refined.evaluations - sparse.evaluations
+            details["debias_iterations"] = int(refined.iterations.max())
+            sparse = dataclasses.replace(sparse, image=refined.image)
+        return Outcome(sparse, evaluations, cost, stopped, weight, details)

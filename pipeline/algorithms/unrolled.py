@@ -1,0 +1,100 @@
+"""A trained network of unrolled proximal gradients."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pipeline.algorithms.base import Outcome, Problem, SolverSettings
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.solvers.cg import Report
+    from pipeline.solvers.checkpoints import Checkpoint
+
+_LAYERS, _CHANNELS = 16, 32
+"""A network is not read to plan: larger ones than this need a larger limit."""
+_APPLICATIONS = 10
+
+
+class UnrolledSettings(SolverSettings):
+    """A trained network."""
+
+    algorithm: Literal["unrolled"]
+    weights_file: str
+    """The network that `kronufft train` wrote."""
+    fusion: Literal["coherent"] = "coherent"
+    """RF pairs: a network makes one image of all pairs."""
+
+    @property
+    def most_iterations(self) -> int:
+        """All layers at once."""
+        return 1
+
+    @property
+    def applications(self) -> int:
+        """As many as networks have layers, about."""
+        return _APPLICATIONS
+
+    def file_checksum(self) -> str:
+        """Return the SHA-256 of the network's file.
+
+        Raises
+        ------
+        ConfigError
+            If the file is not there.
+        """
+        try:
+            return hashlib.sha256(Path(self.weights_file).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(
+                f"`weights_file` {self.weights_file} is not readable ({error.strerror}); "
+                "`kronufft train` makes it"
+            ) from None
+
+    def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return the bytes of the largest network that is planned for, and of its first step."""
+        from pipeline.solvers.power import largest_eigenvalue_bytes
+        from pipeline.solvers.unrolled import unrolled_bytes
+
+        layers = unrolled_bytes(
+            batch, itemsize=itemsize, layers=_LAYERS, channels=_CHANNELS, training=False
+        )
+        return max(layers, largest_eigenvalue_bytes(batch, itemsize=itemsize))
+
+    def run(self, problem: Problem, report: Report, checkpoint: Checkpoint) -> Outcome:
+        """Apply the network.
+
+        Raises
+        ------
+        ConfigError
+            If it was trained on images of another number of axes.
+        """
+        import torch
+
+        from pipeline.solvers.cg import Solution
+        from pipeline.solvers.power import LANCZOS_STEPS, largest_eigenvalue
+        from pipeline.solvers.unrolled import UnrolledProximalGradient
+        from pipeline.storage.networks import read_network
+
+        normal = problem.normal
+        arguments, parameters = read_network(Path(self.weights_file))
+        network = UnrolledProximalGradient(**arguments, dtype=normal.b.dtype).to(normal.b.device)
+        network.load_state_dict(parameters)
+        if network.image_axes != problem.image_axes:
+            raise ConfigError(
+                f"{problem.who}: the network in {self.weights_file} was trained on "
+                f"{network.image_axes}D images, and these have {problem.image_axes} axes"
+            )
+        with torch.no_grad():
+            bound = largest_eigenvalue(normal.gram, normal.b, image_axes=problem.image_axes)
+            image = network(normal, bound)
+        problems = normal.b.shape[: normal.b.ndim - problem.image_axes]
+        layers = len(network.layers)
+        nothing = torch.zeros(0, *problems, dtype=torch.float64)
+        found = Solution(image, torch.full(problems, layers), nothing, begins_at_zero=False)
+        stopped = ["layers"] * problems.numel()
+        details: dict[str, object] = {"network_sha256": self.file_checksum()}
+        return Outcome(found, LANCZOS_STEPS + layers, None, stopped, details=details)

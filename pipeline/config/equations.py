@@ -1,0 +1,120 @@
+"""Settings that decide the normal equations, whatever solves them, and what `accumulate` sees."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.config.base import Matrix, Settings
+from pipeline.config.sources import Kind
+from pipeline.config.transforms import NufftSettings
+from pipeline.errors import ConfigError
+
+Fusion = Literal["coherent", "phase-aligned", "non-coherent"]
+Model = Literal["auto", "W", "W+D(fc)", "W+D", "F", "UPA", "N", "stored"]
+
+KIND_OF: Mapping[str, Kind] = {
+    "shape": "mri",
+    "frames_per_image": "mri",
+    "fusion": "rf",
+    "model": "rf",
+    "force_model": "rf",
+    "curvature_error": "rf",
+}
+"""The kind of data that a setting is for; both where it is not listed."""
+
+
+class EquationSettings(Settings):
+    """What decides the normal equations, whatever solves them.
+
+    Each algorithm's settings are a subclass. One that has no use for a setting fixes it as a class
+    attribute: it then is no key of the config, and can be read all the same.
+    """
+
+    shape: Matrix | None = None
+    """MRI: image matrix over the same field of view; none takes the dataset's. A smaller one leaves
+    out the k-space beyond it."""
+    frames_per_image: Literal["all"] | Annotated[int, Field(ge=1)] = 1
+    """MRI: measured frames joined into one image; `all` joins every frame."""
+    weights: Literal["density", "none"] = "density"
+    """Weigh samples by density compensation or not. cg-sense: fewer iterations, or least noise. RF
+    phase histories that have density weights: a sharper image, of the matched filter too."""
+    normal: Literal["auto", "toeplitz", "explicit", "factors", "none"] = "auto"
+    """Form of the normal operator; `none` where nothing is solved."""
+    fusion: Fusion = "coherent"
+    """RF pairs: `coherent` (one image for all pairs), `phase-aligned` (the same, with a phase for
+    each pair found in turns with the image) or `non-coherent` (an image a pair, root of the sum of
+    squares)."""
+    model: Model = "auto"
+    """RF pairs: how wavefronts are approximated. `W`: plane waves. `W+D(fc)`, `W+D`: after a voxel
+    phase for each pair, at the centre frequency or at each. `F`: Fresnel. `UPA`: direction cosines.
+    `N`: narrowband. `stored`: by the factors or wave vectors that came with the data. `auto` takes
+    the cheapest that is right to -20 dB, and `stored` where antenna positions are not known."""
+    force_model: bool = False
+    """RF pairs: go on although the model is wrong by more than -10 dB."""
+    curvature_error: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """RF phase histories: relative model error that curved wavefronts may leave; the aperture is
+    cut into sub-apertures until it is met."""
+
+    @property
+    def solves(self) -> bool:
+        """Whether equations are solved, for which the normal operator is needed."""
+        return self.normal != "none"
+
+    def of_equations(self) -> "EquationSettings":
+        """Return the settings less what only concerns the solver: equal where equations are.
+
+        Another number of iterations, or another algorithm, need not accumulate again.
+        """
+        return EquationSettings(
+            **{key: getattr(self, key) for key in EquationSettings.model_fields}
+        )
+
+
+class MriSettings(EquationSettings):
+    """Of algorithms for MRI alone: without the settings of RF."""
+
+    fusion: ClassVar[Fusion] = "coherent"  # type: ignore[misc]
+    model: ClassVar[Model] = "auto"  # type: ignore[misc]
+    force_model: ClassVar[bool] = False  # type: ignore[misc]
+    curvature_error: ClassVar[float] = 0.1  # type: ignore[misc]
+
+
+class RfSettings(EquationSettings):
+    """Of algorithms for RF alone: without the settings of MRI."""
+
+    shape: ClassVar[None] = None  # type: ignore[misc]
+    frames_per_image: ClassVar[int] = 1  # type: ignore[misc]
+
+
+class AccumulateSettings(Settings):
+    """Settings of `accumulate`, and of every job on a part of a measurement."""
+
+    reconstruction: EquationSettings
+    nufft: NufftSettings
+    precision: Literal["single", "double"]
+    deterministic: bool
+
+
+def image_shape(dataset_shape: Sequence[int], settings: EquationSettings) -> tuple[int, ...]:
+    """Return the matrix of a reconstruction: its own, or the dataset's.
+
+    Raises
+    ------
+    ConfigError
+        If the two have different numbers of axes.
+    """
+    shape = tuple(settings.shape or dataset_shape)
+    if len(shape) != len(dataset_shape):
+        raise ConfigError(
+            f"reconstruction shape {shape} has {len(shape)} axes, the dataset's "
+            f"{tuple(dataset_shape)} has {len(dataset_shape)}; give one size per image axis"
+        )
+    return shape
+
+
+def image_count(frames: int, frames_per_image: int | str) -> int:
+    """Return the number of images that ``frames`` measured frames are joined into."""
+    joined = frames if isinstance(frames_per_image, str) else frames_per_image
+    return math.ceil(frames / joined)

@@ -1,0 +1,73 @@
+"""Few wavelet details: images that are smooth but for some edges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.solvers.penalty import Penalty
+
+if TYPE_CHECKING:
+    import torch
+
+
+class WaveletSparsity(Penalty):
+    """``weight * sum |details of W x|``, ``W`` an orthonormal wavelet transform.
+
+    The coarse approximation, of a sixteenth of the voxels an axis, is left as it is.
+    """
+
+    identity = False
+    noise_rule = True
+
+    @staticmethod
+    def proximal_images(axes: int) -> float:
+        """Return the coefficients, and what one level is made of."""
+        return 3.0
+
+    split_images = proximal_images
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        """Return wavelet coefficients, in the shape of the image."""
+        from pipeline.solvers.wavelets import wavelets
+
+        return wavelets(x, self.image_axes)
+
+    def transform_adjoint(self, u: torch.Tensor) -> torch.Tensor:
+        """Return the image of coefficients."""
+        from pipeline.solvers.wavelets import wavelets_adjoint
+
+        return wavelets_adjoint(u, self.image_axes)
+
+    def transform_normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a copy: the transform is orthonormal."""
+        return x.clone()
+
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``R(x)`` for each problem, float64."""
+        magnitudes = self.transform(x).abs()
+        self._coarse(magnitudes).zero_()
+        return self._sum(magnitudes, self.image_axes)
+
+    def shrink_(self, u: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """Shorten the details."""
+        from pipeline.solvers.proximal import soft_threshold_
+
+        coarse = self._coarse(u).clone()
+        soft_threshold_(u, self._threshold(u, step, self.image_axes))
+        self._coarse(u).copy_(coarse)
+        return u
+
+    def proximal(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """Shorten the details of the image."""
+        return self.transform_adjoint(self.shrink_(self.transform(x), step))
+
+    def _coarse(self, u: torch.Tensor) -> torch.Tensor:
+        from pipeline.solvers.wavelets import coarse_boxes
+
+        box = coarse_boxes(u.shape[u.ndim - self.image_axes :])[-1]
+        for axis, size in enumerate(box, start=-self.image_axes):
+            u = u.narrow(axis, 0, size)
+        return u
+
+
+PENALTY = WaveletSparsity

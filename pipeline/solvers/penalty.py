@@ -1,0 +1,125 @@
+"""Penalties ``R(x) = weight * sum |...|`` as the solvers need them.
+
+Each is a convex function of a linear transform, ``R(x) = f(D x)``. Proximal gradient methods call
+`Penalty.proximal` on images; ADMM splits the transform off and calls `Penalty.shrink_` on it.
+Settings ask the classes what they allow, so neither this module nor `pipeline.solvers.penalties`
+loads torch before a penalty is made.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+    Weight = float | torch.Tensor
+
+
+class Penalty(ABC):
+    """A convex penalty with a weight.
+
+    Parameters
+    ----------
+    weight
+        In the units of ``b``; one number, or one for each problem.
+    image_axes
+        Number of trailing axes that make one image.
+
+    Attributes
+    ----------
+    components
+        How many images ``D x`` is as large as.
+    identity
+        Whether ``D`` is the identity.
+    sparse
+        Whether it makes voxels exactly zero, so that least squares on the others undo its dimming.
+    noise_rule
+        Whether `pipeline.solvers.regularization.noise_weight` is the weight that noise alone
+        seldom exceeds: an l1 norm under an orthonormal transform.
+    joins_pairs
+        Whether it couples the images of antenna pairs, whose axis is then the first of the image.
+    """
+
+    components: int = 1
+    identity: ClassVar[bool] = True
+    sparse: ClassVar[bool] = False
+    noise_rule: ClassVar[bool] = False
+    joins_pairs: ClassVar[bool] = False
+
+    def __init__(self, weight: Weight, image_axes: int) -> None:
+        import torch
+
+        self.weight = torch.as_tensor(weight, dtype=torch.float64)
+        self.image_axes = image_axes
+        if not bool((self.weight >= 0).all()):
+            raise ConfigError(
+                f"{type(self).__name__}: found weight {weight}; it may not be negative."
+            )
+
+    @staticmethod
+    def proximal_images(axes: int) -> float:
+        """Return the images that `proximal` holds besides its argument, for so many image axes."""
+        return 0.0
+
+    @staticmethod
+    def split_images(axes: int) -> float:
+        """Return the images that `admm` holds besides those of a penalty without transform."""
+        return 0.0
+
+    @staticmethod
+    def normal_diagonal(axes: int) -> int:
+        """Return the mean diagonal of ``D^H D``, for so many image axes."""
+        return 1
+
+    @property
+    def transform_axes(self) -> int:
+        """Number of trailing axes of ``D x`` that belong to one image."""
+        return self.image_axes
+
+    def transform(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``D x``; ``x`` itself where ``D`` is the identity."""
+        return x
+
+    def transform_adjoint(self, u: torch.Tensor) -> torch.Tensor:
+        """Return ``D^H u``; ``u`` itself where ``D`` is the identity."""
+        return u
+
+    def transform_normal(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``D^H D x``; ``x`` itself where ``D`` is the identity."""
+        return x
+
+    @abstractmethod
+    def value(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``R(x)`` for each problem, float64."""
+
+    @abstractmethod
+    def shrink_(self, u: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """Overwrite ``u`` with ``argmin_z  step * f(z) + 1/2 |z - u|^2``.
+
+        Parameters
+        ----------
+        u
+            Of the shape of ``D x``.
+        step
+            float64, one number for each problem.
+        """
+
+    def proximal(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        """Return ``argmin_z  step * R(z) + 1/2 |z - x|^2``; it may overwrite ``x``."""
+        return self.shrink_(x, step)
+
+    def _threshold(self, like: torch.Tensor, step: torch.Tensor, axes: int) -> torch.Tensor:
+        from pipeline.solvers.problems import for_images
+
+        return for_images(self.weight.to(step.device) * step, like, axes)
+
+    def _sum(self, values: torch.Tensor, axes: int) -> torch.Tensor:
+        """Return the weighted sum of real values over one image."""
+        import torch
+
+        total = values.sum(dim=tuple(range(-axes, 0)), dtype=torch.float64)
+        return self.weight.to(total.device) * total
