@@ -14,7 +14,7 @@ from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import open_published
 
 if TYPE_CHECKING:
-    from pipeline.engine.block import Measurement
+    from pipeline.engine.accumulation import Measurement
     from pipeline.engine.job import BlockJob
 
 KINDS = ("mri", "rf")

@@ -1,11 +1,9 @@
-"""Blocks and their shards: the loops over images that all kinds of data share."""
+"""Blocks: from the measurement, or the shares of its shards, to images."""
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,86 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.algorithms.base import AlgorithmSettings, SolverSettings
+from pipeline.engine.accumulation import Measurement
 from pipeline.engine.job import BlockJob
-from pipeline.engine.share import Shard, Share
+from pipeline.engine.share import Share
 from pipeline.engine.solving import Histories, solve
 from pipeline.engine.table import PlanRow
-from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.progress import track
-from pipeline.solvers.admm import ExactSolver
-from pipeline.solvers.noise import Noise
-from pipeline.solvers.normal import Gram, NormalEquations
-from pipeline.storage.shares import KERNEL, Array, StoredShare, open_share
+from pipeline.solvers.normal import NormalEquations
+from pipeline.storage.shares import KERNEL, StoredShare, open_share
 from pipeline.storage.solver_state import SolverState
-
-Result = TypeVar("Result")
-
-
-class Measurement(Protocol):
-    """One kind of data as normal equations."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Image matrix."""
-
-    def whole(self) -> Shard:
-        """Return the shard that is all of an image's measurement."""
-
-    def accumulate(self, images: range, shard: Shard) -> Share:
-        """Return a shard's share in the normal equations of some images."""
-
-    def gram(self, images: range, share: Share) -> Gram:
-        """Return the normal operator of some images, from the sum of all shares."""
-
-    def exact_solver(self) -> ExactSolver | None:
-        """Return what solves ``(G + rho) x = r`` without iterations, where there is a way."""
-
-    def noise(self, images: range, share: Share) -> Noise | None:
-        """Return the noise in the normal equations of some images; `None` if it is not known."""
-
-    def image(self, share: Share) -> Tensor:
-        """Return the images ``(image, *shape)`` of an algorithm that solves nothing."""
-
-
-def accumulate_shard(job: BlockJob, data: Measurement) -> dict[str, Array]:
-    """Reduce one shard of a block to its share of the normal equations.
-
-    Parameters
-    ----------
-    job
-        The job, whose row names the shard.
-    data
-        The measurement.
-
-    Returns
-    -------
-    dict
-        The arrays of `pipeline.storage.shares.write_share`.
-
-    Raises
-    ------
-    DataError
-        If the sums are not finite.
-    DeviceError
-        If the device has too little memory for the smallest tile.
-    """
-    shard = job.shard()
-    parts: list[Share] = []
-    with track(f"{job.who}: images", job.row.images) as advance:
-        for batch, part in _batches(job, lambda batch: data.accumulate(batch, shard)):
-            parts.append(part)
-            advance(len(batch))
-    job.record_account()
-    arrays = {
-        name: np.concatenate([getattr(part, name).cpu().numpy() for part in parts])
-        for name in ("b", "energy", "diagonal")
-    }
-    for name in dict.fromkeys(name for part in parts for name in part.kernels):
-        arrays[f"{KERNEL}/{name}"] = _joined_kernels(parts, name)
-    for name, values in arrays.items():
-        _check_finite(values, f"{job.who}: `{name}` of the normal equations")
-    return arrays
 
 
 def reconstruct_block(
@@ -162,12 +90,12 @@ def reconstruct_block(
             files.enter_context(open_share(path, block=row.block, shard=row.shard))
             for row, path in pieces
         ]
-        for batch, (found, histories) in _batches(job, reconstruct):
+        for batch, (found, histories) in job.batches(reconstruct):
             first = batch.start - job.row.first_image
             images[first : first + len(found)] = found.cpu().numpy()
             residuals += histories
             advance(len(found), f"residual {histories[-1][-1]:.1e}" if histories[-1] else "")
-    _check_finite(images, f"{job.who}: the image")
+    job.check_finite(images, "the image")
     job.receipt.record(
         shape=list(data.shape),
         shards=max(1, len(pieces)),
@@ -181,38 +109,6 @@ def reconstruct_block(
         job.receipt.record(solver_states=state.written)
     job.record_account()
     return images.reshape(job.row.images, *as_volume(data.shape))
-
-
-def _batches(job: BlockJob, work: Callable[[range], Result]) -> Iterator[tuple[range, Result]]:
-    """Do ``work`` on the block's images, a batch at a time; again with less where memory is short.
-
-    The plan has seen to it that tiles fit, but another process may have taken the memory since.
-    """
-    images = job.images()
-    first = images.start
-    while first < images.stop:
-        batch = range(first, min(first + job.tiles.images, images.stop))
-        try:
-            result = work(batch)
-        except (RuntimeError, MemoryError) as error:
-            if not _is_of_memory(error):
-                raise
-            said = str(error)
-        else:
-            yield batch, result
-            first = batch.stop
-            continue
-        # Here and not above, where the error still holds what was in work, and all of its memory.
-        gc.collect()
-        job.halve_tiles(said)
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Tell whether memory ran out; libraries that torch calls say so in words alone."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    words = ("out of memory", "CUFFT_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
-    return any(word in str(error) for word in words)
 
 
 def _sum_of_shares(job: BlockJob, batch: range, shares: Sequence[StoredShare]) -> Share:
@@ -243,32 +139,3 @@ def _read_share(job: BlockJob, share: StoredShare, images: slice) -> Share:
         diagonal=job.on_device(arrays["diagonal"], torch.float64),
         kernels={name: job.on_device(kernel, job.real) for name, kernel in kernels.items()},
     )
-
-
-def _joined_kernels(parts: Sequence[Share], name: str) -> Array:
-    """Return a kernel of all batches; one alone where all images share it.
-
-    Images may differ in their kernels, as frames of a phase history in their sub-apertures: one
-    that an image does not have is zero.
-    """
-    known = [part.kernels.get(name) for part in parts]
-    absent = torch.zeros_like(next(kernel for kernel in known if kernel is not None)[:1])
-    kernels = [absent if kernel is None else kernel for kernel in known]
-    if all(kernel is kernels[0] for kernel in kernels):
-        return kernels[0].cpu().numpy()
-    return np.concatenate(
-        [
-            kernel.expand(len(part.energy), *kernel.shape[1:]).cpu().numpy()
-            for part, kernel in zip(parts, kernels, strict=True)
-        ]
-    )
-
-
-def _check_finite(values: Array, who: str) -> None:
-    # A sum keeps NaN and infinity, and is cheaper than looking at each value.
-    with np.errstate(invalid="ignore", over="ignore"):
-        finite = np.isfinite(values.sum(dtype=np.promote_types(values.dtype, np.float64)))
-    if not finite:
-        raise DataError(
-            f"{who} has values that are not finite; check measurement, maps and weights"
-        )

@@ -1,10 +1,12 @@
 """What all accumulate and reconstruct jobs share: settings, device, tiles, timing and streams."""
 
+import gc
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,9 +20,11 @@ from pipeline.engine.limits import torch_device
 from pipeline.engine.share import Shard
 from pipeline.engine.stream import Read, StreamAccount, stream
 from pipeline.engine.table import PlanRow
-from pipeline.errors import DeviceError
+from pipeline.errors import DataError, DeviceError
 from pipeline.host_memory import return_freed_memory
 from pipeline.storage.receipts import Receipt
+
+Result = TypeVar("Result")
 
 _COMPLEX = {"single": torch.complex64, "double": torch.complex128}
 
@@ -177,6 +181,45 @@ class BlockJob:
         """Return the block's images."""
         return range(self.row.first_image, self.row.first_image + self.row.images)
 
+    def batches(self, work: Callable[[range], Result]) -> Iterator[tuple[range, Result]]:
+        """Do ``work`` on the block's images, a batch at a time; with less where memory is short.
+
+        The plan has seen to it that tiles fit, but another process may have taken the memory since.
+
+        Raises
+        ------
+        DeviceError
+            If the device has too little memory for the smallest tile.
+        """
+        images = self.images()
+        first = images.start
+        while first < images.stop:
+            batch = range(first, min(first + self.tiles.images, images.stop))
+            try:
+                result = work(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_of_memory(error):
+                    raise
+                said = str(error)
+            else:
+                yield batch, result
+                first = batch.stop
+                continue
+            # Here and not above, where the error still holds what was in work, and its memory.
+            gc.collect()
+            self.halve_tiles(said)
+
+    def check_finite(self, values: NDArray[np.generic], name: str) -> None:
+        """Raise `DataError` where an array has values that are not finite."""
+        # A sum keeps NaN and infinity, and is cheaper than looking at each value.
+        with np.errstate(invalid="ignore", over="ignore"):
+            finite = np.isfinite(values.sum(dtype=np.promote_types(values.dtype, np.float64)))
+        if not finite:
+            raise DataError(
+                f"{self.who}: {name} has values that are not finite; check measurement, maps and "
+                "weights"
+            )
+
     def halve_tiles(self, error: str) -> None:
         """Go on with smaller tiles, and say so in log and receipt.
 
@@ -237,3 +280,11 @@ class BlockJob:
             )
         if self.device.startswith("cuda"):
             self.receipt.record(peak_device_bytes=torch.cuda.max_memory_allocated(self.device))
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out; libraries that torch calls say so in words alone."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    words = ("out of memory", "CUFFT_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED")
+    return any(word in str(error) for word in words)

@@ -1,6 +1,6 @@
 """MRI data as normal equations."""
 
-from pipeline.engine.block import Measurement
+from pipeline.engine.accumulation import Measurement
 from pipeline.engine.job import BlockJob
 from pipeline.mri.model.measurement import MriMeasurement
 from pipeline.mri.raw import RawData

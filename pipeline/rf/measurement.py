@@ -1,6 +1,6 @@
 """RF data as normal equations: pairs of antenna arrays, or the pulses of a phase history."""
 
-from pipeline.engine.block import Measurement
+from pipeline.engine.accumulation import Measurement
 from pipeline.engine.job import BlockJob
 from pipeline.rf.model.pairs import PairsMeasurement
 from pipeline.rf.model.pulses import PhaseHistoryMeasurement

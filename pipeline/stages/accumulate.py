@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.config.equations import AccumulateSettings
-from pipeline.engine.block import accumulate_shard
+from pipeline.engine.accumulation import accumulate_shard
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.table import read_plan
 from pipeline.errors import DataError

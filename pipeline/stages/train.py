@@ -14,8 +14,8 @@ from pipeline.algorithms.unrolled import UnrolledSettings
 from pipeline.config.equations import AccumulateSettings
 from pipeline.config.planning import MemorySettings, PlanSettings
 from pipeline.config.training import TrainSettings
+from pipeline.engine.accumulation import Measurement
 from pipeline.engine.advice import plan_or_advise
-from pipeline.engine.block import Measurement
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.limits import planned_limits
 from pipeline.engine.request import request_for

@@ -1,0 +1,105 @@
+"""Shards of a block: what each kind of data reduces to its share of the normal equations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.engine.job import BlockJob
+from pipeline.engine.share import Shard, Share
+from pipeline.progress import track
+from pipeline.storage.shares import KERNEL, Array
+
+if TYPE_CHECKING:
+    from pipeline.solvers.admm import ExactSolver
+    from pipeline.solvers.noise import Noise
+    from pipeline.solvers.normal import Gram
+
+
+class Measurement(Protocol):
+    """One kind of data as normal equations."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Image matrix."""
+
+    def whole(self) -> Shard:
+        """Return the shard that is all of an image's measurement."""
+
+    def accumulate(self, images: range, shard: Shard) -> Share:
+        """Return a shard's share in the normal equations of some images."""
+
+    def gram(self, images: range, share: Share) -> Gram:
+        """Return the normal operator of some images, from the sum of all shares."""
+
+    def exact_solver(self) -> ExactSolver | None:
+        """Return what solves ``(G + rho) x = r`` without iterations, where there is a way."""
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise in the normal equations of some images; `None` if it is not known."""
+
+    def image(self, share: Share) -> Tensor:
+        """Return the images ``(image, *shape)`` of an algorithm that solves nothing."""
+
+
+def accumulate_shard(job: BlockJob, data: Measurement) -> dict[str, Array]:
+    """Reduce one shard of a block to its share of the normal equations.
+
+    Parameters
+    ----------
+    job
+        The job, whose row names the shard.
+    data
+        The measurement.
+
+    Returns
+    -------
+    dict
+        The arrays of `pipeline.storage.shares.write_share`.
+
+    Raises
+    ------
+    DataError
+        If the sums are not finite.
+    DeviceError
+        If the device has too little memory for the smallest tile.
+    """
+    shard = job.shard()
+    parts: list[Share] = []
+    with track(f"{job.who}: images", job.row.images) as advance:
+        for batch, part in job.batches(lambda batch: data.accumulate(batch, shard)):
+            parts.append(part)
+            advance(len(batch))
+    job.record_account()
+    arrays = {
+        name: np.concatenate([getattr(part, name).cpu().numpy() for part in parts])
+        for name in ("b", "energy", "diagonal")
+    }
+    for name in dict.fromkeys(name for part in parts for name in part.kernels):
+        arrays[f"{KERNEL}/{name}"] = _joined_kernels(parts, name)
+    for name, values in arrays.items():
+        job.check_finite(values, f"`{name}` of the normal equations")
+    return arrays
+
+
+def _joined_kernels(parts: Sequence[Share], name: str) -> Array:
+    """Return a kernel of all batches; one alone where all images share it.
+
+    Images may differ in their kernels, as frames of a phase history in their sub-apertures: one
+    that an image does not have is zero.
+    """
+    known = [part.kernels.get(name) for part in parts]
+    absent = torch.zeros_like(next(kernel for kernel in known if kernel is not None)[:1])
+    kernels = [absent if kernel is None else kernel for kernel in known]
+    if all(kernel is kernels[0] for kernel in kernels):
+        return kernels[0].cpu().numpy()
+    return np.concatenate(
+        [
+            kernel.expand(len(part.energy), *kernel.shape[1:]).cpu().numpy()
+            for part, kernel in zip(parts, kernels, strict=True)
+        ]
+    )
