@@ -13,9 +13,9 @@ from pipeline.algorithms.preconditioned import PreconditionedSettings
 from pipeline.solvers.penalties import penalty_class
 
 if TYPE_CHECKING:
-    from pipeline.solvers.cg import Report, Solution
     from pipeline.solvers.checkpoints import Checkpoint
     from pipeline.solvers.penalty import Penalty
+    from pipeline.solvers.solution import Report, Solution
 
 
 class AdmmSettings(PenalisedSettings, PreconditionedSettings):
@@ -48,6 +48,12 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
         images = penalty_class(self.penalty).split_images(len(batch) - 1)
         own = admm_bytes(batch, itemsize=itemsize, split_images=images)
         return self.with_preconditioner(own, batch, itemsize=itemsize, kernels=kernels)
+
+    def details_of(self, found: Solution) -> dict[str, object]:
+        """Return the last penalty parameter, unless the solve was resumed after its end."""
+        from pipeline.solvers.admm import SplitSolution
+
+        return {"rho": found.rho.flatten().tolist()} if isinstance(found, SplitSolution) else {}
 
     def minimise(
         self, problem: Problem, penalty: Penalty, report: Report, checkpoint: Checkpoint

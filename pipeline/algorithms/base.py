@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.solvers.admm import ExactSolver
-    from pipeline.solvers.cg import Report, Solution
     from pipeline.solvers.checkpoints import Checkpoint
     from pipeline.solvers.noise import Noise
     from pipeline.solvers.normal import NormalEquations
+    from pipeline.solvers.solution import Report, Solution
 
 
 class AlgorithmSettings(EquationSettings):

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.algorithms.base import Problem
-    from pipeline.solvers.cg import Solution
     from pipeline.solvers.checkpoints import Checkpoint
+    from pipeline.solvers.solution import Solution
 
 DISCREPANCY_IMAGES = 2
 """Images that the search holds: the best solution so far, and its residual."""

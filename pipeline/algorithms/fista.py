@@ -10,9 +10,9 @@ from pipeline.algorithms.penalised import PenalisedSettings
 from pipeline.solvers.penalties import penalty_class
 
 if TYPE_CHECKING:
-    from pipeline.solvers.cg import Report, Solution
     from pipeline.solvers.checkpoints import Checkpoint
     from pipeline.solvers.penalty import Penalty
+    from pipeline.solvers.solution import Report, Solution
 
 
 class FistaSettings(PenalisedSettings):

@@ -16,8 +16,8 @@ from pipeline.config.equations import MriSettings, RfSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.solvers.cg import Report, Solution
     from pipeline.solvers.checkpoints import Checkpoint
+    from pipeline.solvers.solution import Report, Solution
 
 
 class LeastSquaresSettings(PreconditionedSettings):

@@ -10,8 +10,8 @@ from pydantic import Field
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings
 
 if TYPE_CHECKING:
-    from pipeline.solvers.cg import Report
     from pipeline.solvers.checkpoints import Checkpoint
+    from pipeline.solvers.solution import Report
 
 
 class OmpSettings(SolverSettings):

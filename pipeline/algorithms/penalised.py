@@ -18,9 +18,9 @@ from pipeline.solvers.penalties import PENALTIES, penalty_class, penalty_module
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.solvers.cg import Report, Solution
     from pipeline.solvers.checkpoints import Checkpoint
     from pipeline.solvers.penalty import Penalty
+    from pipeline.solvers.solution import Report, Solution
 
     PenaltyName = str
 else:
@@ -109,12 +109,16 @@ class PenalisedSettings(SolverSettings):
     ) -> Solution:
         """Solve a problem with one penalty and its weight."""
 
+    def details_of(self, found: Solution) -> dict[str, object]:
+        """Return the JSON values of a receipt that only this solver's solutions have."""
+        return {}
+
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of the solver, of debiasing, and of a search around."""
         image = math.prod(batch) * itemsize
         held = self.minimising_bytes(batch, itemsize=itemsize, kernels=kernels)
         if self.debias:
-            from pipeline.solvers.fista import debias_bytes
+            from pipeline.solvers.debiasing import debias_bytes
 
             held = max(held, image + debias_bytes(batch, itemsize=itemsize))
         return held + (self.sparsity == "discrepancy") * DISCREPANCY_IMAGES * image
@@ -123,11 +127,10 @@ class PenalisedSettings(SolverSettings):
         """Solve a problem, with the weight that the settings or their rule give."""
         import torch
 
-        from pipeline.solvers.admm import SplitSolution
-        from pipeline.solvers.cg import Solution
         from pipeline.solvers.checkpoints import Nested
-        from pipeline.solvers.fista import debias
+        from pipeline.solvers.debiasing import debias
         from pipeline.solvers.regularization import noise_weight
+        from pipeline.solvers.solution import Solution
 
         normal = problem.normal
         axes = problem.image_axes + self.joins_pairs
@@ -173,8 +176,7 @@ class PenalisedSettings(SolverSettings):
         stopped = [
             reason(bool(history) and history[-1] <= reached) for history in sparse.histories()
         ]
-        if isinstance(sparse, SplitSolution):
-            details["rho"] = sparse.rho.flatten().tolist()
+        details |= self.details_of(sparse)
         if self.debias:
             stages.surround(
                 {

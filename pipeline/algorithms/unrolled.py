@@ -11,8 +11,8 @@ from pipeline.algorithms.base import Outcome, Problem, SolverSettings
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.solvers.cg import Report
     from pipeline.solvers.checkpoints import Checkpoint
+    from pipeline.solvers.solution import Report
 
 _LAYERS, _CHANNELS = 16, 32
 """A network is not read to plan: larger ones than this need a larger limit."""
@@ -74,8 +74,8 @@ class UnrolledSettings(SolverSettings):
         """
         import torch
 
-        from pipeline.solvers.cg import Solution
         from pipeline.solvers.power import LANCZOS_STEPS, largest_eigenvalue
+        from pipeline.solvers.solution import Solution
         from pipeline.solvers.unrolled import UnrolledProximalGradient
         from pipeline.storage.networks import read_network
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings
 from pipeline.engine.job import BlockJob
-from pipeline.solvers.admm import ExactSolver
-from pipeline.solvers.cg import Solution
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, Nested
 from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.solution import Solution
+
+if TYPE_CHECKING:
+    from pipeline.solvers.admm import ExactSolver
 
 Histories = list[list[float]]
 """For each image, what the solver watched after each iteration."""

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.errors import ConfigError
-from pipeline.solvers.cg import Preconditioner, Report, Solution, improve
+from pipeline.solvers.cg import Preconditioner, improve
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalty import Penalty
 from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes
+from pipeline.solvers.solution import Report, Solution
 
 ExactSolver = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``(rhs, rho) -> (G + rho D^H D)^-1 rhs`` with one float64 ``rho`` for each problem."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -13,49 +12,10 @@ from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, resto
 from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.solvers.problems import for_images, problem_axes
-
-Report = Callable[[int, torch.Tensor], None]
-"""``(iteration, residual)``: the largest residual of all problems, which stays on the device until
-somebody looks at it."""
+from pipeline.solvers.solution import Report, Solution
 
 Preconditioner = Callable[[torch.Tensor], torch.Tensor]
 """``r -> M^-1 r``, Hermitian and positive definite, ``M`` near ``G + regularization``."""
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What a solver found.
-
-    Parameters
-    ----------
-    image
-        The solution, where `NormalEquations.b` was.
-    iterations
-        int64 on the CPU, one for each problem: how many iterations changed it.
-    residuals
-        float64 on the CPU, ``(iteration, *problems)``: what the solver watches. Conjugate
-        gradients: ``|b - G x| / |b|`` before the first iteration and after each one.
-    evaluations
-        How many times ``G`` was applied, to all problems together.
-    begins_at_zero
-        Whether the first of the residuals is that of the start.
-    """
-
-    image: torch.Tensor
-    iterations: torch.Tensor
-    residuals: torch.Tensor
-    evaluations: int = 0
-    begins_at_zero: bool = True
-
-    def histories(self) -> list[list[float]]:
-        """Return the residuals of each problem after each of its own iterations."""
-        first = int(self.begins_at_zero)
-        counts = self.iterations.flatten().tolist()
-        columns = self.residuals.reshape(len(self.residuals), len(counts)).T
-        return [
-            values[first : first + count].tolist()
-            for values, count in zip(columns, counts, strict=True)
-        ]
 
 
 def conjugate_gradient(

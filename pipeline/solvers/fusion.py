@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.solvers.cg import Solution
 from pipeline.solvers.checkpoints import Nested
 from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.solution import Solution
 
 
 @dataclass(frozen=True)

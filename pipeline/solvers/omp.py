@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from pipeline.errors import ConfigError
-from pipeline.solvers.cg import Report, Solution
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.problems import positive_settings, problem_axes
+from pipeline.solvers.solution import Report, Solution
 
 Entries = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``(rows, column) -> G[rows, column]`` of flat voxel indices.

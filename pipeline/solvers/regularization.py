@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.solvers.cg import Solution
 from pipeline.solvers.checkpoints import Nested
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.problems import problem_axes
+from pipeline.solvers.solution import Solution
 
 _DECADES = 12
 """Factors of ten that are searched in each direction for a bracket."""

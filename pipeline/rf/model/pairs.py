@@ -6,8 +6,11 @@ Toeplitz kernel, or, with a voxel phase or an image for each pair, to one kernel
 it goes forward and back through the factors.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,13 +24,15 @@ from pipeline.rf.model.pair_models import PairModels
 from pipeline.rf.model.pair_tiles import FactorsNormal, PairStream
 from pipeline.rf.model.voxel_phase import VoxelPhaseSum
 from pipeline.rf.raw import RfRawData
-from pipeline.solvers.admm import ExactSolver
-from pipeline.solvers.cg import Solution
 from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.inner import inner_product
 from pipeline.solvers.kronecker_solver import kronecker_solver
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram, NormalEquations
+from pipeline.solvers.solution import Solution
+
+if TYPE_CHECKING:
+    from pipeline.solvers.admm import ExactSolver
 
 _ALL_PAIRS = "pairs"
 

@@ -8,7 +8,8 @@ from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError
 from pipeline.solvers import inner
-from pipeline.solvers.fista import debias, debias_bytes, fista, fista_bytes
+from pipeline.solvers.debiasing import debias, debias_bytes
+from pipeline.solvers.fista import fista, fista_bytes
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.penalties.l1 import L1
 from pipeline.solvers.penalties.l21 import GroupSparsity
