@@ -57,7 +57,7 @@ class PairAcquisition:
         level
             Of the model.
         normal
-            ``auto``, ``toeplitz`` or ``factors``, as in the settings.
+            ``auto``, ``toeplitz`` or ``factors``, as in the settings; ``none`` solves nothing.
         coherent
             Whether all pairs see one image, so that their kernels may be added.
         """
