@@ -15,10 +15,10 @@ from pipeline.formats.lazy import ResidentArray
 from pipeline.rf.formats.acquisition import (
     PairsAcquisition,
     PairSource,
+    PhaseHistory,
     PulsesAcquisition,
     RfAcquisition,
 )
-from pipeline.rf.formats.pulse_source import PhaseHistory
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene

@@ -12,7 +12,7 @@ from pipeline.formats.content import Check, Content, Largest
 from pipeline.formats.lazy import Selection
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.arrays import ARRAYS
-from pipeline.mri.formats.sources import Acquisition
+from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.formats.units import likely_units, to_rad_per_voxel
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import sampling_pattern
@@ -28,7 +28,7 @@ _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reac
 
 
 def content_of(
-    acquisition: Acquisition, settings: IngestSettings, dataset: str, record: Receipt
+    acquisition: MriAcquisition, settings: IngestSettings, dataset: str, record: Receipt
 ) -> Content:
     """Return what the store of an acquisition is to hold.
 
@@ -88,7 +88,7 @@ class _NotNegative(Check):
 class _Trajectory(Largest):
     """Units, and values in [-pi, pi)."""
 
-    def __init__(self, acquisition: Acquisition, settings: IngestSettings, dataset: str) -> None:
+    def __init__(self, acquisition: MriAcquisition, settings: IngestSettings, dataset: str) -> None:
         shape = acquisition.arrays["trajectory"].shape
         super().__init__(shape, (len(shape) - 1,))
         self._acquisition = acquisition
@@ -103,7 +103,7 @@ class _Trajectory(Largest):
 
 
 def _check_units(
-    extent: NDArray[np.float64], acquisition: Acquisition, settings: IngestSettings, dataset: str
+    extent: NDArray[np.float64], acquisition: MriAcquisition, settings: IngestSettings, dataset: str
 ) -> None:
     """Raise `DataError` if a trajectory leaves its range or seems to be in other units.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.mri.readouts import Pattern
-from pipeline.storage.stored import StoredAcquisition
+from pipeline.storage.acquisition import Acquisition
 
 if TYPE_CHECKING:
     import zarr
@@ -25,17 +25,11 @@ if TYPE_CHECKING:
 ALL = slice(None)
 
 
-class RawData(StoredAcquisition):
-    """An ingested acquisition; see also `StoredAcquisition`.
+class RawData(Acquisition):
+    """An ingested acquisition; see also `Acquisition`.
 
     Attributes
     ----------
-    shape : tuple of int
-        Image matrix, ``(y, x)`` or ``(z, y, x)``.
-    voxel_size : tuple of float
-        Per image axis [m].
-    affine : ndarray
-        float64 ``(4, 4)``, from voxel index ``(z, y, x)`` to position [m].
     frames, coils, readouts, samples : int
         Sizes of the k-space array.
     own_trajectory : bool

@@ -27,8 +27,8 @@ from pipeline.rf.arrays import PATHS
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
+from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.chunks import centred_affine
-from pipeline.storage.stored import StoredAcquisition
 
 if TYPE_CHECKING:
     import zarr
@@ -38,8 +38,8 @@ Layout = Literal["pairs", "phase-history"]
 ALL = slice(None)
 
 
-class RfRawData(StoredAcquisition):
-    """An ingested RF acquisition; see also `StoredAcquisition`.
+class RfRawData(Acquisition):
+    """An ingested RF acquisition; see also `Acquisition`.
 
     Attributes
     ----------
@@ -75,6 +75,11 @@ class RfRawData(StoredAcquisition):
                 origin=tuple(attributes["origin"]),
                 range=attributes.get("range"),
             )
+            self.shape = self.scene.shape
+            self.voxel_size = self.scene.spacing
+            # A scene of two axes lies in the volume as (1, n1, n2), its position is (x3, x1, x2).
+            self.affine = centred_affine(self.shape, self.voxel_size)
+            self.affine[:3, 3] += np.roll(self.scene.origin, 1 if len(self.shape) == 2 else 0)
             self.coherent = bool(attributes.get("coherent", True))
             self.model_error: float | None = attributes.get("model_error")
             self.frequencies: NDArray[np.float64] = np.asarray(self._stored["frequencies"][:])
@@ -95,27 +100,6 @@ class RfRawData(StoredAcquisition):
                 f"{marker}: its store is not a complete RF acquisition ({error!r}); "
                 "run `ingest` again"
             ) from None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Image matrix."""
-        return self.scene.shape
-
-    @property
-    def voxel_size(self) -> tuple[float, ...]:
-        """Spacing of the scene, per image axis [m]."""
-        return self.scene.spacing
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """float64 ``(4, 4)``: from the index of a voxel in the volume to its position [m].
-
-        A scene of two axes lies in the volume as ``(1, n1, n2)``, so its position is
-        ``(x3, x1, x2)``.
-        """
-        affine = centred_affine(self.scene.shape, self.scene.spacing)
-        affine[:3, 3] += np.roll(self.scene.origin, 1 if len(self.shape) == 2 else 0)
-        return affine
 
     def measurement_shape(self, pair: int) -> tuple[int, ...]:
         """Return ``(m1, m2)`` or ``(m1, m2, m3)`` of a pair."""

@@ -1,45 +1,98 @@
-"""What the stages use of an acquisition of any kind."""
+"""An acquisition on disk, read piece by piece: what the stages use of it, whatever its kind."""
 
 from collections.abc import Set
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import DataError
+from pipeline.storage.publish import open_published
+from pipeline.storage.sealed import DAMAGE, remake
 
-class Acquisition(Protocol):
-    """An ingested acquisition, read piece by piece; its kind adds the rest.
+if TYPE_CHECKING:
+    import zarr
+
+ALL = slice(None)
+
+
+class Acquisition:
+    """An ingested acquisition; its kind adds the rest.
 
     Attributes
     ----------
+    kind : str
+        Name of the kind, which finds its parts with `pipeline.kinds.part_of`.
     marker : Path
         JSON marker of the store.
+    arrays : set of str
+        Names of the arrays that are there, but for those in groups.
     frames : int
         Frames, each measured independently.
-    arrays : set of str
-        Names of the arrays that are there.
+    shape : tuple of int
+        Image matrix.
+    voxel_size : tuple of float
+        Per image axis [m].
+    affine : ndarray
+        float64 ``(4, 4)``, from voxel index ``(z, y, x)`` to position [m].
     """
 
-    marker: Path
+    kind: ClassVar[str]
     frames: int
-    arrays: Set[str]
+    shape: tuple[int, ...]
+    voxel_size: tuple[float, ...]
+    affine: NDArray[np.float64]
 
-    @property
-    def kind(self) -> str:
-        """Name of the kind, which finds its parts with `pipeline.kinds.part_of`."""
+    def __init__(self, group: "zarr.Group", marker: Path) -> None:
+        self.marker = marker
+        # By path. Groups have no shape.
+        self._stored: dict[str, Any] = {
+            path: member
+            for path, member in group.members(max_depth=None)
+            if hasattr(member, "shape")
+        }
+        self.arrays: Set[str] = {path for path in self._stored if "/" not in path}
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Image matrix."""
+    @classmethod
+    def open(cls, marker: Path) -> Self:
+        """Open the acquisition that ``marker`` stands for.
 
-    @property
-    def voxel_size(self) -> tuple[float, ...]:
-        """Per image axis [m]."""
+        Raises
+        ------
+        DataError
+            If marker or store is missing or incomplete, or they do not belong together.
+        """
+        return cls(open_published(marker), marker)
 
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """float64 ``(4, 4)``, from voxel index ``(z, y, x)`` to position [m]."""
+    def reference(self, frames: slice = ALL) -> NDArray[np.complex64] | None:
+        """Return the source's reference images, complex64 ``[frame, z, y, x]``.
 
-    def reference(self, frames: slice = ..., /) -> NDArray[Any] | None:
-        """Return the true images, complex64 ``[frame, z, y, x]``, where they are known."""
+        A reference that all frames share is repeated.
+        """
+        if "reference" not in self.arrays:
+            return None
+        if self._stored["reference"].shape[0] == self.frames:
+            return self._read("reference", (frames,))
+        shared = self._read("reference", ())
+        wanted = len(range(*frames.indices(self.frames)))
+        return np.broadcast_to(shared, (wanted, *shared.shape[1:]))
+
+    def _optional(self, path: str, selection: tuple[int | slice, ...]) -> NDArray[Any] | None:
+        return self._read(path, selection) if path in self._stored else None
+
+    def _of_frame(self, path: str, frame: int) -> int:
+        """Return the index of a frame in an array that all frames may share."""
+        return frame if self._stored[path].shape[0] > 1 else 0
+
+    def _read(self, path: str, selection: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Return a part of an array; `DataError` if it is damaged or has missing chunks."""
+        who = f"{self.marker}: `{path}` {selection}"
+        try:
+            values = np.asarray(self._stored[path][selection])
+        except DAMAGE as error:
+            raise DataError(f"{who} is not readable ({error}); {remake(self.marker)}") from None
+        # NaN survives a sum, which is cheaper than looking at each value.
+        if np.isnan(values.sum(dtype=np.promote_types(values.dtype, np.float64))):
+            raise DataError(f"{who} has missing chunks; {remake(self.marker)}")
+        return values

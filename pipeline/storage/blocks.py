@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.storage.archives import add_array, open_archive, published_archive
+from pipeline.storage.chunks import CHUNK_BYTES
 
 if TYPE_CHECKING:
     import zarr
@@ -51,7 +52,7 @@ def open_block(path: Path) -> AbstractContextManager["zarr.Group"]:
 
 
 def image_chunks(
-    shape: Sequence[int], itemsize: int, *, target_bytes: int = 8 * 2**20
+    shape: Sequence[int], itemsize: int, *, target_bytes: int = CHUNK_BYTES
 ) -> tuple[int, ...]:
     """Return the chunks of a stored image: whole trailing axes first, of about equal sizes.
 

@@ -9,12 +9,12 @@ from pipeline.formats.lazy import LazyArray, describe_files, existing_source
 from pipeline.formats.mapped_files import MappedFiles
 from pipeline.formats.mapping import Scaled
 from pipeline.mri.arrays import ARRAYS
-from pipeline.mri.formats.sources import Acquisition, image_matrix, voxel_size
+from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
 from pipeline.mri.formats.units import to_rad_per_voxel
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
     """Open arrays of any files.
 
     ``details.arrays`` says where each array lies and what its axes mean.
@@ -56,7 +56,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
             to_rad_per_voxel(mapping["trajectory"].units, shape, size),
             order=_component_order(mapping["trajectory"], dimensions, dataset),
         )
-        yield Acquisition(
+        yield MriAcquisition(
             shape=shape,
             voxel_size=size,
             arrays=arrays,

@@ -36,7 +36,7 @@ from pipeline.formats.flat_file import FlatFile
 from pipeline.formats.lazy import LazyArray, Selection, describe_files, existing_source
 from pipeline.formats.mapping import Rearranged, Scaled
 from pipeline.mri.arrays import ARRAYS
-from pipeline.mri.formats.sources import Acquisition, image_matrix, voxel_size
+from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
 from pipeline.mri.formats.units import to_rad_per_voxel
 
 _DIMENSIONS: Mapping[str, Mapping[int, str]] = {
@@ -98,7 +98,7 @@ class _RealPart:
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
     """Open BART files.
 
     ``details.bart`` names them relative to the source, which is a folder. The image is 2D if the
@@ -134,7 +134,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
         order=range(dimensions)[::-1],
     )
     paths = [base.with_name(base.name + ".cfl") for base in files.values()]
-    yield Acquisition(
+    yield MriAcquisition(
         shape=shape,
         voxel_size=size,
         arrays=arrays,

@@ -13,11 +13,11 @@ from pipeline.errors import DataError
 from pipeline.formats.lazy import describe_files
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, zarr_source
 from pipeline.mri.arrays import ARRAYS
-from pipeline.mri.formats.sources import Acquisition, voxel_size
+from pipeline.mri.formats.acquisition import MriAcquisition, voxel_size
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
     """Open `raw.zarr`.
 
     The source is the store (a folder, or a zip file of one) or the JSON marker beside it.
@@ -51,7 +51,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
             )
         if settings.details.voxel_size is not None:
             stored_voxel_size, affine = voxel_size(settings, dataset, len(shape)), None
-        yield Acquisition(
+        yield MriAcquisition(
             shape=shape,
             voxel_size=stored_voxel_size,
             arrays=arrays,

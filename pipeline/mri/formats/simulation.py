@@ -18,6 +18,7 @@ from pipeline.config.sources import IngestSettings, SimulationSettings
 from pipeline.errors import ConfigError
 from pipeline.formats.lazy import Selection
 from pipeline.geometry.axes import as_volume
+from pipeline.mri.formats.acquisition import MriAcquisition, voxel_size
 from pipeline.mri.formats.coil_arrays import CoilArray, coils_around
 from pipeline.mri.formats.phantoms import (
     Ellipsoid,
@@ -27,7 +28,6 @@ from pipeline.mri.formats.phantoms import (
     shepp_logan,
     voxel_average,
 )
-from pipeline.mri.formats.sources import Acquisition, voxel_size
 from pipeline.mri.trajectories import (
     golden_radial,
     kooshball,
@@ -169,7 +169,7 @@ class Computed:
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]:
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
     """Simulate an acquisition.
 
     The source names the phantom; ``details.simulation`` and ``details.shape`` are needed. With the
@@ -192,7 +192,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[Acquisition]
             f"{shape} has {len(shape)} axes"
         )
     scene = Scene(simulation, shape, settings.source)
-    yield Acquisition(
+    yield MriAcquisition(
         shape=shape,
         voxel_size=voxel_size(settings, dataset, dimensions),
         arrays=_arrays(scene),

@@ -17,10 +17,10 @@ from pipeline.geometry.axes import as_volume
 from pipeline.rf.formats.acquisition import (
     PairsAcquisition,
     PairSource,
+    PhaseHistory,
     PulsesAcquisition,
     RfAcquisition,
 )
-from pipeline.rf.formats.pulse_source import PhaseHistory
 from pipeline.rf.geometry.antennas import Pair, centre_frequency, wavenumbers
 from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.phase_history import paths_of_pair

@@ -26,8 +26,7 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import ResidentArray, describe_files
 from pipeline.rf.checks import require_frequencies
-from pipeline.rf.formats.acquisition import PulsesAcquisition, scene_of
-from pipeline.rf.formats.pulse_source import PhaseHistory
+from pipeline.rf.formats.acquisition import PhaseHistory, PulsesAcquisition, scene_of
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import green, wavenumbers
 

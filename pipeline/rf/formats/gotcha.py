@@ -24,8 +24,7 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import Selection, describe_files
 from pipeline.rf.checks import require_frequencies, require_measurements
-from pipeline.rf.formats.acquisition import PulsesAcquisition, scene_of
-from pipeline.rf.formats.pulse_source import PhaseHistory
+from pipeline.rf.formats.acquisition import PhaseHistory, PulsesAcquisition, scene_of
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 
 _POSITION_FIELDS = ("x", "y", "z", "r0")

@@ -13,7 +13,7 @@ from pipeline.formats.lazy import LazyArray
 
 
 @dataclass(frozen=True)
-class Acquisition:
+class MriAcquisition:
     """One acquisition as its source presents it.
 
     Attributes
