@@ -1,12 +1,12 @@
 """`kronufft tune`: which library, grid, batch and FFT are fastest here, at which error."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from pipeline.engine.leases import leased_device
+from pipeline.engine.limits import usable_cores
 from pipeline.errors import ConfigError
 from pipeline.estimate_command import sizes_of
 
@@ -59,14 +59,7 @@ def tune(
             tolerance=tolerance,
             precisions=("single", "double") if precision == "both" else (precision,),
             device=leased,
-            threads=threads or _cores(),
+            threads=threads or usable_cores(),
             seconds=seconds,
             output=output,
         )
-
-
-def _cores() -> int:
-    """Return the cores that this process may use, where the system says it, else all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,11 +1,14 @@
 """Small acquisitions and calibrations on disk, filled with truly complex random numbers."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.config.datasets import Dataset, stage_settings
+from pipeline.config.file import Config, load_config
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.geometry.axes import as_volume
@@ -83,8 +86,10 @@ def write_acquisition(
     return {"raw": raw, "calibration": calibration}
 
 
-def reconstruction_settings(
+def config_of(
     *,
+    device: str = "cpu",
+    threads: int = 2,
     precision: str = "single",
     deterministic: bool = False,
     host_mb: int | str = "auto",
@@ -93,18 +98,35 @@ def reconstruction_settings(
     backend: str = "auto",
     tuning: Path | None = None,
     **reconstruction: Any,
-) -> tuple[PlanSettings, ReconstructSettings]:
-    """Return the settings of `plan` and of `reconstruct` for the same reconstruction."""
-    common = {
-        "reconstruction": reconstruction,
-        "nufft": {"tolerance": tolerance, "backend": backend},
-        "precision": precision,
-        "deterministic": deterministic,
-    }
-    tuned = {**common["nufft"], "tuning": None if tuning is None else str(tuning)}
-    return (
-        PlanSettings.model_validate(
-            {**common, "nufft": tuned, "memory": {"host_mb": host_mb, "shards": shards}}
-        ),
-        ReconstructSettings.model_validate(common),
+) -> Config:
+    """Return a config with one reconstruction, ``test``."""
+    return load_config(
+        {
+            "compute": {
+                "device": device,
+                "threads": threads,
+                "precision": precision,
+                "deterministic": deterministic,
+            },
+            "memory": {"host_mb": host_mb, "shards": shards},
+            "nufft": {
+                "tolerance": tolerance,
+                "backend": backend,
+                "tuning": None if tuning is None else str(tuning),
+            },
+            "reconstructions": {"test": reconstruction},
+        }
     )
+
+
+def dataset_in(folder: Path, kind: str = "mri") -> Dataset:
+    """Return the row of a dataset whose files are in a folder of its name."""
+    return Dataset(
+        dataset=folder.name, kind=kind, format="native", source="", reconstructions=("test",)
+    )
+
+
+def reconstruction_settings(**settings: Any) -> tuple[PlanSettings, ReconstructSettings]:
+    """Return the settings of `plan` and of `reconstruct` for the same reconstruction."""
+    of = partial(stage_settings, config_of(**settings), dataset_in(Path("random")))
+    return of("plan", "test"), of("reconstruct", "test")

@@ -1,15 +1,15 @@
 """RF acquisitions on disk from pairs of antenna arrays, and the jobs on them in this process."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from acquisitions import complex_normal, reconstruction_settings
+from acquisitions import complex_normal
+from stage_runs import reconstructed
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
-from pipeline.engine.table import read_plan
 from pipeline.formats.content import store_content
 from pipeline.formats.lazy import ResidentArray
 from pipeline.rf.formats.acquisition import (
@@ -24,12 +24,7 @@ from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.ingest import content_of
 from pipeline.rf.raw import RfRawData
-from pipeline.stages.accumulate import accumulate
 from pipeline.stages.calibrate import calibrate
-from pipeline.stages.plan import plan
-from pipeline.stages.reconstruct import reconstruct
-from pipeline.storage.blocks import open_block
-from pipeline.storage.publish import read_json
 from pipeline.storage.receipts import Receipt
 
 
@@ -104,36 +99,5 @@ def write_pairs(
     return [values.astype(np.complex64).astype(np.complex128) for values in measured]
 
 
-def run_pairs(folder: Path, device: str = "cpu", **settings: Any) -> tuple[np.ndarray, Any]:
-    """Plan, accumulate where there are shards, and reconstruct; return images and the receipt."""
-    planned, chosen = reconstruction_settings(**settings)
-    common: dict[str, Any] = {
-        "dataset": "pairs",
-        "reconstruction": "test",
-        "raw": folder / "raw.json",
-        "calibration": folder / "calibration.json",
-        "plan": folder / "plan.tsv",
-        "device": device,
-        "threads": 1,
-    }
-    plan(settings=planned, receipt=folder / "plan.json", **common)
-    for row in read_plan(folder / "plan.tsv").shards("0000"):
-        accumulate(
-            settings=chosen,
-            block="0000",
-            shard=row.shard,
-            share=folder / "shares" / f"0000-{row.shard}.zarr.zip",
-            receipt=folder / f"accumulate-{row.shard}.json",
-            **common,
-        )
-    image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
-    reconstruct(
-        settings=chosen,
-        block="0000",
-        shares=folder / "shares",
-        image=image,
-        receipt=receipt,
-        **common,
-    )
-    with open_block(image) as group:
-        return np.asarray(group["image"][:]), read_json(receipt)
+reconstructed_rf = partial(reconstructed, kind="rf")
+"""As `reconstructed`, of RF data."""

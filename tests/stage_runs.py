@@ -1,56 +1,35 @@
-"""Plan and reconstruct an acquisition on disk, stage by stage as the workflow does."""
+"""Plan and reconstruct an acquisition on disk, in this process."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from acquisitions import reconstruction_settings
+from acquisitions import config_of, dataset_in
 
 from pipeline.engine.table import read_plan
-from pipeline.stages.accumulate import accumulate
-from pipeline.stages.plan import plan
-from pipeline.stages.reconstruct import reconstruct
+from pipeline.run import Files, run
 from pipeline.storage.blocks import open_block
 from pipeline.storage.publish import read_json
 
 
-def run(folder: Path, device: str = "cpu", **settings: Any) -> tuple[np.ndarray, dict[str, Any]]:
+def files_in(folder: Path) -> Files:
+    """Return where a run on the ``raw`` and ``calibration`` of a folder leaves its files."""
+    return Files(folder.parent, folder.name, "test")
+
+
+def reconstructed(
+    folder: Path, *, kind: str = "mri", **settings: Any
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the images of all blocks and the last receipt.
 
     ``folder`` holds ``raw`` and ``calibration``.
     """
-    planned, chosen = reconstruction_settings(**settings)
-    common: dict[str, Any] = {
-        "dataset": "random",
-        "reconstruction": "test",
-        "raw": folder / "raw.json",
-        "calibration": folder / "calibration.json",
-        "plan": folder / "plan.tsv",
-        "device": device,
-        "threads": 2,
-    }
-    plan(settings=planned, receipt=folder / "plan.json", **common)
-    table = read_plan(folder / "plan.tsv")
+    files = run(
+        config_of(**settings), dataset_in(folder, kind), "test", folder.parent,
+        first="plan", until="reconstruct",
+    )  # fmt: skip
     images = []
-    for block in table.blocks:
-        for row in table.shards(block):
-            accumulate(
-                settings=chosen,
-                block=block,
-                shard=row.shard,
-                share=folder / "shares" / f"{block}-{row.shard}.zarr.zip",
-                receipt=folder / f"{block}-{row.shard}.json",
-                **common,
-            )
-        path, receipt = folder / f"{block}.zarr.zip", folder / f"{block}.json"
-        reconstruct(
-            settings=chosen,
-            block=block,
-            shares=folder / "shares",
-            image=path,
-            receipt=receipt,
-            **common,
-        )
-        with open_block(path) as group:
+    for block in read_plan(files.plan).blocks:
+        with open_block(files.block(block)) as group:
             images.append(group["image"][:])
-    return np.concatenate(images), read_json(receipt)
+    return np.concatenate(images), read_json(files.receipt(f"reconstruct-{block}"))

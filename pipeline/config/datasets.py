@@ -102,14 +102,14 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
                 f"{who}: dataset `{row.dataset}` stands twice; give several reconstructions of one "
                 "dataset in one row, separated by commas"
             )
-        _check_row(row, config, who)
+        check_row(row, config, who)
         datasets[row.dataset] = row
     if not datasets:
         raise ConfigError(f"{path}: no datasets; add a row below the header")
     return datasets
 
 
-def _check_row(row: Dataset, config: Config, who: str) -> None:
+def check_row(row: Dataset, config: Config, who: str) -> None:
     """Raise `ConfigError` where a row and the config do not go together."""
     for name in row.reconstructions:
         if name not in config.reconstructions:

@@ -1,5 +1,6 @@
 """What the machine has: the device a job computes on and the memory it may use."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +29,13 @@ def host_memory_mb() -> int:
         except (OSError, ValueError):  # absent, or "max"
             continue
     return int(total // MEGABYTE)
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use, where the system says it, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def device_memory_mb(number: int) -> int | None:

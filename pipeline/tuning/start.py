@@ -8,21 +8,34 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from pipeline.algorithms.least_squares import CgSenseSettings
 from pipeline.config.base import canonical_json
-from pipeline.config.calibration import CalibrateSettings, CalibrationSettings
-from pipeline.config.planning import MemorySettings, PlanSettings
-from pipeline.config.reconstruction import ReconstructSettings
-from pipeline.config.sources import IngestSettings, SimulationSettings, SourceSettings
-from pipeline.config.transforms import NufftSettings
+from pipeline.config.datasets import Dataset, stage_settings
+from pipeline.config.file import load_config
 from pipeline.errors import DeviceError
-from pipeline.stages.calibrate import calibrate
-from pipeline.stages.ingest import ingest
-from pipeline.stages.plan import plan
+from pipeline.run import run
 from pipeline.storage.publish import read_json
 
 _SHAPE = (16, 14)
 _RUNS = 3
+_CONFIG: dict[str, Any] = {
+    "memory": {"shards": 1},
+    "sources": {
+        "tune": {
+            "shape": _SHAPE,
+            "simulation": {
+                "trajectory": "golden-radial", "readouts": 24, "samples": 32, "coils": 2
+            },
+        }
+    },
+    "reconstructions": {"start": {"algorithm": "cg-sense", "iterations": 2}},
+}  # fmt: skip
+_DATASET = Dataset(
+    dataset="tune",
+    kind="mri",
+    format="simulation",
+    source="shepp-logan",
+    reconstructions=("start",),
+)
 
 
 def start_seconds(device: str, threads: int) -> float:
@@ -40,17 +53,17 @@ def start_seconds(device: str, threads: int) -> float:
     DeviceError
         If the job fails.
     """
+    config = load_config({**_CONFIG, "compute": {"device": device, "threads": threads}})
+    settings = stage_settings(config, _DATASET, "reconstruct", "start")
     with tempfile.TemporaryDirectory(prefix="kronufft-tune-") as name:
-        folder = Path(name)
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            settings = _plan_a_job(folder, device, threads)
-        raw, calibration = folder / "raw.json", folder / "calibration.json"
-        receipt = folder / "receipt.json"
+            files = run(config, _DATASET, "start", Path(name), until="plan")
+        receipt = files.receipt("reconstruct-0000")
         arguments: list[object] = [
             *("--settings", canonical_json(settings)),
-            *("--dataset", "tune", "--reconstruction", "start", "--block", "0000"),
-            *("--raw", raw, "--calibration", calibration, "--plan", folder / "plan.tsv"),
-            *("--shares", folder, "--image", folder / "image.zarr.zip", "--receipt", receipt),
+            *("--dataset", files.dataset, "--reconstruction", "start", "--block", "0000"),
+            *("--raw", files.raw, "--calibration", files.calibration, "--plan", files.plan),
+            *("--shares", files.shares, "--image", files.block("0000"), "--receipt", receipt),
             *("--device", device, "--threads", threads),
         ]
         found = []
@@ -65,48 +78,3 @@ def start_seconds(device: str, threads: int) -> float:
                 raise DeviceError(f"tune: a job of {_SHAPE} voxels failed: {done.stderr.strip()}")
             found.append(float(read_json(receipt)["seconds"]))
         return min(found)
-
-
-def _plan_a_job(folder: Path, device: str, threads: int) -> ReconstructSettings:
-    """Write raw data, calibration and plan of an image of a few voxels."""
-    raw, calibration = folder / "raw.json", folder / "calibration.json"
-    simulation = SimulationSettings(trajectory="golden-radial", readouts=24, samples=32, coils=2)
-    ingest(
-        settings=IngestSettings(
-            kind="mri",
-            format="simulation",
-            source="shepp-logan",
-            details=SourceSettings(shape=_SHAPE, simulation=simulation),
-        ),
-        dataset="tune",
-        raw=raw,
-        receipt=folder / "ingest-receipt.json",
-    )
-    nufft = NufftSettings()
-    calibrate(
-        settings=CalibrateSettings(calibration=CalibrationSettings(), nufft=nufft),
-        dataset="tune",
-        raw=raw,
-        calibration=calibration,
-        receipt=folder / "calibrate-receipt.json",
-        device="cpu",
-        threads=threads,
-    )
-    common: dict[str, Any] = {
-        "reconstruction": CgSenseSettings(algorithm="cg-sense", iterations=2),
-        "nufft": nufft,
-        "precision": "single",
-        "deterministic": False,
-    }
-    plan(
-        settings=PlanSettings(**common, memory=MemorySettings(shards=1)),
-        dataset="tune",
-        reconstruction="start",
-        raw=raw,
-        calibration=calibration,
-        plan=folder / "plan.tsv",
-        receipt=folder / "plan-receipt.json",
-        device=device,
-        threads=threads,
-    )
-    return ReconstructSettings(**common)

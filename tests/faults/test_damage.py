@@ -18,12 +18,12 @@ sys.path[:0] = sys.argv[2:]
 import torch, zarr
 from pathlib import Path
 from small_run import Run
-import pipeline.mri.model.measurement, pipeline.storage.blocks
+import pipeline.mri.model.measurement, pipeline.stages.reconstruct, pipeline.storage.blocks
 
 run = Run(Path(sys.argv[1]))
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20,) * 2)
-run.reconstruct()
+run.stages("reconstruct", "reconstruct")
 """
 
 
@@ -69,7 +69,7 @@ def test_a_job_without_memory_publishes_nothing_and_succeeds_with_it(run, expect
     for result in (block, receipt):
         result.unlink()
     done = subprocess.run(
-        [sys.executable, "-c", STARVED, str(run.folder), str(ROOT), str(ROOT / "tests")],
+        [sys.executable, "-c", STARVED, str(run.files.results), str(ROOT), str(ROOT / "tests")],
         capture_output=True,
         text=True,
         check=False,
@@ -79,6 +79,5 @@ def test_a_job_without_memory_publishes_nothing_and_succeeds_with_it(run, expect
     assert any(words in done.stderr for words in ("memory", "Memory", "new thread")), done.stderr
     assert not block.exists()
     assert not receipt.exists()
-    run.reconstruct()
-    run.merge()
+    run.stages("reconstruct")
     np.testing.assert_array_equal(run.images(), expected)

@@ -21,9 +21,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.datasets import Dataset, stage_settings
+from pipeline.config.datasets import Dataset
 from pipeline.config.file import Config, load_config
 from pipeline.operators.nufft import NUFFT
+from pipeline.run import run
+from pipeline.storage.publish import open_published
 
 pytestmark = pytest.mark.skipif(shutil.which("bart") is None, reason="bart is not installed")
 
@@ -84,83 +86,19 @@ def reconstructed_by_bart(scan: Scan, *, regularization: float, iterations: int)
 
 def reconstructed_by_us(scan: Scan, *, regularization: float, iterations: int) -> np.ndarray:
     """Run every stage from ingest to merge and return the image."""
-    import zarr
-
-    from pipeline.engine.table import read_plan
-    from pipeline.stages.calibrate import calibrate
-    from pipeline.stages.ingest import ingest
-    from pipeline.stages.merge import merge
-    from pipeline.stages.plan import plan
-    from pipeline.stages.reconstruct import reconstruct
-
     config, dataset = settings_of(scan, regularization=regularization, iterations=iterations)
-    results = scan.folder / "results"
-    results.mkdir()
-    raw, calibration = results / "raw.json", results / "calibration.json"
-    table, image = results / "plan.tsv", results / "image.json"
-    both = {"dataset": dataset.dataset, "reconstruction": RECONSTRUCTION}
-
-    def of(stage: str):
-        return stage_settings(config, dataset, stage, RECONSTRUCTION)
-
-    def receipt(name: str) -> Path:
-        return results / "receipts" / f"{name}.json"
-
-    machine = {"device": "cpu", "threads": THREADS}
-    ingest(settings=of("ingest"), dataset=dataset.dataset, raw=raw, receipt=receipt("ingest"))
-    calibrate(
-        settings=of("calibrate"),
-        dataset=dataset.dataset,
-        raw=raw,
-        calibration=calibration,
-        receipt=receipt("calibrate"),
-        **machine,
-    )
-    plan(
-        settings=of("plan"),
-        raw=raw,
-        calibration=calibration,
-        plan=table,
-        receipt=receipt("plan"),
-        **both,
-        **machine,
-    )
-    blocks = []
-    for block in read_plan(table).blocks:
-        blocks.append(results / "blocks" / f"{block}.zarr.zip")
-        reconstruct(
-            settings=of("reconstruct"),
-            raw=raw,
-            calibration=calibration,
-            plan=table,
-            block=block,
-            shares=results / "shares",
-            image=blocks[-1],
-            receipt=receipt(f"reconstruct-{block}"),
-            **both,
-            **machine,
-        )
+    files = run(config, dataset, RECONSTRUCTION, scan.folder / "results", until="merge")
+    for receipt in files.folder.glob("receipts/reconstruct-*.json"):
         # Iterates of both would agree at any iteration; converged they are the minimum.
-        history = json.loads(receipt(f"reconstruct-{block}").read_text())["residuals"]
-        assert history[0][-1] < 5e-3
-    merge(
-        settings=of("merge"),
-        raw=raw,
-        plan=table,
-        blocks=blocks,
-        image=image,
-        receipt=receipt("merge"),
-        threads=THREADS,
-        **both,
-    )
-    stored = zarr.open_array(image.with_suffix(".zarr") / "image", mode="r")
-    return np.asarray(stored[0]).reshape(scan.shape)
+        assert json.loads(receipt.read_text())["residuals"][0][-1] < 5e-3
+    return np.asarray(open_published(files.image)["image"][0]).reshape(scan.shape)
 
 
 def settings_of(scan: Scan, *, regularization: float, iterations: int) -> tuple[Config, Dataset]:
     config = load_config(
         {
             "data_root": str(scan.folder),
+            "compute": {"device": "cpu", "threads": THREADS},
             "output": {"ome_zarr": False, "nifti": False},
             "sources": {
                 "phantom": {

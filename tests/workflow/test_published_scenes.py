@@ -8,19 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.config.base import load_yaml
-from pipeline.config.datasets import load_datasets, stage_settings
+from pipeline.config.datasets import load_datasets
 from pipeline.config.file import load_config
 from pipeline.engine.table import read_plan
 from pipeline.metrics.tables import read_table
-from pipeline.stages.calibrate import calibrate
-from pipeline.stages.ingest import ingest
-from pipeline.stages.measure import measure
-from pipeline.stages.merge import merge
-from pipeline.stages.plan import plan
-from pipeline.stages.reconstruct import reconstruct
+from pipeline.run import run
 
 ROOT = Path(__file__).parents[2]
-MACHINE = {"device": "cpu", "threads": 2}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -32,77 +26,22 @@ class Example:
         content = load_yaml(ROOT / f"config/examples/{name}.yaml")
         # Files for viewers are tested elsewhere.
         content["output"] = {"ome_zarr": False, "nifti": False}
+        content["compute"] = {"device": "cpu", "threads": 2}
         self.config = load_config(content)
         self.datasets = load_datasets(ROOT / self.config.datasets, self.config)
         self.folder = folder
 
-    def settings(self, dataset, stage, reconstruction=None):
-        return stage_settings(self.config, self.datasets[dataset], stage, reconstruction)
-
-    def bring_in(self, dataset):
-        folder = self.folder / dataset
-        raw, calibration = folder / "raw.json", folder / "calibration.json"
-        ingest(
-            settings=self.settings(dataset, "ingest"),
-            dataset=dataset,
-            raw=raw,
-            receipt=folder / "receipts/ingest.json",
-        )
-        calibrate(
-            settings=self.settings(dataset, "calibrate"),
-            dataset=dataset,
-            raw=raw,
-            calibration=calibration,
-            receipt=folder / "receipts/calibrate.json",
-            **MACHINE,
-        )
-
-    def metrics(self, dataset, reconstruction):
-        """Return the rows of one reconstruction."""
-        above = self.folder / dataset
-        folder = above / reconstruction
-        names = {"dataset": dataset, "reconstruction": reconstruction, "raw": above / "raw.json"}
-        receipts = {
-            name: folder / f"receipts/{name}.json"
-            for name in ("plan", "reconstruct-0000", "merge", "measure")
-        }
-        place = {"calibration": above / "calibration.json", "plan": folder / "plan.tsv"}
-        plan(
-            settings=self.settings(dataset, "plan", reconstruction),
-            receipt=receipts["plan"],
-            **names,
-            **place,
-            **MACHINE,
-        )
-        assert list(read_plan(folder / "plan.tsv").blocks) == ["0000"]
-        reconstruct(
-            settings=self.settings(dataset, "reconstruct", reconstruction),
-            block="0000",
-            shares=folder / "shares",
-            image=folder / "blocks/0000.zarr.zip",
-            receipt=receipts["reconstruct-0000"],
-            **names,
-            **place,
-            **MACHINE,
-        )
-        merge(
-            settings=self.settings(dataset, "merge", reconstruction),
-            plan=folder / "plan.tsv",
-            blocks=[folder / "blocks/0000.zarr.zip"],
-            image=folder / "image.json",
-            receipt=receipts["merge"],
-            threads=2,
-            **names,
-        )
-        measure(
-            settings=self.settings(dataset, "measure", reconstruction),
-            image=folder / "image.json",
-            receipts=[receipts[name] for name in ("plan", "reconstruct-0000", "merge")],
-            metrics=folder / "metrics.csv",
-            receipt=receipts["measure"],
-            **names,
-        )
-        return read_table(folder / "metrics.csv")
+    def metrics(self, dataset):
+        """Run all reconstructions of a dataset; return the rows of each."""
+        tables, first = {}, "ingest"
+        for name in self.datasets[dataset].reconstructions:
+            files = run(
+                *(self.config, self.datasets[dataset], name, self.folder),
+                **{"first": first, "until": "measure"},
+            )
+            assert list(read_plan(files.plan).blocks) == ["0000"]
+            tables[name], first = read_table(files.metrics), "plan"
+        return tables
 
 
 RANGE, CROSS_RANGE = (0.2551, -13.26, -10.15), (0.2906, -13.28, -10.32)
@@ -115,9 +54,7 @@ def test_gorham_moore(tmp_path):
     the figures. ISLR of all three by exact back-projection, whose cuts end where the image does.
     """
     example = Example("gorham-moore", tmp_path)
-    for dataset in example.datasets:
-        example.bring_in(dataset)
-    tables = {name: example.metrics(name, "matched-filter") for name in example.datasets}
+    tables = {name: example.metrics(name)["matched-filter"] for name in example.datasets}
     single = tables["gorham-moore-single"]
     single = single[single["kind"] == "target"].set_index("direction")
     for direction, (width, pslr, islr) in {"range": RANGE, "cross range": CROSS_RANGE}.items():
@@ -160,10 +97,8 @@ def test_rf6(tmp_path):
     """Five draws of forty points: published errors, all points found and no others."""
     example = Example("rf6", tmp_path)
     assert len(example.datasets) == 5
-    for name, dataset in example.datasets.items():
-        example.bring_in(name)
-        for reconstruction in dataset.reconstructions:
-            table = example.metrics(name, reconstruction)
+    for name in example.datasets:
+        for reconstruction, table in example.metrics(name).items():
             image = table[table["kind"] == "image"].iloc[0]
             lowest, highest = ERRORS[reconstruction]
             who = f"{name}, {reconstruction}"

@@ -2,9 +2,18 @@
 
 import csv
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from workflow_runs import CONFIG, changed, pending, snakemake, write_config
+
+from pipeline.config.datasets import load_datasets
+from pipeline.config.file import load_config
+from pipeline.errors import ConfigError
+from pipeline.run import Files
+from pipeline.run import run as run_stages
+from pipeline.storage.publish import open_published
 
 
 def test_everything_is_there(finished):
@@ -44,6 +53,28 @@ def test_memory_was_predicted_from_above(finished):
 
 def test_nothing_is_left_to_do(finished):
     assert pending(finished) == {}
+
+
+@pytest.mark.parametrize("name", ["series/cg", "still/gridding"])
+def test_one_process_makes_the_same_files_and_images(finished, tmp_path, name, monkeypatch):
+    monkeypatch.chdir(finished)  # where `data_root` is
+    config = load_config(CONFIG)
+    dataset, reconstruction = name.split("/")
+    row = load_datasets(Path(config.datasets), config)[dataset]
+    files = run_stages(config, row, reconstruction, tmp_path / "results")
+    expected = Files(finished / "results", dataset, reconstruction)
+    images = [open_published(each.image)["image"][:] for each in (files, expected)]
+    np.testing.assert_array_equal(*images)
+    made = {path.relative_to(files.folder) for path in files.folder.rglob("*")}
+    assert made == {path.relative_to(expected.folder) for path in expected.folder.rglob("*")}
+    assert reconstruction in files.report.read_text()
+
+
+def test_one_process_refuses_what_the_row_lacks(finished, tmp_path):
+    config = load_config(CONFIG)
+    row = load_datasets(finished / config.datasets, config)["series"]
+    with pytest.raises(ConfigError, match="reconstructions cg, cg-all, and not `gridding`"):
+        run_stages(config, row, "gridding", tmp_path)
 
 
 def test_a_changed_setting_reruns_what_uses_it(run):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from rf_acquisitions import run_pairs, write_pairs
+from rf_acquisitions import reconstructed_rf, write_pairs
 from rf_scenes import mills_cross
 
 from pipeline.rf.geometry.pair_model import pair_model
@@ -81,7 +81,7 @@ def group_sparse_images(turned):
 def test_images_of_pairs_share_their_voxels(turned, group_sparse_images, algorithm, normal):
     folder, _, _ = turned
     apart, cost = group_sparse_images
-    image, receipt = run_pairs(
+    image, receipt = reconstructed_rf(
         folder,
         **COMMON,
         algorithm=algorithm,
@@ -99,7 +99,7 @@ def test_images_of_pairs_share_their_voxels(turned, group_sparse_images, algorit
 
 def test_a_sparse_image_and_the_phases_of_its_pairs(turned):
     folder, matrices, data = turned
-    image, receipt = run_pairs(
+    image, receipt = reconstructed_rf(
         folder, **COMMON, algorithm="fista", fusion="phase-aligned", iterations=3000
     )
     phases = np.array(receipt["pair_phases"]).ravel()
@@ -117,7 +117,7 @@ def test_a_sparse_image_and_the_phases_of_its_pairs(turned):
 def test_one_pair_at_one_tone_is_solved_without_conjugate_gradients(tmp_path, level, normal):
     tone, pair = FREQUENCIES[:1], PAIRS[1]
     (data,) = write_pairs(tmp_path, SCENE, [pair], tone)
-    image, receipt = run_pairs(
+    image, receipt = reconstructed_rf(
         tmp_path,
         algorithm="admm",
         iterations=2000,

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from acquisitions import complex_normal
-from rf_acquisitions import run_pairs, write_pairs
+from rf_acquisitions import reconstructed_rf, write_pairs
 from rf_scenes import mills_cross
+from stage_runs import files_in
 
 from pipeline.algorithms.registry import check_kind, parse_algorithm
 from pipeline.errors import ConfigError, PlanError
@@ -78,7 +79,9 @@ def measured_in_cosines(tmp_path_factory):
 def test_each_model_is_inverted_in_each_form(request, level, normal, form):
     scene = COSINES if level == "UPA" else SCENE
     folder, data = request.getfixturevalue("measured_in_cosines" if level == "UPA" else "measured")
-    image, receipt = run_pairs(folder, **SOLVED, model=level, normal=normal, force_model=True)
+    image, receipt = reconstructed_rf(
+        folder, **SOLVED, model=level, normal=normal, force_model=True
+    )
     assert (receipt["model"], receipt["normal"]) == (level, form)
     expected = tikhonov([matrix(scene, pair, level) for pair in PAIRS], data)
     assert relative(image, expected) < 1e-6
@@ -90,9 +93,9 @@ def test_auto_takes_the_cheapest_model_that_is_right(measured):
     assert list(errors) == ["W", "W+D(fc)", "W+D", "F", "N"]
     assert errors["W"] > 0.3
     assert 0.1 > errors["W+D(fc)"] > errors["W+D"]
-    _, receipt = run_pairs(folder, algorithm="tikhonov", iterations=2)
+    _, receipt = reconstructed_rf(folder, algorithm="tikhonov", iterations=2)
     assert receipt["model"] == "W+D(fc)"
-    notes = read_json(folder / "plan.json")["notes"]
+    notes = read_json(files_in(folder).receipt("plan"))["notes"]
     assert any("pairs" in note and "factors" in note and " ms" in note for note in notes)
 
 
@@ -101,11 +104,11 @@ def test_settings_that_a_model_does_not_have_are_refused(measured):
     with pytest.raises(
         PlanError, match=r"W leaves .* dB of error.* Level W\+D\(fc\) would leave -\d\d"
     ):
-        run_pairs(folder, algorithm="tikhonov", model="W")
+        reconstructed_rf(folder, algorithm="tikhonov", model="W")
     with pytest.raises(PlanError, match=r"does not allow the model UPA; it allows W, W\+D\(fc\)"):
-        run_pairs(folder, algorithm="tikhonov", model="UPA")
+        reconstructed_rf(folder, algorithm="tikhonov", model="UPA")
     with pytest.raises(PlanError, match=r"the model W\+D has no Toeplitz kernels"):
-        run_pairs(folder, algorithm="tikhonov", model="W+D", normal="toeplitz")
+        reconstructed_rf(folder, algorithm="tikhonov", model="W+D", normal="toeplitz")
     with pytest.raises(ConfigError, match="normal: explicit` does not apply to rf"):
         check_kind(parse_algorithm({"algorithm": "tikhonov", "normal": "explicit"}), "rf")
 
@@ -113,7 +116,7 @@ def test_settings_that_a_model_does_not_have_are_refused(measured):
 @pytest.mark.parametrize("normal", ["toeplitz", "factors"])
 def test_images_of_pairs_are_solved_apart(measured, normal):
     folder, data = measured
-    image, receipt = run_pairs(
+    image, receipt = reconstructed_rf(
         folder, **SOLVED, model="W+D(fc)", normal=normal, fusion="non-coherent"
     )
     matrices = [matrix(SCENE, pair, "W+D(fc)") for pair in PAIRS]
@@ -136,8 +139,8 @@ def test_unknown_phases_of_pairs_are_found(tmp_path, algorithm):
     write_pairs(tmp_path, SCENE, pairs, FREQUENCIES, measured=written)
     settings = SOLVED if algorithm == "tikhonov" else {"precision": "double"}
     settings = {**settings, "algorithm": algorithm, "model": "W+D(fc)"}
-    image, _ = run_pairs(tmp_path, **settings, fusion="phase-aligned")
-    known, _ = run_pairs(tmp_path, **settings)
+    image, _ = reconstructed_rf(tmp_path, **settings, fusion="phase-aligned")
+    known, _ = reconstructed_rf(tmp_path, **settings)
     turned = [values * np.exp(-1j * phase) for values, phase in zip(data, phases, strict=True)]
     if algorithm == "tikhonov":
         expected = tikhonov(matrices, turned)
@@ -166,7 +169,7 @@ def test_factors_that_came_with_the_data_are_taken_as_they_are(tmp_path, kept):
     values = [complex_normal(generator, (2, len(FREQUENCIES), *rows)) for _ in range(count)]
     arguments = {"positions": False, "stored": stored, "weights": weights, "measured": values}
     data = write_pairs(tmp_path, scene, [None] * count, FREQUENCIES, frames=2, **arguments)
-    images, receipt = run_pairs(tmp_path, **SOLVED)
+    images, receipt = reconstructed_rf(tmp_path, **SOLVED)
     assert receipt["model"] == "stored"
     factors = [
         [

@@ -5,13 +5,14 @@ import pytest
 import torch
 from acquisitions import complex_normal
 from planned_jobs import run_jobs
-from rf_acquisitions import run_pairs, write_pairs
+from rf_acquisitions import reconstructed_rf, write_pairs
 from rf_scenes import mills_cross
+from stage_runs import files_in
 
 from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.scene import Scene
 from pipeline.storage.publish import read_json
-from pipeline.storage.shares import open_share
+from pipeline.storage.shares import open_share, share_path
 
 SCENE = Scene((24, 20), (0.3, 0.3))
 COUNT, FREQUENCIES = 64, np.linspace(9.4e9, 10.6e9, 256)
@@ -43,22 +44,22 @@ def relative(found, expected):
 def test_factors_that_do_not_fit_are_streamed_with_the_same_result(by_positions):
     folder, *_ = by_positions
     settings = SOLVED | {"model": "W", "force_model": True, "normal": "factors"}
-    resident, at_once = run_pairs(folder, **settings)
+    resident, at_once = reconstructed_rf(folder, **settings)
     assert at_once["normal"] == "factors, resident, of 64 pairs"
     limit = at_once["predicted_host_bytes"] / 1e6 - factor_megabytes() / 2
-    streamed, one_by_one = run_pairs(folder, **settings, host_mb=int(limit))
+    streamed, one_by_one = reconstructed_rf(folder, **settings, host_mb=int(limit))
     assert one_by_one["normal"] == "factors, streamed, of 64 pairs"
     assert one_by_one["predicted_host_bytes"] <= limit * 1e6 < at_once["predicted_host_bytes"]
     # The same products in other groups of frequencies.
     assert relative(streamed, resident) < 1e-6
     # Both forms of the normal operator are the same operator.
-    collapsed, _ = run_pairs(folder, **settings | {"normal": "toeplitz"})
+    collapsed, _ = reconstructed_rf(folder, **settings | {"normal": "toeplitz"})
     assert relative(collapsed, resident) < 1e-5
 
 
 def test_each_pair_is_accounted_for(by_positions):
     folder, _, data = by_positions
-    _, receipt = run_pairs(folder, algorithm="matched-filter", model="W", force_model=True)
+    _, receipt = reconstructed_rf(folder, algorithm="matched-filter", model="W", force_model=True)
     assert [entry["pair"] for entry in receipt["pairs"]] == list(range(COUNT))
     for entry, values in zip(receipt["pairs"], data, strict=True):
         assert entry["bytes"] == values.nbytes // 2  # stored as complex64
@@ -83,15 +84,17 @@ def test_shards_add_up(five_pairs, fusion):
     folder = five_pairs
     settings = SOLVED | {"model": "W", "force_model": True, "fusion": fusion}
     settings |= {"deterministic": True, "host_mb": 4000}
-    whole, _ = run_pairs(folder, **settings)
+    whole, _ = reconstructed_rf(folder, **settings)
     summed = {}
     for shards in (2, 5, 16):
-        image, receipt = run_pairs(folder, **settings, shards=shards)
+        image, receipt = reconstructed_rf(folder, **settings, shards=shards)
         assert receipt["shards"] == shards
         assert relative(image, whole) < 1e-5
-        paths = [folder / "shares" / f"0000-{index:03d}.zarr.zip" for index in range(shards)]
+        paths = [
+            share_path(files_in(folder).shares, "0000", f"{index:03d}") for index in range(shards)
+        ]
         summed[shards] = sum(share_of(path) for path in paths)
-        again, _ = run_pairs(folder, **settings, shards=shards)
+        again, _ = reconstructed_rf(folder, **settings, shards=shards)
         assert np.array_equal(image, again)
     assert relative(summed[16], summed[2]) < 1e-6
     assert relative(summed[5], summed[2]) < 1e-6
@@ -109,12 +112,12 @@ def test_frequencies_are_cut_where_there_are_more_shards_than_pairs(tmp_path):
     pairs = [circling(3), circling(40)]
     write_pairs(tmp_path, SCENE, pairs, band)
     settings = SOLVED | {"model": "W+D(fc)", "force_model": True, "precision": "double"}
-    whole, _ = run_pairs(tmp_path, **settings)
+    whole, _ = reconstructed_rf(tmp_path, **settings)
     for normal in ("toeplitz", "factors"):
-        cut, receipt = run_pairs(tmp_path, **settings, normal=normal, shards=5)
+        cut, receipt = reconstructed_rf(tmp_path, **settings, normal=normal, shards=5)
         assert receipt["shards"] == 5
         assert relative(cut, whole) < 1e-9
-    assert read_json(tmp_path / "accumulate-004.json")["pairs"]
+    assert read_json(files_in(tmp_path).receipt("accumulate-0000-004"))["pairs"]
 
 
 @pytest.mark.slow
@@ -129,7 +132,7 @@ def test_stored_factors_larger_than_memory_are_read_in_every_iteration(tmp_path)
     measured = [complex_normal(generator, (1, len(band), *ROWS)) for _ in pairs]
     unknown = [None] * len(pairs)
     write_pairs(tmp_path, SCENE, unknown, band, positions=False, stored=stored, measured=measured)
-    expected, at_once = run_pairs(tmp_path, **SOLVED)
+    expected, at_once = reconstructed_rf(tmp_path, **SOLVED)
     assert at_once["normal"] == "factors, resident, of 32 pairs"
     size = factor_megabytes() / 4
     limit = int(at_once["predicted_host_bytes"] / 1e6 - size / 2)
@@ -139,7 +142,7 @@ def test_stored_factors_larger_than_memory_are_read_in_every_iteration(tmp_path)
     read = sum(entry["bytes"] for entry in job.receipt["pairs"])
     # Once for the right-hand side, and in each of the iterations.
     assert read >= 4 * size * 1e6
-    streamed, _ = run_pairs(tmp_path, **SOLVED, host_mb=limit)
+    streamed, _ = reconstructed_rf(tmp_path, **SOLVED, host_mb=limit)
     assert relative(streamed, expected) < 1e-6
 
 
@@ -148,6 +151,6 @@ def test_stored_factors_larger_than_memory_are_read_in_every_iteration(tmp_path)
 def test_gpu_agrees_with_cpu(by_positions):
     folder, *_ = by_positions
     settings = SOLVED | {"model": "W", "force_model": True, "normal": "factors"}
-    on_cpu, _ = run_pairs(folder, **settings)
-    on_gpu, _ = run_pairs(folder, device="cuda", **settings)
+    on_cpu, _ = reconstructed_rf(folder, **settings)
+    on_gpu, _ = reconstructed_rf(folder, device="cuda", **settings)
     assert relative(on_gpu, on_cpu) < 1e-5

@@ -5,60 +5,31 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from acquisitions import reconstruction_settings
+from acquisitions import config_of
+from rf_acquisitions import reconstructed_rf
+from stage_runs import files_in
 
-from pipeline.config.calibration import CalibrateSettings
-from pipeline.config.sources import IngestSettings
+from pipeline.config.datasets import Dataset
 from pipeline.errors import ConfigError, PlanError
 from pipeline.rf.formats import simulation
 from pipeline.rf.formats.born_simulation import rf6
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.born import Born
-from pipeline.stages.calibrate import calibrate
-from pipeline.stages.ingest import ingest
-from pipeline.stages.plan import plan
-from pipeline.stages.reconstruct import reconstruct
-from pipeline.storage.blocks import open_block
+from pipeline.run import run
 from pipeline.storage.publish import read_json
 
 
 def bring_in(folder, source="rf6"):
-    settings = {"kind": "rf", "format": "simulation", "source": source, "details": {}}
-    ingest(
-        settings=IngestSettings.model_validate(settings),
-        dataset="points",
-        raw=folder / "raw.json",
-        receipt=folder / "ingest.json",
+    dataset = Dataset(
+        dataset=folder.name, kind="rf", format="simulation", source=source, reconstructions=["test"]
     )
-    calibrate(
-        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
-        dataset="points",
-        raw=folder / "raw.json",
-        calibration=folder / "calibration.json",
-        receipt=folder / "calibrate.json",
-        device="cpu",
-        threads=2,
-    )
+    config = config_of(algorithm="matched-filter")
+    run(config, dataset, "test", folder.parent, until="calibrate")
 
 
-def run(folder, **settings):
-    planned, chosen = reconstruction_settings(**settings)
-    common = {
-        "dataset": "points",
-        "reconstruction": "test",
-        "raw": folder / "raw.json",
-        "calibration": folder / "calibration.json",
-        "plan": folder / "plan.tsv",
-        "device": "cpu",
-        "threads": 2,
-    }
-    plan(settings=planned, receipt=folder / "plan.json", **common)
-    image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
-    reconstruct(
-        settings=chosen, block="0000", shares=image.parent, image=image, receipt=receipt, **common
-    )
-    with open_block(image) as group:
-        return group["image"][0, 0], read_json(receipt)
+def image_of(folder, **settings):
+    images, receipt = reconstructed_rf(folder, **settings)
+    return images[0, 0], receipt
 
 
 def error_db(image, truth):
@@ -99,13 +70,13 @@ def six_pairs(tmp_path_factory):
 )
 def test_six_pairs_reach_the_published_errors(six_pairs, settings, lowest, highest):
     """Six pairs, 16 tones, 8 x 8 elements, 40 points, 20 dB: see `born_simulation.rf6`."""
-    image, receipt = run(six_pairs, **settings)
+    image, receipt = image_of(six_pairs, **settings)
     assert receipt["model"] == "W"
     assert lowest < error_db(image, rf6().truth()) < highest
 
 
 def test_sparse_finds_the_points_and_nothing_else(six_pairs):
-    image, receipt = run(six_pairs, algorithm="fista", iterations=400, sparsity=0.05)
+    image, receipt = image_of(six_pairs, algorithm="fista", iterations=400, sparsity=0.05)
     assert np.count_nonzero((np.abs(image) > 0.3) != (rf6().truth() != 0)) == 0
     assert receipt["normal"] == "toeplitz, 1 kernel for 6 pairs"
 
@@ -132,10 +103,10 @@ def near_scene(tmp_path, monkeypatch):
 
 def test_a_voxel_phase_serves_where_plane_waves_fail(near_scene):
     folder, near = near_scene
-    errors = read_json(folder / "calibrate.json")["model_errors"]
+    errors = read_json(files_in(folder).receipt("calibrate"))["model_errors"]
     assert errors["W+D(fc)"] < 0.1
     assert errors["W"] > 0.3
-    image, receipt = run(
+    image, receipt = image_of(
         folder, algorithm="tikhonov", iterations=300, regularization=0.1, residual=1e-6
     )
     assert receipt["model"] == "W+D(fc)"
@@ -154,8 +125,8 @@ def test_a_model_that_is_wrong_is_refused_by_how_much(near_scene):
     with pytest.raises(
         PlanError, match=r"the model W leaves -9.1 dB .*Level W\+D\(fc\) would leave"
     ):
-        run(folder, algorithm="matched-filter", model="W")
-    image, _ = run(folder, algorithm="matched-filter", model="W", force_model=True)
+        image_of(folder, algorithm="matched-filter", model="W")
+    image, _ = image_of(folder, algorithm="matched-filter", model="W", force_model=True)
     assert np.isfinite(image).all()
 
 

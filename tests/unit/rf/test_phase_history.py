@@ -3,22 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from acquisitions import complex_normal, reconstruction_settings
-from rf_acquisitions import pulses, store
+from acquisitions import complex_normal
+from rf_acquisitions import pulses, reconstructed_rf, store
 from scipy.io import savemat
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
-from pipeline.engine.table import read_plan
 from pipeline.errors import ConfigError, DataError
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.rf.geometry.scene import Scene
-from pipeline.stages.accumulate import accumulate
 from pipeline.stages.calibrate import calibrate
 from pipeline.stages.ingest import ingest
-from pipeline.stages.plan import plan
-from pipeline.stages.reconstruct import reconstruct
-from pipeline.storage.blocks import open_block
 from pipeline.storage.publish import read_json
 
 SCENE = Scene((11, 8), (0.25, 0.3), (0.5, -0.25, 0.0))
@@ -64,34 +59,9 @@ def measured(tmp_path):
     return exact_matrix(paths), data.ravel().astype(np.complex128)
 
 
-def run(folder, device="cpu", **settings):
-    planned, chosen = reconstruction_settings(precision="double", tolerance=1e-8, **settings)
-    common = {
-        "dataset": "radar",
-        "reconstruction": "test",
-        "raw": folder / "raw.json",
-        "calibration": folder / "calibration.json",
-        "plan": folder / "plan.tsv",
-        "device": device,
-        "threads": 2,
-    }
-    plan(settings=planned, receipt=folder / "plan.json", **common)
-    assert list(read_plan(folder / "plan.tsv").blocks) == ["0000"]
-    for row in read_plan(folder / "plan.tsv").shards("0000"):
-        accumulate(
-            settings=chosen,
-            block="0000",
-            shard=row.shard,
-            share=folder / f"0000-{row.shard}.zarr.zip",
-            receipt=folder / f"accumulate-{row.shard}.json",
-            **common,
-        )
-    image, receipt = folder / "0000.zarr.zip", folder / "receipt.json"
-    reconstruct(
-        settings=chosen, block="0000", shares=image.parent, image=image, receipt=receipt, **common
-    )
-    with open_block(image) as group:
-        return group["image"][0, 0], read_json(receipt)
+def run(folder, **settings):
+    images, receipt = reconstructed_rf(folder, precision="double", tolerance=1e-8, **settings)
+    return images[0, 0], receipt
 
 
 def relative(found, expected):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from acquisitions import complex_normal, write_acquisition
-from rf_acquisitions import run_pairs, write_pairs
+from rf_acquisitions import reconstructed_rf, write_pairs
 from rf_scenes import mills_cross
-from stage_runs import run
+from stage_runs import reconstructed
 
 from pipeline.geometry.axes import voxel_positions
 from pipeline.mri.raw import RawData
@@ -88,7 +88,7 @@ def misfit(image, system, data, weights=1.0):
 def test_coils_are_left_the_misfit_of_their_noise(coils, settings, weighted):
     folder, system, data, deviations, density = coils
     weights = density if weighted else np.ones(len(data))
-    image, receipt = run(
+    image, receipt = reconstructed(
         folder,
         **{"algorithm": "cg-sense", **settings},
         weights="density" if weighted else "none",
@@ -105,7 +105,7 @@ def test_coils_are_left_the_misfit_of_their_noise(coils, settings, weighted):
 def test_pairs_are_left_the_misfit_of_their_noise(pairs, settings):
     folder, system, data, deviations = pairs
     chosen = {"algorithm": "tikhonov", **settings, "model": "W+D(fc)"}
-    image, _ = run_pairs(folder, **chosen, precision="double")
+    image, _ = reconstructed_rf(folder, **chosen, precision="double")
     expected = np.sqrt(np.sum(deviations**2))
     assert misfit(image, system, data) == pytest.approx(expected, rel=0.05 + 1e-3)
     assert misfit(0 * image, system, data) > 2 * expected
@@ -121,7 +121,7 @@ def noise_level(system, deviations, weights=1.0):
 def test_noise_alone_seldom_exceeds_the_weight_of_coils(coils, weighted):
     folder, system, _, deviations, density = coils
     chosen = {"algorithm": "fista", "sparsity": "noise", "iterations": 2}
-    _, receipt = run(folder, **chosen, weights="density" if weighted else "none")
+    _, receipt = reconstructed(folder, **chosen, weights="density" if weighted else "none")
     expected = noise_level(system, deviations, density if weighted else np.ones(len(system)))
     assert receipt["weight"][0] == pytest.approx(expected, rel=0.02)
 
@@ -129,5 +129,5 @@ def test_noise_alone_seldom_exceeds_the_weight_of_coils(coils, weighted):
 def test_noise_alone_seldom_exceeds_the_weight_of_pairs(pairs):
     folder, system, _, deviations = pairs
     chosen = {"algorithm": "fista", "sparsity": "noise", "iterations": 2, "model": "W+D(fc)"}
-    _, receipt = run_pairs(folder, **chosen)
+    _, receipt = reconstructed_rf(folder, **chosen)
     assert receipt["weight"][0] == pytest.approx(noise_level(system, deviations), rel=1e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from acquisitions import reconstruction_settings, write_acquisition
-from stage_runs import run
+from stage_runs import files_in, reconstructed
 
 from pipeline.errors import DataError, DeviceError
 from pipeline.geometry.axes import voxel_positions
@@ -54,7 +54,7 @@ def test_cg_sense_solves_the_dense_equations(tmp_path, shape, own, normal):
     write_acquisition(
         tmp_path, shape=shape, coils=3, readouts=11, samples=13, frames=2, own_trajectory=own
     )
-    found, receipt = run(
+    found, receipt = reconstructed(
         tmp_path,
         algorithm="cg-sense",
         normal=normal,
@@ -75,7 +75,9 @@ def test_cg_sense_solves_the_dense_equations(tmp_path, shape, own, normal):
 
 def test_single_precision_and_tolerance_are_kept(tmp_path):
     write_acquisition(tmp_path, shape=(10, 7), coils=3, readouts=11, samples=13)
-    found, _ = run(tmp_path, algorithm="cg-sense", iterations=40, residual=1e-5, regularization=1.0)
+    found, _ = reconstructed(
+        tmp_path, algorithm="cg-sense", iterations=40, residual=1e-5, regularization=1.0
+    )
     gram, b, total = normal_equations(tmp_path, [0])
     expected = np.linalg.solve(gram + total * np.eye(len(b)), b)
     assert found.dtype == np.complex64
@@ -84,7 +86,7 @@ def test_single_precision_and_tolerance_are_kept(tmp_path):
 
 def test_joined_frames_are_one_problem_and_the_last_may_be_short(tmp_path):
     write_acquisition(tmp_path, shape=(7, 6), coils=2, readouts=9, samples=8, frames=5)
-    found, _ = run(
+    found, _ = reconstructed(
         tmp_path,
         algorithm="cg-sense",
         frames_per_image=2,
@@ -105,7 +107,7 @@ def test_joined_frames_are_one_problem_and_the_last_may_be_short(tmp_path):
 @pytest.mark.parametrize("maps", [True, False], ids=["with maps", "root sum of squares"])
 def test_gridding_is_the_weighted_adjoint(tmp_path, maps):
     write_acquisition(tmp_path, shape=(6, 4, 5), coils=3, readouts=7, samples=9, maps=maps)
-    found, _ = run(tmp_path, algorithm="gridding", precision="double", tolerance=1e-9)
+    found, _ = reconstructed(tmp_path, algorithm="gridding", precision="double", tolerance=1e-9)
     raw = RawData.open(tmp_path / "raw.json")
     calibration = Calibration.open(tmp_path / "calibration.json")
     fourier = matrix(raw.shape, raw.trajectory(0))
@@ -122,7 +124,9 @@ def test_gridding_is_the_weighted_adjoint(tmp_path, maps):
 def test_a_smaller_matrix_leaves_out_what_it_cannot_resolve(tmp_path):
     """The same field of view on half the matrix: only |k| <= pi / 2 of the old one counts."""
     write_acquisition(tmp_path, shape=(12, 8), coils=1, readouts=9, samples=11, maps=False)
-    found, _ = run(tmp_path, algorithm="gridding", shape=(6, 4), precision="double", tolerance=1e-9)
+    found, _ = reconstructed(
+        tmp_path, algorithm="gridding", shape=(6, 4), precision="double", tolerance=1e-9
+    )
     raw = RawData.open(tmp_path / "raw.json")
     weights = Calibration.open(tmp_path / "calibration.json").weights(0).ravel()
     trajectory = 2 * raw.trajectory(0).reshape(-1, 2)
@@ -137,20 +141,20 @@ def test_a_smaller_matrix_leaves_out_what_it_cannot_resolve(tmp_path):
 def test_deterministic_repeats_bitwise_in_any_blocks(tmp_path):
     write_acquisition(tmp_path, shape=(16, 20), coils=3, readouts=20, samples=24, frames=6)
     settings = {"algorithm": "cg-sense", "iterations": 5, "deterministic": True}
-    first, _ = run(tmp_path, **settings)
-    again, _ = run(tmp_path, **settings)
+    first, _ = reconstructed(tmp_path, **settings)
+    again, _ = reconstructed(tmp_path, **settings)
     assert np.array_equal(first, again)
 
 
 def test_without_maps_several_coils_are_refused_when_planned(tmp_path):
     write_acquisition(tmp_path, shape=(8, 8), coils=2, readouts=5, samples=5, maps=False)
     with pytest.raises(DataError, match=r"cg-sense of 2 coils needs coil maps.*walsh"):
-        run(tmp_path, algorithm="cg-sense")
+        reconstructed(tmp_path, algorithm="cg-sense")
 
 
 def test_an_absent_device_is_refused(tmp_path):
     write_acquisition(tmp_path, shape=(8, 8), coils=1, readouts=5, samples=5, maps=False)
-    run(tmp_path, algorithm="gridding")
+    reconstructed(tmp_path, algorithm="gridding")
     count = torch.cuda.device_count()
     with pytest.raises(DeviceError, match=f"torch sees {count} CUDA devices"):
         reconstruct(
@@ -159,7 +163,7 @@ def test_an_absent_device_is_refused(tmp_path):
             reconstruction="test",
             raw=tmp_path / "raw.json",
             calibration=tmp_path / "calibration.json",
-            plan=tmp_path / "plan.tsv",
+            plan=files_in(tmp_path).plan,
             block="0000",
             shares=tmp_path,
             image=tmp_path / "x.zarr.zip",
@@ -172,7 +176,7 @@ def test_an_absent_device_is_refused(tmp_path):
 
 def test_a_block_that_the_plan_lacks_is_refused(tmp_path):
     write_acquisition(tmp_path, shape=(8, 8), coils=1, readouts=5, samples=5, maps=False)
-    run(tmp_path, algorithm="gridding")
+    reconstructed(tmp_path, algorithm="gridding")
     with pytest.raises(DataError, match="no block `0007`"):
         reconstruct(
             settings=reconstruction_settings(algorithm="gridding")[1],
@@ -180,7 +184,7 @@ def test_a_block_that_the_plan_lacks_is_refused(tmp_path):
             reconstruction="test",
             raw=tmp_path / "raw.json",
             calibration=tmp_path / "calibration.json",
-            plan=tmp_path / "plan.tsv",
+            plan=files_in(tmp_path).plan,
             block="0007",
             shares=tmp_path,
             image=tmp_path / "x.zarr.zip",
@@ -196,7 +200,7 @@ def test_a_block_that_the_plan_lacks_is_refused(tmp_path):
 def test_gpu_reconstructs_what_the_cpu_does(tmp_path, shape):
     write_acquisition(tmp_path, shape=shape, coils=3, readouts=11, samples=13, frames=2)
     settings = {"algorithm": "cg-sense", "iterations": 8, "regularization": 0.5}
-    on_cpu, _ = run(tmp_path, **settings)
-    on_gpu, receipt = run(tmp_path, device="cuda", **settings)
+    on_cpu, _ = reconstructed(tmp_path, **settings)
+    on_gpu, receipt = reconstructed(tmp_path, device="cuda", **settings)
     assert relative(on_gpu, on_cpu) < 5e-3
     assert receipt["peak_device_bytes"] <= receipt["predicted_device_bytes"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from acquisitions import write_acquisition
-from stage_runs import run
+from stage_runs import files_in, reconstructed
 
 from pipeline.engine.job import BlockJob
 from pipeline.engine.table import read_plan, write_plan
@@ -49,23 +49,23 @@ def acquisition(tmp_path, request):
 def test_shards_add_up_to_the_whole(acquisition, shards):
     """b to 1e-6 and the image to 1e-5; each sharding repeats bitwise."""
     adjoint = {"algorithm": "gridding", "deterministic": True}
-    b, _ = run(acquisition, shards=1, **adjoint)
-    assert relative(run(acquisition, shards=shards, **adjoint)[0], b) < 1e-6
-    whole, _ = run(acquisition, shards=1, **SENSE)
-    found, receipt = run(acquisition, shards=shards, **SENSE)
+    b, _ = reconstructed(acquisition, shards=1, **adjoint)
+    assert relative(reconstructed(acquisition, shards=shards, **adjoint)[0], b) < 1e-6
+    whole, _ = reconstructed(acquisition, shards=1, **SENSE)
+    found, receipt = reconstructed(acquisition, shards=shards, **SENSE)
     assert receipt["shards"] == shards
     assert relative(found, whole) < 1e-5
-    again, _ = run(acquisition, shards=shards, **SENSE)
+    again, _ = reconstructed(acquisition, shards=shards, **SENSE)
     assert np.array_equal(found, again)
 
 
 def test_squares_of_coil_images_add_up_over_coils(tmp_path):
     write_acquisition(tmp_path, shape=(8, 9), coils=4, readouts=7, samples=10, maps=False)
-    whole, _ = run(tmp_path, shards=1, algorithm="gridding")
-    found, _ = run(tmp_path, shards=3, algorithm="gridding")
+    whole, _ = reconstructed(tmp_path, shards=1, algorithm="gridding")
+    found, _ = reconstructed(tmp_path, shards=3, algorithm="gridding")
     assert relative(found, whole) < 1e-6
     with pytest.raises(PlanError, match="4 pieces"):
-        run(tmp_path, shards=5, algorithm="gridding")
+        reconstructed(tmp_path, shards=5, algorithm="gridding")
 
 
 @pytest.mark.parametrize("maps", [True, False], ids=["maps", "root sum of squares"])
@@ -78,19 +78,19 @@ def test_tiles_of_any_size_give_the_same_image(tmp_path, monkeypatch, maps, size
     """Also where a tile begins in one frame and ends in the next."""
     write_acquisition(tmp_path, shape=(8, 9), coils=5, readouts=23, samples=6, frames=3, maps=maps)
     settings = {"frames_per_image": 2, **(SENSE if maps else {"algorithm": "gridding"})}
-    expected, _ = run(tmp_path, **settings)
+    expected, _ = reconstructed(tmp_path, **settings)
     names = ("image_batch", "coil_batch", "readout_batch")
     in_tiles(monkeypatch, **dict(zip(names, sizes, strict=True)))
-    found, _ = run(tmp_path, **settings)
+    found, _ = reconstructed(tmp_path, **settings)
     assert relative(found, expected) < 1e-5
 
 
 @pytest.mark.parametrize("normal", ["toeplitz", "explicit"])
 def test_coil_maps_that_stream_give_the_same_image(acquisition, monkeypatch, normal):
     settings = {**SENSE, "normal": normal}
-    expected, _ = run(acquisition, **settings)
+    expected, _ = reconstructed(acquisition, **settings)
     in_tiles(monkeypatch, resident=False, coil_batch=2)
-    found, receipt = run(acquisition, **settings)
+    found, receipt = reconstructed(acquisition, **settings)
     assert relative(found, expected) < 1e-5
     # All maps once for b and once for every product.
     assert receipt["streaming"]["bytes"] > 8 * 5 * 9 * 12 * 7 * 8
@@ -112,7 +112,7 @@ class FullDevice:
 
 @pytest.mark.parametrize("most", [1, 4])
 def test_a_full_device_halves_the_tiles_and_finishes(acquisition, monkeypatch, capsys, most):
-    expected, _ = run(acquisition, **SENSE)
+    expected, _ = reconstructed(acquisition, **SENSE)
     device = FullDevice(most)
     monkeypatch.setattr(NUFFT, "adjoint", partialmethod(device))
     halve = BlockJob.halve_tiles
@@ -122,7 +122,7 @@ def test_a_full_device_halves_the_tiles_and_finishes(acquisition, monkeypatch, c
         halve(job, error)
 
     monkeypatch.setattr(BlockJob, "halve_tiles", halve_tiles)
-    found, receipt = run(acquisition, **SENSE)
+    found, receipt = reconstructed(acquisition, **SENSE)
     assert relative(found, expected) < 1e-5
     smallest = receipt["halved_tiles"][-1]
     assert smallest["images"] * smallest["channels"] <= most
@@ -135,13 +135,13 @@ def test_where_the_smallest_tile_does_not_fit_the_message_has_the_arithmetic(
     device = FullDevice(0)
     monkeypatch.setattr(NUFFT, "adjoint", partialmethod(device))
     with pytest.raises(DeviceError, match=r"smallest tile.*predicted were \d+ MB.*plan again"):
-        run(acquisition, **SENSE)
-    assert not (acquisition / "0000.zarr.zip").exists()
+        reconstructed(acquisition, **SENSE)
+    assert not (files_in(acquisition).block("0000")).exists()
 
 
 def test_a_share_of_another_shard_is_refused(acquisition):
-    run(acquisition, shards=2, **SENSE)
-    shares = acquisition / "shares"
+    reconstructed(acquisition, shards=2, **SENSE)
+    shares = files_in(acquisition).shares
     (shares / "0000-001.zarr.zip").write_bytes((shares / "0000-000.zarr.zip").read_bytes())
     from pipeline.storage.shares import open_share
 
@@ -153,11 +153,11 @@ def test_a_share_of_another_shard_is_refused(acquisition):
 
 
 def test_receipts_account_for_the_stream(acquisition):
-    run(acquisition, shards=2, **SENSE)
-    table = read_plan(acquisition / "plan.tsv")
+    reconstructed(acquisition, shards=2, **SENSE)
+    table = read_plan(files_in(acquisition).plan)
     read = 0
     for row in table.shards("0000"):
-        receipt = read_json(acquisition / f"0000-{row.shard}.json")
+        receipt = read_json(files_in(acquisition).receipt(f"accumulate-0000-{row.shard}"))
         account = receipt["streaming"]
         assert account["tiles"] > 0
         assert 0 <= account["overlap"] <= 1

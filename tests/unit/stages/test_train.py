@@ -2,7 +2,7 @@
 
 import numpy as np
 from acquisitions import complex_normal
-from rf_acquisitions import run_pairs, write_pairs
+from rf_acquisitions import reconstructed_rf, write_pairs
 from rf_scenes import mills_cross
 
 from pipeline.config.training import TrainSettings
@@ -62,9 +62,11 @@ def test_a_network_trained_on_rf_scenes_reconstructs_others(tmp_path):
     )
     found = read_json(receipt)
     assert found["held_out_error"] < 0.4 * found["held_out_error_before"]
-    images, made = run_pairs(unseen, algorithm="unrolled", weights_file=str(network))
+    images, made = reconstructed_rf(unseen, algorithm="unrolled", weights_file=str(network))
     error = np.linalg.norm(images.reshape(truth.shape) - truth) / np.linalg.norm(truth)
     assert made["stopped"] == ["layers"] * 4
-    least_squares, _ = run_pairs(unseen, algorithm="tikhonov", iterations=40, regularization=0.03)
+    least_squares, _ = reconstructed_rf(
+        unseen, algorithm="tikhonov", iterations=40, regularization=0.03
+    )
     other = np.linalg.norm(least_squares.reshape(truth.shape) - truth) / np.linalg.norm(truth)
     assert error < 0.4 * other

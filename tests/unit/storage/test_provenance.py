@@ -17,7 +17,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def history(run):
-    return read_json(run.image.with_name("provenance.json"))
+    return read_json(run.files.image.with_name("provenance.json"))
 
 
 def test_each_stage_says_what_it_was_told_and_what_it_read(run, history):
@@ -26,8 +26,8 @@ def test_each_stage_says_what_it_was_told_and_what_it_read(run, history):
     assert stages["reconstruct"]["settings"]["reconstruction"]["iterations"] == 2
     assert stages["accumulate"]["jobs"] == 2
     for name in ("calibrate", "accumulate"):
-        fingerprint = read_json(run.raw)["fingerprint"]
-        assert stages[name]["inputs"][str(run.raw)] == fingerprint
+        fingerprint = read_json(run.files.raw)["fingerprint"]
+        assert stages[name]["inputs"][str(run.files.raw)] == fingerprint
     shares = [file for file in stages["reconstruct"]["inputs"] if file.endswith(".zarr.zip")]
     assert len(shares) == 2
     for stage in stages.values():
@@ -50,15 +50,15 @@ def test_versions_are_those_that_the_packages_state():
 
 def test_the_same_again_is_the_same_to_the_last_byte(run, tmp_path):
     # The code of a job is what its process has loaded: here, after `run`, always the same.
-    first, second = (read_json(Run(tmp_path / name).all().image) for name in ("a", "b"))
+    first, second = (read_json(Run(tmp_path / name).all().files.image) for name in ("a", "b"))
     assert first["fingerprint"] == second["fingerprint"]
     assert first["files"] == second["files"]
-    stages = open_published(run.image).attrs["provenance"]["stages"]
+    stages = open_published(run.files.image).attrs["provenance"]["stages"]
     assert stages["merge"]["settings"] == {"output": {"ome_zarr": True, "nifti": False}}
 
 
 def test_the_crate_is_closed_and_names_files_that_are_there(run):
-    folder = run.image.parent
+    folder = run.files.image.parent
     crate = json.loads((folder / "ro-crate-metadata.json").read_text())
     entities = {entity["@id"]: entity for entity in crate["@graph"]}
     assert len(entities) == len(crate["@graph"])
@@ -94,8 +94,8 @@ def references(value):
 
 
 def test_shown_to_a_person(run, capsys):
-    show_history(run.image.with_suffix(".zarr"), commands=True)
+    show_history(run.files.image.with_suffix(".zarr"), commands=True)
     shown = capsys.readouterr().out
     assert "reconstruct reconstruction.iterations = 2" in shown
-    assert read_json(run.raw)["fingerprint"] in shown
-    assert f"--forceall {run.image}" in shown
+    assert read_json(run.files.raw)["fingerprint"] in shown
+    assert f"--forceall {run.files.image}" in shown

@@ -11,7 +11,7 @@ from acquisitions import write_acquisition
 from exact import dense_matrix, exact_adjoint, relative_error
 from hypothesis import given
 from hypothesis import strategies as st
-from stage_runs import run
+from stage_runs import files_in, reconstructed
 
 from pipeline.config.datasets import Dataset, stage_settings
 from pipeline.config.file import load_config
@@ -264,10 +264,10 @@ def test_settings_that_insist_go_before_measurements(tmp_path):
 def test_jobs_compute_as_was_chosen(tmp_path):
     write_acquisition(tmp_path, shape=SHAPE, coils=3, readouts=11, samples=13)
     reconstruction = {"algorithm": "cg-sense", "iterations": 9, "regularization": 0.5}
-    plain, receipt = run(tmp_path, **reconstruction)
+    plain, receipt = reconstructed(tmp_path, **reconstruction)
     assert receipt["transforms"] == {"backend": "auto", "fft": "auto"}
     path = _tuning(tmp_path / "tuning.json", timing(error=9e-4), timing(error=2e-3, seconds=1e-6))
-    found, receipt = run(tmp_path, tuning=path, **reconstruction)
+    found, receipt = reconstructed(tmp_path, tuning=path, **reconstruction)
     assert receipt["backend"] == "finufft"
     assert receipt["transforms"] == {
         "backend": "finufft",
@@ -278,9 +278,9 @@ def test_jobs_compute_as_was_chosen(tmp_path):
     }
     difference = relative_error(found, plain)
     assert 0 < difference < 5e-3
-    (row,) = read_plan(tmp_path / "plan.tsv").blocks.values()
+    (row,) = read_plan(files_in(tmp_path).plan).blocks.values()
     assert row.transforms.backend == "finufft"
-    assert "finufft" in read_json(tmp_path / "plan.json")["notes"][0]
+    assert "finufft" in read_json(files_in(tmp_path).receipt("plan"))["notes"][0]
 
 
 def test_other_rates_change_the_seconds_but_not_the_job(tmp_path):
@@ -288,8 +288,8 @@ def test_other_rates_change_the_seconds_but_not_the_job(tmp_path):
 
     def planned(rates, **changes):
         path = _tuning(tmp_path / "tuning.json", rates=rates, **changes)
-        run(tmp_path, tuning=path, algorithm="cg-sense", iterations=2)
-        (row,) = read_plan(tmp_path / "plan.tsv").blocks.values()
+        reconstructed(tmp_path, tuning=path, algorithm="cg-sense", iterations=2)
+        (row,) = read_plan(files_in(tmp_path).plan).blocks.values()
         return row
 
     rates = Rates.host(2)
@@ -343,7 +343,7 @@ def test_tune_writes_a_file_and_a_picture_that_a_plan_uses(tmp_path, capsys):
     assert "relative error against the exact sum" in path.with_suffix(".svg").read_text()
     assert "chosen" in capsys.readouterr().out
     chosen = found.fastest(1e-3, "single")
-    _, receipt = run(tmp_path, tuning=path, algorithm="gridding")
+    _, receipt = reconstructed(tmp_path, tuning=path, algorithm="gridding")
     assert receipt["transforms"]["backend"] == chosen.backend
     assert receipt["transforms"]["oversampling"] == chosen.oversampling
     assert json.dumps(receipt["canary"])
