@@ -21,7 +21,8 @@ def _run(*arguments, cwd=None):
 
 def test_help_names_every_stage_and_loads_nothing_heavy():
     code = (
-        "import sys, pipeline.run; from typer.testing import CliRunner; from pipeline.cli import app;"
+        "import sys, pipeline.run;"
+        "from typer.testing import CliRunner; from pipeline.cli import app;"
         "print(CliRunner().invoke(app, ['--help']).output);"
         "heavy = {'torch', 'zarr', 'dask', 'pandas', 'scipy', 'matplotlib', 'numpy.fft'};"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
