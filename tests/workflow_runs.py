@@ -1,12 +1,11 @@
 """A small workflow to run: three reconstructions of two datasets, one of them in two blocks."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import yaml
+from forked import forked
 
 ROOT = Path(__file__).parents[1]
 STAGES = [
@@ -89,21 +88,16 @@ def write_source(folder, seed):
     np.savez(folder / "data/still.npz", kspace=kspace, trajectory=trajectory)
 
 
-def snakemake(folder, *arguments, check=True, root=ROOT, snakefile="Snakefile"):
+def snakemake(folder, *arguments, check=True, root=ROOT, snakefile="Snakefile", **how):
     """Run snakemake in ``folder``; return all that it says."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(root / snakefile)),
-            *("--directory", str(folder), "--configfile", str(folder / "config.yaml")),
-            *("--cores", "2", *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    status, output = forked(
+        "snakemake",
+        *("--snakefile", root / snakefile, "--directory", folder),
+        *("--configfile", folder / "config.yaml", "--cores", "2", *arguments),
         cwd=folder,
+        **how,
     )
-    output = done.stdout + done.stderr
-    assert not check or done.returncode == 0, output
+    assert not check or status == 0, output
     return output
 
 

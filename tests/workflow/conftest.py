@@ -1,15 +1,20 @@
 import shutil
 
 import pytest
+from filelock import FileLock
 from workflow_runs import prepare, snakemake
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A folder in which the whole workflow has run; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    prepare(folder)
-    snakemake(folder)
+def finished(tmp_path_factory, worker_id):
+    """A folder in which the whole workflow has run, once for all workers; not to be changed."""
+    above = tmp_path_factory.getbasetemp()
+    folder = (above if worker_id == "master" else above.parent) / "finished"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            folder.mkdir()
+            prepare(folder)
+            snakemake(folder)
     return folder
 
 

@@ -1,11 +1,13 @@
 """The workflow beyond itself: in another one, in Snakemake's report, and as a script."""
 
+import os
 import subprocess
 
 import numpy as np
 import pytest
 import yaml
 import zarr
+from forked import command_path
 from workflow_runs import CONFIG, ROOT, TABLE, snakemake, write_table
 
 pytestmark = pytest.mark.slow
@@ -74,7 +76,14 @@ def test_snakemakes_linter_has_nothing_to_say(finished):
 def test_the_script_beside_an_image_makes_it_again_to_the_last_byte(finished, tmp_path):
     folder = "results/series/cg-all"
     script = finished / folder / "remake.sh"
-    done = subprocess.run(["sh", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sh", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": command_path()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     # The marker holds the checksum of every chunk.
     markers = [(where / folder / "image.json").read_bytes() for where in (finished, tmp_path)]

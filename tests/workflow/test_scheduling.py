@@ -2,14 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from workflow_runs import ROOT, snakemake
 
-ROOT = Path(__file__).parents[2]
 BLOCKS = 5
 
 CONFIG = {
@@ -37,7 +34,7 @@ LOGIN_NODE = """
 import sys
 sys.modules.update(dict.fromkeys(("torch", "zarr", "dask", "finufft", "scipy")))
 from snakemake.cli import main
-main(sys.argv[1:])
+main()
 """
 
 
@@ -47,29 +44,14 @@ def planned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("planned")
     (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     (folder / "datasets.tsv").write_text(TABLE)
-    snakemake(folder, ["-m", "snakemake"], "--cores", "2", "planned")
+    snakemake(folder, "planned")
     return folder
-
-
-def snakemake(folder, python, *arguments):
-    done = subprocess.run(
-        [
-            *(sys.executable, *python, "--snakefile", str(ROOT / "Snakefile")),
-            *("--configfile", "config.yaml", *arguments),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def blocks_of_dry_run(folder, *arguments):
     """Return the threads and the resources of each block's job."""
     dry_run = ("--dry-run", *arguments, "--", "reconstructed")
-    output = snakemake(folder, ["-c", LOGIN_NODE], *dry_run)
+    output = snakemake(folder, *dry_run, code=LOGIN_NODE)
     jobs = re.findall(r"^rule reconstruct:\n((?:    .*\n)+)", output, re.M)
     assert len(jobs) == BLOCKS
     # Snakemake is silent about one thread.
@@ -121,10 +103,10 @@ def requests_of(output):
 
 def test_memory_of_every_stage_is_asked_for(planned):
     """Each is one tiny image: a process, and 200 MB for Snakemake inside an allocation."""
-    dry_run = ("--dry-run", "--cores", "2")
-    everything = requests_of(snakemake(planned, ["-c", LOGIN_NODE], *dry_run))
+    dry_run = ("--dry-run",)
+    everything = requests_of(snakemake(planned, *dry_run, code=LOGIN_NODE))
     again = ("--forcerun", "calibrate", "--", "calibrated")
-    everything |= requests_of(snakemake(planned, ["-c", LOGIN_NODE], *dry_run, *again))
+    everything |= requests_of(snakemake(planned, *dry_run, *again, code=LOGIN_NODE))
     found = {rule: int(everything[rule]) for rule in ("calibrate", "merge", "measure", "report")}
     receipt = json.loads((planned / "results/series/receipts/calibrate.json").read_text())
     predicted = receipt["predicted_host_bytes"] / 1e6
@@ -139,6 +121,6 @@ def test_what_is_not_known_before_ingest_is_asked_for_later(tmp_path):
     left_over.parent.mkdir(parents=True)
     left_over.write_text("{}")
     dry_run = ("--dry-run", "--forcerun", "ingest", "--", "calibrated")
-    requests = requests_of(snakemake(tmp_path, ["-c", LOGIN_NODE], *dry_run))
+    requests = requests_of(snakemake(tmp_path, *dry_run, code=LOGIN_NODE))
     assert requests["calibrate"] == "<TBD>"
     assert int(requests["ingest"]) > 500
