@@ -1,21 +1,18 @@
 """The worked examples on measured data, where KRONUFFT_DATA names the folder that holds it."""
 
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
-import zarr
 from exact import back_projection
+from examples import Example
 
+from pipeline.metrics.tables import read_table
 from pipeline.rf.formats.gotcha import gotcha_files, read_gotcha
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
+from pipeline.storage.publish import open_published
 
-ROOT = Path(__file__).parents[2]
 DATA = os.environ.get("KRONUFFT_DATA", "")
 
 pytestmark = [
@@ -28,45 +25,31 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Returns the results of an example, by its name."""
+    """Returns where each reconstruction of an example's datasets lies, by the example's name."""
 
-    def results(example):
-        folder = tmp_path_factory.mktemp(example)
-        shutil.copytree(ROOT / "config", folder / "config")
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-                *("--directory", str(folder), "--cores", "2"),
-                *("--configfile", f"config/examples/{example}.yaml"),
-                *("--config", f"data_root={Path(DATA).resolve()}"),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return folder / "results"
+    def results(name):
+        example = Example(name, tmp_path_factory.mktemp(name), data_root=str(Path(DATA).resolve()))
+        return {dataset: example.run(dataset, until="merge") for dataset in example.datasets}
 
     return results
 
 
-def image(results, dataset, reconstruction):
-    return np.abs(zarr.open_group(results / dataset / reconstruction / "image.zarr")["image"][:])
+def image(files):
+    return np.abs(open_published(files.image)["image"][:])
 
 
-def test_brain_agrees_with_the_images_that_came_with_it(run):
-    table = pd.read_csv(run("brain-radial") / "metrics.csv")
-    table = table[table["kind"] == "image"].set_index(["reconstruction", "frame"])
-    assert table.loc[("cg-sense", 5), "correlation"] >= 0.96
-    assert table.loc[("cg-sense-all", 0), "correlation"] >= 0.98
+def test_brain_agrees_with_the_images_that_came_with_it(tmp_path):
+    example = Example("brain-radial", tmp_path, data_root=str(Path(DATA).resolve()))
+    made = example.run("brain-radial", until="measure")
+    for name, frame, least in (("cg-sense", 5, 0.96), ("cg-sense-all", 0, 0.98)):
+        table = read_table(made[name].metrics)
+        images = table[table["kind"] == "image"].set_index("frame")
+        assert images.loc[frame, "correlation"] >= least
 
 
 def test_lungs_stand_out_alike_on_both_matrices(run):
-    results = run("lung-radial-3d")
-    coarse, fine = (
-        image(results, "lung-radial-3d", name)[0] for name in ("gridding", "gridding-128")
-    )
+    made = run("lung-radial-3d")["lung-radial-3d"]
+    coarse, fine = (image(made[name])[0] for name in ("gridding", "gridding-128"))
     assert (coarse.shape, fine.shape) == ((64, 64, 64), (128, 128, 128))
     # The same object at the same places: every second voxel of the finer matrix is the coarser.
     assert np.corrcoef(fine[::2, ::2, ::2].ravel(), coarse.ravel())[0, 1] > 0.95
@@ -81,12 +64,12 @@ def correlation(found, truth):
 
 @pytest.fixture(scope="module")
 def parking_lot(run):
-    return run("gotcha")
+    return run("gotcha")["gotcha"]
 
 
 def test_the_brightest_scatterer_of_the_parking_lot_is_the_trihedral(parking_lot):
     for name in ("matched-filter", "tikhonov", "sparse"):
-        scene = image(parking_lot, "gotcha", name)[0, 0]
+        scene = image(parking_lot[name])[0, 0]
         brightest = np.array(np.unravel_index(scene.argmax(), scene.shape))
         position = 0.2 * (brightest - 250)
         np.testing.assert_allclose(position, [-15.5, 21.5], atol=0.5)
@@ -107,7 +90,7 @@ def test_sub_apertures_make_the_parking_lot_that_of_exact_back_projection(parkin
         history.paths.transmitter,
         np.stack([x, y, np.zeros_like(x)], axis=-1),
     )
-    stored = zarr.open_group(parking_lot / "gotcha" / "matched-filter" / "image.zarr")["image"]
+    stored = open_published(parking_lot["matched-filter"].image)["image"]
     found = np.asarray(stored[0, 0])[rows, columns]
     assert correlation(found, exact) > 0.99  # over the whole scene: 0.997
     assert np.corrcoef(np.abs(found), np.abs(exact))[0, 1] > 0.99
@@ -128,7 +111,7 @@ def test_cylinders_stand_at_their_published_places(run):
     for target in ("foam-twin", "foam-external"):
         contrast = {}
         for name in ("plain", "matched-filter", "total-variation"):
-            found = image(results, target, name)[0, 0]
+            found = image(results[target][name])[0, 0]
             contrast[name] = np.mean(found[inside] ** 2) / np.mean(found[outside] ** 2)
             if name == "plain":
                 continue
@@ -140,5 +123,5 @@ def test_cylinders_stand_at_their_published_places(run):
         assert contrast["total-variation"] > contrast["matched-filter"] > 1.5 * contrast["plain"]
         assert contrast["matched-filter"] > 12
     # Permittivity 3 stands out from 1.45.
-    found = image(results, "foam-external", "total-variation")[0, 0]
+    found = image(results["foam-external"]["total-variation"])[0, 0]
     assert found[cylinder < 0.0155].mean() > 1.8 * found[disk < 0.035].mean()

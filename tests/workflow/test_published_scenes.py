@@ -1,47 +1,17 @@
-"""The published RF scenes, from the settings of their examples to the rows of the metrics table.
-
-The stages run one after the other in this process, each as its rule calls it.
-"""
-
-from pathlib import Path
+"""The published RF scenes, from the settings of their examples to the rows of the metrics table."""
 
 import pytest
+from examples import Example
 
-from pipeline.config.base import load_yaml
-from pipeline.config.datasets import load_datasets
-from pipeline.config.file import load_config
-from pipeline.engine.table import read_plan
 from pipeline.metrics.tables import read_table
-from pipeline.run import run
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-class Example:
-    """Runs the stages of an example of ``config/examples`` in a folder."""
-
-    def __init__(self, name, folder):
-        content = load_yaml(ROOT / f"config/examples/{name}.yaml")
-        # Files for viewers are tested elsewhere.
-        content["output"] = {"ome_zarr": False, "nifti": False}
-        content["compute"] = {"device": "cpu", "threads": 2}
-        self.config = load_config(content)
-        self.datasets = load_datasets(ROOT / self.config.datasets, self.config)
-        self.folder = folder
-
-    def metrics(self, dataset):
-        """Run all reconstructions of a dataset; return the rows of each."""
-        tables, first = {}, "ingest"
-        for name in self.datasets[dataset].reconstructions:
-            files = run(
-                *(self.config, self.datasets[dataset], name, self.folder),
-                **{"first": first, "until": "measure"},
-            )
-            assert list(read_plan(files.plan).blocks) == ["0000"]
-            tables[name], first = read_table(files.metrics), "plan"
-        return tables
+def metrics(example, dataset):
+    """Return the rows of each reconstruction."""
+    made = example.run(dataset, until="measure")
+    return {name: read_table(files.metrics) for name, files in made.items()}
 
 
 RANGE, CROSS_RANGE = (0.2551, -13.26, -10.15), (0.2906, -13.28, -10.32)
@@ -54,7 +24,7 @@ def test_gorham_moore(tmp_path):
     the figures. ISLR of all three by exact back-projection, whose cuts end where the image does.
     """
     example = Example("gorham-moore", tmp_path)
-    tables = {name: example.metrics(name)["matched-filter"] for name in example.datasets}
+    tables = {name: metrics(example, name)["matched-filter"] for name in example.datasets}
     single = tables["gorham-moore-single"]
     single = single[single["kind"] == "target"].set_index("direction")
     for direction, (width, pslr, islr) in {"range": RANGE, "cross range": CROSS_RANGE}.items():
@@ -98,7 +68,7 @@ def test_rf6(tmp_path):
     example = Example("rf6", tmp_path)
     assert len(example.datasets) == 5
     for name in example.datasets:
-        for reconstruction, table in example.metrics(name).items():
+        for reconstruction, table in metrics(example, name).items():
             image = table[table["kind"] == "image"].iloc[0]
             lowest, highest = ERRORS[reconstruction]
             who = f"{name}, {reconstruction}"
