@@ -202,6 +202,8 @@ class Stacked:
         """Return the values in ``selection``."""
         rest = (*selection[: self._axis], *selection[self._axis + 1 :])
         parts = [part.read(rest) for part in self._parts[selection[self._axis]]]
+        if len(parts) == 1:  # not copied
+            return np.expand_dims(parts[0], self._axis)
         return np.stack(parts, axis=self._axis)
 
 
