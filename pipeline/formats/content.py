@@ -220,6 +220,7 @@ def _copy(
         with record.phase("write"):
             stored[tile] = values
             record.count_bytes("write", values.nbytes)
+        del values  # before the next tile is read
         advance(note=path)
     for one, kept in zip(largest, content.measured, strict=False):
         _require_measured(content, path, one.values, kept, dataset)
