@@ -1,6 +1,6 @@
 """What `ingest` and the stages after the reconstruction need, from the sizes of images. Pure.
 
-Like `pipeline.mri.calibration.calibrate_memory` without torch; temporaries were measured likewise.
+Without torch. Temporaries that a formula cannot name were measured.
 """
 
 import math

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.pieces import pieces
 
-_SAMPLES_AT_A_TIME = 2**18
+SAMPLES_AT_A_TIME = 2**18
+"""Samples of a trajectory that are looked at together."""
 
 POSITIONS_AT_ONCE = 2**20
 """Samples whose positions are brought into the form of a tile at one moment."""
@@ -33,7 +34,7 @@ class Readouts(Protocol):
 def readout_slabs(trajectory: Readouts) -> list[slice]:
     """Return ranges of readouts that cover a trajectory, of some 2**18 samples each."""
     readouts, samples = trajectory.shape[:2]
-    return pieces(readouts, max(1, _SAMPLES_AT_A_TIME // samples))
+    return pieces(readouts, max(1, SAMPLES_AT_A_TIME // samples))
 
 
 def sampling_pattern(trajectory: Readouts) -> Pattern:

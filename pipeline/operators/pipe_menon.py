@@ -6,16 +6,27 @@ References
    numerical solution", Magn. Reson. Med. 41, 179-186 (1999).
 .. [2] K. O. Johnson, J. G. Pipe, "Convolution kernel design and efficient algorithm for sampling
    density correction", Magn. Reson. Med. 61, 439-447 (2009).
+
+Torch is imported when weights are computed: their memory is predicted where it need not be.
 """
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config.transforms import NufftSettings
 from pipeline.geometry.axes import voxel_positions
-from pipeline.operators.nufft import NUFFT
+from pipeline.operators.nufft_memory import (
+    nufft_library,
+    nufft_resident_bytes,
+    nufft_workspace_bytes,
+)
+
+if TYPE_CHECKING:
+    import torch
 
 # The estimated density is a sum of positive terms, of which each sample's own is one; errors of
 # the transforms must not bring it near zero.
@@ -23,13 +34,14 @@ _LEAST_DENSITY = 1e-3
 
 
 def pipe_menon_weights(
-    trajectory: torch.Tensor,
+    points: NDArray[np.floating],
     shape: Sequence[int],
     *,
     iterations: int,
     nufft: NufftSettings,
+    device: str = "cpu",
     threads: int | None = None,
-) -> torch.Tensor:
+) -> NDArray[np.float32]:
     """Return weights whose convolution with a kernel is 1 at every sample.
 
     Each iteration divides the weights by their convolution. The kernel is the squared sinc whose
@@ -43,22 +55,28 @@ def pipe_menon_weights(
 
     Parameters
     ----------
-    trajectory
-        Real tensor ``(axis, sample)`` [rad/voxel]; its device is where the work is done.
+    points
+        ``[..., axis]`` [rad/voxel].
     shape
-        Image matrix, in the order of the trajectory's components.
+        Image matrix, in the order of the points' components.
     iterations
         How often to divide.
     nufft
         How transforms are computed.
-    threads
-        CPU threads.
+    device, threads
+        What they are computed with.
 
     Returns
     -------
-    Tensor
-        float32 ``(sample,)``, in image units.
+    ndarray
+        float32 ``[...]``, in image units.
     """
+    import torch
+
+    from pipeline.operators.nufft import NUFFT
+
+    columns = np.ascontiguousarray(points.reshape(-1, points.shape[-1]).T, np.float32)
+    trajectory = torch.from_numpy(columns).to(device)
     doubled = tuple(2 * size for size in shape)
     transform = NUFFT(
         doubled,
@@ -83,11 +101,12 @@ def pipe_menon_weights(
     for _ in range(iterations):
         density = convolve(weights)
         weights /= density.clamp_min(_LEAST_DENSITY * float(density.mean()))
-    return weights / _gridded_intensity(trajectory, weights, shape)
+    weights = weights / _gridded_intensity(trajectory, weights, shape)
+    return np.asarray(weights.cpu().numpy().reshape(points.shape[:-1]))
 
 
 def _gridded_intensity(
-    trajectory: torch.Tensor, weights: torch.Tensor, shape: Sequence[int]
+    trajectory: "torch.Tensor", weights: "torch.Tensor", shape: Sequence[int]
 ) -> float:
     """Return the intensity at the centre of a gridded object that has intensity 1 there.
 
@@ -96,9 +115,42 @@ def _gridded_intensity(
     them where they are sparse. Where the centre of k-space, and with it the object, was hardly
     measured, the result is 1.
     """
+    import torch
+
     transform = torch.ones_like(weights, dtype=torch.float64)
     for position, size in zip(trajectory.double(), shape, strict=True):
         width = max(size / 10, 1.0)  # [voxel]
         transform *= math.sqrt(2 * math.pi) * width * torch.exp(-((width * position) ** 2) / 2)
     intensity = float(weights.double() @ transform)
     return intensity if intensity > 0.5 else 1.0
+
+
+def pipe_menon_bytes(
+    shape: Sequence[int], samples: int, nufft: NufftSettings, *, threads: int, on_device: bool
+) -> list[dict[str, int]]:
+    """Return the bytes that `pipe_menon_weights` holds where it computes, in each of its phases."""
+    doubled = tuple(2 * size for size in shape)
+    voxels, axes = math.prod(doubled), len(shape)
+    sizes = {
+        "backend": nufft_library(doubled, nufft, on_device=on_device),
+        "tolerance": nufft.tolerance,
+        "itemsize": 8,
+        "oversampling": nufft.oversampling,
+    }
+    working = nufft_workspace_bytes(doubled, samples, 1, threads=threads, **sizes)  # type: ignore[arg-type]
+    resident = nufft_resident_bytes(doubled, samples, 1, **sizes)  # type: ignore[arg-type]
+    common = {"trajectory as points": 4 * axes * samples, "density: window": 4 * voxels}
+    iterate = {
+        **common,
+        "density: NUFFT on the doubled matrix": working,
+        "density: image on the doubled matrix": 8 * voxels,
+        "density: weights": 24 * samples,
+    }
+    # The transform of the object that the last factor is found with, in double precision.
+    scale = {
+        **common,
+        "density: NUFFT on the doubled matrix": resident,
+        "trajectory in double precision": 8 * axes * samples,
+        "density: weights": (4 + 32) * samples,
+    }
+    return [iterate, scale]

@@ -13,6 +13,7 @@ Attributes: ``coil_maps`` and ``density`` (the methods used), ``model_errors`` (
 phase histories have the mean 1.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 ALL = slice(None)
 
 # Maps are written plane by plane for all coils at once, so the chunks of one coil are small.
-_MAP_BYTES = 2 * 2**20
+MAP_BYTES = 2 * 2**20
+"""Size of the chunks of coil maps [byte]."""
+
+
+def map_chunks(volume: Sequence[int]) -> tuple[int, ...]:
+    """Return the chunk ``(z, y, x)`` of the map of one coil."""
+    return image_chunks(volume, 8, target_bytes=MAP_BYTES)
 
 
 def create_sensitivities(
@@ -41,7 +48,7 @@ def create_sensitivities(
         "sensitivities",
         shape=shape,
         dtype="complex64",
-        chunks=(1, *image_chunks(shape[1:], 8, target_bytes=_MAP_BYTES)),
+        chunks=(1, *map_chunks(shape[1:])),
         dimension_names=("coil", "z", "y", "x"),
         compressors=image_codecs(np.dtype("complex64")),
     )

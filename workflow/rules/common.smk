@@ -19,8 +19,8 @@ from pipeline.config.datasets import find_source_files, load_datasets, stage_set
 from pipeline.config.file import load_config
 from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint
+from pipeline.stages.calibrate import calibrate_need
 from pipeline.storage.acquired import Acquired
-from pipeline.mri.calibration.calibrate_memory import calibrate_memory
 from pipeline.engine.stage_memory import (
     Images,
     ingest_memory,
@@ -136,7 +136,7 @@ def an_hour_each(wildcards, attempt):
 def calibrate_mb(wildcards, input, attempt, threads):
     """Memory to ask for, from what ingest found."""
     dataset = DATASETS[wildcards.dataset]
-    need = calibrate_memory(
+    need = calibrate_need(
         acquired(input.raw),
         stage_settings(SETTINGS, dataset, "calibrate"),
         threads=threads,

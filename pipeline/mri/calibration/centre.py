@@ -1,24 +1,31 @@
-"""Low-resolution coil images from the centre of k-space, averaged over frames."""
+"""Low-resolution coil images from the centre of k-space, averaged over frames.
+
+Torch is imported when they are made: their memory is predicted where it need not be.
+"""
 
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import voxel_positions
 from pipeline.mri.calibration.density import Weights
 from pipeline.mri.raw import RawData
-from pipeline.operators.nufft import NUFFT
 from pipeline.pieces import pieces
 from pipeline.progress import track
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.operators.nufft import NUFFT
+
 _READ_BYTES = 64 * 2**20
+"""Trajectory or samples that are read together."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def centre_images(
     device: str,
     threads: int,
     who: str,
-) -> Tensor:
+) -> "Tensor":
     """Grid the centre of k-space of all frames together.
 
     K-space is read in parts of some 64 MB.
@@ -108,8 +115,10 @@ def centre_images(
     DataError
         If the centre was not measured.
     """
+    import torch
+
     images = torch.zeros((raw.coils, *grid.shape), dtype=torch.complex64, device=device)
-    slabs = _slabs(raw)
+    slabs = pieces(raw.readouts, slab_readouts(len(raw.shape), raw.samples))
     # Frames that share their trajectory share the transform of a slab. Those that do not are done
     # one after the other: the density of one at a time has to be known.
     each = range(raw.frames)
@@ -128,7 +137,8 @@ def centre_images(
                     measured[frame] = True
                     factors = (taper * weights(frame)(slab))[inside].astype(np.float32)
                     on_device = torch.from_numpy(factors).to(device)
-                    for coils in _coil_tiles(raw, slab):
+                    together = coils_together((slab.stop - slab.start) * raw.samples)
+                    for coils in pieces(raw.coils, together):
                         samples = raw.kspace(frame, coils, slab)[:, inside]
                         images[coils] += transform.adjoint(
                             torch.from_numpy(samples).to(device).mul_(on_device)
@@ -145,8 +155,12 @@ def centre_images(
 
 def _transform(
     points: NDArray[np.float64], grid: CentreGrid, nufft: NufftSettings, device: str, threads: int
-) -> NUFFT | None:
+) -> "NUFFT | None":
     """Return the transform to ``points`` ``[sample, axis]``; None where there are none."""
+    import torch
+
+    from pipeline.operators.nufft import NUFFT
+
     if not len(points):
         return None
     return NUFFT(
@@ -160,11 +174,11 @@ def _transform(
     )
 
 
-def _slabs(raw: RawData) -> list[slice]:
-    """Return ranges of readouts whose trajectory is read together."""
-    return pieces(raw.readouts, max(1, _READ_BYTES // (4 * len(raw.shape) * raw.samples)))
+def slab_readouts(axes: int, samples: int) -> int:
+    """Return how many readouts of ``samples`` in ``axes`` dimensions are worked on together."""
+    return max(1, _READ_BYTES // (4 * axes * samples))
 
 
-def _coil_tiles(raw: RawData, slab: slice) -> list[slice]:
-    """Return ranges of coils whose readouts of a slab are read together."""
-    return pieces(raw.coils, max(1, _READ_BYTES // (8 * (slab.stop - slab.start) * raw.samples)))
+def coils_together(samples: int) -> int:
+    """Return of how many coils the ``samples`` of a slab are read together."""
+    return max(1, _READ_BYTES // (8 * samples))

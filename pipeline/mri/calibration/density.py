@@ -8,18 +8,25 @@ All weights are in image units: with them, the adjoint of the Fourier operator o
 so that the gridded image of an object of intensity 1 has intensity 1.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pipeline.config.calibration import CalibrationSettings
-from pipeline.config.transforms import NufftSettings
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.engine.chain import Calibrating
+from pipeline.engine.needs import Need
 from pipeline.errors import DataError
-from pipeline.mri.calibration.radial_density import RadialDensity, stack_of_stars_weights
+from pipeline.mri.calibration.radial_density import (
+    READOUT_BYTES,
+    SAMPLE_BYTES,
+    RadialDensity,
+    stack_of_stars_weights,
+)
+from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import (
+    SAMPLES_AT_A_TIME,
     Pattern,
     Readouts,
     is_radial,
@@ -27,36 +34,143 @@ from pipeline.mri.readouts import (
     readout_slabs,
     sampling_pattern,
 )
-from pipeline.operators.pipe_menon import pipe_menon_weights
+from pipeline.operators.pipe_menon import pipe_menon_bytes, pipe_menon_weights
+from pipeline.pieces import pieces
+from pipeline.progress import track
+from pipeline.storage.acquired import Acquired
+from pipeline.storage.blocks import image_chunks
+from pipeline.storage.calibration import create_weights
+
+if TYPE_CHECKING:
+    import zarr
+
+NAME = "density"
 
 Method = Literal["radial", "stack-of-stars", "pipe-menon"]
-
 
 Weights = Callable[[slice], NDArray[np.float32]]
 """Returns the weights of some readouts, ``[readout, sample]``."""
 
 
-def automatic_method(trajectory: Readouts) -> Method:
-    """Choose how to compensate the density of a trajectory ``[readout, sample, axis]``."""
-    return method_for(sampling_pattern(trajectory))
+def method(
+    acquired: Acquired, settings: CalibrateSettings, who: str, raw: RawData | None = None
+) -> str:
+    """Return ``source``, ``none`` or how weights are computed; see `pipeline.engine.chain.Step`."""
+    wanted, in_source = settings.calibration.density, "weights" in acquired.arrays
+    if wanted == "source" and not in_source:
+        raise DataError(
+            f"{who}: calibration.density is source, but the source has no density "
+            "weights; set it to auto, or name `weights` in the dataset's arrays"
+        )
+    if wanted == "bistatic":
+        raise DataError(
+            f"{who}: calibration.density is bistatic, which is for RF phase "
+            "histories; set it to auto"
+        )
+    if wanted != "auto":
+        return wanted
+    if in_source:
+        return "source"
+    return computed_method(acquired.pattern if raw is None else pattern_of(raw))
 
 
-def method_for(pattern: Pattern) -> Method:
-    """Choose how to compensate the density of readouts of a kind."""
-    return "pipe-menon" if pattern == "other" else pattern
+def pattern_of(raw: RawData) -> Pattern:
+    """Return what ingest saw of the readouts; look at them where the store is another program's."""
+    return raw.pattern or sampling_pattern(raw.readouts_of(0))
 
 
-def density_weights(
-    method: Method,
-    trajectory: Readouts,
-    shape: Sequence[int],
+def computed_method(pattern: str) -> Method:
+    """Return how weights of readouts of a pattern are computed, unless the settings say it."""
+    analytic: dict[str, Method] = {"radial": "radial", "stack-of-stars": "stack-of-stars"}
+    return analytic.get(pattern, "pipe-menon")
+
+
+def needs(
+    acquired: Acquired,
+    settings: CalibrateSettings,
+    methods: Mapping[str, str],
     *,
-    settings: CalibrationSettings,
-    nufft: NufftSettings,
-    device: str,
     threads: int,
-    who: str,
-) -> Weights:
+    on_device: bool,
+) -> list[Need]:
+    """Return what the weights of one frame need, and writing some of its readouts."""
+    return weights_needs(acquired, settings, methods[NAME], threads=threads, on_device=on_device)
+
+
+def weights_needs(
+    acquired: Acquired, settings: CalibrateSettings, how: str, *, threads: int, on_device: bool
+) -> list[Need]:
+    """Return the phases of `needs`, for weights that are computed by the method ``how``."""
+    readouts, samples = acquired.readouts, acquired.samples
+    chunk = image_chunks((readouts, samples), 4)[0] * samples
+    written = {"density: weights as written": 4 * chunk}
+    if how == "source":
+        return [Need({**written, "density: weights as read": 8 * chunk})]
+    slab = min(readouts, max(1, SAMPLES_AT_A_TIME // samples)) * samples
+    radial = {
+        "density: readouts": READOUT_BYTES * readouts,
+        "density: slab of readouts": SAMPLE_BYTES * slab,
+    }
+    if how == "radial":
+        # In double precision, in single precision, and as they are written.
+        return [Need({**radial, **written, "density: weights": 12 * chunk})]
+    number = readouts * samples
+    whole = {"trajectory": 4 * len(acquired.shape) * number}
+    own = acquired.own_trajectory and acquired.frames > 1
+    if how == "stack-of-stars":
+        # A plane of spokes is copied; planes are taken for as many as the matrix has.
+        one = number // min(acquired.shape[0], readouts)
+        radial["density: slab of readouts"] = SAMPLE_BYTES * min(slab, one)
+        earlier = {"density: weights of the frame before": 8 * number if own else 0}
+        checking = {"density: heights": 12 * number}
+        weighting = {"density: weights": 8 * number, "density: plane": 28 * one, **radial}
+        return [Need({**whole, **earlier, **parts}) for parts in (checking, weighting)]
+    earlier = {"density: weights of the frame before": 4 * number if own else 0}
+    phases = pipe_menon_bytes(
+        acquired.shape, number, settings.nufft, threads=threads, on_device=on_device
+    )
+    if on_device:
+        points = {"trajectory as points": whole["trajectory"]}
+        return [Need({**whole, **earlier, **points}, parts) for parts in phases]
+    return [Need({**whole, **earlier, **parts}) for parts in phases]
+
+
+def held_bytes(acquired: Acquired) -> int:
+    """Return the bytes of what `frame_weights` holds of a frame whose weights are not stored."""
+    a_sample = {"radial": 0, "stack-of-stars": 8, "pipe-menon": 4}[
+        computed_method(acquired.pattern)
+    ]
+    return (a_sample * acquired.samples + READOUT_BYTES) * acquired.readouts
+
+
+def advice(acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[str]:
+    """Return the settings that would make weights need less memory."""
+    if not any(name.startswith(("density", "trajectory")) for name in (*need.host, *need.device)):
+        return []
+    return [
+        "calibration.density: none",
+        "calibration.density: source, with weights in the dataset's arrays",
+    ]
+
+
+def run(raw: RawData, group: "zarr.Group", work: Calibrating) -> dict[str, Any]:
+    """Write the weights, frame by frame; of the first only where all frames share them."""
+    how = work.methods[NAME]
+    own = raw.own_weights if how == "source" else raw.own_trajectory
+    frames = raw.frames if own else 1
+    with work.receipt.phase("density"):
+        stored = create_weights(group, (frames, raw.readouts, raw.samples))
+        slabs = pieces(raw.readouts, stored.chunks[1])
+        with track(f"{work.dataset}: density weights", frames * len(slabs)) as advance:
+            for frame in range(frames):
+                weights = frame_weights(raw, how, frame, work)
+                for slab in slabs:
+                    stored[frame, slab] = weights(slab)
+                    advance()
+    return {}
+
+
+def frame_weights(raw: RawData, how: str, frame: int, work: Calibrating) -> Weights:
     """Return the density weights of one frame, to be asked for some readouts at a time.
 
     Radial weights are computed when they are asked for, however long the trajectory is; the other
@@ -64,18 +178,14 @@ def density_weights(
 
     Parameters
     ----------
-    method
-        How; see the module's functions.
-    trajectory
-        ``[readout, sample, axis]`` of the frame [rad/voxel].
-    shape
-        Image matrix.
-    settings, nufft
-        Iterations of Pipe-Menon, and how it transforms.
-    device, threads
-        Where Pipe-Menon computes.
-    who
-        Dataset and frame, for errors.
+    raw
+        The acquisition.
+    how
+        ``source``, or a method.
+    frame
+        Which.
+    work
+        Dataset, settings, and where Pipe-Menon computes.
 
     Returns
     -------
@@ -87,46 +197,52 @@ def density_weights(
     DataError
         If the method does not apply to the trajectory.
     """
+    if how == "source":
+        return lambda readouts: np.asarray(raw.weights(frame, readouts))
+    who, trajectory = f"{work.dataset} frame {frame}", raw.readouts_of(frame)
     if not any(trajectory[slab].any() for slab in readout_slabs(trajectory)):
         raise DataError(
             f"{who}: all samples are at the centre of k-space; check the trajectory in the source"
         )
-    if method == "radial":
-        if not is_radial(trajectory):
-            raise DataError(
-                f"{who}: calibration.density is radial, but not all readouts are straight lines "
-                "through the centre of k-space; set it to auto or pipe-menon"
-            )
-        compute: Callable[[slice], NDArray[np.floating]] = RadialDensity(trajectory).weights
+    useless = DataError(
+        f"{who}: {how} density weights are not finite or all zero; check the trajectory, or "
+        "set calibration.density to another method"
+    )
+    if how == "radial":
+        compute = _radial(trajectory, who)
     else:
         whole = trajectory[slice(None)]
-        if method == "stack-of-stars":
-            found = _stack_of_stars(whole, who)
+        if how == "stack-of-stars":
+            found: NDArray[np.floating] = _stack_of_stars(whole, who)
         else:
-            points = np.ascontiguousarray(whole.reshape(-1, whole.shape[-1]).T, np.float32)
-            found = (
-                pipe_menon_weights(
-                    torch.from_numpy(points).to(device),
-                    shape,
-                    iterations=settings.density_iterations,
-                    nufft=nufft,
-                    threads=threads,
-                )
-                .cpu()
-                .numpy()
-                .reshape(whole.shape[:2])
+            found = pipe_menon_weights(
+                whole,
+                raw.shape,
+                iterations=work.settings.calibration.density_iterations,
+                nufft=work.settings.nufft,
+                device=work.device,
+                threads=work.threads,
             )
         if not found.any():
-            raise DataError(_useless(who, method))
+            raise useless
         compute = found.__getitem__
 
     def weights(readouts: slice) -> NDArray[np.float32]:
         some = compute(readouts).astype(np.float32)
         if not np.isfinite(some).all():
-            raise DataError(_useless(who, method))
+            raise useless
         return some
 
     return weights
+
+
+def _radial(trajectory: Readouts, who: str) -> Callable[[slice], NDArray[np.floating]]:
+    if not is_radial(trajectory):
+        raise DataError(
+            f"{who}: calibration.density is radial, but not all readouts are straight lines "
+            "through the centre of k-space; set it to auto or pipe-menon"
+        )
+    return RadialDensity(trajectory).weights
 
 
 def _stack_of_stars(trajectory: NDArray[np.floating], who: str) -> NDArray[np.float64]:
@@ -136,10 +252,3 @@ def _stack_of_stars(trajectory: NDArray[np.floating], who: str) -> NDArray[np.fl
             "lines through the kz axis, each at one kz; set it to auto or pipe-menon"
         )
     return stack_of_stars_weights(trajectory)
-
-
-def _useless(who: str, method: Method) -> str:
-    return (
-        f"{who}: {method} density weights are not finite or all zero; check the trajectory, or "
-        "set calibration.density to another method"
-    )

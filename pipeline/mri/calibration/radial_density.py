@@ -14,6 +14,11 @@ _WIDEST_GAP = 10.0
 # asymmetric readouts, and more would let a single long spoke dominate the image.
 _LARGEST_SHARE = 2.0
 
+SAMPLE_BYTES = 200
+"""Bytes a sample of a slab while its weights are computed; measured."""
+READOUT_BYTES = 250
+"""Bytes a readout that `RadialDensity` holds: directions, ends, angles, and their order."""
+
 
 def radial_weights(trajectory: Readouts) -> NDArray[np.float64]:
     """Return the weights of straight spokes through or from the centre of k-space.

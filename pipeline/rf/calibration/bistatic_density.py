@@ -32,6 +32,9 @@ _ROUND = 0.05
 _EVEN = 0.01
 """How far steps of angle may differ, relative to their median."""
 
+SAMPLE_BYTES = 8 + 5 * 8 + 4
+"""Bytes a measurement while weights are made: in double precision, temporaries, and as stored."""
+
 
 def is_bistatic_rotation(scene: Scene, paths: AntennaPaths) -> bool:
     """Return whether antennas circle a scene of two axes, in its plane and by even steps.

@@ -1,24 +1,42 @@
-"""How far a Kronecker model is from the exact sum, measured at random voxels."""
+"""How far models of the wavefronts are from the exact sum, measured at random voxels.
+
+Torch is imported when they are measured: their memory is predicted where it need not be.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.engine.chain import Calibrating
+from pipeline.engine.needs import Need
 from pipeline.errors import DataError
+from pipeline.rf.geometry.antenna_paths import PULSE_BYTES
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies, checked_spectrum
 from pipeline.rf.geometry.pair_model import LEVELS, Level, check_level, pair_model
+from pipeline.rf.geometry.phase_history import whole_aperture
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.model.born import Born
+from pipeline.rf.raw import RfRawData
+from pipeline.storage.acquired import Acquired
+
+if TYPE_CHECKING:
+    import zarr
+
+NAME = "model_errors"
 
 SMALLEST_SAMPLE = 64
 _FREQUENCIES = 8
 _PAIRS = 16
+
+_BORN_BYTES = 4 * 16 * SMALLEST_SAMPLE * _FREQUENCIES
+"""Bytes a measurement at one frequency while models are compared with the exact sum: its values for
+all sampled voxels and frequencies, several times."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +101,10 @@ def model_errors(
     DataError
         If too few voxels are asked for.
     """
+    import torch
+
+    from pipeline.rf.model.born import Born
+
     if voxels < SMALLEST_SAMPLE:
         raise DataError(
             f"model error: {voxels} voxels are too few to judge a model; draw {SMALLEST_SAMPLE} "
@@ -143,3 +165,71 @@ def _fits(scene: Scene, pair: Pair, level: Level) -> bool:
 def _spread(size: int, most: int) -> NDArray[np.intp]:
     """Return at most `most` indices below `size`, the first and the last among them."""
     return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(np.intp))
+
+
+def method(
+    acquired: Acquired, settings: CalibrateSettings, who: str, raw: RfRawData | None = None
+) -> str:
+    """Return ``measured``: errors are known of all data; see `pipeline.engine.chain.Step`."""
+    return "measured"
+
+
+def needs(
+    acquired: Acquired,
+    settings: CalibrateSettings,
+    methods: Mapping[str, str],
+    *,
+    threads: int,
+    on_device: bool,
+) -> list[Need]:
+    """Return what the exact sum needs, or of a phase history its antenna positions."""
+    if acquired.rows:
+        return [Need({"errors of the models": _BORN_BYTES * math.prod(acquired.rows)})]
+    return [Need({"antenna positions": PULSE_BYTES * acquired.readouts})]
+
+
+def advice(acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[str]:
+    """Return nothing: no setting makes it smaller."""
+    return []
+
+
+def run(raw: RfRawData, group: zarr.Group, work: Calibrating) -> dict[str, Any]:
+    """Return the errors, for the record: no array is written."""
+    with work.receipt.phase("model_error"):
+        errors = _pair_errors(raw, work.dataset) if raw.pairs else _aperture_errors(raw)
+    return {NAME: errors}
+
+
+def _aperture_errors(data: RfRawData) -> dict[str, float]:
+    """Return the errors of a phase history as a single aperture."""
+    aperture = whole_aperture(data.scene, data.paths(0), data.frequencies)
+    voxels = np.random.default_rng(0).integers(data.scene.voxels, size=SMALLEST_SAMPLE)
+    return {
+        "W": aperture.curvature_error(voxels, voxel_phase=False),
+        "W+D(fc)": aperture.curvature_error(voxels),
+    }
+
+
+def _pair_errors(data: RfRawData, dataset: str) -> dict[str, float]:
+    """Return the errors of each model of pairs, against the exact Born sum.
+
+    Pairs without positions can only be modelled as they are stored, with the error that is known.
+    """
+    pairs = range(data.pairs)
+    antennas = [data.antennas(pair) for pair in pairs]
+    known = [pair for pair in antennas if pair is not None]
+    errors: dict[str, float] = {}
+    if data.model_error is not None:
+        errors["stored"] = data.model_error
+    if len(known) == len(antennas):
+        measured = model_errors(data.scene, known, data.frequencies)
+        return {level: error.relative for level, error in measured.items()} | errors
+    lacking = [
+        pair for pair in pairs if not (data.has_factors(pair) or data.has_wave_vectors(pair))
+    ]
+    if lacking:
+        raise DataError(
+            f"{dataset}: pair {lacking[0]} and {len(lacking) - 1} others can have no model; store "
+            "`tx` and `rx` of each pair, or its factors or wave vectors"
+        )
+    return errors

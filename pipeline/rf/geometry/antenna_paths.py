@@ -21,6 +21,9 @@ from pipeline.errors import DataError
 SPEED_OF_LIGHT = 299_792_458.0
 """In vacuum [m/s]."""
 
+PULSE_BYTES = 7 * 8 * 3
+"""Bytes a pulse while positions are looked at: both antennas, and temporaries."""
+
 
 @dataclass(frozen=True)
 class AntennaPaths:

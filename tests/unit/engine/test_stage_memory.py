@@ -19,10 +19,11 @@ from pipeline.errors import PlanError
 from pipeline.formats.lazy import ResidentArray
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.arrays import ARRAYS
-from pipeline.mri.calibration.calibrate_memory import calibrate_advice, calibrate_memory
+from pipeline.mri.calibrate import STEPS
 from pipeline.rf.formats.acquisition import PairsAcquisition, PairSource
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
+from pipeline.stages.calibrate import calibrate_need
 from pipeline.stages.plan import plan
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.blocks import write_block
@@ -224,12 +225,12 @@ VOLUME = Acquired(
 
 def need_of(**calibration):
     settings = CalibrateSettings.model_validate({"calibration": calibration, "nufft": {}})
-    return settings, calibrate_memory(VOLUME, settings, threads=2, on_device=False)
+    return settings, calibrate_need(VOLUME, settings, threads=2, on_device=False)
 
 
 def test_a_calibration_that_cannot_fit_is_refused_with_its_arithmetic_and_what_helps():
     settings, need = need_of()
-    advice = calibrate_advice(VOLUME, settings, need)
+    advice = [line for step in STEPS for line in step.advice(VOLUME, settings, need)]
     with pytest.raises(PlanError) as refused:
         require_fit(need, host_mb=1000, who="brain: calibrate", advice=advice)
     message = str(refused.value)
@@ -257,7 +258,7 @@ def test_the_longer_measurement_of_spokes_needs_no_more_but_for_its_angles():
         arrays = {"kspace": (1, 1, readouts, 400), "trajectory": (1, readouts, 400, 3)}
         acquired = Acquired("mri", (64, 60, 56), 1, arrays, "radial", ())
         settings = CalibrateSettings.model_validate({"calibration": {}, "nufft": {}})
-        return calibrate_memory(acquired, settings, threads=2, on_device=False).host_bytes
+        return calibrate_need(acquired, settings, threads=2, on_device=False).host_bytes
 
     assert spokes(2_000_000) - spokes(1_000_000) < 300e6
     assert 8 * 1_000_000 * 400 > 10 * 300e6

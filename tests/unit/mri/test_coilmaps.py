@@ -7,16 +7,16 @@ import torch
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
-from pipeline.mri.calibration import centre, coilmaps
+from pipeline.mri.calibration import centre, walsh
 from pipeline.mri.calibration.centre import CentreGrid, centre_images
 from pipeline.mri.calibration.coilmaps import (
     cubic_convolution,
     interpolated,
     resampled_maps,
     unit_norm,
-    walsh_maps,
 )
 from pipeline.mri.calibration.radial_density import radial_weights
+from pipeline.mri.calibration.walsh import walsh_maps
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan, voxel_average
 from pipeline.mri.trajectories import golden_radial, kooshball
@@ -126,14 +126,15 @@ def test_slabs_change_nothing(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(3, 11, 7, 6, dtype=torch.complex128, generator=generator)
     expected = walsh_maps(images)
-    monkeypatch.setattr(coilmaps, "_SLAB_BYTES", 0)
+    monkeypatch.setattr(walsh, "_COVARIANCE_BYTES", 0)
     torch.testing.assert_close(walsh_maps(images), expected)
 
 
-def test_neighbourhood_of_one_is_the_images_direction():
+def test_neighbourhood_of_one_is_the_images_direction(monkeypatch):
+    monkeypatch.setattr(walsh, "_NEIGHBOURHOOD", 1)
     generator = torch.Generator().manual_seed(1)
     images = torch.randn(4, 3, 5, 6, dtype=torch.complex128, generator=generator)
-    maps = walsh_maps(images, neighbourhood=1)
+    maps = walsh_maps(images)
     along = torch.sum(maps.conj() * images, dim=0).abs()
     torch.testing.assert_close(along, torch.linalg.vector_norm(images, dim=0))
 

@@ -4,12 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import j1
 
-from pipeline.mri.calibration.density import automatic_method
+from pipeline.mri.calibration.density import computed_method
 from pipeline.mri.calibration.radial_density import (
     RadialDensity,
     radial_weights,
     stack_of_stars_weights,
 )
+from pipeline.mri.readouts import sampling_pattern
 from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of_stars
 
 
@@ -206,9 +207,12 @@ def test_a_part_of_the_weights_is_a_part_of_the_whole(readouts, samples, data):
 
 
 def test_automatic_method():
-    assert automatic_method(kooshball(5, 8)) == "radial"
-    assert automatic_method(stack_of_stars(5, 8, 3)) == "stack-of-stars"
-    assert automatic_method(spiral(5, 100)) == "pipe-menon"
+    for trajectory, method in (
+        (kooshball(5, 8), "radial"),
+        (stack_of_stars(5, 8, 3), "stack-of-stars"),
+        (spiral(5, 100), "pipe-menon"),
+    ):
+        assert computed_method(sampling_pattern(trajectory)) == method
 
 
 def blurred_ball_transform(radius: np.ndarray, size: float, dimensions: int) -> np.ndarray:
@@ -234,7 +238,7 @@ def test_gridded_object_has_its_intensity(trajectory):
     dimensions = trajectory.shape[-1]
     weights = (
         stack_of_stars_weights(trajectory)
-        if automatic_method(trajectory) == "stack-of-stars"
+        if sampling_pattern(trajectory) == "stack-of-stars"
         else radial_weights(trajectory)
     ).ravel()
     points = trajectory.reshape(-1, dimensions)

@@ -1,0 +1,6 @@
+"""The calibration of MRI data: its steps, in order."""
+
+from pipeline.engine.chain import Step
+from pipeline.mri.calibration import density, sensitivities
+
+STEPS: tuple[Step, ...] = (density, sensitivities)

@@ -1,0 +1,210 @@
+"""Coil maps, copied from the source or estimated from the centre of k-space."""
+
+import math
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.engine.chain import NONE, Calibrating
+from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
+from pipeline.errors import DataError
+from pipeline.geometry.axes import as_volume
+from pipeline.mri.calibration import density
+from pipeline.mri.calibration.centre import (
+    CentreGrid,
+    centre_images,
+    coils_together,
+    slab_readouts,
+)
+from pipeline.mri.calibration.walsh import covariance_bytes, walsh_maps
+from pipeline.mri.raw import RawData
+from pipeline.operators.nufft_memory import nufft_library, nufft_workspace_bytes
+from pipeline.progress import track
+from pipeline.storage.acquired import Acquired
+from pipeline.storage.calibration import MAP_BYTES, create_sensitivities, map_chunks
+from pipeline.storage.chunks import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    import zarr
+    from torch import Tensor
+
+NAME = "coil_maps"
+
+
+def method(
+    acquired: Acquired, settings: CalibrateSettings, who: str, raw: RawData | None = None
+) -> str:
+    """Return ``source``, ``walsh`` or ``none``; see `pipeline.engine.chain.Step`."""
+    wanted, in_source = settings.calibration.coil_maps, "sensitivities" in acquired.arrays
+    if wanted == "source" and not in_source:
+        raise DataError(
+            f"{who}: calibration.coil_maps is source, but the source has no coil "
+            "maps; set it to auto or walsh, or name `sensitivities` in the dataset's arrays"
+        )
+    if wanted == "source" or (wanted == "auto" and in_source):
+        return "source"
+    return NONE if wanted == NONE or acquired.coils == 1 else "walsh"
+
+
+def needs(
+    acquired: Acquired,
+    settings: CalibrateSettings,
+    methods: Mapping[str, str],
+    *,
+    threads: int,
+    on_device: bool,
+) -> list[Need]:
+    """Return what copying needs, or gridding the centre, its covariances, and interpolation."""
+    if methods[NAME] == "source":
+        one = 8 * math.prod(acquired.shape)
+        chunks = min(one, CHUNKS_AT_ONCE * CHUNK_BYTES)
+        return [Need({"coil map": one, "chunks of the map": chunks})]
+    calibration, nufft = settings.calibration, settings.nufft
+    axes, coils = len(acquired.shape), acquired.coils
+    grid = CentreGrid(acquired.shape, calibration.calibration_width).shape
+    voxels = math.prod(grid)
+    images = 8 * coils * voxels
+
+    slab = min(slab_readouts(axes, acquired.samples), acquired.readouts) * acquired.samples
+    tile = min(coils, coils_together(slab))
+    # Samples within the centre, as many as spokes have there or twice that.
+    spread = 1 if acquired.pattern in ("radial", "stack-of-stars") else 2
+    inside = int(slab * min(1.0, spread * calibration.calibration_width / min(acquired.shape)))
+    phases, kept = [], 0
+    if methods[density.NAME] == NONE:  # then weights are held for one frame after the other
+        how = density.computed_method(acquired.pattern)
+        phases = density.weights_needs(
+            acquired, settings, how, threads=threads, on_device=on_device
+        )
+        kept = density.held_bytes(acquired)
+    transform = nufft_workspace_bytes(
+        grid,
+        inside,
+        tile,
+        backend=nufft_library(grid, nufft, on_device=on_device),
+        tolerance=nufft.tolerance,
+        itemsize=8,
+        threads=threads,
+        workers=threads if not on_device else 1,
+        oversampling=nufft.oversampling,
+    )
+    # The trajectory and the taper of the slab before are there until the next ones are.
+    several = slab < acquired.readouts * acquired.samples or (
+        acquired.own_trajectory and acquired.frames > 1
+    )
+    tapering = {
+        "Walsh: trajectory of the centre": (4 * axes + several * (4 * axes + 8)) * slab,
+        "Walsh: taper in double precision": 16 * axes * slab,
+        "density: weights held": kept,
+    }
+    gridding = {
+        "Walsh: trajectory of the centre": (4 * axes + 8) * slab + 12 * axes * inside,
+        "Walsh: samples": 8 * tile * (slab + 2 * inside) + 24 * inside,
+        "density: weights held": kept,
+    }
+    on_grid = {"Walsh: coil images": images}
+    transforming = {"Walsh: transform": transform + 8 * tile * voxels, **on_grid}
+    covariances = {
+        "Walsh: coil images": 3 * images,
+        "Walsh: covariances": covariance_bytes(grid, coils),
+    }
+    volume = as_volume(acquired.shape)
+    # As interpolated, its squares, and divided by their root; then in chunks as they are written.
+    full = 8 * coils * map_chunks(volume)[0] * math.prod(volume[1:])
+    chunked = {"chunks of the maps": 2 * min(full, CHUNKS_AT_ONCE * MAP_BYTES)}
+    writing = {"Walsh: planes of the maps": 3 * full, **on_grid}
+    if on_device:
+        return [
+            *phases,
+            Need(tapering, on_grid),
+            Need(gridding, transforming),
+            Need({}, covariances),
+            Need({"Walsh: planes of the maps": full, **chunked}, writing),
+        ]
+    return [
+        *phases,
+        Need({**tapering, **on_grid}),
+        Need({**gridding, **transforming}),
+        Need(covariances),
+        Need({**writing, **chunked}),
+    ]
+
+
+def advice(acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[str]:
+    """Return the settings that would make Walsh's maps need less memory."""
+    if not any(name.startswith("Walsh") for name in (*need.host, *need.device)):
+        return []
+    width = settings.calibration.calibration_width
+    return [
+        *(["a smaller calibration.calibration_width"] if width > 8 else []),
+        "calibration.coil_maps: source, with maps in the dataset's arrays",
+    ]
+
+
+def run(raw: RawData, group: "zarr.Group", work: Calibrating) -> dict[str, Any]:
+    """Write the maps on the dataset's matrix."""
+    work.receipt.record(coils=raw.coils)
+    if work.methods[NAME] == "source":
+        with work.receipt.phase("copy_maps"):
+            stored = create_sensitivities(group, (raw.coils, *as_volume(raw.shape)))
+            for coil in range(raw.coils):
+                one = slice(coil, coil + 1)
+                stored[one] = np.asarray(raw.sensitivities(one))
+        return {}
+    grid = CentreGrid(raw.shape, work.settings.calibration.calibration_width)
+    with work.receipt.phase("centre"):
+        images = _centre_images(raw, group, grid, work)
+    with work.receipt.phase("walsh"):
+        maps = walsh_maps(images)
+    with work.receipt.phase("interpolate"):
+        _write_maps(raw, group, grid, maps, work.dataset)
+    return {}
+
+
+def _centre_images(
+    raw: RawData, group: "zarr.Group", grid: CentreGrid, work: Calibrating
+) -> "Tensor":
+    """Return coil images of low resolution, of all frames together."""
+    stored: Any = group.get("weights")
+    how = "source" if stored is not None else density.computed_method(density.pattern_of(raw))
+
+    # Asked for slab after slab, of one frame or of frames that share their density.
+    @lru_cache(maxsize=1)
+    def computed(frame: int) -> density.Weights:
+        return density.frame_weights(raw, how, frame, work)
+
+    def weights(frame: int) -> density.Weights:
+        if stored is None:
+            return computed(frame if raw.own_trajectory else 0)
+        row = frame if stored.shape[0] > 1 else 0
+        return lambda readouts: np.asarray(stored[row, readouts])
+
+    return centre_images(
+        raw,
+        weights,
+        grid,
+        nufft=work.settings.nufft,
+        device=work.device,
+        threads=work.threads,
+        who=work.dataset,
+    )
+
+
+def _write_maps(
+    raw: RawData, group: "zarr.Group", grid: CentreGrid, maps: "Tensor", who: str
+) -> None:
+    """Write maps on the full matrix, some planes of all coils at a time."""
+    from pipeline.mri.calibration.coilmaps import interpolated, unit_norm
+
+    volume = as_volume(raw.shape)
+    stored = create_sensitivities(group, (raw.coils, *volume))
+    planes, rows, columns = grid.coordinates
+    with track(f"{who}: planes of coil maps", volume[0]) as advance:
+        for start in range(0, volume[0], stored.chunks[1]):
+            slab = slice(start, min(start + stored.chunks[1], volume[0]))
+            full = unit_norm(interpolated(maps, [planes[slab], rows, columns]))
+            stored[:, slab] = full.cpu().numpy()
+            advance(slab.stop - slab.start)
