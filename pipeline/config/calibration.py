@@ -25,8 +25,40 @@ class CalibrationSettings(Settings):
     """Iterations of Pipe-Menon."""
 
 
+class PairCorrectionSettings(Settings):
+    """What the clocks and cables of pairs of antenna arrays add, to be taken away."""
+
+    phase: tuple[float, ...] | None = None
+    """Of each pair [rad]."""
+    delay: tuple[float, ...] | None = None
+    """Of each pair [s]."""
+
+
+class ReferenceTargetSettings(Settings):
+    """A bright scatterer at a known place, to estimate what the instruments of pairs add."""
+
+    position: Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
+    """Where it is [m]."""
+    amplitude: Annotated[float, Field(gt=0)] | None = None
+    """Its amplitude; if given, the gain of each pair is corrected too."""
+    element_gains: bool = False
+    """Estimate a gain of each transmitter and receiver too."""
+    largest_delay: Annotated[float, Field(gt=0)] | None = None
+    """Longest delay to look for [s]; default: half of what the frequencies' step tells apart."""
+
+
+class InstrumentSettings(Settings):
+    """What is known of the instruments of pairs of antenna arrays; see `sources`."""
+
+    coherent: bool | None = None
+    pair_correction: PairCorrectionSettings | None = None
+    reference_target: ReferenceTargetSettings | None = None
+
+
 class CalibrateSettings(Settings):
     """Settings of `calibrate`."""
 
     calibration: CalibrationSettings
     nufft: NufftSettings
+    instruments: InstrumentSettings | None = None
+    """RF."""

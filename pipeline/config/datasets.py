@@ -13,7 +13,7 @@ from pydantic import model_validator
 from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.algorithms.registry import check_kind
 from pipeline.config.base import Name, Settings, nearest, validate
-from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.calibration import CalibrateSettings, InstrumentSettings
 from pipeline.config.equations import AccumulateSettings
 from pipeline.config.file import Config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
@@ -149,6 +149,8 @@ def stage_settings(
     details = config.sources.get(dataset.dataset, SourceSettings())
     # What was measured goes into the plan, and what the plan chose by it into the jobs' rows.
     untuned = config.nufft.model_copy(update={"tuning": None})
+    # Known or found by `calibrate`: measurements are stored as they were acquired.
+    instruments = {name: getattr(details, name) for name in InstrumentSettings.model_fields}
     if stage == "ingest":
         return IngestSettings(
             kind=dataset.kind,
@@ -158,11 +160,13 @@ def stage_settings(
                 if dataset.format == "simulation"
                 else str(Path(config.data_root) / dataset.source)
             ),
-            details=details.model_copy(update={"calibration": None}),
+            details=details.model_copy(update=dict.fromkeys(("calibration", *instruments))),
         )
     if stage == "calibrate":
         return CalibrateSettings(
-            calibration=details.calibration or config.calibration, nufft=untuned
+            calibration=details.calibration or config.calibration,
+            nufft=untuned,
+            instruments=InstrumentSettings(**instruments) if dataset.kind == "rf" else None,
         )
     return _reconstruction_settings(
         config, dataset, stage, config.reconstructions[str(reconstruction)], untuned

@@ -7,7 +7,11 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Matrix, Settings
-from pipeline.config.calibration import CalibrationSettings
+from pipeline.config.calibration import (
+    CalibrationSettings,
+    PairCorrectionSettings,
+    ReferenceTargetSettings,
+)
 from pipeline.errors import ConfigError
 
 Axis = Literal[
@@ -143,28 +147,6 @@ class SceneSettings(Settings):
     """Distance of neighbouring voxels along each coordinate [m]."""
     origin: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Position of voxel N // 2 of every axis [m]."""
-
-
-class PairCorrectionSettings(Settings):
-    """What the clocks and cables of pairs of antenna arrays add, to be taken away."""
-
-    phase: tuple[float, ...] | None = None
-    """Of each pair [rad]."""
-    delay: tuple[float, ...] | None = None
-    """Of each pair [s]."""
-
-
-class ReferenceTargetSettings(Settings):
-    """A bright scatterer at a known place, to estimate what the instruments of pairs add."""
-
-    position: Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
-    """Where it is [m]."""
-    amplitude: Annotated[float, Field(gt=0)] | None = None
-    """Its amplitude; if given, the gain of each pair is corrected too."""
-    element_gains: bool = False
-    """Estimate a gain of each transmitter and receiver too."""
-    largest_delay: Annotated[float, Field(gt=0)] | None = None
-    """Longest delay to look for [s]; default: half of what the frequencies' step tells apart."""
 
 
 class SourceSettings(Settings):

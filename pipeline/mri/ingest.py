@@ -18,7 +18,6 @@ from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import sampling_pattern
 from pipeline.mri.trajectories import wrapped
 from pipeline.storage.chunks import centred_affine
-from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
@@ -27,16 +26,14 @@ _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi 
 _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reaches
 
 
-def content_of(
-    acquisition: MriAcquisition, settings: IngestSettings, dataset: str, record: Receipt
-) -> Content:
+def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: str) -> Content:
     """Return what the store of an acquisition is to hold.
 
     Parameters
     ----------
     acquisition
         As its source presents it.
-    settings, dataset, record
+    settings, dataset
         Of the job.
     """
     shape, arrays = acquisition.shape, acquisition.arrays

@@ -142,5 +142,5 @@ PULSE_SOURCE = ArrayTable(
 SHARED = ("weights", "noise_std", "reference", "targets")
 """Arrays of the whole dataset that are stored as they are."""
 
-CORRECTIONS = ("phase", "delay", "gain_tx", "gain_rx")
-"""Arrays of what the instruments of pairs are known to add."""
+CLOCKS, GAINS = ("phase", "delay"), ("gain_tx", "gain_rx")
+"""Arrays of what the instruments of pairs are known to add: of a pair, and of its elements."""

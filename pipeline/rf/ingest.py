@@ -1,6 +1,5 @@
 """What `ingest` asks of RF data: pairs that fit their antennas, and nothing that is all zero."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -9,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import DataError
 from pipeline.formats.content import Content
-from pipeline.formats.lazy import LazyArray, ResidentArray, Selection
+from pipeline.formats.lazy import LazyArray, ResidentArray
 from pipeline.formats.mapping import Stacked
 from pipeline.geometry.axes import as_volume
-from pipeline.rf.arrays import CORRECTIONS, PAIRS, PULSES
-from pipeline.rf.calibration.pair_correction import PairCorrection
-from pipeline.rf.calibration.pair_instruments import PairInstruments
+from pipeline.rf.arrays import GAINS, PAIRS, PULSES
 from pipeline.rf.checks import require_frequencies
 from pipeline.rf.formats.acquisition import (
     PairsAcquisition,
@@ -25,44 +22,32 @@ from pipeline.rf.formats.acquisition import (
     RfAcquisition,
 )
 from pipeline.rf.geometry.scene import Scene
-from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
 
 
-def content_of(
-    acquisition: RfAcquisition, settings: IngestSettings, dataset: str, record: Receipt
-) -> Content:
+def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: str) -> Content:
     """Return what the store of an acquisition is to hold.
 
     Parameters
     ----------
     acquisition
         As its source presents it.
-    settings, dataset, record
+    settings, dataset
         Of the job.
 
     Raises
     ------
-    ConfigError
-        If settings of pairs are given for a phase history.
     DataError
         If frequencies are not in Hz, or positions and measurements of a pair disagree.
     """
     if isinstance(acquisition, PulsesAcquisition):
         return _pulses(acquisition, settings, dataset)
-    acquisition = _without_instruments(acquisition, settings, dataset, record)
     return _pairs(acquisition, settings.source, dataset)
 
 
 def _pulses(acquisition: PulsesAcquisition, settings: IngestSettings, dataset: str) -> Content:
-    for name in ("pair_correction", "reference_target", "coherent"):
-        if getattr(settings.details, name) is not None:
-            raise ConfigError(
-                f"{dataset}: sources.{dataset}.{name} is for pairs of antenna arrays, but this is "
-                "a phase history; leave it out"
-            )
     frequencies = require_frequencies(acquisition.frequencies, dataset)
     measured = acquisition.measurements
     arrays = {"frequencies": frequencies, **acquisition.arrays}
@@ -84,6 +69,8 @@ def _pulses(acquisition: PulsesAcquisition, settings: IngestSettings, dataset: s
 def _pairs(acquisition: PairsAcquisition, source: str, dataset: str) -> Content:
     frequencies = require_frequencies(acquisition.frequencies, dataset)
     arrays: dict[str, LazyArray] = _resident({"frequencies": frequencies, **acquisition.arrays})
+    if "phase" in arrays:  # frames may share it, and then it may have no axis of them
+        arrays["phase"] = ResidentArray(np.atleast_2d(acquisition.arrays["phase"]))
     measured = [pair.measurements for pair in acquisition.pairs]
     for index, pair in enumerate(acquisition.pairs):
         _check_pair(pair, f"{dataset}: pair {index}")
@@ -168,7 +155,7 @@ def _check_pair(pair: PairSource, who: str) -> None:
         if pair.antennas.paired:
             raise DataError(f"{who}: its antennas are paired one by one; store a phase history")
         pair.antennas.check_measurement(pair.measurements.shape[2:4], who)
-    for name in ("gain_tx", "gain_rx"):
+    for name in GAINS:
         gains = pair.arrays.get(name)
         if gains is None:
             continue
@@ -183,57 +170,3 @@ def _check_pair(pair: PairSource, who: str) -> None:
                 f"{who}: {name} of shape {gains.shape} for {elements} elements; expected one gain "
                 "other than zero each"
             )
-
-
-# Until `calibrate` does it: what the instruments of pairs add is taken away here.
-def _without_instruments(
-    acquisition: PairsAcquisition, settings: IngestSettings, dataset: str, record: Receipt
-) -> PairsAcquisition:
-    measured = PairInstruments(acquisition, settings.details, dataset, record)
-    corrections, found = measured.corrections()
-    record.record(**found)
-    pairs = [
-        dataclasses.replace(
-            pair,
-            measurements=(
-                pair.measurements
-                if corrections is None
-                else _Corrected(measured, index, corrections[index])
-            ),
-            arrays={name: own for name, own in pair.arrays.items() if name not in CORRECTIONS},
-        )
-        for index, pair in enumerate(acquisition.pairs)
-    ]
-    return dataclasses.replace(
-        acquisition,
-        pairs=pairs,
-        arrays={
-            name: values for name, values in acquisition.arrays.items() if name not in CORRECTIONS
-        },
-        coherent=measured.coherent,
-        provenance={**acquisition.provenance, **found},
-    )
-
-
-class _Corrected:
-    """What a pair measured, without what its instrument adds."""
-
-    def __init__(
-        self, instruments: PairInstruments, index: int, correction: PairCorrection
-    ) -> None:
-        self._instruments = instruments
-        self._index = index
-        self._correction = correction
-        self._measured = instruments.acquisition.pairs[index].measurements
-        self.shape = self._measured.shape
-        self.dtype = np.dtype(np.complex128)
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``, all of a frequency."""
-        frames, band = selection[0], selection[1]
-        values = self._measured.read((frames, band, *(slice(None),) * (len(self.shape) - 2)))
-        clean = [
-            self._instruments.corrected(self._index, frame, band, each, self._correction)
-            for frame, each in zip(range(frames.start, frames.stop), values, strict=True)
-        ]
-        return np.stack(clean)[(slice(None), slice(None), *selection[2:])]

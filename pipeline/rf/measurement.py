@@ -12,4 +12,4 @@ def measurement_of(job: BlockJob, data: RfRawData, calibration: Calibration) -> 
     """Return the measurement of a job; see `pipeline.kinds.measurement_of`."""
     if not data.pairs:
         return PhaseHistoryMeasurement(job, data, calibration)
-    return PairsMeasurement(job, data)
+    return PairsMeasurement(job, data, calibration)

@@ -62,7 +62,8 @@ def models(
     if isinstance(data, RfRawData):
         if not data.pairs:
             return [_pulse_costs(data, settings, who)], []
-        if settings.fusion == "coherent" and data.pairs > 1 and not data.coherent:
+        coherent = data.coherent if calibration is None else calibration.coherent
+        if settings.fusion == "coherent" and data.pairs > 1 and not coherent:
             raise DataError(
                 f"{who}: the phases of its {data.pairs} pairs are not calibrated, so they add up "
                 "to no coherent image; give their phases and delays (`pair_correction`) or a "

@@ -10,7 +10,7 @@ one frequency), ``shape``, ``spacing`` [m], ``origin`` [m] and ``range`` of the 
 `pipeline.rf.geometry.scene`), ``coherent`` (whether the phases of different pairs can be compared),
 ``model_error`` (relative error of stored factors, or null), ``source``, ``provenance``, and in each
 group of a pair ``tx_grid`` and ``rx_grid``. An image as a volume is ``(n1, n2, n3)``, or ``(1, n1,
-n2)``. What the instruments of the pairs add has been taken away; the provenance says what it was.
+n2)``. ``y`` holds what the instruments of the pairs add; `calibrate` finds what is taken away.
 
 ``y`` is stored as it is, with a checksum, in chunks of one frame and one pair, or a range of its
 frequencies or pulses. Missing chunks read as NaN and are therefore met at once.
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.rf.arrays import PATHS
+from pipeline.rf.arrays import GAINS, PATHS
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
@@ -52,7 +52,7 @@ class RfRawData(Acquisition):
     frames, pairs, pulses : int
         Sizes; a phase history has no pairs, and only it has pulses.
     coherent : bool
-        Whether the phases of different pairs can be compared.
+        Whether the source says that the phases of different pairs can be compared.
     model_error : float or None
         Relative error of stored factors, where their source knows it.
     """
@@ -155,6 +155,19 @@ class RfRawData(Acquisition):
     def weights(self, pair: int, frequencies: slice = ALL) -> NDArray[np.complex128] | None:
         """Return path loss, gain and carrier phase of a pair, complex128 ``[freq]``."""
         return self._optional("weights", (pair, frequencies))
+
+    def phase(self) -> NDArray[np.float64] | None:
+        """Return the known phases of the pairs' clocks, float64 ``[frame, pair]`` [rad]."""
+        return self._optional("phase", ())
+
+    def delay(self) -> NDArray[np.float64] | None:
+        """Return the known delays of the pairs' cables, float64 ``[pair]`` [s]."""
+        return self._optional("delay", ())
+
+    def gains(self, pair: int) -> dict[str, NDArray[np.complex128]]:
+        """Return the known ``gain_tx`` and ``gain_rx`` of a pair, complex128 ``[element]``."""
+        found = {name: self._optional(f"pair/{pair}/{name}", ()) for name in GAINS}
+        return {name: gains for name, gains in found.items() if gains is not None}
 
     def noise_std(self) -> NDArray[np.float32] | None:
         """Return the standard deviation of each pair's complex noise, float32 ``[pair]``."""

@@ -38,8 +38,6 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
             note_input(file, source_checksum)
         reader = import_module(reader_module(settings.kind, settings.format))
         with reader.open_source(settings, dataset) as acquisition:
-            content = part_of(settings.kind, "ingest").content_of(
-                acquisition, settings, dataset, record
-            )
+            content = part_of(settings.kind, "ingest").content_of(acquisition, settings, dataset)
             store_content(content, raw, dataset, record)
         record.record(format=settings.format)

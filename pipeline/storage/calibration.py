@@ -6,11 +6,15 @@ array                   dtype      axes
 sensitivities (opt.)    complex64  coil, z, y, x
 weights (optional)      float32    frame or 1, readout, sample (MRI)
                                    frame or 1, pulse, freq (phase histories)
+phase (RF pairs, opt.)  float64    frame, pair: of the clocks          [rad]
+delay (RF pairs, opt.)  float64    pair: of the cables                   [s]
+pair/<p>/gain_tx, rx    complex128 element (RF pairs, optional)
 ======================  =========  =========================================
 
-Attributes: ``coil_maps`` and ``density`` (the methods used), ``model_errors`` (RF), and the
-``settings``. Weights of MRI are in image units, see `pipeline.mri.calibration.density`; those of
-phase histories have the mean 1.
+Attributes: ``coil_maps`` and ``density`` (the methods used), ``model_errors``, ``instruments``,
+``corrections`` and ``coherent`` (RF; whether phases of pairs can be compared once what instruments
+add is taken away), and the ``settings``. Weights of MRI are in image units, see
+`pipeline.mri.calibration.density`; those of phase histories have the mean 1.
 """
 
 from collections.abc import Sequence
@@ -70,6 +74,15 @@ def create_weights(
     )
 
 
+def store_array(
+    group: "zarr.Group", path: str, values: NDArray[Any], axes: tuple[str, ...]
+) -> None:
+    """Store a small array whole."""
+    group.create_array(
+        path, data=values, dimension_names=axes, compressors=image_codecs(values.dtype)
+    )
+
+
 class Calibration:
     """A calibration on disk, read piece by piece.
 
@@ -84,11 +97,15 @@ class Calibration:
         ``pipe-menon`` or ``none``.
     model_errors : dict
         RF pairs: relative error of each model.
+    coherent : bool
+        RF pairs: whether phases of different pairs can be compared, once they are corrected.
     """
 
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
         self.marker = marker
+        self._group: Any = group
         self._stored: dict[str, Any] = dict(group.arrays())
+        self.coherent = bool(group.attrs.get("coherent", True))
         try:
             self.coil_maps = str(group.attrs["coil_maps"])
             self.density = str(group.attrs["density"])
@@ -125,6 +142,13 @@ class Calibration:
             return None
         shared = self._stored["weights"].shape[0] == 1
         return self._read("weights", (0 if shared else frame, readouts, samples))
+
+    def array(self, path: str) -> NDArray[Any] | None:
+        """Return a small array whole; None where there is none."""
+        if path not in self._group:
+            return None
+        self._stored.setdefault(path, self._group[path])
+        return self._read(path, ())
 
     def _read(self, name: str, selection: slice | tuple[int | slice, ...]) -> NDArray[Any]:
         try:

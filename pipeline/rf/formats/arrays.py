@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.formats.content import require_agreement
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source, whole
 from pipeline.formats.mapped_files import MappedFiles
-from pipeline.rf.arrays import BY_ELEMENTS, CORRECTIONS, PAIR_SOURCE, PULSE_SOURCE, SHARED
+from pipeline.rf.arrays import BY_ELEMENTS, CLOCKS, GAINS, PAIR_SOURCE, PULSE_SOURCE, SHARED
 from pipeline.rf.checks import require_frequencies
 from pipeline.rf.formats.acquisition import (
     PairsAcquisition,
@@ -89,7 +89,7 @@ class _Arrays:
             for name in self.arrays
             if name.startswith(("A", "kappa", "rowphase"))
         }
-        gains = {name: self._whole(name) for name in CORRECTIONS[2:] if name in self.arrays}
+        gains = {name: self._whole(name) for name in GAINS if name in self.arrays}
         if len(positions) == 1:
             raise ConfigError(f"{self.dataset}: `arrays` has one of tx and rx; give both")
         pairs = []
@@ -119,7 +119,7 @@ class _Arrays:
                     | {name: _own(array, index) for name, array in gains.items()},
                 )
             )
-        corrections = {name: self._whole(name) for name in CORRECTIONS[:2] if name in self.arrays}
+        corrections = {name: self._whole(name) for name in CLOCKS if name in self.arrays}
         return PairsAcquisition(
             scene=self.scene,
             frequencies=self.frequencies,

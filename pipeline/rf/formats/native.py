@@ -21,7 +21,7 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import LazyArray, describe_files, whole
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, zarr_source
-from pipeline.rf.arrays import CORRECTIONS, PATHS, SHARED
+from pipeline.rf.arrays import CLOCKS, GAINS, PATHS, SHARED
 from pipeline.rf.formats.acquisition import (
     PairsAcquisition,
     PairSource,
@@ -129,9 +129,7 @@ class _Store:
             else:
                 raise DataError(f"{self.who}: pair {index} has no `y`, and there is none for all")
             pairs.append(self._pair(index, measured, arrays, dict(folder[name].attrs)))
-        more = {
-            name: self._whole(self.arrays, name) for name in CORRECTIONS[:2] if name in self.arrays
-        }
+        more = {name: self._whole(self.arrays, name) for name in CLOCKS if name in self.arrays}
         if self._conjugated:
             more = {name: -values if name == "phase" else values for name, values in more.items()}
         return PairsAcquisition(
@@ -172,7 +170,7 @@ class _Store:
             if name.startswith("rowphase") and values.dtype.kind == "c":
                 given[name] = np.angle(values)
         own: dict[str, NDArray[Any]] = dict(factors_of(given, self.scene, who))
-        for name in CORRECTIONS[2:]:
+        for name in GAINS:
             if name in arrays:
                 own[name] = self._whole(arrays, name)
             elif name in self.arrays:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pipeline.engine.job import BlockJob
 from pipeline.engine.share import Shard
 from pipeline.engine.stream import Arrays, StreamAccount
+from pipeline.rf.model.instruments import CorrectedPairs
 from pipeline.rf.model.pair_blocks import PairBlocks
 from pipeline.rf.model.pair_models import PairModels
 
@@ -43,12 +44,17 @@ class PairStream:
         The job, for its tiles and its accounts.
     models
         What each pair measures.
+    measured
+        The measurements.
     resident
         Whether operators stay.
     """
 
-    def __init__(self, job: BlockJob, models: PairModels, *, resident: bool) -> None:
+    def __init__(
+        self, job: BlockJob, models: PairModels, measured: CorrectedPairs, *, resident: bool
+    ) -> None:
         self.job, self.models, self.resident = job, models, resident
+        self._corrected = measured
         self._kept: dict[PairTile, PairBlocks] = {}
         self._size = job.tiles.readouts
 
@@ -102,7 +108,7 @@ class PairStream:
         )
 
     def _read_measured(self, frame: int, tile: PairTile) -> Arrays:
-        samples = self.models.raw.measurements(frame, tile.pair, tile.frequencies)
+        samples = self._corrected.measurements(frame, tile.pair, tile.frequencies)
         if tile in self._kept:
             return (samples,)
         return (samples, *self._read_factors(tile))

@@ -20,6 +20,7 @@ from pipeline.engine.job import BlockJob
 from pipeline.engine.share import Shard, Share
 from pipeline.operators.diagonal import Diagonal
 from pipeline.rf.geometry.pair_model import PairLevel
+from pipeline.rf.model.instruments import CorrectedPairs
 from pipeline.rf.model.pair_models import PairModels
 from pipeline.rf.model.pair_tiles import FactorsNormal, PairStream
 from pipeline.rf.model.voxel_phase import VoxelPhaseSum
@@ -30,6 +31,7 @@ from pipeline.solvers.kronecker_solver import kronecker_solver
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.solvers.solution import Solution
+from pipeline.storage.calibration import Calibration
 
 if TYPE_CHECKING:
     from pipeline.solvers.admm import ExactSolver
@@ -50,18 +52,19 @@ class PairsMeasurement:
     job
         The job, whose row says how wavefronts are approximated, how the normal operator runs, and
         whether factors stay.
-    raw
-        The acquisition.
+    raw, calibration
+        The acquisition, and what its instruments add.
     """
 
-    def __init__(self, job: BlockJob, raw: RfRawData) -> None:
+    def __init__(self, job: BlockJob, raw: RfRawData, calibration: Calibration) -> None:
         self.job = job
         self.raw = raw
         self.shape = raw.shape
         self.coherent = job.settings.fusion == "coherent"
         level: PairLevel = job.row.model  # type: ignore[assignment]
         self.models = PairModels(job, raw, level)
-        self.stream = PairStream(job, self.models, resident=job.row.resident)
+        measured = CorrectedPairs(raw, calibration)
+        self.stream = PairStream(job, self.models, measured, resident=job.row.resident)
         self._form = job.row.normal
         self._makes_kernels = job.settings.solves and self._form != "factors"
         self._known: tuple[Shard, dict[str, Tensor]] | None = None

@@ -6,20 +6,15 @@ import h5py
 import numpy as np
 import pytest
 import zarr
-from acquisitions import reconstruction_settings
 from scipy.io import savemat
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.born import simulate
 from pipeline.rf.raw import RfRawData
-from pipeline.stages.calibrate import calibrate
 from pipeline.stages.ingest import ingest
-from pipeline.stages.plan import plan
-from pipeline.storage.publish import read_json
 
 SCENE = Scene((7, 6), (0.2, 0.3), (0.1, 0.2, 0.0))
 FREQUENCIES = np.linspace(9.6e9, 10.4e9, 9)
@@ -240,40 +235,22 @@ def test_factors_of_one_axis_and_plane_waves_of_the_other(tmp_path):
         bring_in(tmp_path, "other.zarr", "native")
 
 
-PHASE, DELAY = np.array([0.4, -2.1, 1.7]), np.array([1.3e-9, -0.6e-9, 3.1e-9])
-
-
-def gains(index):
-    generator = np.random.default_rng(10 + index)
-    return [np.exp(0.3 * (generator.standard_normal((size, 2)) @ [1, 1j])) for size in (4, 5)]
-
-
-def instrument(index, elements=False):
-    clock = np.exp(1j * (PHASE[index] - 2 * np.pi * FREQUENCIES * DELAY[index]))[:, None, None]
-    return clock * (np.multiply.outer(*gains(index)) if elements else 1)
-
-
-def corrupted(elements=False):
-    return np.stack([CLEAN[index] * instrument(index, elements) for index in range(3)])
-
-
-def test_what_the_source_says_of_its_instruments_is_taken_away(tmp_path):
-    calibration = {
-        "phase": PHASE[None],
-        "delay": DELAY,
-        "gain_tx": np.stack([gains(index)[0] for index in range(3)]),
-        "gain_rx": np.stack([gains(index)[1] for index in range(3)]),
-    }
-    write_zarr(tmp_path / "other.zarr", list(corrupted(elements=True)), calibration=calibration)
+def test_what_the_source_says_of_its_instruments_is_stored_beside_what_they_measured(tmp_path):
+    generator = np.random.default_rng(4)
+    phase, delay = np.array([[0.4, -2.1, 1.7]]), np.array([1.3e-9, -0.6e-9, 3.1e-9])
+    tx, rx = (generator.standard_normal((3, size, 2)) @ [1, 1j] for size in (4, 5))
+    calibration = {"phase": phase, "delay": delay, "gain_tx": tx, "gain_rx": rx}
+    write_zarr(tmp_path / "other.zarr", list(CLEAN), calibration=calibration)
     raw = bring_in(tmp_path, "other.zarr", "native")
+    np.testing.assert_array_equal(raw.phase(), phase)
+    np.testing.assert_array_equal(raw.delay(), delay)
     for index in range(3):
-        np.testing.assert_allclose(raw.measurements(0, index), CLEAN[index], rtol=1e-4, atol=1e-9)
-    record = read_json(tmp_path / "ingest.json")["calibration"]
-    assert record["method"] == "given"
-    assert record["pairs"][2]["delay_s"] == DELAY[2]
+        np.testing.assert_array_equal(raw.measurements(0, index), CLEAN[index].astype("c8"))
+        np.testing.assert_array_equal(raw.gains(index)["gain_tx"], tx[index])
+        np.testing.assert_array_equal(raw.gains(index)["gain_rx"], rx[index])
 
 
-def npz(folder, data, **settings):
+def npz(folder, data):
     """Ingest pairs from a file of their own."""
     np.savez(
         folder / "scan.npz",
@@ -287,120 +264,7 @@ def npz(folder, data, **settings):
         "frequencies": {"name": "f", "axes": ["freq"]},
         **{n: {"name": n, "axes": ["pair", "element", "coordinate"]} for n in ("tx", "rx")},
     }
-    return bring_in(folder, "scan.npz", scene=GRID, arrays=mapping, **settings)
-
-
-def test_what_the_settings_say_is_taken_away(tmp_path):
-    known = {"phase": PHASE.tolist(), "delay": DELAY.tolist()}
-    raw = npz(tmp_path, corrupted(), pair_correction=known)
-    for index in range(3):
-        np.testing.assert_allclose(raw.measurements(0, index), CLEAN[index], rtol=1e-5)
-    with pytest.raises(ConfigError, match=r"pair_correction\.delay has 2 values, but .* 3 pairs"):
-        npz(tmp_path, corrupted(), pair_correction={"delay": [0.0, 0.0]})
-    with pytest.raises(ConfigError, match="has a reference_target, but corrections are known"):
-        npz(
-            tmp_path,
-            corrupted(),
-            pair_correction=known,
-            reference_target={"position": TARGET.tolist()},
-        )
-
-
-def back_projection(raw):
-    """Return the coherent sum of all pairs on a fine grid about the target, by exact paths."""
-    k = 2 * np.pi * FREQUENCIES / 299_792_458.0
-    steps = np.arange(-10, 11) * 0.01
-    x, y = np.meshgrid(TARGET[0] + steps, TARGET[1] + steps, indexing="ij")
-    points = np.stack([x, y, 0 * x], axis=-1).reshape(-1, 3)
-    image = np.zeros(len(points), complex)
-    for index, one in enumerate(PAIRS):
-        legs = [np.linalg.norm(points[:, None] - array, axis=-1) for array in (one.tx, one.rx)]
-        for wavenumber, values in zip(k, raw.measurements(0, index), strict=True):
-            tx, rx = (np.exp(1j * wavenumber * leg) for leg in legs)
-            image += np.einsum("ni,ij,nj->n", tx, values, rx)
-    return np.abs(image).reshape(x.shape)
-
-
-def test_a_reference_target_tells_phases_and_delays(tmp_path):
-    blurred = back_projection(npz(tmp_path, corrupted()))
-    raw = npz(
-        tmp_path,
-        corrupted(),
-        coherent=False,
-        reference_target={"position": TARGET.tolist(), "amplitude": 1.0},
-    )
-    assert raw.coherent
-    record = read_json(tmp_path / "ingest.json")["calibration"]
-    middle = FREQUENCIES.mean()
-    for index, found in enumerate(record["pairs"]):
-        # The other scatterers are 2 % of the target, which is all the error that is left.
-        assert abs(found["delay_s"] - DELAY[index]) < 0.02 / (2 * np.pi * 0.4e9)
-        phase = found["phase_rad"][0] - PHASE[index]
-        phase -= 2 * np.pi * middle * (found["delay_s"] - DELAY[index])
-        assert abs(np.angle(np.exp(1j * phase))) < 0.03
-        assert found["residual"] < 0.05
-        assert found["coherence"] > 0.99
-    image, ideal = back_projection(raw), back_projection(npz(tmp_path, CLEAN))
-    assert np.unravel_index(image.argmax(), image.shape) == (10, 10)
-    np.testing.assert_allclose(image, ideal, atol=0.04 * ideal.max())
-    assert blurred[10, 10] < 0.7 * ideal.max()
-
-
-def test_a_reference_target_tells_the_gains_of_elements(tmp_path):
-    raw = npz(
-        tmp_path,
-        corrupted(elements=True),
-        reference_target={"position": TARGET.tolist(), "amplitude": 1.0, "element_gains": True},
-    )
-    for index in range(3):
-        found, truth = raw.measurements(0, index), CLEAN[index]
-        assert np.linalg.norm(found - truth) < 0.06 * np.linalg.norm(truth)
-    assert (
-        max(
-            found["residual"]
-            for found in read_json(tmp_path / "ingest.json")["calibration"]["pairs"]
-        )
-        < 0.06
-    )
-
-
-def test_a_target_that_is_not_there_is_named(tmp_path):
-    # Off by more than the largest delay looked for.
-    settings = {"position": [0.5, -0.1, 6.0], "largest_delay": 1e-10}
-    with pytest.raises(DataError, match=r"scan: pair 0: no scatterer stands out at the reference"):
-        npz(tmp_path, corrupted(), reference_target=settings)
-
-
-@pytest.mark.parametrize("fusion", ["coherent", "non-coherent"])
-def test_a_coherent_image_of_uncalibrated_pairs_is_refused(tmp_path, fusion):
-    npz(tmp_path, corrupted(), coherent=False)
-    calibrated, planned = tmp_path / "calibration.json", tmp_path / "plan.tsv"
-    common = {"dataset": "scan", "raw": tmp_path / "raw.json", "device": "cpu", "threads": 2}
-    calibrate(
-        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
-        calibration=calibrated,
-        receipt=tmp_path / "calibrate.json",
-        **common,
-    )
-
-    def planning():
-        plan(
-            settings=reconstruction_settings(
-                algorithm="matched-filter", fusion=fusion, force_model=True
-            )[0],
-            reconstruction="image",
-            calibration=calibrated,
-            plan=planned,
-            receipt=tmp_path / "plan.json",
-            **common,
-        )
-
-    if fusion == "coherent":
-        with pytest.raises(DataError, match=r"scan image: the phases of its 3 pairs are not calib"):
-            planning()
-    else:
-        planning()
-        assert planned.exists()
+    return bring_in(folder, "scan.npz", scene=GRID, arrays=mapping)
 
 
 def changed(where, value):

@@ -6,16 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError
-from pipeline.rf.calibration.pair_correction import (
-    PairCorrection,
-    by_elements,
-    element_product,
-    fit_delay,
-    fit_elements,
-    target_response,
-)
+from pipeline.rf.calibration.reference_target import fit_delay, fit_elements, target_response
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.model.born import simulate
+from pipeline.rf.model.instruments import PairCorrection, by_elements, element_product
 
 FREQUENCIES = np.linspace(9.5e9, 10.5e9, 17)
 

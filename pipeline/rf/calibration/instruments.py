@@ -1,0 +1,146 @@
+"""What the instruments of pairs of antenna arrays add: given, or told by a reference target.
+
+Nothing is taken away here: what is found is applied whenever measurements are read; see
+`pipeline.rf.model.instruments`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.calibration import CalibrateSettings, InstrumentSettings
+from pipeline.engine.chain import NONE, Calibrating
+from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
+from pipeline.errors import ConfigError
+from pipeline.progress import track
+from pipeline.rf.arrays import CLOCKS, GAINS
+from pipeline.rf.calibration.reference_target import (
+    SAMPLE_BYTES,
+    SeenTarget,
+    frequencies_together,
+)
+from pipeline.rf.model.instruments import PairCorrection
+from pipeline.rf.raw import RfRawData
+from pipeline.storage.acquired import Acquired
+from pipeline.storage.calibration import store_array
+from pipeline.storage.chunks import CHUNK_BYTES
+
+if TYPE_CHECKING:
+    import zarr
+
+NAME = "instruments"
+
+
+def method(
+    acquired: Acquired, settings: CalibrateSettings, who: str, raw: RfRawData | None = None
+) -> str:
+    """Return ``given``, ``reference target`` or ``as measured``; ``none`` for a phase history."""
+    chosen = settings.instruments or InstrumentSettings()
+    if not acquired.rows:
+        for name, value in chosen:
+            if value is not None:
+                raise ConfigError(
+                    f"{who}: sources.{who}.{name} is for pairs of antenna arrays, but this is "
+                    "a phase history; leave it out"
+                )
+        return NONE
+    given = dict(chosen.pair_correction or ())
+    known = [name for name in CLOCKS if name in acquired.arrays or given.get(name) is not None]
+    if raw is not None:
+        own = [raw.gains(pair) for pair in range(raw.pairs)]
+        known += [name for name in GAINS if any(name in gains for gains in own)]
+    if chosen.reference_target is None:
+        return "given" if known else "as measured"
+    if known:
+        raise ConfigError(
+            f"{who}: sources.{who} has a reference_target, but corrections are known "
+            f"({', '.join(known)}); leave one of them out"
+        )
+    return "reference target"
+
+
+def needs(
+    acquired: Acquired,
+    settings: CalibrateSettings,
+    methods: Mapping[str, str],
+    *,
+    threads: int,
+    on_device: bool,
+) -> list[Need]:
+    """Return what looking for a reference target needs; what is given is small."""
+    if methods[NAME] != "reference target":
+        return []
+    together = min(frequencies_together(acquired.rows), acquired.arrays["frequencies"][0])
+    samples = together * math.prod(acquired.rows)
+    chunks = min(8 * samples, CHUNKS_AT_ONCE * CHUNK_BYTES)
+    return [Need({"reference target": SAMPLE_BYTES * samples, "chunks as read": chunks})]
+
+
+def advice(acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[str]:
+    """Return nothing: no setting makes it smaller."""
+    return []
+
+
+def run(raw: RfRawData, group: "zarr.Group", work: Calibrating) -> dict[str, Any]:
+    """Write phases and delays of all pairs and the gains of their elements."""
+    chosen = work.settings.instruments or InstrumentSettings()
+    found = {"coherent": raw.coherent if chosen.coherent is None else chosen.coherent}
+    if work.methods[NAME] == "as measured":
+        return found
+    with work.receipt.phase("instruments"):
+        if chosen.reference_target is None:
+            corrections = _given(raw, chosen, work.dataset)
+            seen: list[dict[str, float]] = [{} for _ in corrections]
+        else:
+            found["coherent"] = True
+            corrections, seen = [], []
+            with track(f"{work.dataset}: reference target", raw.pairs) as advance:
+                for pair in range(raw.pairs):
+                    target = SeenTarget(raw, pair, chosen.reference_target, work.dataset)
+                    correction, record = target.correction()
+                    corrections.append(correction)
+                    seen.append(record)
+                    advance()
+        store_array(
+            group, "phase", np.stack([each.phase for each in corrections], 1), ("frame", "pair")
+        )
+        store_array(group, "delay", np.array([each.delay for each in corrections]), ("pair",))
+        for pair, each in enumerate(corrections):
+            for name in GAINS:
+                gains = getattr(each, name)
+                if gains is not None:
+                    store_array(group, f"pair/{pair}/{name}", gains, ("element",))
+    pairs = [each.record() | more for each, more in zip(corrections, seen, strict=True)]
+    return {**found, "corrections": pairs}
+
+
+def _given(raw: RfRawData, chosen: InstrumentSettings, who: str) -> list[PairCorrection]:
+    """Return what source and settings say; the settings go before."""
+    phase, delay = _clocks(raw, chosen, who)
+    return [
+        PairCorrection(phase=phase[:, pair], delay=float(delay[pair]), **raw.gains(pair))
+        for pair in range(raw.pairs)
+    ]
+
+
+def _clocks(
+    raw: RfRawData, chosen: InstrumentSettings, who: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return phases ``[frame, pair]`` and delays ``[pair]``; zero where nothing is said."""
+    given, count = dict(chosen.pair_correction or ()), raw.pairs
+    found = []
+    for name, shape in (("phase", (raw.frames, count)), ("delay", (count,))):
+        values = getattr(raw, name)()
+        if given.get(name) is not None:
+            values = np.asarray(given[name])
+            if len(values) != count:
+                raise ConfigError(
+                    f"{who}: sources.{who}.pair_correction.{name} has {len(values)} values, but "
+                    f"there are {count} pairs; give one each"
+                )
+        values = np.zeros(1) if values is None else values
+        found.append(np.array(np.broadcast_to(values, shape), np.float64))
+    return found[0], found[1]

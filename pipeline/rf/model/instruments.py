@@ -1,0 +1,142 @@
+"""What the instrument of each pair adds to its measurements, and measurements without it.
+
+With time dependence ``exp(+j w t)``, a pair whose clock is off by ``phase``, whose cables add
+``delay``, and whose elements have the gains ``g`` measures at frequency ``f``
+
+    g_tx g_rx exp(j (phase - 2 pi f delay))
+
+times what it should.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.pieces import pieces
+from pipeline.rf.arrays import GAINS
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.raw import RfRawData
+from pipeline.storage.calibration import Calibration
+
+
+@dataclass(frozen=True, eq=False)
+class PairCorrection:
+    """The instrument of one pair.
+
+    Attributes
+    ----------
+    phase : ndarray
+        float64 ``[frame]`` [rad].
+    delay : float
+        [s].
+    gain_tx, gain_rx : ndarray or None
+        complex128 ``[element]``; ones if None.
+    """
+
+    phase: NDArray[np.float64]
+    delay: float = 0.0
+    gain_tx: NDArray[np.complex128] | None = None
+    gain_rx: NDArray[np.complex128] | None = None
+
+    def clock(self, frame: int, frequencies: NDArray[np.float64]) -> NDArray[np.complex128]:
+        """Return what clock and cables do at some frequencies [Hz], complex128 ``[freq]``."""
+        cycles = np.remainder(frequencies * self.delay, 1.0)
+        return np.asarray(np.exp(1j * (self.phase[frame] - 2 * np.pi * cycles)))
+
+    def gains(self, antennas: Pair | None) -> NDArray[np.complex128] | None:
+        """Return what the elements do, complex128 ``[m1, m2]``; None for nothing."""
+        if antennas is None or (self.gain_tx is None and self.gain_rx is None):
+            return None
+        return element_product(antennas, self.gain_tx, self.gain_rx)
+
+    def response(
+        self, frame: int, frequencies: NDArray[np.float64], antennas: Pair | None
+    ) -> NDArray[np.complex128]:
+        """Return what the measurements were multiplied by, complex128 ``[freq, m1, m2]``.
+
+        Parameters
+        ----------
+        frame
+            Index.
+        frequencies
+            ``[freq]`` [Hz].
+        antennas
+            The pair; it may be None where elements have no gains.
+        """
+        clock, gains = self.clock(frame, frequencies)[:, None, None], self.gains(antennas)
+        return clock if gains is None else np.asarray(clock * gains)
+
+    def record(self) -> dict[str, Any]:
+        """Return the correction as JSON values; gains as pairs of real and imaginary part."""
+        found: dict[str, Any] = {"phase_rad": self.phase.tolist(), "delay_s": self.delay}
+        for name in ("gain_tx", "gain_rx"):
+            gains = getattr(self, name)
+            if gains is not None:
+                found[name] = np.stack([gains.real, gains.imag], axis=-1).tolist()
+        return found
+
+
+class CorrectedPairs:
+    """The measurements of pairs without what their instruments add, as far as that is known.
+
+    Parameters
+    ----------
+    raw
+        The acquisition, as it was measured.
+    calibration
+        Has the corrections, if there are any.
+    """
+
+    def __init__(self, raw: RfRawData, calibration: Calibration) -> None:
+        self._raw = raw
+        self._calibration = calibration
+        self._phase, self._delay = (calibration.array(name) for name in ("phase", "delay"))
+        # Tiles come pair by pair.
+        self._of_pair = lru_cache(maxsize=1)(self._read_pair)
+
+    def measurements(self, frame: int, pair: int, frequencies: slice) -> NDArray[np.complex64]:
+        """Return what one pair should have measured, complex64 ``[freq, m1, m2(, m3)]``."""
+        values = self._raw.measurements(frame, pair, frequencies)
+        if self._phase is None:
+            return values
+        correction, gains = self._of_pair(pair)
+        clock = correction.clock(frame, self._raw.frequencies[frequencies])
+        clock = clock.reshape(-1, *(1,) * (values.ndim - 1))
+        # One frequency at a time: quotients in double precision take twice what is read.
+        for one in pieces(len(values), 1):
+            values[one] = values[one] / (clock[one] if gains is None else clock[one] * gains)
+        return values
+
+    def _read_pair(self, pair: int) -> tuple[PairCorrection, NDArray[np.complex128] | None]:
+        assert self._phase is not None  # measurements has looked
+        assert self._delay is not None  # it is written together with the phase
+        tx, rx = (self._calibration.array(f"pair/{pair}/{name}") for name in GAINS)
+        correction = PairCorrection(self._phase[:, pair], float(self._delay[pair]), tx, rx)
+        gains = correction.gains(self._raw.antennas(pair))
+        extra = len(self._raw.measurement_shape(pair)) - 2
+        return correction, None if gains is None else gains.reshape(gains.shape + (1,) * extra)
+
+
+def element_product(
+    antennas: Pair,
+    transmitters: NDArray[np.complex128] | None,
+    receivers: NDArray[np.complex128] | None,
+) -> NDArray[np.complex128]:
+    """Return the product of one number a transmitter and one a receiver, ``[m1, m2]``."""
+    (t1, t2), (r1, r2) = antennas.grids
+    tx = np.ones(len(antennas.tx), complex) if transmitters is None else transmitters
+    rx = np.ones(len(antennas.rx), complex) if receivers is None else receivers
+    product = np.multiply.outer(tx.reshape(t1, t2), rx.reshape(r1, r2))
+    return np.asarray(product.swapaxes(1, 2).reshape(t1 * r1, t2 * r2))
+
+
+def by_elements(antennas: Pair, measured: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    """Return measurements ``[m1, m2]`` as ``[tx, rx]``: `element_product` undone."""
+    (t1, t2), (r1, r2) = antennas.grids
+    split = measured.reshape(t1, r1, t2, r2).swapaxes(1, 2)
+    return np.asarray(split.reshape(len(antennas.tx), len(antennas.rx)))
