@@ -34,7 +34,7 @@ def store(marker: Path, acquisition: RfAcquisition, dataset: str = "scan") -> Rf
         {"kind": "rf", "format": "native", "source": "made up", "details": {}}
     )
     record = Receipt(marker.with_name("ingest.json"), "ingest")
-    store_content(content_of(acquisition, settings, dataset, record), marker, dataset, record)
+    store_content(content_of(acquisition, settings, dataset), marker, dataset, record)
     return RfRawData.open(marker)
 
 
