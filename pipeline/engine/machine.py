@@ -8,8 +8,8 @@ import torch
 from pipeline.config.planning import PlanSettings
 from pipeline.config.transforms import TransformChoice
 from pipeline.operators.convolution import Tiling
-from pipeline.operators.nufft import choose_backend
-from pipeline.operators.nufft_backends import Backend, choose_oversampling, per_axis
+from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, per_axis
+from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.toeplitz import padded_shape
 
 
@@ -86,13 +86,12 @@ class Machine:
 
         That of a device need not be installed where the plan is made.
         """
-        if self.on_device and self.backend in ("auto", "cufinufft") and not self.deterministic:
-            return "cufinufft"
         return choose_backend(
             shape,
-            torch.device("cuda" if self.on_device else "cpu"),
+            "cuda" if self.on_device else "cpu",
             self.backend,
             tolerance=tolerance,
             dtype=dtype,
             deterministic=self.deterministic,
+            elsewhere=self.on_device,
         )

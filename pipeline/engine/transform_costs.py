@@ -8,12 +8,12 @@ import torch
 
 from pipeline.engine.rates import Rates, fft_flops
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
-from pipeline.operators.nufft import (
+from pipeline.operators.nufft_accuracy import choose_oversampling
+from pipeline.operators.nufft_memory import (
     nufft_resident_bytes,
     nufft_workspace_bytes,
     parallel_transforms,
 )
-from pipeline.operators.nufft_backends import choose_oversampling
 from pipeline.operators.toeplitz import (
     KERNEL_TOLERANCE,
     kernel_pieces,

@@ -9,38 +9,15 @@ import torch
 
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
-from pipeline.operators.nufft_backends import (
-    BACKENDS,
-    INSTALL,
-    PLANS,
-    Backend,
-    PerAxis,
-    require,
-    smallest_tolerance,
-    usable,
-)
+from pipeline.operators.nufft_accuracy import PerAxis
+from pipeline.operators.nufft_backends import PLANS
+from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import (
     SMALL_IMAGE,
-    nufft_resident_bytes,
     nufft_workspace_bytes,
     parallel_transforms,
 )
 from pipeline.operators.threads import share, thread_count
-
-__all__ = [
-    "NUFFT",
-    "choose_backend",
-    "nufft_resident_bytes",
-    "nufft_workspace_bytes",
-    "parallel_transforms",
-]
-
-_DEVICES: dict[str, tuple[str, ...]] = {
-    "ducc0": ("cpu",),
-    "finufft": ("cpu",),
-    "cufinufft": ("cuda",),
-    "torchkbnufft": ("cpu", "cuda"),
-}
 
 
 class NUFFT(LinearOperator):
@@ -102,10 +79,12 @@ class NUFFT(LinearOperator):
         threads: int | None = None,
         deterministic: bool = False,
     ) -> None:
+        if dtype not in (torch.complex64, torch.complex128):
+            raise ConfigError(f"NUFFT: found dtype {dtype}, allowed are complex64 and complex128.")
         self.shape = tuple(int(size) for size in shape)
         self.backend = choose_backend(
             self.shape,
-            trajectory.device,
+            trajectory.device.type,
             backend,
             tolerance=tolerance,
             dtype=dtype,
@@ -213,84 +192,3 @@ class NUFFT(LinearOperator):
             workers=self._workers,
             oversampling=self._oversampling,
         )
-
-
-def choose_backend(
-    shape: Sequence[int],
-    device: torch.device,
-    backend: str,
-    *,
-    tolerance: float,
-    dtype: torch.dtype,
-    deterministic: bool = False,
-) -> Backend:
-    """Choose the library that computes a NUFFT, or check the one that was asked for.
-
-    On GPUs cuFINUFFT, else torchkbnufft, which reaches 1e-5 at best: too little for the kernel of
-    a Toeplitz operator. On CPUs ducc0, then FINUFFT; whichever is installed and
-    reaches the tolerance. Measured on 2 cores, complex64, adjoint at 1e-3: 8 coils of 128^3 and
-    5.1 M samples 0.93 s with ducc0, 1.84 with FINUFFT; 12 coils of 256^2 0.053 and 0.066; 24 frames
-    of 12 coils of 192^2 0.15 and 0.21.
-
-    Parameters
-    ----------
-    shape
-        Image axes.
-    device
-        Where the data are.
-    backend
-        ``"auto"`` or a backend's name.
-    tolerance
-        Relative l2 error allowed.
-    dtype
-        complex64 or complex128.
-    deterministic
-        Whether transforms must repeat bit by bit.
-
-    Raises
-    ------
-    ConfigError
-        If the backend is unknown, does not work on the device or in the dtype, or cannot reach the
-        tolerance.
-    DependencyError
-        If it is not installed.
-    """
-    if dtype not in (torch.complex64, torch.complex128):
-        raise ConfigError(f"NUFFT: found dtype {dtype}, allowed are complex64 and complex128.")
-    if len(shape) not in (2, 3):
-        raise ShapeError(f"NUFFT: found the matrix {tuple(shape)}, allowed are 2 and 3 axes.")
-    if deterministic and device.type != "cpu":
-        raise ConfigError(
-            f"deterministic results were asked for on {device}, where numbers are added in an "
-            "order that changes from run to run; set compute.device to cpu."
-        )
-    better = ""
-    if backend == "auto":
-        order: tuple[Backend, ...] = ("ducc0", "finufft", "torchkbnufft")
-        if device.type != "cpu":
-            order = ("cufinufft", "torchkbnufft")
-        reach = [name for name in order if tolerance >= smallest_tolerance(name, shape, dtype)]
-        for name in reach:
-            if usable(name):
-                return name
-        backend = next(filter(usable, order), order[0])  # whose complaint is the most useful one
-        if reach and backend not in reach:
-            better = f"; or install {reach[0]}, which reaches it: `{INSTALL[reach[0]]}`"
-    if backend not in BACKENDS:
-        raise ConfigError(
-            f"NUFFT: found the backend {backend!r}, allowed are auto, {', '.join(BACKENDS)}."
-        )
-    require(backend)
-    if device.type not in _DEVICES[backend]:
-        raise ConfigError(
-            f"NUFFT backend {backend} works on {' and '.join(_DEVICES[backend])}, found {device}; "
-            "use another device or the backend auto."
-        )
-    smallest = smallest_tolerance(backend, shape, dtype)
-    if tolerance < smallest:
-        raise ConfigError(
-            f"NUFFT backend {backend} reaches {smallest:.1e} at best for the matrix {tuple(shape)} "
-            f"in {dtype}, found tolerance {tolerance:.1e}; raise the tolerance, use double "
-            f"precision or another backend{better}."
-        )
-    return backend

@@ -12,23 +12,18 @@ back, on tensors of one dtype and device. What is true of all of them:
 from __future__ import annotations
 
 import atexit
-import ctypes
-import importlib
 import math
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipeline.errors import ConfigError, DependencyError
+from pipeline.errors import ConfigError
 from pipeline.operators.nufft_accuracy import (
-    BACKENDS,
     Backend,
     PerAxis,
     choose_oversampling,
@@ -38,34 +33,7 @@ from pipeline.operators.nufft_accuracy import (
     kaiser_bessel_shape,
     kaiser_bessel_width,
     per_axis,
-    smallest_tolerance,
 )
-
-__all__ = [
-    "BACKENDS",
-    "INSTALL",
-    "PLANS",
-    "Backend",
-    "PerAxis",
-    "Plan",
-    "choose_oversampling",
-    "per_axis",
-    "require",
-    "smallest_tolerance",
-    "usable",
-]
-
-INSTALL = {
-    "ducc0": "pip install 'kronufft[ducc]' (GPL-2.0-or-later)",
-    "finufft": "pip install finufft",
-    "cufinufft": "pip install 'kronufft[cuda]' (needs an NVIDIA GPU)",
-    "torchkbnufft": "pip install 'kronufft[torchkbnufft]'",
-}
-
-_LIBRARIES_OF_CUFINUFFT = {
-    "nvidia.cuda_runtime": "libcudart.so.12",
-    "nvidia.cufft": "libcufft.so.11",
-}
 
 
 class Plan(ABC):
@@ -122,45 +90,6 @@ class Plan(ABC):
     @abstractmethod
     def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
         """Fill `images` ``(transforms, *shape)`` from `samples` ``(transforms, sample)``."""
-
-
-def require(backend: Backend) -> None:
-    """Raise `DependencyError` with the way to install `backend` if it is missing."""
-    missing = _why_missing(backend)
-    if missing:
-        raise DependencyError(
-            f"NUFFT backend {backend} {missing}. Install it with `{INSTALL[backend]}`, "
-            "or set the backend to auto."
-        )
-
-
-def usable(backend: Backend) -> bool:
-    """Tell whether a backend is installed, with all that it needs."""
-    return not _why_missing(backend)
-
-
-def _why_missing(backend: Backend) -> str:
-    if not find_spec(backend):
-        return "is not installed"
-    return _why_cufinufft_fails() if backend == "cufinufft" else ""
-
-
-@cache
-def _why_cufinufft_fails() -> str:
-    """Return why cuFINUFFT cannot be loaded; nothing where it can.
-
-    It needs libraries of CUDA 12, which pip puts where the loader does not look, and which may be
-    others than those of torch: what is loaded already is found by name.
-    """
-    try:
-        for package, library in _LIBRARIES_OF_CUFINUFFT.items():
-            spec = find_spec(package) if find_spec("nvidia") else None
-            for folder in (spec and spec.submodule_search_locations) or ():
-                ctypes.CDLL(str(Path(folder, "lib", library)), ctypes.RTLD_GLOBAL)
-        importlib.import_module("cufinufft")
-    except (ImportError, OSError) as error:
-        return f"does not load ({error})"
-    return ""
 
 
 def _one_oversampling(plan: Plan, backend: Backend) -> float:

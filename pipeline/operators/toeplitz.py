@@ -30,8 +30,10 @@ from pipeline.operators.convolution import (
     Tiling,
 )
 from pipeline.operators.fourier import Provider, good_size, host_transform, irfftn, provider
-from pipeline.operators.nufft import NUFFT, choose_backend, nufft_workspace_bytes
-from pipeline.operators.nufft_backends import choose_oversampling, smallest_tolerance
+from pipeline.operators.nufft import NUFFT
+from pipeline.operators.nufft_accuracy import choose_oversampling, smallest_tolerance
+from pipeline.operators.nufft_choice import choose_backend
+from pipeline.operators.nufft_memory import nufft_workspace_bytes
 from pipeline.operators.threads import thread_count
 
 KERNEL_TOLERANCE = 1e-6
@@ -63,10 +65,15 @@ def kernel_dtype(
     Raises
     ------
     ConfigError, DependencyError
-        If no backend makes kernels there; as of `pipeline.operators.nufft.choose_backend`.
+        If no backend makes kernels there; as of `pipeline.operators.nufft_choice.choose_backend`.
     """
     check = partial(
-        choose_backend, shape, device, backend, tolerance=tolerance, deterministic=deterministic
+        choose_backend,
+        shape,
+        device.type,
+        backend,
+        tolerance=tolerance,
+        deterministic=deterministic,
     )
     with suppress(ConfigError):
         check(dtype=dtype)
@@ -179,7 +186,7 @@ def _half_kernel(
     padded = padded_shape(shape)
     library = choose_backend(
         shape,
-        trajectory.device,
+        trajectory.device.type,
         backend,
         tolerance=tolerance,
         dtype=dtype,

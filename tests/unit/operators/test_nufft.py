@@ -7,9 +7,10 @@ from adjointness import assert_adjoint, random_complex
 from exact import exact_adjoint, exact_forward, relative_error
 
 from pipeline.errors import ConfigError, DependencyError, ShapeError
-from pipeline.operators import nufft, nufft_backends
-from pipeline.operators.nufft import NUFFT, choose_backend
-from pipeline.operators.nufft_backends import smallest_tolerance
+from pipeline.operators import nufft_choice
+from pipeline.operators.nufft import NUFFT
+from pipeline.operators.nufft_accuracy import smallest_tolerance
+from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.toeplitz import kernel_dtype
 
 SHAPES = [(16, 21), (15, 12), (8, 11, 14), (9, 7, 10)]  # all sizes differ; odd and even
@@ -247,7 +248,7 @@ def test_torchkbnufft_reaches_its_limit():
 
 
 def test_names_the_way_to_install_a_missing_backend(monkeypatch):
-    monkeypatch.setattr("pipeline.operators.nufft_backends.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.operators.nufft_choice.find_spec", lambda name: None)
     with pytest.raises(DependencyError, match=r"ducc0 is not installed.*kronufft\[ducc\]"):
         NUFFT((8, 9), trajectory_of((8, 9)), backend="ducc0")
 
@@ -255,37 +256,44 @@ def test_names_the_way_to_install_a_missing_backend(monkeypatch):
 def test_automatic_choice_falls_back(monkeypatch):
     choose = {"tolerance": 1e-3, "dtype": torch.complex64}
     installed = {"ducc0", "finufft", "torchkbnufft"}
-    monkeypatch.setattr(nufft, "usable", lambda name: name in installed)
-    assert choose_backend((8, 9, 10), CPU, "auto", **choose) == "ducc0"
+    monkeypatch.setattr(nufft_choice, "usable", lambda name: name in installed)
+    assert choose_backend((8, 9, 10), "cpu", "auto", **choose) == "ducc0"
     installed.remove("ducc0")
-    assert choose_backend((8, 9, 10), CPU, "auto", **choose) == "finufft"
-    cuda = torch.device("cuda")
-    assert choose_backend((8, 9, 10), cuda, "auto", **choose) == "torchkbnufft"
+    assert choose_backend((8, 9, 10), "cpu", "auto", **choose) == "finufft"
+    assert choose_backend((8, 9, 10), "cuda", "auto", **choose) == "torchkbnufft"
     installed.add("cufinufft")
-    assert choose_backend((8, 9, 10), cuda, "auto", **choose) == "cufinufft"
+    assert choose_backend((8, 9, 10), "cuda", "auto", **choose) == "cufinufft"
     with pytest.raises(ConfigError, match=r"set compute\.device to cpu"):
-        choose_backend((8, 9), cuda, "auto", deterministic=True, **choose)
+        choose_backend((8, 9), "cuda", "auto", deterministic=True, **choose)
+
+
+def test_what_is_planned_for_another_device_need_not_be_installed_here(monkeypatch):
+    monkeypatch.setattr(nufft_choice, "usable", lambda name: name == "finufft")
+    choose = {"tolerance": 1e-3, "dtype": torch.complex64, "elsewhere": True}
+    assert choose_backend((8, 9, 10), "cuda", "auto", **choose) == "cufinufft"
+    assert choose_backend((8, 9, 10), "cpu", "auto", **choose) == "finufft"
+    assert choose_backend((8, 9, 10), "cpu", "ducc0", **choose) == "ducc0"
 
 
 def test_a_device_needs_cufinufft_for_kernels(monkeypatch):
     """Torchkbnufft is not accurate enough, in double precision neither."""
-    monkeypatch.setattr(nufft, "usable", lambda name: name == "torchkbnufft")
+    monkeypatch.setattr(nufft_choice, "usable", lambda name: name == "torchkbnufft")
     with pytest.raises(ConfigError, match=r"torchkbnufft reaches 1.0e-05 .* install cufinufft"):
         kernel_dtype((8, 9, 10), torch.device("cuda"))
 
 
 def test_a_backend_that_does_not_load_says_why(monkeypatch):
     why = "does not load (libcudart.so.12: cannot open shared object file)"
-    monkeypatch.setattr(nufft_backends, "find_spec", lambda name: True)
-    monkeypatch.setattr(nufft_backends, "_why_cufinufft_fails", lambda: why)
-    assert not nufft_backends.usable("cufinufft")
+    monkeypatch.setattr(nufft_choice, "find_spec", lambda name: True)
+    monkeypatch.setattr(nufft_choice, "_why_cufinufft_fails", lambda: why)
+    assert not nufft_choice.usable("cufinufft")
     with pytest.raises(DependencyError, match=r"cufinufft does not load \(libcudart.*kronufft\[cu"):
-        nufft_backends.require("cufinufft")
+        nufft_choice.require("cufinufft")
 
 
 def test_devices_are_checked():
     with pytest.raises(ConfigError, match="ducc0 works on cpu, found cuda"):
-        choose_backend((8, 9), torch.device("cuda"), "ducc0", tolerance=1e-3, dtype=torch.complex64)
+        choose_backend((8, 9), "cuda", "ducc0", tolerance=1e-3, dtype=torch.complex64)
 
 
 @pytest.mark.parametrize("backend", ["ducc0", "finufft"])

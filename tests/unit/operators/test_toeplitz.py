@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, DependencyError, ShapeError
-from pipeline.operators import fourier, nufft, toeplitz
+from pipeline.operators import fourier, nufft_choice, toeplitz
 from pipeline.operators.convolution import Tiling
 from pipeline.operators.toeplitz import (
     Toeplitz,
@@ -73,7 +73,7 @@ def test_single_precision_kernel_from_any_backend(backend):
 
 
 def test_single_precision_kernel_without_ducc0(monkeypatch):
-    monkeypatch.setattr(nufft, "usable", lambda name: name == "finufft")
+    monkeypatch.setattr(nufft_choice, "usable", lambda name: name == "finufft")
     shape = (12, 15)
     trajectory, weights = measured(shape, dtype=torch.float32)
     spectrum = toeplitz_spectrum(shape, trajectory, weights)  # FINUFFT reaches 1e-6 in double only
