@@ -8,7 +8,7 @@ import torch
 
 from pipeline.engine.rates import Rates, fft_flops
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
-from pipeline.operators.nufft_accuracy import choose_oversampling
+from pipeline.operators.nufft_accuracy import LEAST_ASKED, choose_oversampling
 from pipeline.operators.nufft_memory import (
     nufft_resident_bytes,
     nufft_workspace_bytes,
@@ -23,7 +23,6 @@ from pipeline.operators.toeplitz import (
     toeplitz_workspace_bytes,
 )
 
-_SINGLE = 3e-6
 _TRANSFORMS_A_TILE = 10
 """Gridding should take so many times as long as the transform of the grid that each tile needs."""
 
@@ -113,8 +112,7 @@ def transform_work(
     itemsize: int,
 ) -> tuple[float, float]:
     """Return the grid points that gridding so many samples updates, and the grid's operations."""
-    # What single precision can reach: a backend is not asked for more.
-    asked = max(tolerance, _SINGLE) if itemsize == 8 else tolerance
+    asked = max(tolerance, LEAST_ASKED) if itemsize == 8 else tolerance
     points = samples * math.prod(kernel_width(asked, factor) for factor in oversampling)
     grid = math.prod(factor * size for factor, size in zip(oversampling, shape, strict=True))
     return points, fft_flops(grid)

@@ -19,6 +19,9 @@ PerAxis = float | Sequence[float] | None
 _SINGLE = 8
 """Bytes of a complex number in single precision."""
 
+LEAST_ASKED = 3e-6
+"""What libraries are asked for at least in single precision, which reaches no more."""
+
 
 class Precision(Protocol):
     """A complex type of torch or NumPy."""
@@ -70,10 +73,10 @@ def choose_oversampling(
 def ducc0_accuracy(tolerance: float, dtype: Precision) -> float:
     """Return the ``epsilon`` at which ducc0's relative l2 error stays below `tolerance`.
 
-    Measured: up to 0.4 of epsilon for white noise, 1.0 for a constant image. In single precision an
-    epsilon of 3e-6 gives an error of 3e-7, so there is no need to ask for less.
+    Measured: up to 0.4 of epsilon for white noise, 1.0 for a constant image. In single precision
+    `LEAST_ASKED` gives an error of 3e-7, so there is no need to ask for less.
     """
-    return max(tolerance, 3e-6) if dtype.itemsize == _SINGLE else tolerance
+    return max(tolerance, LEAST_ASKED) if dtype.itemsize == _SINGLE else tolerance
 
 
 def ducc0_window(factor: float) -> tuple[float, float]:
