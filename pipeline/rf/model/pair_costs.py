@@ -10,7 +10,12 @@ from pipeline.engine.rates import LATENCY, Rates, toeplitz_flops
 from pipeline.engine.stream import TILES_AT_ONCE
 from pipeline.engine.transform_costs import convolution_bytes, spectrum_bytes
 from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
-from pipeline.operators.contraction import KroneckerTiling, contraction_flops, usual_tile_bytes
+from pipeline.operators.contraction import (
+    COMPLEX_MULTIPLY_ADD,
+    KroneckerTiling,
+    contraction_flops,
+    usual_tile_bytes,
+)
 from pipeline.operators.toeplitz import padded_shape
 from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.plane_wave import (
@@ -32,6 +37,10 @@ VoxelPhase = Literal["none", "pair", "frequency"]
 _TILE_LATENCIES = 3.5
 """Latencies to go forward and back through the factors of a pair: two operators of two or three
 small products each, weights and a sum."""
+
+_COMPLEX_MULTIPLY = 6
+_PHASOR_FLOPS = 500
+"""Cost of one complex exponential in double precision, in multiplications as fast as in GEMM."""
 
 _PATHS = 56
 """Bytes a voxel while its path is computed, in double precision."""
@@ -179,15 +188,15 @@ class PairCosts(ModelCosts):
 
     def product_seconds(self, shape: tuple[int, ...], rates: Rates) -> float:
         """Return the seconds of the normal operator whose kernels or factors are there."""
-        phases = 2 * STORED_NUMBER * self._phases(self.channels, self.readouts) * math.prod(shape)
+        phases = 2 * _COMPLEX_MULTIPLY * self._phases(self.channels, self.readouts)
+        flops = float(phases * math.prod(shape))
         if self.toeplitz:
             products = 1 if self.form == "collapsed" else self.channels
-            computing = products * (LATENCY + toeplitz_flops(shape) / rates.toeplitz)
-        else:
-            rows, blocks = self._products(self.channels, self.readouts)
-            computing = 2 * blocks * contraction_flops(rows, shape) / rates.gemm
-            computing += self.channels * _TILE_LATENCIES * LATENCY
-        return computing + phases / rates.memory
+            flops += products * toeplitz_flops(shape)
+            return products * LATENCY + flops / rates.toeplitz
+        rows, blocks = self._products(self.channels, self.readouts)
+        flops += 2 * blocks * contraction_flops(rows, shape)
+        return self.channels * _TILE_LATENCIES * LATENCY + flops / rates.gemm
 
     def _streaming_seconds(self, shape: tuple[int, ...], rates: Rates) -> float:
         """Return the seconds to make or read factors that do not stay, for one product."""
@@ -203,8 +212,13 @@ class PairCosts(ModelCosts):
     def _kernel_seconds(
         self, shape: tuple[int, ...], pairs: int, frequencies: int, rates: Rates
     ) -> float:
-        half = 16 * math.prod(padded_shape(shape)) / 2
-        return pairs * frequencies * half / rates.gemm + pairs * 5 * half / rates.memory
+        """Return the seconds to add up the kernels of all blocks, in double precision."""
+        half = math.prod(padded_shape(shape)) / 2
+        phasors = sum(2 * m * math.sqrt(n) for m, n in zip(self.rows, shape, strict=True))
+        made = COMPLEX_MULTIPLY_ADD * (half + self._columns(shape)) + _PHASOR_FLOPS * phasors
+        kernels = 1 if self.form == "collapsed" else pairs
+        passes = 5 * 16 * half * kernels / rates.memory
+        return 2 * pairs * frequencies * made / rates.gemm + passes
 
     def _products(self, pairs: int, frequencies: int) -> tuple[tuple[int, ...], int]:
         """Return the rows of a Kronecker product, and how many there are.
