@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 import numpy as np
 
-from pipeline.config.transforms import NufftSettings
 from pipeline.operators.nufft_accuracy import (
     Backend,
     PerAxis,
     choose_oversampling,
     per_axis,
-    smallest_tolerance,
 )
 
 SMALL_IMAGE = 2**18
@@ -36,16 +33,6 @@ def parallel_transforms(
     if deterministic or (math.prod(shape) <= SMALL_IMAGE and frames * coils >= threads):
         return min(threads, frames * coils)
     return 1
-
-
-def nufft_library(shape: Sequence[int], nufft: NufftSettings, *, on_device: bool) -> str:
-    """Return the library that a job will use in single precision, as far as this machine knows."""
-    if nufft.backend != "auto":
-        return nufft.backend
-    if on_device:
-        return "cufinufft"
-    reaches = nufft.tolerance >= smallest_tolerance("ducc0", shape, np.dtype(np.complex64))
-    return "ducc0" if reaches and find_spec("ducc0") else "finufft"
 
 
 def nufft_workspace_bytes(

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from pipeline.config.transforms import NufftSettings
 from pipeline.geometry.axes import voxel_positions
+from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import (
-    nufft_library,
     nufft_resident_bytes,
     nufft_workspace_bytes,
 )
@@ -132,7 +132,14 @@ def pipe_menon_bytes(
     doubled = tuple(2 * size for size in shape)
     voxels, axes = math.prod(doubled), len(shape)
     sizes = {
-        "backend": nufft_library(doubled, nufft, on_device=on_device),
+        "backend": choose_backend(
+            doubled,
+            "cuda" if on_device else "cpu",
+            nufft.backend,
+            tolerance=nufft.tolerance,
+            dtype=np.dtype(np.complex64),
+            elsewhere=True,
+        ),
         "tolerance": nufft.tolerance,
         "itemsize": 8,
         "oversampling": nufft.oversampling,

@@ -21,7 +21,8 @@ from pipeline.mri.calibration.centre import (
 )
 from pipeline.mri.calibration.walsh import covariance_bytes, walsh_maps
 from pipeline.mri.raw import RawData
-from pipeline.operators.nufft_memory import nufft_library, nufft_workspace_bytes
+from pipeline.operators.nufft_choice import choose_backend
+from pipeline.operators.nufft_memory import nufft_workspace_bytes
 from pipeline.progress import track
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.calibration import MAP_BYTES, create_sensitivities, map_chunks
@@ -84,7 +85,14 @@ def needs(
         grid,
         inside,
         tile,
-        backend=nufft_library(grid, nufft, on_device=on_device),
+        backend=choose_backend(
+            grid,
+            "cuda" if on_device else "cpu",
+            nufft.backend,
+            tolerance=nufft.tolerance,
+            dtype=np.dtype(np.complex64),
+            elsewhere=True,
+        ),
         tolerance=nufft.tolerance,
         itemsize=8,
         threads=threads,
