@@ -14,13 +14,13 @@ from pipeline.formats.lazy import LazyArray, ResidentArray
 from pipeline.formats.mapping import Stacked
 from pipeline.geometry.axes import as_volume
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
-from pipeline.rf.checks import require_frequencies
 from pipeline.rf.formats.acquisition import (
     PairsAcquisition,
     PairSource,
     PulsesAcquisition,
     RfAcquisition,
 )
+from pipeline.rf.geometry.antennas import checked_frequencies
 from pipeline.rf.geometry.scene import Scene
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: st
 
 
 def _pulses(acquisition: PulsesAcquisition, settings: IngestSettings, dataset: str) -> Content:
-    frequencies = require_frequencies(acquisition.frequencies, dataset)
+    frequencies = checked_frequencies(acquisition.frequencies, dataset)
     measured = acquisition.measurements
     arrays = {"frequencies": frequencies, **acquisition.arrays}
     return Content(
@@ -67,7 +67,7 @@ def _pulses(acquisition: PulsesAcquisition, settings: IngestSettings, dataset: s
 
 
 def _pairs(acquisition: PairsAcquisition, source: str, dataset: str) -> Content:
-    frequencies = require_frequencies(acquisition.frequencies, dataset)
+    frequencies = checked_frequencies(acquisition.frequencies, dataset)
     arrays: dict[str, LazyArray] = _resident({"frequencies": frequencies, **acquisition.arrays})
     if "phase" in arrays:  # frames may share it, and then it may have no axis of them
         arrays["phase"] = ResidentArray(np.atleast_2d(acquisition.arrays["phase"]))

@@ -12,9 +12,8 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import LazyArray
 from pipeline.formats.mapping import Stacked
 from pipeline.rf.arrays import PATHS
-from pipeline.rf.checks import require_frequencies
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
-from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.antennas import Pair, checked_frequencies
 from pipeline.rf.geometry.scene import Scene
 
 
@@ -110,7 +109,7 @@ class PhaseHistory:
     who: str = "phase history"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "frequencies", require_frequencies(self.frequencies, self.who))
+        object.__setattr__(self, "frequencies", checked_frequencies(self.frequencies, self.who))
         expected = (len(self.paths), len(self.frequencies))
         if self.measurements.shape != expected:
             raise DataError(

@@ -13,7 +13,6 @@ from pipeline.formats.content import require_agreement
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source, whole
 from pipeline.formats.mapped_files import MappedFiles
 from pipeline.rf.arrays import BY_ELEMENTS, CLOCKS, GAINS, PAIR_SOURCE, PULSE_SOURCE, SHARED
-from pipeline.rf.checks import require_frequencies
 from pipeline.rf.formats.acquisition import (
     PairsAcquisition,
     PairSource,
@@ -22,7 +21,7 @@ from pipeline.rf.formats.acquisition import (
     scene_of,
 )
 from pipeline.rf.formats.layout import Interleaved, OfPair, factors_of
-from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.antennas import Pair, checked_frequencies
 from pipeline.storage.layout import ArrayTable
 
 
@@ -76,7 +75,7 @@ class _Arrays:
             name: files.mapped(name, array, fields[name].axes, f"{dataset}: {name}")
             for name, array in mapping.items()
         }
-        self.frequencies = require_frequencies(self._whole("frequencies"), dataset)
+        self.frequencies = checked_frequencies(self._whole("frequencies"), dataset)
         self.provenance = {"format": "arrays", "files": describe_files(list(files.paths))}
         require_agreement(self.arrays, ArrayTable(fields), {}, dataset, shared=("frame", "pair"))
 

@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import ResidentArray, describe_files
-from pipeline.rf.checks import require_frequencies
 from pipeline.rf.formats.acquisition import PhaseHistory, PulsesAcquisition, scene_of
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
-from pipeline.rf.geometry.antennas import green, wavenumbers
+from pipeline.rf.geometry.antennas import checked_frequencies, green, wavenumbers
 
 RADIUS = 1.67
 """Distance of both antennas from the centre [m]."""
@@ -91,7 +90,7 @@ def read_fresnel(path: Path, dataset: str) -> PhaseHistory:
             "rows; it is truncated or edited"
         )
     frequencies, column = np.unique(rows[:, 2], return_inverse=True)
-    frequencies = require_frequencies(frequencies * 1e9, who)
+    frequencies = checked_frequencies(frequencies * 1e9, who)
     pairs, row = np.unique(rows[:, :2], axis=0, return_inverse=True)
     if (
         len(pairs) * len(frequencies) != expected

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import Selection, describe_files
-from pipeline.rf.checks import require_frequencies, require_measurements
 from pipeline.rf.formats.acquisition import PhaseHistory, PulsesAcquisition, scene_of
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
+from pipeline.rf.geometry.antennas import checked_frequencies
 
 _POSITION_FIELDS = ("x", "y", "z", "r0")
 _POLARISATION = re.compile(r"_(HH|HV|VH|VV)\b", re.IGNORECASE)
@@ -157,7 +157,7 @@ class _GotchaFile:
     def read(cls, path: Path, dataset: str) -> "_GotchaFile":
         who = f"{dataset}: {path}"
         fields = _structure(path, who)
-        frequencies = require_frequencies(_vector(fields, "freq", who), f"{who}: `freq`")
+        frequencies = checked_frequencies(_vector(fields, "freq", who), f"{who}: `freq`")
         x, y, z, reference = (_vector(fields, name, who) for name in _POSITION_FIELDS)
         sizes = {name: len(_vector(fields, name, who)) for name in _POSITION_FIELDS}
         expected = (len(frequencies), sizes["x"])
@@ -172,19 +172,32 @@ class _GotchaFile:
             )
         if measured.dtype.kind not in "fc":
             raise DataError(f"{who}: `fp` is of type {measured.dtype}; expected complex numbers")
-        require_measurements(measured, frequencies, who)
-        empty = np.flatnonzero(~measured.any(axis=0))
-        if empty.size:
-            raise DataError(
-                f"{who}: pulse {empty[0]} is zero at all {expected[0]} frequencies, as are "
-                f"{len(empty) - 1} others of {expected[1]}; leave them out"
-            )
+        _require_measured(measured, frequencies, who)
         positions = np.stack([x, y, z], axis=1)
         try:
             paths = AntennaPaths(positions, positions, 2 * _unrounded(reference, positions))
         except DataError as error:
             raise DataError(f"{who}: {error}") from None
         return cls(frequencies, paths, measured.T.astype(np.complex64))
+
+
+def _require_measured(measured: NDArray[Any], frequencies: NDArray[np.float64], who: str) -> None:
+    """Refuse a file of which a pulse or a frequency was not measured; `who` names it."""
+    bad = np.argwhere(~np.isfinite(measured))
+    if len(bad):
+        index, pulse = bad[0]
+        raise DataError(
+            f"{who}: pulse {pulse} at {frequencies[index] / 1e9:.6g} GHz (index {index}) is "
+            f"{measured[index, pulse]}, and {len(bad) - 1} others are NaN or infinite; leave them "
+            "out or correct them in the source"
+        )
+    for axis, what in ((0, "pulse"), (1, "frequency")):
+        empty = np.flatnonzero(~measured.any(axis=axis))
+        if empty.size:
+            raise DataError(
+                f"{who}: {what} {empty[0]} is zero throughout, as are {len(empty) - 1} others of "
+                f"{measured.shape[1 - axis]}; leave them out"
+            )
 
 
 def _structure(path: Path, who: str) -> dict[str, Any]:

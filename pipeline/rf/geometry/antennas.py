@@ -14,6 +14,8 @@ from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
 
 _LOWEST_FREQUENCY = 1e6
 """Frequencies below this [Hz] are taken for GHz or MHz: at 1 MHz a wave is 300 m long."""
+_HIGHEST_FREQUENCY = 1e13
+"""Frequencies beyond this [Hz] are those of light, or in another unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,30 +125,44 @@ def _checked_positions(name: str, positions: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def checked_frequencies(frequencies: ArrayLike) -> NDArray[np.float64]:
+def checked_frequencies(frequencies: ArrayLike, who: str = "frequencies") -> NDArray[np.float64]:
     """Return frequencies as float64 ``(freq,)`` [Hz].
+
+    Parameters
+    ----------
+    frequencies
+        In the order of the data.
+    who
+        Begins the message of an error.
 
     Raises
     ------
     DataError
-        If they are not finite, positive and increasing, or look as if in GHz or MHz.
+        If they are not finite, positive and increasing, or look as if in another unit than Hz.
     """
     array = np.array(frequencies, dtype=np.float64)
     if array.ndim != 1 or not array.size or not np.isfinite(array).all():
-        raise DataError(f"frequencies: found shape {array.shape}; one axis of finite values [Hz].")
+        raise DataError(
+            f"{who}: found frequencies of shape {array.shape}; expected one axis of finite values"
+        )
     if array.min() <= 0:
-        raise DataError(f"frequencies: found {array.min():g} Hz; they must be positive.")
+        raise DataError(f"{who}: found a frequency of {array.min():g} Hz; they must be positive")
     if array.max() < _LOWEST_FREQUENCY:
         raise DataError(
-            f"frequencies: found {array.min():g} to {array.max():g}, which looks like GHz or MHz; "
-            "give them in Hz."
+            f"{who}: found frequencies of {array.min():g} to {array.max():g}, which looks like GHz "
+            "or MHz; give them in Hz"
+        )
+    if array.max() > _HIGHEST_FREQUENCY:
+        raise DataError(
+            f"{who}: the frequencies reach {array.max():g} Hz, beyond {_HIGHEST_FREQUENCY:g}; were "
+            "they in Hz already?"
         )
     steps = np.diff(array)
     if (steps <= 0).any():
         at = int(np.flatnonzero(steps <= 0)[0])
         raise DataError(
-            f"frequencies: {array[at + 1]:.12g} Hz follows {array[at]:.12g} Hz (index {at + 1}); "
-            "they must increase: sort them, and the data with them."
+            f"{who}: the frequency {array[at + 1]:.12g} Hz follows {array[at]:.12g} Hz (index "
+            f"{at + 1}); they must increase: sort them, and the data with them"
         )
     return array
 

@@ -47,7 +47,7 @@ def test_refused_pairs(tx, rx, options, found):
         ([9e9, 9e9], "increase"),
         ([-9e9, 9e9], "positive"),
         ([9e9, np.nan], "finite"),
-        ([], "found shape"),
+        ([], "of shape"),
     ],
     ids=["GHz", "decreasing", "repeated", "negative", "nan", "none"],
 )
