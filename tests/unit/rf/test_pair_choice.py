@@ -39,6 +39,14 @@ def test_the_fastest_form_comes_first():
     assert forms(choose({"W": 0.0}, one)) == ["factors", "collapsed"]
 
 
+def test_measured_rates_decide_the_form_and_not_the_model():
+    one = PairAcquisition((256, 256), (8, 8), pairs=1, frequencies=1)
+    slow_products = Rates.host(2).model_copy(update={"gemm": 1e9})
+    choice = choose({"W": 0.0, "F": 0.0}, one, rates=slow_products)
+    assert (choice.level, forms(choice)) == ("W", ["collapsed", "factors"])
+    assert choose({"W": 0.0, "F": 0.0}, one).level == "W"
+
+
 def test_settings_restrict_models_and_forms():
     assert forms(choose(normal="factors")) == ["factors"]
     assert choose({**ERRORS, "W+D(fc)": 0.2}, normal="toeplitz").level == "W+D(fc)"
