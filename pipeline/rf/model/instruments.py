@@ -10,6 +10,7 @@ times what it should.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,11 @@ from pipeline.rf.arrays import GAINS
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
+
+ALL = slice(None)
+
+_PIECE = 2**14
+"""Measurements that are corrected together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +54,11 @@ class PairCorrection:
         cycles = np.remainder(frequencies * self.delay, 1.0)
         return np.asarray(np.exp(1j * (self.phase[frame] - 2 * np.pi * cycles)))
 
-    def gains(self, antennas: Pair | None) -> NDArray[np.complex128] | None:
-        """Return what the elements do, complex128 ``[m1, m2]``; None for nothing."""
+    def gains(self, antennas: Pair | None, rows: slice = ALL) -> NDArray[np.complex128] | None:
+        """Return what the elements do, complex128 ``[m1, m2]`` of some ``m1``; None for nothing."""
         if antennas is None or (self.gain_tx is None and self.gain_rx is None):
             return None
-        return element_product(antennas, self.gain_tx, self.gain_rx)
+        return element_product(antennas, self.gain_tx, self.gain_rx, rows)
 
     def response(
         self, frame: int, frequencies: NDArray[np.float64], antennas: Pair | None
@@ -74,7 +80,7 @@ class PairCorrection:
     def record(self) -> dict[str, Any]:
         """Return the correction as JSON values; gains as pairs of real and imaginary part."""
         found: dict[str, Any] = {"phase_rad": self.phase.tolist(), "delay_s": self.delay}
-        for name in ("gain_tx", "gain_rx"):
+        for name in GAINS:
             gains = getattr(self, name)
             if gains is not None:
                 found[name] = np.stack([gains.real, gains.imag], axis=-1).tolist()
@@ -104,35 +110,41 @@ class CorrectedPairs:
         values = self._raw.measurements(frame, pair, frequencies)
         if self._phase is None:
             return values
-        correction, gains = self._of_pair(pair)
-        clock = correction.clock(frame, self._raw.frequencies[frequencies])
-        clock = clock.reshape(-1, *(1,) * (values.ndim - 1))
-        # One frequency at a time: quotients in double precision take twice what is read.
-        for one in pieces(len(values), 1):
-            values[one] = values[one] / (clock[one] if gains is None else clock[one] * gains)
+        correction, antennas = self._of_pair(pair)
+        clock = correction.clock(frame, self._raw.frequencies[frequencies])[:, None, None]
+        # In pieces: quotients in double precision take several times what is read.
+        for rows in pieces(values.shape[1], max(1, _PIECE // math.prod(values.shape[2:]))):
+            gains = correction.gains(antennas, rows)
+            for one in pieces(len(values), 1):
+                response = clock[one] if gains is None else clock[one] * gains
+                part = values[one, rows]
+                part[...] = part / response.reshape(*response.shape, *(1,) * (values.ndim - 3))
         return values
 
-    def _read_pair(self, pair: int) -> tuple[PairCorrection, NDArray[np.complex128] | None]:
+    def _read_pair(self, pair: int) -> tuple[PairCorrection, Pair | None]:
         assert self._phase is not None  # measurements has looked
         assert self._delay is not None  # it is written together with the phase
         tx, rx = (self._calibration.array(f"pair/{pair}/{name}") for name in GAINS)
         correction = PairCorrection(self._phase[:, pair], float(self._delay[pair]), tx, rx)
-        gains = correction.gains(self._raw.antennas(pair))
-        extra = len(self._raw.measurement_shape(pair)) - 2
-        return correction, None if gains is None else gains.reshape(gains.shape + (1,) * extra)
+        return correction, self._raw.antennas(pair)
 
 
 def element_product(
     antennas: Pair,
     transmitters: NDArray[np.complex128] | None,
     receivers: NDArray[np.complex128] | None,
+    rows: slice = ALL,
 ) -> NDArray[np.complex128]:
-    """Return the product of one number a transmitter and one a receiver, ``[m1, m2]``."""
+    """Return the product of one number a transmitter and one a receiver, ``[m1, m2]``.
+
+    Of all ``m1``, or of those in ``rows``.
+    """
     (t1, t2), (r1, r2) = antennas.grids
     tx = np.ones(len(antennas.tx), complex) if transmitters is None else transmitters
     rx = np.ones(len(antennas.rx), complex) if receivers is None else receivers
-    product = np.multiply.outer(tx.reshape(t1, t2), rx.reshape(r1, r2))
-    return np.asarray(product.swapaxes(1, 2).reshape(t1 * r1, t2 * r2))
+    first, second = np.divmod(np.arange(t1 * r1)[rows], r1)
+    product = tx.reshape(t1, t2)[first, :, None] * rx.reshape(r1, r2)[second, None, :]
+    return np.asarray(product.reshape(len(first), t2 * r2))
 
 
 def by_elements(antennas: Pair, measured: NDArray[np.complex128]) -> NDArray[np.complex128]:
