@@ -32,8 +32,8 @@ _LEAST_COHERENCE = 0.5
 """Of the frequencies at the best delay; below it, nothing like the target was found."""
 _TILE_SAMPLES = 2**22
 """Measurements that are compared with the target together."""
-SAMPLE_BYTES = 80
-"""Bytes a measurement of a tile: as read, what the target gives, the instrument, and products."""
+SAMPLE_BYTES = 88
+"""Bytes a measurement of a tile: as read, the target, the instrument, and products; measured."""
 
 
 def target_response(

@@ -3,6 +3,7 @@
 Each job runs in a fresh process, as the workflow would start it.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pipeline.formats.lazy import ResidentArray
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibrate import STEPS
+from pipeline.rf.calibration.reference_target import target_response
 from pipeline.rf.formats.acquisition import PairsAcquisition, PairSource
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
@@ -187,6 +189,20 @@ def test_calibrating_pairs_takes_what_was_predicted(tmp_path):
     scene = Scene(shape=(24, 20), spacing=(0.05, 0.05), origin=(-0.6, -0.5))
     write_pairs(tmp_path / "raw.json", scene, (72, 80))
     assert_held(calibrated(tmp_path, '{"calibration": {}, "nufft": {}}'))
+
+
+@pytest.mark.slow
+def test_looking_for_a_reference_target_takes_what_was_predicted(tmp_path):
+    scene = Scene(shape=(24, 20), spacing=(0.05, 0.05))
+    arrays = [np.linspace([-1, y, 5], [1, y, 5], count) for y, count in ((0, 12), (2, 10))]
+    frequencies, target = np.linspace(1.0e9, 1.2e9, 50_000), np.array([0.1, -0.1, 0.0])
+    pair = Pair(*arrays)
+    seen = target_response(pair, frequencies, target, np.zeros(3), None).astype(np.complex64)
+    source = [PairSource(ResidentArray(seen[None]), pair)]
+    store(tmp_path / "raw.json", PairsAcquisition(scene, frequencies, source), "d")
+    known = {"reference_target": {"position": target.tolist(), "largest_delay": 1e-9}}
+    settings = {"calibration": {}, "nufft": {}, "instruments": known}
+    assert_held(calibrated(tmp_path, json.dumps(settings)))
 
 
 @pytest.mark.slow
