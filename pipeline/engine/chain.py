@@ -4,7 +4,7 @@ A step is a module with the names of `Step`. A wing lists its steps in the order
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.config.calibration import CalibrateSettings
@@ -29,28 +29,36 @@ _DEVICE_SLACK = 1.1
 
 @dataclass(frozen=True)
 class Calibrating:
-    """What a running step is told.
+    """A calibration, as its steps are told of it.
 
     Attributes
     ----------
     dataset
         Name; begins the message of an error.
+    acquired
+        Sizes.
     settings
         What to estimate and how.
+    threads
+        CPU threads.
+    device
+        ``cpu``, or the CUDA device that computes. It then holds the transforms, and the host the
+        trajectory.
     methods
         What each step of the chain does, by the step's name.
-    device, threads
-        What it computes with.
-    receipt
-        Of the job, for phases and records.
     """
 
     dataset: str
+    acquired: Acquired
     settings: CalibrateSettings
-    methods: Mapping[str, str]
-    device: str
     threads: int
-    receipt: Receipt
+    device: str
+    methods: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether a CUDA device computes."""
+        return self.device != "cpu"
 
 
 class Step(Protocol):
@@ -59,91 +67,46 @@ class Step(Protocol):
     NAME: str
     """Under which store and receipt record the method."""
 
-    def method(
-        self, acquired: Acquired, settings: CalibrateSettings, who: str, raw: Any = None
-    ) -> str:
+    def method(self, job: Calibrating, raw: Any = None) -> str:
         """Return what the step will do, or ``none``; raise `KronufftError` if it cannot.
 
-        Parameters
-        ----------
-        acquired
-            Sizes.
-        settings
-            What to estimate and how.
-        who
-            Dataset, for errors.
-        raw
-            The acquisition; without it, what needs most of all that may be found.
+        Without the acquisition, it is what needs most of all that may be found in it.
         """
 
-    def needs(
-        self,
-        acquired: Acquired,
-        settings: CalibrateSettings,
-        methods: Mapping[str, str],
-        *,
-        threads: int,
-        on_device: bool,
-    ) -> Sequence[Need]:
+    def needs(self, job: Calibrating) -> Sequence[Need]:
         """Return the memory of each phase, without the process."""
 
-    def advice(self, acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[str]:
+    def advice(self, job: Calibrating, need: Need) -> list[str]:
         """Return the settings that would make the step need less, if its parts are in ``need``."""
 
-    def run(self, raw: Any, group: "zarr.Group", work: Calibrating) -> dict[str, Any]:
+    def run(
+        self, raw: Any, group: "zarr.Group", job: Calibrating, receipt: Receipt
+    ) -> dict[str, Any]:
         """Write the step's arrays into ``group``; return what to record beside its method."""
 
 
-def expected_methods(
-    steps: Sequence[Step], acquired: Acquired, settings: CalibrateSettings
-) -> dict[str, str]:
-    """Return what each step will do, as far as the sizes tell.
+def as_expected(steps: Sequence[Step], job: Calibrating) -> Calibrating:
+    """Return a calibration with the methods that its steps will choose, as far as sizes tell.
 
     A step that cannot run is left out: the job itself says so.
     """
-    found = {}
+    methods = {}
     for step in steps:
         try:
-            found[step.NAME] = step.method(acquired, settings, "")
+            methods[step.NAME] = step.method(job)
         except KronufftError:
-            found[step.NAME] = NONE
-    return found
+            methods[step.NAME] = NONE
+    return replace(job, methods=methods)
 
 
-def chain_need(
-    steps: Sequence[Step],
-    acquired: Acquired,
-    settings: CalibrateSettings,
-    methods: Mapping[str, str],
-    *,
-    threads: int,
-    on_device: bool,
-) -> Need:
-    """Return the need of the phase that needs most, with the process.
-
-    Parameters
-    ----------
-    steps
-        The chain.
-    acquired
-        Sizes.
-    settings
-        What to estimate and how.
-    methods
-        What each step does, by name.
-    threads
-        CPU threads.
-    on_device
-        Whether a CUDA device computes. It then holds the transforms, and the host the trajectory.
-    """
-    phases = [Need({})]
-    for step in steps:
-        if methods[step.NAME] != NONE:
-            phases += step.needs(acquired, settings, methods, threads=threads, on_device=on_device)
+def chain_need(steps: Sequence[Step], job: Calibrating) -> Need:
+    """Return the need of the phase that needs most, with the process."""
+    applied = [step for step in steps if job.methods[step.NAME] != NONE]
+    phases = [Need({}), *(need for step in applied for need in step.needs(job))]
     host = largest([phase.host for phase in phases])
     host["allocator"] = sum(host.values()) // _ALLOCATOR_SHARE
     device = largest([phase.device for phase in phases])
     return Need(
-        {"process": _PROCESS_BYTES_WITH_CUDA if on_device else _PROCESS_BYTES, **host},
+        {"process": _PROCESS_BYTES_WITH_CUDA if job.on_device else _PROCESS_BYTES, **host},
         {name: int(size * _DEVICE_SLACK) for name, size in device.items()},
     )

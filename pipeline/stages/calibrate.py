@@ -3,11 +3,12 @@
 Torch is imported when the steps run: what they need is asked before there are jobs.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config.calibration import CalibrateSettings
-from pipeline.engine.chain import NONE, Calibrating, Step, chain_need, expected_methods
+from pipeline.engine.chain import NONE, Calibrating, Step, as_expected, chain_need
 from pipeline.engine.limits import planned_limits, torch_device
 from pipeline.engine.needs import Need, require_fit
 from pipeline.host_memory import return_freed_memory
@@ -39,8 +40,8 @@ def calibrate_need(
         Of the phase that needs most.
     """
     steps = _steps(acquired)
-    methods = expected_methods(steps, acquired, settings)
-    return chain_need(steps, acquired, settings, methods, threads=threads, on_device=on_device)
+    job = Calibrating("", acquired, settings, threads, "cuda" if on_device else "cpu")
+    return chain_need(steps, as_expected(steps, job))
 
 
 def calibrate(
@@ -88,35 +89,33 @@ def calibrate(
     """
     import torch
 
-    with Receipt(receipt, "calibrate", settings=settings, dataset=dataset) as job:
+    with Receipt(receipt, "calibrate", settings=settings, dataset=dataset) as record:
         return_freed_memory()
         torch.set_num_threads(threads)
-        data, acquired, device = open_raw(raw), Acquired.of(raw), torch_device(device)
+        data, acquired = open_raw(raw), Acquired.of(raw)
         steps = _steps(acquired)
-        methods = {step.NAME: step.method(acquired, settings, dataset, data) for step in steps}
-        need = chain_need(
-            steps, acquired, settings, methods, threads=threads, on_device=device != "cpu"
-        )
-        on_device, on_host = planned_limits(device, device_mb, host_mb)
+        job = Calibrating(dataset, acquired, settings, threads, torch_device(device))
+        job = replace(job, methods={step.NAME: step.method(job, data) for step in steps})
+        need = chain_need(steps, job)
+        on_device, on_host = planned_limits(job.device, device_mb, host_mb)
         require_fit(
             need,
             host_mb=on_host,
             device_mb=on_device,
             who=f"{dataset}: calibrate",
-            advice=[line for step in steps for line in step.advice(acquired, settings, need)],
+            advice=[line for step in steps for line in step.advice(job, need)],
         )
-        job.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=on_host * 10**6)
-        work = Calibrating(dataset, settings, methods, device, threads, job)
-        # Whoever reads a calibration asks for these of every kind of data.
-        record: dict[str, Any] = {"coil_maps": NONE, "density": NONE, **methods}
+        record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=on_host * 10**6)
+        # Whoever reads a calibration asks for maps and weights of every kind of data.
+        found: dict[str, Any] = {"coil_maps": NONE, "density": NONE, **job.methods}
         with published_store(calibration) as group:
             for step in steps:
-                if methods[step.NAME] != NONE:
-                    record |= step.run(data, group, work)
+                if job.methods[step.NAME] != NONE:
+                    found |= step.run(data, group, job, record)
             group.attrs.update(
-                {"dataset": dataset, **record, "settings": settings.model_dump(mode="json")}
+                {"dataset": dataset, **found, "settings": settings.model_dump(mode="json")}
             )
-        job.record(**record, device=device, threads=threads, frames=acquired.frames)
+        record.record(**found, device=job.device, threads=threads, frames=acquired.frames)
 
 
 def _steps(acquired: Acquired) -> tuple[Step, ...]:

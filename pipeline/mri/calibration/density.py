@@ -8,13 +8,12 @@ All weights are in image units: with them, the adjoint of the Fourier operator o
 so that the gridded image of an object of intensity 1 has intensity 1.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.chain import Calibrating
 from pipeline.engine.needs import Need
 from pipeline.errors import DataError
@@ -40,6 +39,7 @@ from pipeline.progress import track
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.blocks import image_chunks
 from pipeline.storage.calibration import create_weights
+from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
@@ -52,26 +52,24 @@ Weights = Callable[[slice], NDArray[np.float32]]
 """Returns the weights of some readouts, ``[readout, sample]``."""
 
 
-def method(
-    acquired: Acquired, settings: CalibrateSettings, who: str, raw: RawData | None = None
-) -> str:
+def method(job: Calibrating, raw: RawData | None = None) -> str:
     """Return ``source``, ``none`` or how weights are computed; see `pipeline.engine.chain.Step`."""
-    wanted, in_source = settings.calibration.density, "weights" in acquired.arrays
+    wanted, in_source = job.settings.calibration.density, "weights" in job.acquired.arrays
     if wanted == "source" and not in_source:
         raise DataError(
-            f"{who}: calibration.density is source, but the source has no density "
+            f"{job.dataset}: calibration.density is source, but the source has no density "
             "weights; set it to auto, or name `weights` in the dataset's arrays"
         )
     if wanted == "bistatic":
         raise DataError(
-            f"{who}: calibration.density is bistatic, which is for RF phase "
+            f"{job.dataset}: calibration.density is bistatic, which is for RF phase "
             "histories; set it to auto"
         )
     if wanted != "auto":
         return wanted
     if in_source:
         return "source"
-    return computed_method(acquired.pattern if raw is None else pattern_of(raw))
+    return computed_method(job.acquired.pattern if raw is None else pattern_of(raw))
 
 
 def pattern_of(raw: RawData) -> Pattern:
@@ -85,22 +83,14 @@ def computed_method(pattern: str) -> Method:
     return analytic.get(pattern, "pipe-menon")
 
 
-def needs(
-    acquired: Acquired,
-    settings: CalibrateSettings,
-    methods: Mapping[str, str],
-    *,
-    threads: int,
-    on_device: bool,
-) -> list[Need]:
+def needs(job: Calibrating) -> list[Need]:
     """Return what the weights of one frame need, and writing some of its readouts."""
-    return weights_needs(acquired, settings, methods[NAME], threads=threads, on_device=on_device)
+    return weights_needs(job, job.methods[NAME])
 
 
-def weights_needs(
-    acquired: Acquired, settings: CalibrateSettings, how: str, *, threads: int, on_device: bool
-) -> list[Need]:
+def weights_needs(job: Calibrating, how: str) -> list[Need]:
     """Return the phases of `needs`, for weights that are computed by the method ``how``."""
+    acquired = job.acquired
     readouts, samples = acquired.readouts, acquired.samples
     chunk = image_chunks((readouts, samples), 4)[0] * samples
     written = {"density: weights as written": 4 * chunk}
@@ -127,9 +117,9 @@ def weights_needs(
         return [Need({**whole, **earlier, **parts}) for parts in (checking, weighting)]
     earlier = {"density: weights of the frame before": 4 * number if own else 0}
     phases = pipe_menon_bytes(
-        acquired.shape, number, settings.nufft, threads=threads, on_device=on_device
+        acquired.shape, number, job.settings.nufft, threads=job.threads, on_device=job.on_device
     )
-    if on_device:
+    if job.on_device:
         points = {"trajectory as points": whole["trajectory"]}
         return [Need({**whole, **earlier, **points}, parts) for parts in phases]
     return [Need({**whole, **earlier, **parts}) for parts in phases]
@@ -143,7 +133,7 @@ def held_bytes(acquired: Acquired) -> int:
     return (a_sample * acquired.samples + READOUT_BYTES) * acquired.readouts
 
 
-def advice(acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[str]:
+def advice(job: Calibrating, need: Need) -> list[str]:
     """Return the settings that would make weights need less memory."""
     if not any(name.startswith(("density", "trajectory")) for name in (*need.host, *need.device)):
         return []
@@ -153,24 +143,24 @@ def advice(acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[
     ]
 
 
-def run(raw: RawData, group: "zarr.Group", work: Calibrating) -> dict[str, Any]:
+def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write the weights, frame by frame; of the first only where all frames share them."""
-    how = work.methods[NAME]
+    how = job.methods[NAME]
     own = raw.own_weights if how == "source" else raw.own_trajectory
     frames = raw.frames if own else 1
-    with work.receipt.phase("density"):
+    with receipt.phase("density"):
         stored = create_weights(group, (frames, raw.readouts, raw.samples))
         slabs = pieces(raw.readouts, stored.chunks[1])
-        with track(f"{work.dataset}: density weights", frames * len(slabs)) as advance:
+        with track(f"{job.dataset}: density weights", frames * len(slabs)) as advance:
             for frame in range(frames):
-                weights = frame_weights(raw, how, frame, work)
+                weights = frame_weights(raw, how, frame, job)
                 for slab in slabs:
                     stored[frame, slab] = weights(slab)
                     advance()
     return {}
 
 
-def frame_weights(raw: RawData, how: str, frame: int, work: Calibrating) -> Weights:
+def frame_weights(raw: RawData, how: str, frame: int, job: Calibrating) -> Weights:
     """Return the density weights of one frame, to be asked for some readouts at a time.
 
     Radial weights are computed when they are asked for, however long the trajectory is; the other
@@ -184,7 +174,7 @@ def frame_weights(raw: RawData, how: str, frame: int, work: Calibrating) -> Weig
         ``source``, or a method.
     frame
         Which.
-    work
+    job
         Dataset, settings, and where Pipe-Menon computes.
 
     Returns
@@ -199,7 +189,7 @@ def frame_weights(raw: RawData, how: str, frame: int, work: Calibrating) -> Weig
     """
     if how == "source":
         return lambda readouts: np.asarray(raw.weights(frame, readouts))
-    who, trajectory = f"{work.dataset} frame {frame}", raw.readouts_of(frame)
+    who, trajectory = f"{job.dataset} frame {frame}", raw.readouts_of(frame)
     if not any(trajectory[slab].any() for slab in readout_slabs(trajectory)):
         raise DataError(
             f"{who}: all samples are at the centre of k-space; check the trajectory in the source"
@@ -218,10 +208,10 @@ def frame_weights(raw: RawData, how: str, frame: int, work: Calibrating) -> Weig
             found = pipe_menon_weights(
                 whole,
                 raw.shape,
-                iterations=work.settings.calibration.density_iterations,
-                nufft=work.settings.nufft,
-                device=work.device,
-                threads=work.threads,
+                iterations=job.settings.calibration.density_iterations,
+                nufft=job.settings.nufft,
+                device=job.device,
+                threads=job.threads,
             )
         if not found.any():
             raise useless

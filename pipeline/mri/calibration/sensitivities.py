@@ -1,13 +1,11 @@
 """Coil maps, copied from the source or estimated from the centre of k-space."""
 
 import math
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
 from pipeline.errors import DataError
@@ -24,9 +22,9 @@ from pipeline.mri.raw import RawData
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import nufft_workspace_bytes
 from pipeline.progress import track
-from pipeline.storage.acquired import Acquired
 from pipeline.storage.calibration import MAP_BYTES, create_sensitivities, map_chunks
 from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
@@ -35,35 +33,27 @@ if TYPE_CHECKING:
 NAME = "coil_maps"
 
 
-def method(
-    acquired: Acquired, settings: CalibrateSettings, who: str, raw: RawData | None = None
-) -> str:
+def method(job: Calibrating, raw: RawData | None = None) -> str:
     """Return ``source``, ``walsh`` or ``none``; see `pipeline.engine.chain.Step`."""
-    wanted, in_source = settings.calibration.coil_maps, "sensitivities" in acquired.arrays
+    wanted, in_source = job.settings.calibration.coil_maps, "sensitivities" in job.acquired.arrays
     if wanted == "source" and not in_source:
         raise DataError(
-            f"{who}: calibration.coil_maps is source, but the source has no coil "
+            f"{job.dataset}: calibration.coil_maps is source, but the source has no coil "
             "maps; set it to auto or walsh, or name `sensitivities` in the dataset's arrays"
         )
     if wanted == "source" or (wanted == "auto" and in_source):
         return "source"
-    return NONE if wanted == NONE or acquired.coils == 1 else "walsh"
+    return NONE if wanted == NONE or job.acquired.coils == 1 else "walsh"
 
 
-def needs(
-    acquired: Acquired,
-    settings: CalibrateSettings,
-    methods: Mapping[str, str],
-    *,
-    threads: int,
-    on_device: bool,
-) -> list[Need]:
+def needs(job: Calibrating) -> list[Need]:
     """Return what copying needs, or gridding the centre, its covariances, and interpolation."""
-    if methods[NAME] == "source":
+    acquired, on_device = job.acquired, job.on_device
+    if job.methods[NAME] == "source":
         one = 8 * math.prod(acquired.shape)
         chunks = min(one, CHUNKS_AT_ONCE * CHUNK_BYTES)
         return [Need({"coil map": one, "chunks of the map": chunks})]
-    calibration, nufft = settings.calibration, settings.nufft
+    calibration, nufft = job.settings.calibration, job.settings.nufft
     axes, coils = len(acquired.shape), acquired.coils
     grid = CentreGrid(acquired.shape, calibration.calibration_width).shape
     voxels = math.prod(grid)
@@ -75,11 +65,9 @@ def needs(
     spread = 1 if acquired.pattern in ("radial", "stack-of-stars") else 2
     inside = int(slab * min(1.0, spread * calibration.calibration_width / min(acquired.shape)))
     phases, kept = [], 0
-    if methods[density.NAME] == NONE:  # then weights are held for one frame after the other
+    if job.methods[density.NAME] == NONE:  # then weights are held for one frame after the other
         how = density.computed_method(acquired.pattern)
-        phases = density.weights_needs(
-            acquired, settings, how, threads=threads, on_device=on_device
-        )
+        phases = density.weights_needs(job, how)
         kept = density.held_bytes(acquired)
     transform = nufft_workspace_bytes(
         grid,
@@ -95,8 +83,8 @@ def needs(
         ),
         tolerance=nufft.tolerance,
         itemsize=8,
-        threads=threads,
-        workers=threads if not on_device else 1,
+        threads=job.threads,
+        workers=job.threads if not on_device else 1,
         oversampling=nufft.oversampling,
     )
     # The trajectory and the taper of the slab before are there until the next ones are.
@@ -141,39 +129,39 @@ def needs(
     ]
 
 
-def advice(acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[str]:
+def advice(job: Calibrating, need: Need) -> list[str]:
     """Return the settings that would make Walsh's maps need less memory."""
     if not any(name.startswith("Walsh") for name in (*need.host, *need.device)):
         return []
-    width = settings.calibration.calibration_width
+    width = job.settings.calibration.calibration_width
     return [
         *(["a smaller calibration.calibration_width"] if width > 8 else []),
         "calibration.coil_maps: source, with maps in the dataset's arrays",
     ]
 
 
-def run(raw: RawData, group: "zarr.Group", work: Calibrating) -> dict[str, Any]:
+def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write the maps on the dataset's matrix."""
-    work.receipt.record(coils=raw.coils)
-    if work.methods[NAME] == "source":
-        with work.receipt.phase("copy_maps"):
+    receipt.record(coils=raw.coils)
+    if job.methods[NAME] == "source":
+        with receipt.phase("copy_maps"):
             stored = create_sensitivities(group, (raw.coils, *as_volume(raw.shape)))
             for coil in range(raw.coils):
                 one = slice(coil, coil + 1)
                 stored[one] = np.asarray(raw.sensitivities(one))
         return {}
-    grid = CentreGrid(raw.shape, work.settings.calibration.calibration_width)
-    with work.receipt.phase("centre"):
-        images = _centre_images(raw, group, grid, work)
-    with work.receipt.phase("walsh"):
+    grid = CentreGrid(raw.shape, job.settings.calibration.calibration_width)
+    with receipt.phase("centre"):
+        images = _centre_images(raw, group, grid, job)
+    with receipt.phase("walsh"):
         maps = walsh_maps(images)
-    with work.receipt.phase("interpolate"):
-        _write_maps(raw, group, grid, maps, work.dataset)
+    with receipt.phase("interpolate"):
+        _write_maps(raw, group, grid, maps, job.dataset)
     return {}
 
 
 def _centre_images(
-    raw: RawData, group: "zarr.Group", grid: CentreGrid, work: Calibrating
+    raw: RawData, group: "zarr.Group", grid: CentreGrid, job: Calibrating
 ) -> "Tensor":
     """Return coil images of low resolution, of all frames together."""
     stored: Any = group.get("weights")
@@ -182,7 +170,7 @@ def _centre_images(
     # Asked for slab after slab, of one frame or of frames that share their density.
     @lru_cache(maxsize=1)
     def computed(frame: int) -> density.Weights:
-        return density.frame_weights(raw, how, frame, work)
+        return density.frame_weights(raw, how, frame, job)
 
     def weights(frame: int) -> density.Weights:
         if stored is None:
@@ -194,10 +182,10 @@ def _centre_images(
         raw,
         weights,
         grid,
-        nufft=work.settings.nufft,
-        device=work.device,
-        threads=work.threads,
-        who=work.dataset,
+        nufft=job.settings.nufft,
+        device=job.device,
+        threads=job.threads,
+        who=job.dataset,
     )
 
 

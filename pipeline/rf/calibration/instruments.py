@@ -5,13 +5,12 @@ Nothing is taken away here: what is found is applied whenever measurements are r
 """
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.calibration import CalibrateSettings, InstrumentSettings
+from pipeline.config.calibration import InstrumentSettings
 from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
 from pipeline.errors import ConfigError
@@ -24,9 +23,9 @@ from pipeline.rf.calibration.reference_target import (
 )
 from pipeline.rf.model.instruments import PairCorrection
 from pipeline.rf.raw import RfRawData
-from pipeline.storage.acquired import Acquired
 from pipeline.storage.calibration import store_array
 from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
@@ -34,12 +33,10 @@ if TYPE_CHECKING:
 NAME = "instruments"
 
 
-def method(
-    acquired: Acquired, settings: CalibrateSettings, who: str, raw: RfRawData | None = None
-) -> str:
+def method(job: Calibrating, raw: RfRawData | None = None) -> str:
     """Return ``given``, ``reference target`` or ``as measured``; ``none`` for a phase history."""
-    chosen = settings.instruments or InstrumentSettings()
-    if not acquired.rows:
+    who, chosen = job.dataset, job.settings.instruments or InstrumentSettings()
+    if not job.acquired.rows:
         for name, value in chosen:
             if value is not None:
                 raise ConfigError(
@@ -48,7 +45,7 @@ def method(
                 )
         return NONE
     given = dict(chosen.pair_correction or ())
-    known = [name for name in CLOCKS if name in acquired.arrays or given.get(name) is not None]
+    known = [name for name in CLOCKS if name in job.acquired.arrays or given.get(name) is not None]
     if raw is not None:
         own = [raw.gains(pair) for pair in range(raw.pairs)]
         known += [name for name in GAINS if any(name in gains for gains in own)]
@@ -62,16 +59,10 @@ def method(
     return "reference target"
 
 
-def needs(
-    acquired: Acquired,
-    settings: CalibrateSettings,
-    methods: Mapping[str, str],
-    *,
-    threads: int,
-    on_device: bool,
-) -> list[Need]:
+def needs(job: Calibrating) -> list[Need]:
     """Return what looking for a reference target needs; what is given is small."""
-    if methods[NAME] != "reference target":
+    acquired = job.acquired
+    if job.methods[NAME] != "reference target":
         return []
     together = min(frequencies_together(acquired.rows), acquired.arrays["frequencies"][0])
     samples = together * math.prod(acquired.rows)
@@ -79,27 +70,27 @@ def needs(
     return [Need({"reference target": SAMPLE_BYTES * samples, "chunks as read": chunks})]
 
 
-def advice(acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[str]:
+def advice(job: Calibrating, need: Need) -> list[str]:
     """Return nothing: no setting makes it smaller."""
     return []
 
 
-def run(raw: RfRawData, group: "zarr.Group", work: Calibrating) -> dict[str, Any]:
+def run(raw: RfRawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write phases and delays of all pairs and the gains of their elements."""
-    chosen = work.settings.instruments or InstrumentSettings()
+    chosen = job.settings.instruments or InstrumentSettings()
     found = {"coherent": raw.coherent if chosen.coherent is None else chosen.coherent}
-    if work.methods[NAME] == "as measured":
+    if job.methods[NAME] == "as measured":
         return found
-    with work.receipt.phase("instruments"):
+    with receipt.phase("instruments"):
         if chosen.reference_target is None:
-            corrections = _given(raw, chosen, work.dataset)
+            corrections = _given(raw, chosen, job.dataset)
             seen: list[dict[str, float]] = [{} for _ in corrections]
         else:
             found["coherent"] = True
             corrections, seen = [], []
-            with track(f"{work.dataset}: reference target", raw.pairs) as advance:
+            with track(f"{job.dataset}: reference target", raw.pairs) as advance:
                 for pair in range(raw.pairs):
-                    target = SeenTarget(raw, pair, chosen.reference_target, work.dataset)
+                    target = SeenTarget(raw, pair, chosen.reference_target, job.dataset)
                     correction, record = target.correction()
                     corrections.append(correction)
                     seen.append(record)

@@ -6,14 +6,13 @@ Torch is imported when they are measured: their memory is predicted where it nee
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.chain import Calibrating
 from pipeline.engine.needs import Need
 from pipeline.errors import DataError
@@ -23,7 +22,7 @@ from pipeline.rf.geometry.pair_model import LEVELS, Level, check_level, pair_mod
 from pipeline.rf.geometry.phase_history import whole_aperture
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.raw import RfRawData
-from pipeline.storage.acquired import Acquired
+from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
@@ -167,36 +166,27 @@ def _spread(size: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, size - 1, min(size, most)).round().astype(np.intp))
 
 
-def method(
-    acquired: Acquired, settings: CalibrateSettings, who: str, raw: RfRawData | None = None
-) -> str:
+def method(job: Calibrating, raw: RfRawData | None = None) -> str:
     """Return ``measured``: errors are known of all data; see `pipeline.engine.chain.Step`."""
     return "measured"
 
 
-def needs(
-    acquired: Acquired,
-    settings: CalibrateSettings,
-    methods: Mapping[str, str],
-    *,
-    threads: int,
-    on_device: bool,
-) -> list[Need]:
+def needs(job: Calibrating) -> list[Need]:
     """Return what the exact sum needs, or of a phase history its antenna positions."""
-    if acquired.rows:
-        return [Need({"errors of the models": _BORN_BYTES * math.prod(acquired.rows)})]
-    return [Need({"antenna positions": PULSE_BYTES * acquired.readouts})]
+    if job.acquired.rows:
+        return [Need({"errors of the models": _BORN_BYTES * math.prod(job.acquired.rows)})]
+    return [Need({"antenna positions": PULSE_BYTES * job.acquired.readouts})]
 
 
-def advice(acquired: Acquired, settings: CalibrateSettings, need: Need) -> list[str]:
+def advice(job: Calibrating, need: Need) -> list[str]:
     """Return nothing: no setting makes it smaller."""
     return []
 
 
-def run(raw: RfRawData, group: zarr.Group, work: Calibrating) -> dict[str, Any]:
+def run(raw: RfRawData, group: zarr.Group, job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Return the errors, for the record: no array is written."""
-    with work.receipt.phase("model_error"):
-        errors = _pair_errors(raw, work.dataset) if raw.pairs else _aperture_errors(raw)
+    with receipt.phase("model_error"):
+        errors = _pair_errors(raw, job.dataset) if raw.pairs else _aperture_errors(raw)
     return {NAME: errors}
 
 

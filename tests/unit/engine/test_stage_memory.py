@@ -14,6 +14,7 @@ from acquisitions import complex_normal, reconstruction_settings, write_attribut
 from rf_acquisitions import store
 
 from pipeline.config.calibration import CalibrateSettings
+from pipeline.engine.chain import Calibrating
 from pipeline.engine.needs import require_fit
 from pipeline.engine.table import read_plan
 from pipeline.errors import PlanError
@@ -246,7 +247,8 @@ def need_of(**calibration):
 
 def test_a_calibration_that_cannot_fit_is_refused_with_its_arithmetic_and_what_helps():
     settings, need = need_of()
-    advice = [line for step in STEPS for line in step.advice(VOLUME, settings, need)]
+    job = Calibrating("brain", VOLUME, settings, 2, "cpu")
+    advice = [line for step in STEPS for line in step.advice(job, need)]
     with pytest.raises(PlanError) as refused:
         require_fit(need, host_mb=1000, who="brain: calibrate", advice=advice)
     message = str(refused.value)
