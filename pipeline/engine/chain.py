@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.needs import Need, largest
-from pipeline.errors import KronufftError
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.receipts import Receipt
 
@@ -85,18 +84,9 @@ class Step(Protocol):
         """Write the step's arrays into ``group``; return what to record beside its method."""
 
 
-def as_expected(steps: Sequence[Step], job: Calibrating) -> Calibrating:
-    """Return a calibration with the methods that its steps will choose, as far as sizes tell.
-
-    A step that cannot run is left out: the job itself says so.
-    """
-    methods = {}
-    for step in steps:
-        try:
-            methods[step.NAME] = step.method(job)
-        except KronufftError:
-            methods[step.NAME] = NONE
-    return replace(job, methods=methods)
+def with_methods(steps: Sequence[Step], job: Calibrating, raw: Any = None) -> Calibrating:
+    """Return a calibration that knows what its steps do; without ``raw``, as far as sizes tell."""
+    return replace(job, methods={step.NAME: step.method(job, raw) for step in steps})
 
 
 def chain_need(steps: Sequence[Step], job: Calibrating) -> Need:

@@ -3,14 +3,14 @@
 Torch is imported when the steps run: what they need is asked before there are jobs.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.config.calibration import CalibrateSettings
-from pipeline.engine.chain import NONE, Calibrating, Step, as_expected, chain_need
+from pipeline.engine.chain import NONE, Calibrating, Step, chain_need, with_methods
 from pipeline.engine.limits import planned_limits, torch_device
 from pipeline.engine.needs import Need, require_fit
+from pipeline.errors import KronufftError
 from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw, part_of
 from pipeline.storage.acquired import Acquired
@@ -41,7 +41,10 @@ def calibrate_need(
     """
     steps = _steps(acquired)
     job = Calibrating("", acquired, settings, threads, "cuda" if on_device else "cpu")
-    return chain_need(steps, as_expected(steps, job))
+    try:
+        return chain_need(steps, with_methods(steps, job))
+    except KronufftError:  # the job itself says what is wrong
+        return chain_need((), job)
 
 
 def calibrate(
@@ -95,7 +98,7 @@ def calibrate(
         data, acquired = open_raw(raw), Acquired.of(raw)
         steps = _steps(acquired)
         job = Calibrating(dataset, acquired, settings, threads, torch_device(device))
-        job = replace(job, methods={step.NAME: step.method(job, data) for step in steps})
+        job = with_methods(steps, job, data)
         need = chain_need(steps, job)
         on_device, on_host = planned_limits(job.device, device_mb, host_mb)
         require_fit(

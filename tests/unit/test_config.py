@@ -223,6 +223,29 @@ def test_a_stage_sees_only_the_settings_it_uses(tmp_path):
     assert changed == {"plan", "reconstruct"}
 
 
+def test_what_is_known_of_instruments_is_calibrated_and_not_ingested(tmp_path):
+    table = _table(tmp_path, "a\trf\tnative\tx.zarr\tmf")
+
+    def settings(stage, **source):
+        reconstructions = {"mf": {"algorithm": "matched-filter"}}
+        loaded = load_config({"reconstructions": reconstructions, "sources": {"a": source}})
+        return canonical_json(
+            stage_settings(loaded, load_datasets(table, loaded)["a"], stage, "mf")
+        )
+
+    for known in (
+        {"coherent": False},
+        {"pair_correction": {"delay": [1e-9]}},
+        {"reference_target": {"position": [0.0, 1.0]}},
+    ):
+        changed = {
+            stage
+            for stage in ("ingest", "calibrate", "plan", "accumulate", "reconstruct")
+            if settings(stage, **known) != settings(stage)
+        }
+        assert changed == {"calibrate"}
+
+
 @given(st.integers(1, 10**6), st.one_of(st.just("all"), st.integers(1, 10**6)))
 def test_every_frame_belongs_to_one_image(frames, joined):
     images = image_count(frames, joined)

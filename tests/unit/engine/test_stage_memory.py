@@ -269,6 +269,8 @@ def test_a_doubled_matrix_of_whole_trajectories_is_what_pipe_menon_needs():
     assert need.host_bytes > (8 + 4) * doubled + 2 * 12 * samples
     _, without = need_of(density="none", coil_maps="none")
     assert without.host_mb < 400
+    # What cannot be done stops its own job, not the making of the graph of all jobs.
+    assert need_of(density="source")[1] == without
 
 
 def test_the_longer_measurement_of_spokes_needs_no_more_but_for_its_angles():
