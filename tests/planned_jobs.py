@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from acquisitions import reconstruction_settings, write_acquisition
+from acquisitions import config_of, dataset_in, write_acquisition
 
 from pipeline.config.base import canonical_json
+from pipeline.config.datasets import stage_settings
 from pipeline.engine.table import PlanRow, read_plan
+from pipeline.run import run
 from pipeline.storage.publish import read_json
+from pipeline.storage.shares import share_path
 
 
 class Job(NamedTuple):
@@ -31,44 +35,43 @@ def run_plan(
     return run_jobs(folder, settings, blocks=blocks)
 
 
-def run_jobs(folder: Path, settings: dict[str, Any], *, blocks: int = 1) -> list[Job]:
+def run_jobs(
+    folder: Path, settings: dict[str, Any], *, blocks: int = 1, kind: str = "mri"
+) -> list[Job]:
     """Do as `run_plan` does, on the ``raw`` and ``calibration`` that are in the folder."""
-    planned, chosen = reconstruction_settings(**settings)
+    config, dataset = config_of(**settings), dataset_in(folder, kind)
+    files = run(config, dataset, "test", folder.parent, first="plan", until="plan")
+    settings_of = partial(stage_settings, config, dataset, reconstruction="test")
     common = (
-        *("--dataset", "random", "--reconstruction", "test", "--device", "cpu", "--threads", "2"),
-        *("--raw", folder / "raw.json", "--calibration", folder / "calibration.json"),
-        *("--plan", folder / "plan.tsv"),
+        *("--device", "cpu", "--threads", "2"),
+        *("--dataset", files.dataset, "--reconstruction", files.reconstruction),
+        *("--raw", files.raw, "--calibration", files.calibration, "--plan", files.plan),
     )
-    receipt = folder / "plan.json"
-    _run("plan", *common, "--settings", canonical_json(planned), "--receipt", receipt)
-    plan = read_plan(folder / "plan.tsv")
+    plan = read_plan(files.plan)
     jobs = []
     for block in list(plan.blocks)[:blocks]:
-        common_of_block = (*common, "--settings", canonical_json(chosen), "--block", block)
-        shares = folder / "shares"
         for row in plan.shards(block):
-            receipt = folder / f"accumulate-{block}-{row.shard}.json"
-            share = shares / f"{block}-{row.shard}.zarr.zip"
+            receipt = files.receipt(f"accumulate-{block}-{row.shard}")
+            share = share_path(files.shares, block, row.shard)
             _run(
-                "accumulate",
-                *common_of_block,
-                *("--shard", row.shard, "--share", share, "--receipt", receipt),
+                *("accumulate", "--settings", canonical_json(settings_of("accumulate"))),
+                *(*common, "--block", block, "--shard", row.shard),
+                *("--share", share, "--receipt", receipt),
             )
             jobs.append(Job(row, read_json(receipt)))
-        receipt = folder / f"reconstruct-{block}.json"
-        image = folder / "blocks" / f"{block}.zarr.zip"
+        receipt = files.receipt(f"reconstruct-{block}")
         _run(
-            "reconstruct",
-            *common_of_block,
-            *("--shares", shares, "--image", image, "--receipt", receipt),
+            *("reconstruct", "--settings", canonical_json(settings_of("reconstruct"))),
+            *(*common, "--block", block, "--shares", files.shares),
+            *("--image", files.block(block), "--receipt", receipt),
         )
         jobs.append(Job(plan.blocks[block], read_json(receipt)))
     return jobs
 
 
-def _run(stage: str, *arguments: object) -> None:
+def _run(*arguments: object) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", stage, *map(str, arguments)],
+        [sys.executable, "-m", "pipeline", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,

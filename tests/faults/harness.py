@@ -27,7 +27,16 @@ import psutil
 import yaml
 import zarr
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from forked import forked
+
+from pipeline.config.datasets import load_datasets
+from pipeline.config.file import load_config
+from pipeline.run import run as run_stages
+
 ROOT = Path(__file__).parents[2]
+
 BLOCKS = 12
 DISK_MB = 64
 CONFIG: dict[str, Any] = {
@@ -52,6 +61,7 @@ CONFIG: dict[str, Any] = {
 }
 TABLE = "dataset\tkind\tformat\tsource\treconstruction\nseries\tmri\tsimulation\tshepp-logan\tcg\n"
 RESULTS = Path("results/series/cg")
+OPTIONS = ("--snakefile", ROOT / "Snakefile", "--configfile", "config.yaml", "--cores", "2")
 
 
 @dataclass(frozen=True)
@@ -104,25 +114,14 @@ class Outcome:
         )
 
 
-def command(*arguments: str) -> list[str]:
-    """Return the command that runs the workflow in the current folder."""
-    return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-        *("--configfile", "config.yaml", "--cores", "2", *arguments),
-    ]
-
-
 def run(folder: Path, *arguments: str) -> str:
     """Run to the end, unlocking the folder where the last run could not; return the output."""
     for _ in range(2):
-        done = subprocess.run(
-            command(*arguments), cwd=folder, capture_output=True, text=True, check=False
-        )
-        output = done.stdout + done.stderr
+        status, output = forked("snakemake", *OPTIONS, *arguments, cwd=folder)
         if "Directory cannot be locked" not in output:
             break
-        subprocess.run(command("--unlock"), cwd=folder, capture_output=True, check=True)
-    if done.returncode != 0:
+        forked("snakemake", *OPTIONS, "--unlock", cwd=folder)
+    if status != 0:
         raise RuntimeError(output)
     return output
 
@@ -148,9 +147,10 @@ def prepare(folder: Path, blocks: int = BLOCKS) -> None:
     config["sources"]["series"]["simulation"]["frames"] = blocks
     (prepared / "config.yaml").write_text(yaml.safe_dump(config))
     (prepared / "datasets.tsv").write_text(TABLE)
-    run(prepared, "planned")
+    (row,) = load_datasets(prepared / "datasets.tsv", load_config(config)).values()
+    run_stages(config, row, "cg", prepared / "results", until="plan")
     shutil.copytree(prepared, undisturbed)
-    run(undisturbed, "merged")
+    run_stages(config, row, "cg", undisturbed / "results", first="accumulate", until="merge")
 
 
 def image_bytes(folder: Path) -> bytes:
@@ -197,7 +197,8 @@ def trial(base: Path, folder: Path, kind: str, seed: int) -> Outcome:
         shutil.copytree(base / "prepared", folder, dirs_exist_ok=True)
         log = base / f"{folder.name}.log"
         with log.open("wb") as file:
-            scheduler = subprocess.Popen(command("merged"), cwd=folder, stdout=file, stderr=file)
+            command = [sys.executable, "-m", "snakemake", *map(str, OPTIONS), "merged"]
+            scheduler = subprocess.Popen(command, cwd=folder, stdout=file, stderr=file)
         try:
             _wait_until(folder, scheduler, chance)
             jobs = _hit(kind, scheduler, folder, chance)

@@ -162,6 +162,6 @@ def test_radial_2d(tmp_path):
 
 @pytest.mark.slow
 def test_kooshball_3d(tmp_path):
-    scan = make_scan(tmp_path, size=96, axes=3, spokes=2000, coils=8)
+    scan = make_scan(tmp_path, size=48, axes=3, spokes=500, coils=8)
     how = {"regularization": 1.0, "iterations": 15}
     assert_same_image(reconstructed_by_us(scan, **how), reconstructed_by_bart(scan, **how))

@@ -136,7 +136,7 @@ def test_stored_factors_larger_than_memory_are_read_in_every_iteration(tmp_path)
     assert at_once["normal"] == "factors, resident, of 32 pairs"
     size = factor_megabytes() / 4
     limit = int(at_once["predicted_host_bytes"] / 1e6 - size / 2)
-    (job,) = run_jobs(tmp_path, {**SOLVED, "host_mb": limit})
+    (job,) = run_jobs(tmp_path, {**SOLVED, "host_mb": limit}, kind="rf")
     assert job.receipt["normal"] == "factors, streamed, of 32 pairs"
     assert job.measured_mb <= job.row.host_mb <= limit
     read = sum(entry["bytes"] for entry in job.receipt["pairs"])
