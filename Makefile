@@ -3,11 +3,13 @@
 #             tests on measured data, which lie in the folder as the README's examples want them
 # make test-slurm   the workflow on a SLURM that it starts on this machine (root; apt: slurm-wlm)
 # make test-faults  thirty runs that are hit by a fault at a random moment, and run again
+# make test-input   a thousand bad and good inputs, made from SEED; a few of them are in make test
 # make lint   every check of the code
 # make bench  speed, memory and accuracy against other packages
 # make format, make schema, make lock   what lint compares with
 # make clean  remove .venv, and all results
-# CORES=4, TRIALS=5, PYTHON=python3.12 set cores of the demo, runs of test-faults, and the Python.
+# CORES=4, TRIALS=5, INPUTS=5000, PYTHON=python3.12 set cores of the demo, runs of test-faults, inputs
+# of test-input, and the Python.
 # Each does everything on a fresh machine with Python 3.11 to 3.13.
 
 PYTHON ?= python3
@@ -16,7 +18,7 @@ BIN := .venv/bin
 # So that commands find each other without an activated environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all demo test test-quick test-slurm test-faults lint format bench schema lock clean
+.PHONY: all demo test test-quick test-slurm test-faults test-input lint format bench schema lock clean
 
 all: demo
 
@@ -49,6 +51,11 @@ test-slurm: .venv/installed
 TRIALS ?= 30
 test-faults: .venv/installed
 	python tests/faults/harness.py --trials $(TRIALS)
+
+INPUTS ?= 1000
+SEED ?= 0
+test-input: .venv/installed
+	cd tests && python -m inputs.harness --trials $(INPUTS) --seed $(SEED)
 
 lint: .venv/installed
 	ruff check .

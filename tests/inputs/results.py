@@ -1,0 +1,201 @@
+"""A finished run, and what happens to its files; networks and tuning files, which others make."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from inputs.acquired import arrays_given, damaged, mutated, simulated
+from inputs.trial import Trial, kind, kinds, stages, whole
+
+
+def give_base() -> None:
+    """Write config and source of the run that others damage."""
+    made = arrays_given("npz")
+    made.config["output"] = {"ome_zarr": True, "nifti": True}
+    made.config["memory"]["shards"] = 2
+    made.write()
+
+
+def _files() -> list[Path]:
+    """Return the files of the run that hold a checksum, or have one elsewhere."""
+    return sorted(
+        path for path in Path("results").rglob("*")
+        if path.is_file() and path.suffix not in (".csv", ".html", ".parquet")
+        and path.name != "ro-crate-metadata.json"
+    )  # fmt: skip
+
+
+def _verify() -> Iterator[list[str]]:
+    yield ["verify", "results"]
+
+
+@kind("verify: whole", 2, base=True)
+def sound(chance: Random) -> Trial:
+    return Trial(_verify, "accepted")
+
+
+@kinds("verify: deleted", [
+    "image.json", "image.zarr/zarr.json", "plan.tsv", "0000.zarr.zip", "merge.json", "raw.json",
+    "reconstruct-0000.json", "provenance.json", "magnitude.nii.gz", "calibration.json",
+    "magnitude.ome.zarr/zarr.json", "raw.zarr/kspace/zarr.json",
+], 1, base=True)  # fmt: skip
+def deleted(chance: Random, name: str) -> Trial:
+    next(path for path in _files() if str(path).endswith(f"/{name}")).unlink()
+    words = (name, name.split("/", maxsplit=1)[0], name.replace(".json", ".zarr"))
+    return Trial(_verify, "refused", words, said_on="stdout")
+
+
+@kinds(
+    "verify: emptied", ["magnitude.nii.gz", "plan.tsv", "merge.json", "0000.zarr.zip"], 1, base=True
+)
+def emptied(chance: Random, name: str) -> Trial:
+    next(path for path in _files() if path.name == name).write_bytes(b"")
+    return Trial(_verify, "refused", (name,), said_on="stdout")
+
+
+@kind("verify: damaged", 40, base=True)
+def verified(chance: Random) -> Trial:
+    path = chance.choice(_files())
+    content, about = damaged(path.read_bytes(), chance)
+    if content == path.read_bytes():
+        content, about = b"", "emptied"
+    path.write_bytes(content)
+    # White space is not part of what JSON says.
+    may = "either" if path.suffix == ".json" else "refused"
+    words = (path.name, "image", "raw", "calibration", "magnitude", "shares")
+    return Trial(_verify, may, words, said_on="stdout", about=f"{path} {about}")
+
+
+READERS = ("plan", "accumulate", "reconstruct", "merge", "measure", "report")
+
+
+@kinds("damaged result read by", READERS, 12, base=True)
+def read(chance: Random, stage: str) -> Trial:
+    """A stage whose input is damaged says which file, and how to make it again."""
+    path = chance.choice(_files())
+    content, about = damaged(path.read_bytes(), chance)
+    path.write_bytes(content)
+    return Trial(stages(stage), named=("results/",), about=f"{path} {about}")
+
+
+@kind("damaged image", 12, base=True)
+def image(chance: Random) -> Trial:
+    path = next(p for p in Path("results/scan/cg/image.zarr/image/c").rglob("*") if p.is_file())
+    content, about = damaged(path.read_bytes(), chance)
+    if content == path.read_bytes():
+        content = b""
+    path.write_bytes(content)
+    return Trial(stages("measure"), "refused", ("image.json",), about=about)
+
+
+@kind("show", 20, base=True)
+def show(chance: Random) -> Trial:
+    path = chance.choice(_files())
+    path.write_bytes(damaged(path.read_bytes(), chance)[0])
+
+    def commands() -> Iterator[list[str]]:
+        yield ["show", "results/scan/cg", *chance.choice([[], ["--commands"]])]
+
+    return Trial(commands, named=("results/",), about=str(path))
+
+
+def _network(arguments: Any = None, about: Any = None) -> None:
+    import torch
+
+    from pipeline.solvers.unrolled import UnrolledProximalGradient
+
+    told = {"image_axes": 2, "layers": 2, "channels": 2, "kernel_size": 3, "threshold": 0.01}
+    torch.manual_seed(0)
+    made = UnrolledProximalGradient(**told)
+    arrays = {name: value.detach().numpy() for name, value in made.state_dict().items()}
+    said = json.dumps({"arguments": told if arguments is None else arguments, "training": {}})
+    np.savez("network.npz", **arrays, about=np.array(said if about is None else about))
+
+
+def _unrolled() -> Any:
+    made = simulated()
+    chosen = {"algorithm": "unrolled", "weights_file": "network.npz"}
+    made.config["reconstructions"] = {"cg": chosen}
+    made.write()
+    return made
+
+
+@kind("good: network", 2)
+def good_network(chance: Random) -> Trial:
+    _network()
+    _unrolled()
+    return Trial(whole("measure"), "accepted")
+
+
+@kind("network: about", 30)
+def network(chance: Random) -> Trial:
+    told = {"image_axes": 2, "layers": 2, "channels": 2, "kernel_size": 3, "threshold": 0.01}
+    if chance.random() < 0.5:
+        arguments, text = mutated(told, chance)
+        if any(
+            isinstance(v, int) and not isinstance(v, bool) and v > 100 for v in arguments.values()
+        ):
+            arguments, text = {**told, "layers": 10**6}, "a million layers"
+        _network(arguments)
+    else:
+        about = chance.choice(["", "{", "null", "[]", '{"arguments": 5}', "[" * 100000, "{}", 5,
+                               [1.0, 2.0], b"\xff", '{"arguments": {}}'])  # fmt: skip
+        _network(about=about)
+        text = repr(about)[:40]
+    _unrolled()
+    return Trial(whole("merge"), named=("network.npz",), about=text)
+
+
+@kind("network: damaged", 20)
+def damaged_network(chance: Random) -> Trial:
+    _network()
+    path = Path("network.npz")
+    content, about = damaged(path.read_bytes(), chance)
+    path.write_bytes(content)
+    _unrolled()
+    return Trial(whole("merge"), named=("network.npz", "weights_file"), about=about)
+
+
+@kind("network: arrays", 12)
+def network_arrays(chance: Random) -> Trial:
+    _network()
+    with np.load("network.npz") as stored:
+        arrays = dict(stored)
+    name = chance.choice(sorted(set(arrays) - {"about"}))
+    value = arrays[name]
+    arrays[name] = chance.choice(
+        [value.ravel()[:0], value[None], value * np.nan, value.astype(str), value * 1e30,
+         np.zeros(3), value.astype("c16" if value.dtype.kind == "c" else "f8")]
+    )  # fmt: skip
+    if chance.random() < 0.3:
+        del arrays[name]
+    np.savez("network.npz", **arrays)
+    _unrolled()
+    return Trial(whole("merge"), named=("network.npz",), about=name)
+
+
+@kind("tuning file", 20)
+def tuning(chance: Random) -> Trial:
+    made = simulated()
+    made.config["nufft"] = {"tuning": "tuning.json"}
+    made.write()
+    from pipeline.storage.publish import write_json
+
+    content = {"measurements": []}
+    tree, about = mutated({"measurements": [{"measured": "x", "shape": [12, 14]}]}, chance)
+    if chance.random() < 0.5:
+        text = chance.choice(
+            ["", "{}", "[]", "null", "{" * 50000, '{"a":' * 3000, '{"checksum": 1}']
+        )
+        Path("tuning.json").write_text(text)
+        about = text[:30]
+    else:
+        try:
+            write_json(Path("tuning.json"), tree)
+        except (ValueError, TypeError, AttributeError):
+            write_json(Path("tuning.json"), content)
+    return Trial(whole("plan"), named=("tuning.json",), about=about)
