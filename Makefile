@@ -36,7 +36,7 @@ demo: .venv/installed
 	@echo
 	@echo "Open the report: $(CURDIR)/results/report.html"
 
-# On two workers, a file on one of them: much of a test is the start of processes.
+# On two workers, a file on one of them: its tests share what was made for them.
 TEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed

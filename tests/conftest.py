@@ -1,6 +1,12 @@
-"""Two workers share two cores: threads that wait have to rest. Read before numpy and torch are."""
+"""What holds for all tests. Read before numpy and torch are."""
 
 import os
 
+# Two workers share two cores: threads that wait have to rest.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, so that all workers end together."""
+    items.sort(key=lambda item: "unit" in item.path.parts)

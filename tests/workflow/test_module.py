@@ -69,10 +69,6 @@ def test_snakemakes_own_report_holds_page_and_table(run):
         assert text in page
 
 
-def test_snakemakes_linter_has_nothing_to_say(finished):
-    assert "Congratulations" in snakemake(finished, "--lint")
-
-
 def test_the_script_beside_an_image_makes_it_again_to_the_last_byte(finished, tmp_path):
     folder = "results/series/cg-all"
     script = finished / folder / "remake.sh"
