@@ -67,8 +67,8 @@ class LeastSquaresSettings(PreconditionedSettings):
         """Solve a problem."""
         import torch
 
+        from pipeline.operators.inner import inner_product
         from pipeline.solvers.cg import conjugate_gradient
-        from pipeline.solvers.inner import inner_product
 
         normal = problem.normal
 

@@ -11,9 +11,7 @@ from pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.operators.toeplitz import Toeplitz
     from pipeline.solvers.cg import Preconditioner
-    from pipeline.solvers.normal import Gram
 
 
 class PreconditionedSettings(SolverSettings):
@@ -49,32 +47,24 @@ class PreconditionedSettings(SolverSettings):
         """
         if self.preconditioner == "none":
             return None
+        from pipeline.solvers.normal import kernel_of
         from pipeline.solvers.preconditioners import (
             CirculantPreconditioner,
             toeplitz_preconditioner,
         )
 
-        toeplitz = _toeplitz_of(problem.normal.gram)
-        if toeplitz is None:
+        kernel = kernel_of(problem.normal.gram)
+        if kernel is None:
             raise ConfigError(
                 f"{problem.who}: `preconditioner: {self.preconditioner}` needs a normal operator "
                 "of a single Toeplitz kernel: MRI with `normal: toeplitz`, RF pairs with "
                 "`model: W`; leave it out"
             )
-        spectrum, shape = toeplitz.spectrum, toeplitz.shape
-        if toeplitz.frames and len(spectrum) == 1:
+        spectrum, shape = kernel.spectrum, kernel.shape
+        if spectrum.ndim > len(shape) and len(spectrum) == 1:
             spectrum = spectrum[0]
         framed = spectrum.ndim > len(shape)
         weight: Tensor | float = shift if framed else float(shift.mean())
         if self.preconditioner == "circulant" or framed:
             return CirculantPreconditioner(spectrum, shape, regularization=weight)
         return toeplitz_preconditioner(spectrum, shape, regularization=float(weight))
-
-
-def _toeplitz_of(gram: Gram) -> Toeplitz | None:
-    """Return the one-coil Toeplitz operator that a normal operator is made of, if it is one."""
-    from pipeline.operators.sense import SenseNormal
-    from pipeline.operators.toeplitz import Toeplitz
-
-    operator = gram.normal if isinstance(gram, SenseNormal) else gram
-    return operator if isinstance(operator, Toeplitz) else None

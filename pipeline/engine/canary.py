@@ -12,8 +12,8 @@ from torch import Tensor
 
 from pipeline.errors import CanaryError
 from pipeline.geometry.axes import voxel_positions
+from pipeline.operators.inner import inner_product
 from pipeline.operators.nufft import NUFFT
-from pipeline.solvers.inner import inner_product
 
 SAMPLES = 16384
 _EXACT_SAMPLES = 8

@@ -12,9 +12,9 @@ from torch import Tensor
 from pipeline.config.transforms import NufftSettings, TransformChoice
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.inner import inner_product
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.toeplitz import Toeplitz, kernel_dtype, toeplitz_spectrum
-from pipeline.solvers.inner import inner_product
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ class SenseNormal(LinearOperator):
             )
         super().__init__(normal.domain, normal.domain, dtype=maps.dtype, device=maps.device)
         self.normal = normal
+        self.kernel = getattr(normal, "kernel", None)  # of one coil
         self.maps = maps.detach().resolve_conj().contiguous()
         self.frames = frames
         self.coil_batch = coil_batch
@@ -151,6 +152,7 @@ class StreamedSenseNormal(LinearOperator):
     ) -> None:
         super().__init__(normal.domain, normal.domain, dtype=normal.dtype, device=normal.device)
         self.normal = normal
+        self.kernel = getattr(normal, "kernel", None)  # of one coil
         self.shape = tuple(shape)
         self.batches = batches
 

@@ -338,6 +338,11 @@ class Toeplitz(LinearOperator):
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
         return self._forward(y)
 
+    @property
+    def kernel(self) -> Toeplitz:
+        """The only kernel of this operator, which preconditioners ask a normal operator for."""
+        return self
+
     def tile_bytes(self, coils: int) -> int:
         """Return the bytes in use while `coils` coils are done together."""
         return toeplitz_workspace_bytes(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.errors import ConfigError
+from pipeline.operators.inner import inner_product, inner_product_bytes
 from pipeline.solvers.cg import Preconditioner, improve
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
-from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalty import Penalty
 from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from pipeline.errors import ConfigError
+from pipeline.operators.inner import inner_product, inner_product_bytes
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
-from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.solvers.problems import for_images, problem_axes
 from pipeline.solvers.solution import Report, Solution

@@ -6,9 +6,9 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from pipeline.operators.inner import inner_product_bytes
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint
-from pipeline.solvers.inner import inner_product_bytes
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.problems import positive_settings, problem_axes
 from pipeline.solvers.solution import Report, Solution

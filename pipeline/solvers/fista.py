@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from pipeline.operators.inner import inner_product, inner_product_bytes
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
-from pipeline.solvers.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalty import Penalty
 from pipeline.solvers.power import largest_eigenvalue

@@ -4,13 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from pipeline.errors import ShapeError
-from pipeline.solvers.inner import inner_product
+from pipeline.operators.inner import inner_product
 
 Gram = Callable[[torch.Tensor], torch.Tensor]
+
+
+class SingleKernel(Protocol):
+    """A convolution with one kernel for each image, as preconditioners need it.
+
+    Attributes
+    ----------
+    spectrum
+        Real, ``([image,] *padded)``; see `pipeline.operators.toeplitz.toeplitz_spectrum`.
+    shape
+        Image axes.
+    """
+
+    spectrum: torch.Tensor
+    shape: tuple[int, ...]
+
+
+def kernel_of(gram: Gram) -> SingleKernel | None:
+    """Return the single kernel that ``gram`` is made of: its attribute `kernel`, if it has one."""
+    kernel: SingleKernel | None = getattr(gram, "kernel", None)
+    return kernel
 
 
 class CountedGram:

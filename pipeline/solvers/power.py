@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from pipeline.solvers.inner import inner_product, inner_product_bytes
+from pipeline.operators.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import Gram
 from pipeline.solvers.problems import for_images, norm, problem_axes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pipeline.errors import ConfigError
-from pipeline.solvers.inner import inner_product
+from pipeline.operators.inner import inner_product
 
 
 def problem_axes(b: torch.Tensor, image_axes: int, solver: str) -> tuple[int, ...]:

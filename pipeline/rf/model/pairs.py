@@ -19,6 +19,7 @@ from torch import Tensor
 from pipeline.engine.job import BlockJob
 from pipeline.engine.share import Shard, Share
 from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.inner import inner_product
 from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.instruments import CorrectedPairs
 from pipeline.rf.model.pair_models import PairModels
@@ -26,7 +27,6 @@ from pipeline.rf.model.pair_tiles import FactorsNormal, PairStream
 from pipeline.rf.model.voxel_phase import VoxelPhaseSum
 from pipeline.rf.raw import RfRawData
 from pipeline.solvers.fusion import non_coherent, phase_aligned
-from pipeline.solvers.inner import inner_product
 from pipeline.solvers.kronecker_solver import kronecker_solver
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram, NormalEquations

@@ -17,10 +17,10 @@ from pipeline.engine.job import BlockJob
 from pipeline.engine.share import Shard, Share
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
+from pipeline.operators.inner import inner_product
 from pipeline.rf.geometry.phase_history import SubAperture, sub_apertures
 from pipeline.rf.model.voxel_phase import VoxelPhaseSum
 from pipeline.rf.raw import RfRawData
-from pipeline.solvers.inner import inner_product
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
 from pipeline.storage.calibration import Calibration

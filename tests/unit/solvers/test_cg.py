@@ -6,8 +6,8 @@ import torch
 from adjointness import random_complex
 
 from pipeline.errors import ConfigError, ShapeError
+from pipeline.operators.inner import inner_product
 from pipeline.solvers.cg import conjugate_gradient
-from pipeline.solvers.inner import inner_product
 from pipeline.solvers.normal import NormalEquations
 
 SHAPE = (3, 4)
