@@ -15,11 +15,11 @@ from torch import Tensor
 
 from pipeline.config.equations import AccumulateSettings
 from pipeline.engine import canary
-from pipeline.engine.equations import Transforms
 from pipeline.engine.limits import torch_device
 from pipeline.engine.share import Shard
 from pipeline.engine.stream import Read, StreamAccount, stream
 from pipeline.engine.table import PlanRow
+from pipeline.engine.transforms import Transforms
 from pipeline.errors import DataError, DeviceError
 from pipeline.host_memory import return_freed_memory
 from pipeline.storage.receipts import Receipt
@@ -141,7 +141,7 @@ class BlockJob:
                 torch.cuda.synchronize(self.device)
 
     def check_arithmetic(self, transforms: Transforms, trajectory: Tensor) -> None:
-        """Sing to the canary, and record what it said."""
+        """Check the transform on a part of the trajectory, and record what was found."""
         with self.phase("prepare"):
             found = canary.check_operator(
                 transforms.nufft, trajectory, self._nufft.tolerance, self.who

@@ -7,9 +7,9 @@ import torch
 
 from pipeline.config.planning import PlanSettings
 from pipeline.config.transforms import TransformChoice
-from pipeline.operators.convolution import Tiling
 from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, per_axis
 from pipeline.operators.nufft_choice import choose_backend
+from pipeline.operators.tiling import Tiling
 from pipeline.operators.toeplitz import padded_shape
 
 

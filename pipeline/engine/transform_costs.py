@@ -16,12 +16,12 @@ from pipeline.operators.nufft_memory import (
 )
 from pipeline.operators.toeplitz import (
     KERNEL_TOLERANCE,
-    kernel_pieces,
     padded_shape,
     toeplitz_spectrum_bytes,
     toeplitz_spectrum_workspace_bytes,
     toeplitz_workspace_bytes,
 )
+from pipeline.operators.toeplitz_kernel import kernel_pieces
 
 _TRANSFORMS_A_TILE = 10
 """Gridding should take so many times as long as the transform of the grid that each tile needs."""

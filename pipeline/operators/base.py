@@ -1,4 +1,4 @@
-"""Linear operators, their algebra and their gradients.
+"""Linear operators, what they compose to, and their gradients.
 
 Every operator maps complex tensors of shape ``(..., *domain)`` to ``(..., *codomain)``; the leading
 axes are a batch. Subclasses compute, this module checks shapes and differentiates: the backward of
@@ -8,7 +8,6 @@ axes are a batch. Subclasses compute, this module checks shapes and differentiat
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -59,16 +58,6 @@ class LinearOperator(ABC):
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """Apply the conjugate transpose to ``(..., *codomain)``."""
 
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the most bytes in use during one application, besides input and output.
-
-        Parameters
-        ----------
-        batch
-            Product of the leading batch axes.
-        """
-        return 0
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the operator.
 
@@ -109,17 +98,6 @@ class LinearOperator(ABC):
 
     def __add__(self, other: LinearOperator) -> LinearOperator:
         return Sum((self, other))
-
-    def __sub__(self, other: LinearOperator) -> LinearOperator:
-        return Sum((self, Scaled(-1.0, other)))
-
-    def __mul__(self, factor: complex) -> LinearOperator:
-        return Scaled(factor, self)
-
-    __rmul__ = __mul__
-
-    def __neg__(self) -> LinearOperator:
-        return Scaled(-1.0, self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.domain} -> {self.codomain})"
@@ -192,10 +170,6 @@ class Adjoint(LinearOperator):
         """The operator itself."""
         return self.operator
 
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the workspace of the operator itself."""
-        return self.operator.workspace_bytes(batch)
-
 
 class Composition(LinearOperator):
     """``outer @ inner``.
@@ -227,15 +201,6 @@ class Composition(LinearOperator):
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
         return self.inner._adjoint(self.outer._adjoint(y))
 
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the intermediate array and the larger of the two workspaces."""
-        between = max(self.outer.domain, self.inner.codomain, key=len)
-        inner_batch = batch * (math.prod(between) // math.prod(self.inner.codomain))
-        outer_batch = batch * (math.prod(between) // math.prod(self.outer.domain))
-        return self.itemsize * batch * math.prod(between) + max(
-            self.inner.workspace_bytes(inner_batch), self.outer.workspace_bytes(outer_batch)
-        )
-
 
 class Sum(LinearOperator):
     """Sum of operators between the same spaces."""
@@ -261,73 +226,3 @@ class Sum(LinearOperator):
         for operator in others:
             total = total + operator._adjoint(y)
         return total
-
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return one term and its workspace; the total and the new total count once each."""
-        size = batch * max(math.prod(self.domain), math.prod(self.codomain))
-        return 2 * size * self.itemsize + max(o.workspace_bytes(batch) for o in self.operators)
-
-
-class Scaled(LinearOperator):
-    """A number times an operator."""
-
-    def __init__(self, factor: complex, operator: LinearOperator) -> None:
-        super().__init__(
-            operator.domain, operator.codomain, dtype=operator.dtype, device=operator.device
-        )
-        self.factor, self.operator = complex(factor), operator
-
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.operator._forward(x) * self.factor
-
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        return self.operator._adjoint(y) * self.factor.conjugate()
-
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the unscaled result and the operator's own workspace."""
-        size = batch * max(math.prod(self.domain), math.prod(self.codomain))
-        return max(size * self.itemsize, self.operator.workspace_bytes(batch))
-
-
-class Stack(LinearOperator):
-    """Operators on the same domain, their results joined along one axis.
-
-    Parameters
-    ----------
-    operators
-        Operators with equal domains and with codomains that agree in all axes but one.
-    axis
-        Axis of the codomain along which the results are joined: for example the coils or the
-        samples of the shards of one acquisition.
-    """
-
-    def __init__(self, operators: Sequence[LinearOperator], axis: int = 0) -> None:
-        first = operators[0]
-        axis %= len(first.codomain)
-        for other in operators[1:]:
-            ours, theirs = (o.codomain[:axis] + o.codomain[axis + 1 :] for o in (first, other))
-            if other.domain != first.domain or ours != theirs:
-                raise ShapeError(
-                    f"cannot stack {first!r} and {other!r} along axis {axis}: the domains and all "
-                    "other axes of the codomains must agree."
-                )
-        self.operators = tuple(operators)
-        self.sizes = [operator.codomain[axis] for operator in operators]
-        codomain = (*first.codomain[:axis], sum(self.sizes), *first.codomain[axis + 1 :])
-        super().__init__(first.domain, codomain, dtype=first.dtype, device=first.device)
-        self._axis = axis - len(first.codomain)  # counted from the end: batch axes may precede
-
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([operator._forward(x) for operator in self.operators], dim=self._axis)
-
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        parts = torch.split(y, self.sizes, dim=self._axis)
-        total = self.operators[0]._adjoint(parts[0])
-        for operator, part in zip(self.operators[1:], parts[1:], strict=True):
-            total = total + operator._adjoint(part)
-        return total
-
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the parts before they are joined, or one term of the adjoint."""
-        size = batch * max(math.prod(self.codomain), 2 * math.prod(self.domain))
-        return size * self.itemsize + max(o.workspace_bytes(batch) for o in self.operators)

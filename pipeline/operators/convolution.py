@@ -20,7 +20,7 @@ what limits it is arithmetic, not memory.
 
 from __future__ import annotations
 
-import math
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,99 +32,8 @@ from numpy.typing import NDArray
 
 from pipeline.operators.fourier import HostTransform
 from pipeline.operators.threads import share
+from pipeline.operators.tiling import APART, Tiling
 from pipeline.pieces import pieces
-
-_HOST_CACHE = 2**20
-"""Bytes that one worker transforms at a time: a usual second-level cache."""
-
-_HOST_TILE = 2**24
-"""Bytes of small images that are worth doing together, so that workers seldom wait."""
-
-_APART = 16
-"""Numbers between rows: rows that are a power of two apart would meet in one set of the cache.
-
-Transforms along rows of 512 numbers are three times slower without.
-"""
-
-_DEVICE_SLAB = 2**27
-"""Bytes transformed at a time on an accelerator: enough to fill it, little beside a volume."""
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """The pieces in which a convolution is computed; a pure function of the shapes.
-
-    Parameters
-    ----------
-    shape, padded
-        Image axes and the axes of the spectrum.
-    itemsize
-        Bytes of a complex number.
-    host
-        Whether the pieces should fit a CPU's cache, rather than fill an accelerator.
-    piece_bytes
-        Size of a piece; chosen by `host` if `None`.
-    """
-
-    shape: tuple[int, ...]
-    padded: tuple[int, ...]
-    itemsize: int
-    host: bool
-    piece_bytes: int | None = None
-
-    @property
-    def budget(self) -> int:
-        """Bytes transformed at a time."""
-        return self.piece_bytes or (_HOST_CACHE if self.host else _DEVICE_SLAB)
-
-    @property
-    def row(self) -> int:
-        """Voxels of one plane, or of one row in 2D."""
-        return math.prod(self.shape[1:])
-
-    @property
-    def stride(self) -> int:
-        """Distance between planes of ``t``."""
-        return self.row + _APART
-
-    @property
-    def image_bytes(self) -> int:
-        """Bytes of ``t`` for one image."""
-        return self.padded[0] * self.stride * self.itemsize
-
-    def columns(self, images: int = 1) -> int:
-        """Columns transformed at a time, for so many images at once."""
-        fitting = self.budget // (self.padded[0] * self.itemsize * images)
-        return min(self.row, max(16, fitting // 16 * 16))
-
-    def planes(self, images: int = 1) -> int:
-        """Planes transformed at a time, for so many images at once."""
-        plane = math.prod(self.padded[1:]) * self.itemsize * images
-        return min(self.padded[0], max(1, self.budget // plane))
-
-    def frames(self, frames: int, coils: int) -> int:
-        """Frames done together, when `coils` coils of each are."""
-        return min(frames, max(1, _HOST_TILE // (coils * self.image_bytes)))
-
-    def coils_at_once(self, coils: int) -> int:
-        """Coils that are done together where nobody asks for a number."""
-        return min(coils, max(1, _HOST_TILE // self.image_bytes))
-
-    def worker_bytes(self) -> int:
-        """Bytes of the buffers of one worker on the host."""
-        columns = (self.padded[0] + self.shape[0]) * self.columns()
-        slab = self.planes() * math.prod(self.padded[1:-1]) * (self.padded[-1] + _APART)
-        return (columns + slab) * self.itemsize
-
-    def workspace_bytes(self, images: int, threads: int) -> int:
-        """Bytes beside input and output while `images` images are done together."""
-        total = images * self.image_bytes
-        if self.host:  # and the stacks of the workers, and what the FFT library keeps for each
-            return total + threads * (self.worker_bytes() + 2**20)
-        # Padded copy, transform and torch's contiguous copy of one piece.
-        columns = self.columns(images) * self.padded[0] * self.itemsize * images
-        planes = self.planes(images) * math.prod(self.padded[1:]) * self.itemsize * images
-        return total + 4 * max(columns, planes)
 
 
 class Convolution(ABC):
@@ -191,24 +100,30 @@ class Convolution(ABC):
                     out[frame_tile].flatten(2)[:, None],
                 )
 
-    def combine_kernels(
-        self, image: torch.Tensor, maps: torch.Tensor, *, out: torch.Tensor
+    def combine_terms(
+        self, image: torch.Tensor, maps: torch.Tensor, kernels: slice, *, out: torch.Tensor
     ) -> None:
-        """Weight with each kernel's own map, convolve, weight with its conjugate, and add.
+        """Weight with the map of each term, convolve, weight with the conjugates, and add.
 
         Parameters
         ----------
         image
             ``shape``.
         maps
-            ``(frame, *shape)``, one for each kernel.
+            ``(term, *shape)``.
+        kernels
+            Which: one for each term, or the matrix of `mixed`.
         out
             ``shape``, overwritten.
         """
         out.zero_()
         source, target = image.flatten(1)[None, None], out.flatten(1)[None, None]
-        for kernel, weights in enumerate(maps):
-            self._convolve(slice(kernel, kernel + 1), source, weights.flatten(1)[None], target)
+        maps = maps.flatten(2)
+        if kernels.stop - kernels.start > len(maps):
+            self._convolve(kernels, source, maps, target, mixing=True)
+            return
+        for kernel, weights in zip(range(kernels.start, kernels.stop), maps, strict=True):
+            self._convolve(slice(kernel, kernel + 1), source, weights[None], target)
 
     @abstractmethod
     def _convolve(
@@ -217,13 +132,40 @@ class Convolution(ABC):
         source: torch.Tensor,
         maps: torch.Tensor | None,
         target: torch.Tensor,
+        *,
+        mixing: bool = False,
     ) -> None:
         """Convolve one tile.
 
         Without `maps`, `source` and `target` are ``(frame, coil, N, row)`` and `target` is
         overwritten; with `maps` ``(coil, N, row)`` they are ``(frame, 1, N, row)`` and the sum over
-        the coils is added to `target`.
+        the coils is added to `target`. Where `mixing`, the coils are terms of one frame and
+        `frames` are the kernels of `mixed`.
         """
+
+
+def mixed(kernels: Any, arrays: Any, row: int) -> Any:
+    """Return ``sum_m T_row,m arrays[m]`` with a Hermitian matrix of spectra.
+
+    Parameters
+    ----------
+    kernels
+        Real ``(term^2, ...)``: the spectra on the diagonal, then real and imaginary part of each
+        one above it, row by row. NumPy array or tensor.
+    arrays
+        Complex ``(term, ...)``.
+    row
+        Which row of the matrix.
+    """
+    terms = len(arrays)
+    total = kernels[row] * arrays[row]
+    for index, pair in enumerate(itertools.combinations(range(terms), 2)):
+        if row in pair:
+            real, imaginary = kernels[terms + 2 * index : terms + 2 * index + 2]
+            above = row == pair[0]
+            kernel = real + (1j if above else -1j) * imaginary
+            total += kernel * arrays[pair[1] if above else pair[0]]
+    return total
 
 
 class DeviceConvolution(Convolution):
@@ -235,6 +177,8 @@ class DeviceConvolution(Convolution):
         source: torch.Tensor,
         maps: torch.Tensor | None,
         target: torch.Tensor,
+        *,
+        mixing: bool = False,
     ) -> None:
         size, length = self.shape[0], self.tiling.padded[0]
         coils = source.shape[1] if maps is None else len(maps)
@@ -252,7 +196,12 @@ class DeviceConvolution(Convolution):
         for planes in pieces(length, self.tiling.planes(images)):
             slab = t[:, :, planes].view(*t.shape[:2], -1, *self.shape[1:])
             padded = torch.fft.fftn(slab, s=self.tiling.padded[1:], dim=inner)
-            padded *= self.spectrum[frames, None, planes]
+            if mixing:
+                kernels = self.spectrum[frames, planes]
+                rows = [mixed(kernels, padded[0], row) for row in range(coils)]
+                padded = torch.stack(rows)[None]
+            else:
+                padded *= self.spectrum[frames, None, planes]
             padded = torch.fft.ifftn(padded, dim=inner, norm="forward")
             slab.copy_(padded[(..., *crop)])
 
@@ -311,6 +260,8 @@ class HostConvolution(Convolution):
         source: torch.Tensor,
         maps: torch.Tensor | None,
         target: torch.Tensor,
+        *,
+        mixing: bool = False,
     ) -> None:
         tiling, size = self.tiling, self.shape[0]
         x, y = source.numpy(), target.numpy()
@@ -320,7 +271,6 @@ class HostConvolution(Convolution):
         buffers = self._take(images)
         t = buffers.t[:images, :, : tiling.row]
         column_pieces = pieces(tiling.row, tiling.columns())
-        plane_pieces = pieces(tiling.padded[0], tiling.planes())
 
         def spread(task: int, worker: int) -> None:
             image, piece = divmod(task, len(column_pieces))
@@ -333,16 +283,6 @@ class HostConvolution(Convolution):
                 np.multiply(x[frame, 0, :, columns], s[coil, :, columns], out=buffer[:size])
             buffer[size:] = 0
             self._transform(buffer, (0,), out=t[image, :, columns])
-
-        def filter_planes(task: int, worker: int) -> None:
-            image, piece = divmod(task, len(plane_pieces))
-            planes = plane_pieces[piece]
-            count = planes.stop - planes.start
-            self._filter(
-                t[image, planes].reshape(count, *self.shape[1:]),
-                self._spectrum[frames.start + image // coils, planes],
-                buffers.slabs[worker][:count],
-            )
 
         def gather(task: int, worker: int) -> None:
             if s is None:
@@ -364,26 +304,69 @@ class HostConvolution(Convolution):
                 y[frame, 0, :, columns] += conjugate
 
         share(images * len(column_pieces), spread, self._threads)
-        share(images * len(plane_pieces), filter_planes, self._threads)
+        if mixing:
+            self._mix(t, frames)
+        else:
+            self._filter(t, frames.start, coils, buffers.slabs)
         outputs = images if s is None else len(x)
         share(outputs * len(column_pieces), gather, self._threads)
         self._idle.append(buffers)
 
-    def _filter(self, planes: NDArray[Any], spectrum: NDArray[Any], padded: NDArray[Any]) -> None:
-        """Pad, transform, multiply, transform back and crop some planes of the inner axes."""
+    def _filter(
+        self, t: NDArray[Any], first: int, coils: int, slabs: Sequence[NDArray[Any]]
+    ) -> None:
+        """Multiply the transforms of all images with the spectra of their frames."""
+        plane_pieces = pieces(self.tiling.padded[0], self.tiling.planes())
+
+        def work(task: int, worker: int) -> None:
+            image, piece = divmod(task, len(plane_pieces))
+            planes = t[image, plane_pieces[piece]].reshape(-1, *self.shape[1:])
+            padded = slabs[worker][: len(planes)]
+            self._forward_planes(planes, padded)
+            padded *= self._spectrum[first + image // coils, plane_pieces[piece]]
+            self._inverse_planes(padded, planes)
+
+        share(len(t) * len(plane_pieces), work, self._threads)
+
+    def _mix(self, t: NDArray[Any], kernels: slice) -> None:
+        """Multiply the transforms of all terms with the matrix of spectra; see `mixed`."""
+        plane_pieces = pieces(self.tiling.padded[0], self.tiling.planes(2 * len(t)))
+
+        def work(task: int, _: int) -> None:
+            terms = t[:, plane_pieces[task]].reshape(len(t), -1, *self.shape[1:])
+            padded = np.empty((*terms.shape[:2], *self.tiling.padded[1:]), self._dtype)
+            for planes, slab in zip(terms, padded, strict=True):
+                self._forward_planes(planes, slab)
+            spectra = self._spectrum[kernels, plane_pieces[task]]
+            for row, planes in enumerate(terms):
+                self._inverse_planes(mixed(spectra, padded, row), planes)
+
+        share(len(plane_pieces), work, self._threads)
+
+    def _forward_planes(self, planes: NDArray[Any], padded: NDArray[Any]) -> None:
+        """Pad and transform some planes over the inner axes."""
         padded[(slice(None), *(slice(n) for n in self.shape[1:]))] = planes
-        # Axis by axis, while the axes that follow are not padded yet.
-        regions = [
-            padded[(slice(None),) * (axis + 1) + tuple(slice(n) for n in self.shape[axis + 1 :])]
-            for axis in range(1, len(self.shape))
-        ]
-        for axis, region in enumerate(regions, start=1):
+        for axis, region in self._regions(padded):
             region[(slice(None),) * axis + (slice(self.shape[axis], None),)] = 0
             self._transform(region, (axis,), out=region)
-        padded *= spectrum
-        for axis, region in reversed(list(enumerate(regions, start=1))):
+
+    def _inverse_planes(self, padded: NDArray[Any], planes: NDArray[Any]) -> None:
+        """Transform back, and crop."""
+        for axis, region in reversed(self._regions(padded)):
             self._transform(region, (axis,), out=region, inverse=True)
         planes[...] = padded[(slice(None), *(slice(n) for n in self.shape[1:]))]
+
+    def _regions(self, padded: NDArray[Any]) -> list[tuple[int, NDArray[Any]]]:
+        """Return what is transformed along each axis, while those that follow are not padded."""
+        return [
+            (
+                axis,
+                padded[
+                    (slice(None),) * (axis + 1) + tuple(slice(n) for n in self.shape[axis + 1 :])
+                ],
+            )
+            for axis in range(1, len(self.shape))
+        ]
 
     def _take(self, images: int) -> _Buffers:
         buffers = self._idle.pop() if self._idle else None
@@ -392,7 +375,7 @@ class HostConvolution(Convolution):
         tiling, workers = self.tiling, range(self._threads)
         length, size, columns = tiling.padded[0], self.shape[0], tiling.columns()
         *rows, row = tiling.padded[1:]
-        slab = (tiling.planes(), *rows, row + _APART)
+        slab = (tiling.planes(), *rows, row + APART)
         return _Buffers(
             t=np.empty((images, length, tiling.stride), self._dtype),
             columns=[np.empty((length, columns), self._dtype) for _ in workers],

@@ -95,16 +95,6 @@ class Kronecker(LinearOperator):
             tile_bytes=self.tile_bytes,
         )
 
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the bytes in use besides factors, input and output.
-
-        Parameters
-        ----------
-        batch
-            Product of the leading batch axes.
-        """
-        return self.tiling(batch).workspace_bytes
-
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         batch = x.shape[: x.ndim - len(self.domain)]
         arrays = x.resolve_conj().resolve_neg().reshape(-1, *self.inputs)

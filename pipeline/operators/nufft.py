@@ -14,7 +14,6 @@ from pipeline.operators.nufft_backends import PLANS
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import (
     SMALL_IMAGE,
-    nufft_workspace_bytes,
     parallel_transforms,
 )
 from pipeline.operators.threads import share, thread_count
@@ -106,8 +105,6 @@ class NUFFT(LinearOperator):
             device=trajectory.device,
         )
         self.frames, self.coils, self.samples = math.prod(frames), coils, samples
-        self.tolerance = tolerance
-        self._oversampling = oversampling
         self.threads = thread_count(threads)
         self._workers = parallel_transforms(
             self.shape,
@@ -177,18 +174,3 @@ class NUFFT(LinearOperator):
                     plan.forward(image, sample)
 
         share(self.frames * replicas, work, self._workers)
-
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the bytes of the plans and of their FFT grids."""
-        return nufft_workspace_bytes(
-            self.shape,
-            self.samples,
-            (self.coils or 1) * batch,
-            backend=self.backend,
-            tolerance=self.tolerance,
-            itemsize=self.itemsize,
-            frames=self.frames,
-            threads=self.threads,
-            workers=self._workers,
-            oversampling=self._oversampling,
-        )

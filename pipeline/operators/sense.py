@@ -1,8 +1,13 @@
-"""Coil sensitivities, and the normal operator of a multi-coil acquisition."""
+"""Normal operators of several channels that see one image through a map each [1]_.
+
+References
+----------
+.. [1] K. P. Pruessmann, M. Weiger, P. Börnert, P. Boesiger, "Advances in sensitivity encoding with
+   arbitrary k-space trajectories", Magn. Reson. Med. 46, 638-651 (2001).
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -10,48 +15,6 @@ import torch
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.toeplitz import Toeplitz
-
-
-class Sensitivities(LinearOperator):
-    """Multiply an image with the sensitivity of each coil [1]_.
-
-    Parameters
-    ----------
-    maps
-        Complex tensor of shape ``(coil, *shape)``, dimensionless.
-
-    Notes
-    -----
-    Maps ``(..., *shape)`` to ``(..., coil, *shape)``.
-
-    References
-    ----------
-    .. [1] K. P. Pruessmann, M. Weiger, P. Börnert, P. Boesiger, "Advances in sensitivity encoding
-       with arbitrary k-space trajectories", Magn. Reson. Med. 46, 638-651 (2001).
-    """
-
-    def __init__(self, maps: torch.Tensor) -> None:
-        if not maps.is_complex() or maps.ndim < 2:
-            raise ShapeError(
-                f"Sensitivities: found maps of shape {tuple(maps.shape)} and {maps.dtype}; needed "
-                "are complex ones of shape (coil, *shape)."
-            )
-        super().__init__(maps.shape[1:], maps.shape, dtype=maps.dtype, device=maps.device)
-        self.maps = maps
-
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unsqueeze(-len(self.domain) - 1) * self.maps
-
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        coils = y.unbind(-len(self.codomain))
-        total = coils[0] * self.maps[0].conj()
-        for coil, sensitivity in zip(coils[1:], self.maps[1:], strict=True):
-            total.addcmul_(coil, sensitivity.conj())
-        return total
-
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the conjugate of one map."""
-        return self.maps[0].numel() * self.itemsize
 
 
 class SenseNormal(LinearOperator):
@@ -115,17 +78,6 @@ class SenseNormal(LinearOperator):
 
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
         return self._forward(y)
-
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the bytes that one coil batch needs besides input and output."""
-        if isinstance(self.normal, Toeplitz):
-            coils = self.coil_batch or self.normal.convolution.tiling.coils_at_once(len(self.maps))
-            return self.normal.tile_bytes(min(coils, len(self.maps)))
-        coils = (self.coil_batch or 1) * batch
-        # The weighted images, the operator's result, its product with the conjugate maps.
-        return 3 * coils * math.prod(self.domain) * self.itemsize + self.normal.workspace_bytes(
-            coils
-        )
 
 
 class StreamedSenseNormal(LinearOperator):

@@ -13,7 +13,6 @@ References
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,27 +22,17 @@ import torch
 
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
-from pipeline.operators.convolution import (
-    Convolution,
-    DeviceConvolution,
-    HostConvolution,
-    Tiling,
-)
+from pipeline.operators.convolution import Convolution, DeviceConvolution, HostConvolution
 from pipeline.operators.fourier import Provider, good_size, host_transform, irfftn, provider
-from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import choose_oversampling, smallest_tolerance
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import nufft_workspace_bytes
 from pipeline.operators.threads import thread_count
+from pipeline.operators.tiling import Tiling
+from pipeline.operators.toeplitz_kernel import half_kernel, kernel_box, kernel_pieces
 
 KERNEL_TOLERANCE = 1e-6
 """Relative l2 error of a kernel; that of the operator is up to 20 times larger in 3D."""
-
-_GRID_LIMIT = 2**28
-"""Bytes of the FFT grid above which the kernel is computed in pieces."""
-
-_CHUNK = 2**18
-"""Samples whose phases are computed at a time."""
 
 
 def padded_shape(shape: Sequence[int]) -> tuple[int, ...]:
@@ -150,8 +139,9 @@ def toeplitz_spectrum(
     scale = 1.0 / math.prod(padded)
     spectra = [
         irfftn(
-            _half_kernel(
+            half_kernel(
                 shape,
+                padded,
                 frame,
                 weight.detach() * scale,
                 tolerance=tolerance,
@@ -169,97 +159,6 @@ def toeplitz_spectrum(
     ]
     stacked = spectra[0][None] if len(spectra) == 1 else torch.stack(spectra)
     return stacked.reshape(*trajectory.shape[:-2], *padded)
-
-
-def _half_kernel(
-    shape: tuple[int, ...],
-    trajectory: torch.Tensor,
-    weights: torch.Tensor,
-    *,
-    tolerance: float,
-    backend: str,
-    dtype: torch.dtype,
-    threads: int | None,
-    deterministic: bool,
-) -> torch.Tensor:
-    """Return the conjugate kernel, FFT order, last axis from 0 to half of the padded length."""
-    padded = padded_shape(shape)
-    library = choose_backend(
-        shape,
-        trajectory.device.type,
-        backend,
-        tolerance=tolerance,
-        dtype=dtype,
-        deterministic=deterministic,
-    )
-    oversampling = choose_oversampling(library, tolerance, dtype, len(shape))
-    pieces = kernel_pieces(shape, oversampling, dtype.itemsize)
-    box = _kernel_box(shape, pieces)
-    # The inverse transform of the conjugate kernel is the spectrum, so all phases are negative.
-    nufft = NUFFT(
-        box,
-        -trajectory,
-        tolerance=tolerance,
-        backend=library,
-        dtype=dtype,
-        threads=threads,
-        deterministic=deterministic,
-    )
-    half = torch.zeros((*padded[:-1], padded[-1] // 2 + 1), dtype=dtype, device=trajectory.device)
-    corners = (range(1 - n, n, b) for n, b in zip(shape[:-1], box[:-1], strict=True))
-    for corner in itertools.product(*corners, (0,)):
-        kernel = nufft.adjoint(_shifted(weights, trajectory, corner, box, dtype))
-        places = []
-        for axis, (start, size) in enumerate(zip(corner[:-1], shape[:-1], strict=True)):
-            kernel = kernel.narrow(axis, 0, min(kernel.shape[axis], size - start))
-            indices = torch.arange(start, start + kernel.shape[axis], device=half.device)
-            places.append(indices % padded[axis])
-        half[..., : shape[-1]].index_put_(torch.meshgrid(*places, indexing="ij"), kernel)
-    return half
-
-
-def _shifted(
-    weights: torch.Tensor,
-    trajectory: torch.Tensor,
-    corner: Sequence[int],
-    box: Sequence[int],
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    """Return the weights with the phases that move the kernel's box to its corner.
-
-    A NUFFT's indices begin at ``-(N // 2)``. Phases are formed in double precision, and in chunks,
-    because there may be many samples.
-    """
-    shift = torch.tensor(
-        [start + size // 2 for start, size in zip(corner, box, strict=True)],
-        dtype=torch.float64,
-        device=trajectory.device,
-    )
-    samples = torch.empty(weights.shape, dtype=dtype, device=weights.device)
-    for start in range(0, len(weights), _CHUNK):
-        chunk = slice(start, start + _CHUNK)
-        phases = -(shift @ trajectory[:, chunk].to(torch.float64))
-        samples[chunk] = torch.polar(weights[chunk].to(torch.float64), phases)
-    return samples
-
-
-def _kernel_box(shape: Sequence[int], pieces: int) -> tuple[int, ...]:
-    """Return the box of which `pieces` (1, 2, 4) cover the half kernel; even sizes are faster."""
-    sizes = [2 * size for size in shape[:-1]] + [shape[-1]]
-    for axis in range(len(shape) - 1):
-        if pieces > 1:
-            sizes[axis] = shape[axis]
-            pieces //= 2
-    return tuple(sizes)
-
-
-def kernel_pieces(shape: Sequence[int], oversampling: float, itemsize: int) -> int:
-    """Return in how many boxes the kernel is computed: 1, 2 or, in 3D, 4."""
-    grid = itemsize * math.prod(2 * n * oversampling for n in shape) / 2
-    pieces = 1
-    while grid / pieces > _GRID_LIMIT and pieces < 2 ** (len(shape) - 1):
-        pieces *= 2
-    return pieces
 
 
 class Toeplitz(LinearOperator):
@@ -343,23 +242,6 @@ class Toeplitz(LinearOperator):
         """The only kernel of this operator, which preconditioners ask a normal operator for."""
         return self
 
-    def tile_bytes(self, coils: int) -> int:
-        """Return the bytes in use while `coils` coils are done together."""
-        return toeplitz_workspace_bytes(
-            self.shape,
-            coils,
-            itemsize=self.itemsize,
-            frames=math.prod(self.frames),
-            threads=self.threads,
-            host=self.convolution.tiling.host,
-            piece_bytes=self.convolution.tiling.piece_bytes,
-        )
-
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the bytes in use besides spectrum, input and output."""
-        coils = (self.coils or 1) * (1 if self.frames else batch)
-        return self.tile_bytes(self.convolution.tiling.coils_at_once(coils))
-
 
 def toeplitz_spectrum_bytes(shape: Sequence[int], *, itemsize: int, frames: int = 1) -> int:
     """Return the bytes of the spectra, real numbers of half of `itemsize`."""
@@ -430,7 +312,7 @@ def toeplitz_spectrum_workspace_bytes(
     if tolerance < smallest_tolerance(backend, shape, dtype):  # type: ignore[arg-type]
         itemsize, dtype = 16, torch.complex128
     oversampling = choose_oversampling(backend, tolerance, dtype, len(shape))  # type: ignore[arg-type]
-    box = _kernel_box(shape, kernel_pieces(shape, oversampling, itemsize))
+    box = kernel_box(shape, kernel_pieces(shape, oversampling, itemsize))
     padded = padded_shape(shape)
     half = math.prod(padded[:-1]) * (padded[-1] // 2 + 1) * itemsize
     gridding = (

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 
-from pipeline.errors import ShapeError
 from pipeline.operators.inner import inner_product
 
 Gram = Callable[[torch.Tensor], torch.Tensor]
@@ -58,9 +57,6 @@ class CountedGram:
 class NormalEquations:
     """``G x = b`` with ``G = sum_i A_i^H W_i A_i`` and ``b = sum_i A_i^H W_i y_i``.
 
-    Two of them add up to the normal equations of both sets of measurements, so each shard of an
-    acquisition is reduced to its share and then forgotten.
-
     Parameters
     ----------
     b
@@ -75,18 +71,6 @@ class NormalEquations:
     b: torch.Tensor
     gram: Gram
     energy: float | torch.Tensor = 0.0
-
-    def __add__(self, other: NormalEquations) -> NormalEquations:
-        if other.b.shape != self.b.shape:
-            raise ShapeError(
-                f"NormalEquations: cannot add right-hand sides of shapes {tuple(self.b.shape)} "
-                f"and {tuple(other.b.shape)}; shards must share one image grid."
-            )
-        return NormalEquations(
-            self.b + other.b,
-            lambda x: self.gram(x) + other.gram(x),
-            self.energy + other.energy,
-        )
 
     def cost(self, image: torch.Tensor, image_axes: int | None = None) -> torch.Tensor:
         """Evaluate ``1/2 sum_i || W_i^(1/2) (A_i x - y_i) ||^2``.

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config.equations import image_shape
-from pipeline.engine.equations import RightHandSide, Sampling, explicit_normal
 from pipeline.engine.job import BlockJob
 from pipeline.engine.share import Shard, Share
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.mri.model.coil_maps import CoilMaps
+from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling, Term
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
 from pipeline.mri.trajectories import resampled
@@ -27,7 +27,6 @@ from pipeline.solvers.normal import Gram
 from pipeline.storage.calibration import Calibration
 
 _EDGE = np.pi * (1 + 1e-6)
-_KERNEL = "samples"
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class MriMeasurement:
         The job.
     raw, calibration
         The acquisition, its coil maps and its density weights.
+    terms
+        Of the encoding, where it is more than a Fourier transform.
 
     Raises
     ------
@@ -58,20 +59,26 @@ class MriMeasurement:
         If coil maps or weights that the settings need are missing.
     """
 
-    def __init__(self, job: BlockJob, raw: RawData, calibration: Calibration) -> None:
+    def __init__(
+        self,
+        job: BlockJob,
+        raw: RawData,
+        calibration: Calibration,
+        terms: Sequence[Term] = (),
+    ) -> None:
         self.job = job
         self.settings = job.settings
         self.raw = raw
         self.calibration = calibration
         self.shape = image_shape(raw.shape, self.settings)
-        self.transforms = job.transforms(self.shape)
+        self.encoding = Encoding(job.transforms(self.shape), job.device, terms)
         joined = self.settings.frames_per_image
         self.frames_per_image = raw.frames if joined == "all" else joined
         self._toeplitz = self.settings.solves and self.settings.normal != "explicit"
         if self._toeplitz:
-            self.transforms.require_kernels(job.device)
+            self.encoding.transforms.require_kernels(job.device)
         self._weighted = not self.settings.solves or self.settings.weights == "density"
-        self._kernel_of_all: tuple[Shard, Tensor] | None = None
+        self._kernels_of_all: tuple[Shard, dict[str, Tensor]] | None = None
         self._checked = False
         self._maps = self._coil_maps()
         self._by_squares = self._maps is None and raw.coils > 1
@@ -90,14 +97,12 @@ class MriMeasurement:
         """
         job = self.job
         shared = self._share_samples(images)
-        known = self._known_kernel(shard) if shared else None
-        makes_kernel = self._toeplitz and shard.is_first_of_channels() and known is None
+        known = self._known_kernels(shard) if shared else {}
+        makes_kernels = self._toeplitz and shard.is_first_of_channels() and not known
         tiles = list(self._tiles(shard))
-        total = RightHandSide(
-            self.transforms, len(images), job.device, one_coil=self.raw.coils == 1
-        )
+        total = RightHandSide(self.encoding, len(images), job.device, one_coil=self.raw.coils == 1)
         diagonal = torch.zeros(len(images), dtype=torch.float64, device=job.device)
-        kernel: Tensor | None = None
+        kernels: dict[str, Tensor] = {}
         sampling: Sampling | None = None
         order = iter(tiles)
         for arrays in job.stream(partial(self._read, images, tile) for tile in tiles):
@@ -118,27 +123,26 @@ class MriMeasurement:
             total.free_transform()
             if shard.is_first_of_channels():
                 diagonal += sampling.weights.sum(-1, dtype=torch.float64)
-                if makes_kernel:
+                if makes_kernels:
                     with job.phase("kernel"):
-                        spectrum = self.transforms.spectrum(sampling.trajectory, sampling.weights)
-                        kernel = spectrum if kernel is None else kernel.add_(spectrum)
-                        del spectrum
+                        for name, spectrum in self.encoding.kernels(sampling):
+                            sums = kernels.get(name)
+                            kernels[name] = spectrum if sums is None else sums.add_(spectrum)
+                            del spectrum, sums
             sampling = None
-        if kernel is not None:
-            known = kernel.reshape(-1, *kernel.shape[-len(self.shape) :])
+        if kernels:
+            axes = len(self.shape)
+            known = {name: each.reshape(-1, *each.shape[-axes:]) for name, each in kernels.items()}
             if shared:
-                self._kernel_of_all = (shard, known)
-        kernels = {} if known is None else {_KERNEL: known}
-        return Share(total.b, total.energy, diagonal, kernels)
+                self._kernels_of_all = (shard, known)
+        return Share(total.b, total.energy, diagonal, known)
 
     def gram(self, images: range, share: Share) -> Gram:
-        """Return the normal operator of some images, whose kernel is in ``share``."""
+        """Return the normal operator of some images, whose kernels are in ``share``."""
         if not self._toeplitz:
-            sampling = self._whole_sampling(images)
-            one_coil = explicit_normal(self.transforms, sampling)
+            one_coil = self.encoding.explicit_normal(self._whole_sampling(images))
         else:
-            kernel = share.kernels[_KERNEL]
-            one_coil = self.transforms.toeplitz(kernel[0] if len(kernel) == 1 else kernel)
+            one_coil = self.encoding.normal(share.kernels)
         if self._maps is None:
             return one_coil
         # A CPU's caches, not its memory, decide how many coils are best convolved together.
@@ -193,11 +197,11 @@ class MriMeasurement:
             return self._maps.prepared(arrays.pop(0))
         return self._maps.of(tile.coils)
 
-    def _known_kernel(self, shard: Shard) -> Tensor | None:
-        """Return the kernel that an earlier batch of images made, which all share."""
-        if self._kernel_of_all is None or self._kernel_of_all[0] != shard:
-            return None
-        return self._kernel_of_all[1]
+    def _known_kernels(self, shard: Shard) -> dict[str, Tensor]:
+        """Return the kernels that an earlier batch of images made, which all share."""
+        if self._kernels_of_all is None or self._kernels_of_all[0] != shard:
+            return {}
+        return self._kernels_of_all[1]
 
     def _frames(self, image: int) -> range:
         start = image * self.frames_per_image
@@ -264,19 +268,20 @@ class MriMeasurement:
         positions = self._positions(images, tile.readouts) if tile.new_readouts else ()
         return (samples, *maps, *positions)
 
-    def _positions(
-        self, images: range, readouts: range
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _positions(self, images: range, readouts: range) -> tuple[NDArray[np.generic], ...]:
         """Return trajectory ``(image, axis, sample)`` and weights ``(image, sample)``.
 
-        Of the first image only where all have the same. What an image that joins fewer frames
-        lacks counts nothing.
+        And where the encoding has terms, their factors, complex ``(image, term, sample)``. Of the
+        first image only where all have the same. What an image that joins fewer frames lacks counts
+        nothing.
         """
         different = images[:1] if self._share_samples(images) else images
         length = len(readouts) * self.raw.samples
         real = np.float32 if self.job.real == torch.float32 else np.float64
         trajectory = np.zeros((len(different), len(self.shape), length), dtype=np.float32)
         weights = np.zeros((len(different), length), dtype=real)
+        terms = self.encoding.terms
+        factors = np.zeros((len(different), len(terms), length), np.result_type(real, 1j))
         # Joined frames share the volume of k-space among them; on another matrix over the same
         # field of view, k in rad/voxel and with it the volume of each sample are others.
         ratio = math.prod(self.raw.shape) / math.prod(self.shape)
@@ -292,8 +297,10 @@ class MriMeasurement:
                 if self._weighted:
                     counts *= self._density(frame, part).ravel()
                 trajectory[index, :, start : start + len(found)] = found.T
+                for term, row in zip(terms, factors[index], strict=True):
+                    row[start : start + len(found)] = term.samples(frame, part).ravel()
                 start += len(found)
-        return trajectory, weights
+        return (trajectory, weights, factors) if terms else (trajectory, weights)
 
     def _density(self, frame: int, readouts: slice) -> NDArray[np.float32]:
         density = self.calibration.weights(frame, readouts)
@@ -304,18 +311,18 @@ class MriMeasurement:
             )
         return density
 
-    def _sampling(self, trajectory: Tensor, weights: Tensor, *, shared: bool) -> Sampling:
-        """Return positions as transforms take them; the first tile also sings to the canary."""
-        trajectory = trajectory.to(self.job.real)
-        if not self._checked:
-            self.job.check_arithmetic(self.transforms, trajectory[0] if shared else trajectory)
-            self._checked = True
+    def _sampling(self, trajectory: Tensor, *others: Tensor, shared: bool) -> Sampling:
+        """Return positions as transforms take them; those of the first tile are also checked."""
+        parts = [trajectory.to(self.job.real), *others]
         if shared:
-            return Sampling(trajectory[0], weights[0])
-        return Sampling(trajectory, weights)
+            parts = [part[0] for part in parts]
+        if not self._checked:
+            self.job.check_arithmetic(self.encoding.transforms, parts[0])
+            self._checked = True
+        return Sampling(*parts)
 
     def _whole_sampling(self, images: range) -> Sampling:
         with self.job.phase("read"):
             positions = self._positions(images, self.whole().readouts)
-        trajectory, weights = (torch.from_numpy(array).to(self.job.device) for array in positions)
-        return self._sampling(trajectory, weights, shared=self._share_samples(images))
+        there = (torch.from_numpy(array).to(self.job.device) for array in positions)
+        return self._sampling(*there, shared=self._share_samples(images))

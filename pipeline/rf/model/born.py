@@ -53,10 +53,6 @@ class Born(LinearOperator):
         complex64 or complex128. Distances and phases are float64 in either case.
     device
         Where to compute.
-    resident
-        Keep the Green's functions, one number for each antenna, frequency and voxel, from one
-        application to the next: for small scenes that an iterative solver inverts. Otherwise they
-        are computed each time.
 
     Notes
     -----
@@ -80,7 +76,6 @@ class Born(LinearOperator):
         dimensions: int = 3,
         dtype: torch.dtype = torch.complex128,
         device: torch.device | str = "cpu",
-        resident: bool = False,
     ) -> None:
         if dimensions not in (2, 3):
             raise DataError(f"Born: found {dimensions} dimensions; the field has 2 or 3.")
@@ -109,16 +104,13 @@ class Born(LinearOperator):
         self._pairs = tuple(pairs)
         self._k = torch.from_numpy(k).to(device)
         self._gains = torch.from_numpy(gains).to(device=device, dtype=dtype)
-        self._resident: list[list[Tile]] = []
-        if resident:
-            self._resident = [list(self._computed_tiles(pair)) for pair in self._pairs]
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         batch = x.shape[: x.ndim - len(self.domain)]
         flat = x.reshape(-1, math.prod(self.domain))
         result = x.new_zeros((*flat.shape[:1], *self.codomain))
         for index, pair in enumerate(self._pairs):
-            for voxels, band, transmitted, received in self._tiles(index):
+            for voxels, band, transmitted, received in self._tiles(pair):
                 for image, measured in zip(flat[:, voxels], result[:, index, band], strict=True):
                     illuminated = transmitted * image
                     if pair.paired:
@@ -133,7 +125,7 @@ class Born(LinearOperator):
         flat = y.reshape(-1, *self.codomain)
         result = y.new_zeros((len(flat), math.prod(self.domain)))
         for index, pair in enumerate(self._pairs):
-            for voxels, band, transmitted, received in self._tiles(index):
+            for voxels, band, transmitted, received in self._tiles(pair):
                 for image, measured in zip(result[:, voxels], flat[:, index, band], strict=True):
                     fields = measured * (pair.gain * self._gains[band, None, None]).conj()
                     if pair.paired:
@@ -143,30 +135,13 @@ class Born(LinearOperator):
                     image.add_((spread * transmitted.conj()).sum((0, 1)))
         return result.reshape(*batch, *self.domain)
 
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the bytes of a tile and of its making.
-
-        As measured: eight times the Green's functions, and four times what they measure.
-        """
-        most = 0
-        for pair in self._pairs:
-            width, height = self._tile_sizes(pair)
-            green = width * height * (len(pair.tx) + len(pair.rx))
-            measured = height * math.prod(pair.measurement_shape)
-            most = max(most, 16 * (8 * green + 4 * measured + 8 * width))
-        return most
-
-    def _tiles(self, pair: int) -> Sequence[Tile] | Iterator[Tile]:
-        """Return the tiles of a pair; computed now unless they are resident."""
-        return self._resident[pair] if self._resident else self._computed_tiles(self._pairs[pair])
-
     def _tile_sizes(self, pair: Pair) -> tuple[int, int]:
         """Return voxels and frequencies of a tile."""
         column = 16 * (len(pair.tx) + len(pair.rx))
         width = max(1, min(math.prod(self.domain), _TILE_BYTES // column))
         return width, max(1, min(self._k.numel(), _TILE_BYTES // (column * width)))
 
-    def _computed_tiles(self, pair: Pair) -> Iterator[Tile]:
+    def _tiles(self, pair: Pair) -> Iterator[Tile]:
         frequencies, voxels = self._k.numel(), math.prod(self.domain)
         width, height = self._tile_sizes(pair)
         for start in range(0, voxels, width):

@@ -92,22 +92,6 @@ class PairBlocks(LinearOperator):
             arrays = product.view(sizes).movedim(leading, leading + mode)
         return arrays
 
-    def workspace_bytes(self, batch: int = 1) -> int:
-        """Return the bytes in use besides factors, phases, input and output.
-
-        Parameters
-        ----------
-        batch
-            Product of the leading batch axes.
-        """
-        image = batch * self.itemsize
-        for size in self.domain:
-            image *= size
-        if self._by_frequency:
-            # The images of all frequencies, a copy in the order of a product, and its result.
-            return 3 * self.codomain[0] * image
-        return self.kronecker.workspace_bytes(batch) + (0 if self.phases is None else image)
-
 
 def pair_blocks(
     model: PairModel, *, dtype: torch.dtype, device: torch.device | str = "cpu"

@@ -20,11 +20,11 @@ from pipeline.engine.job import BlockJob
 from pipeline.engine.share import Shard, Share
 from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.inner import inner_product
+from pipeline.operators.terms import TermsNormal
 from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.instruments import CorrectedPairs
 from pipeline.rf.model.pair_models import PairModels
 from pipeline.rf.model.pair_tiles import FactorsNormal, PairStream
-from pipeline.rf.model.voxel_phase import VoxelPhaseSum
 from pipeline.rf.raw import RfRawData
 from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.kronecker_solver import kronecker_solver
@@ -122,7 +122,7 @@ class PairsMeasurement:
             return toeplitz
         phases = torch.stack([self.models.voxel_phase(pair) for pair in pairs])
         if self.coherent:
-            return VoxelPhaseSum(phases, toeplitz)
+            return TermsNormal(phases, toeplitz)
         return Diagonal(phases.conj()) @ toeplitz @ Diagonal(phases)
 
     def exact_solver(self) -> ExactSolver | None:

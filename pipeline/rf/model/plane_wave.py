@@ -29,7 +29,6 @@ def plane_wave_spectrum(
     wavenumbers: Sequence[torch.Tensor],
     weights: torch.Tensor | None = None,
     *,
-    separate: bool = False,
     dtype: torch.dtype = torch.complex64,
     threads: int | None = None,
 ) -> torch.Tensor:
@@ -46,9 +45,6 @@ def plane_wave_spectrum(
     weights
         Real tensor ``(*blocks,)``: the squared magnitude of a block's gain, over its noise
         variance where it has one; ones if `None`.
-    separate
-        Whether to add only over the other block axes and return a spectrum for each element of the
-        first one: for each pair, where every pair has a voxel phase of its own.
     dtype
         complex64 or complex128, of the operator that the spectrum is for.
     threads
@@ -57,7 +53,7 @@ def plane_wave_spectrum(
     Returns
     -------
     Tensor
-        Real, ``([pair,] *padded_shape(shape))``, laid out and scaled as by
+        Real, ``(*padded_shape(shape),)``, laid out and scaled as by
         `pipeline.operators.toeplitz.toeplitz_spectrum`.
 
     Raises
@@ -71,19 +67,13 @@ def plane_wave_spectrum(
     Exponentials are computed for ``2 sqrt(N)`` voxels an axis and multiplied for the others.
     """
     shape = tuple(int(size) for size in shape)
-    blocks = _check(shape, wavenumbers, weights, separate)
-    groups = blocks[0] if separate else 1
+    blocks = _check(shape, wavenumbers, weights)
     if weights is None:
         weights = torch.ones(blocks, dtype=torch.float64, device=wavenumbers[0].device)
-    # (group, block) and (group, block, row)
-    weights = weights.detach().reshape(groups, -1)
-    rows = [k.detach().reshape(*weights.shape, -1) for k in wavenumbers]
-    padded = padded_shape(shape)
-    spectra = weights.new_empty(groups, *padded, dtype=dtype.to_real())
-    for group, spectrum in enumerate(spectra):
-        half = _half_kernel(shape, [k[group] for k in rows], weights[group]).to(dtype)
-        spectrum.copy_(irfftn(half, padded, threads=threads))
-    return spectra if separate else spectra[0]
+    weights = weights.detach().reshape(-1)
+    rows = [k.detach().reshape(len(weights), -1) for k in wavenumbers]
+    half = _half_kernel(shape, rows, weights).to(dtype)
+    return irfftn(half, padded_shape(shape), threads=threads)
 
 
 def plane_wave_factor(
@@ -279,7 +269,6 @@ def _check(
     shape: Sequence[int],
     wavenumbers: Sequence[torch.Tensor],
     weights: torch.Tensor | None,
-    separate: bool,
 ) -> tuple[int, ...]:
     """Return the block axes of arguments that fit each other."""
     blocks = tuple(wavenumbers[0].shape[:-1]) if wavenumbers else ()
@@ -296,10 +285,5 @@ def _check(
             f"plane-wave spectrum: found weights of shape {tuple(weights.shape)} and "
             f"{weights.dtype}; needed are real ones of shape {blocks}, the squared magnitude of "
             "each block's gain."
-        )
-    if separate and not blocks:
-        raise ShapeError(
-            "plane-wave spectrum: separate kernels were asked for, but the wavenumbers have no "
-            "block axis; give them one, such as (pair, rows)."
         )
     return blocks

@@ -18,8 +18,8 @@ from pipeline.engine.share import Shard, Share
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.operators.inner import inner_product
+from pipeline.operators.terms import TermsNormal
 from pipeline.rf.geometry.phase_history import SubAperture, sub_apertures
-from pipeline.rf.model.voxel_phase import VoxelPhaseSum
 from pipeline.rf.raw import RfRawData
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
@@ -113,7 +113,7 @@ class PhaseHistoryMeasurement:
         phases = torch.stack(
             [self.job.on_device(each.voxel_phase(), self.job.complex) for each in apertures]
         )
-        return VoxelPhaseSum(phases, self.transforms.toeplitz(spectra))
+        return TermsNormal(phases, self.transforms.toeplitz(spectra))
 
     def exact_solver(self) -> None:
         """Return none: pulses lie anywhere."""

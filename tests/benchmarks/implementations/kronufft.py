@@ -8,9 +8,10 @@ import torch
 from benchmarks.cases import Problem
 from benchmarks.implementations.base import Implementation
 from pipeline.config.transforms import NufftSettings
-from pipeline.engine.equations import RightHandSide, Sampling, Transforms
+from pipeline.engine.transforms import Transforms
+from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
 from pipeline.operators.nufft import NUFFT
-from pipeline.operators.sense import SenseNormal, Sensitivities
+from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.normal import NormalEquations
@@ -64,14 +65,15 @@ class Kronufft(Implementation):
         kspace = image.new_empty(len(image), len(self._maps), samples)
         for tile in self._tiles:
             operator = self._nuffts[tile.stop - tile.start]
-            kspace[:, tile] = operator(Sensitivities(self._maps[tile])(image))
+            kspace[:, tile] = operator(image[:, None] * self._maps[tile])
         return kspace
 
     def adjoint(self, kspace: torch.Tensor) -> torch.Tensor:
         total = kspace.new_zeros(len(kspace), *self.shape)
         for tile in self._tiles:
             operator = self._nuffts[tile.stop - tile.start]
-            total += Sensitivities(self._maps[tile]).adjoint(operator.adjoint(kspace[:, tile]))
+            gridded = operator.adjoint(kspace[:, tile])
+            total += torch.linalg.vecdot(self._maps[tile], gridded, dim=1)
         return total
 
     def normal(self, image: torch.Tensor) -> torch.Tensor:
@@ -79,7 +81,9 @@ class Kronufft(Implementation):
 
     def solve(self, kspace: torch.Tensor, iterations: int) -> tuple[torch.Tensor, float]:
         start = time.perf_counter()
-        right = RightHandSide(self._transforms, len(kspace), kspace.device, one_coil=False)
+        right = RightHandSide(
+            Encoding(self._transforms, kspace.device), len(kspace), kspace.device, one_coil=False
+        )
         for tile in self._tiles:
             # A job reads them into a tensor of its own.
             right.add(self._sampling, kspace[:, tile].clone(), self._maps[tile])

@@ -159,7 +159,7 @@ def test_common_cases_need_no_copies(outputs, inputs):
 def test_memory_is_as_stated(outputs, inputs, tile_bytes, batch):
     operator = Kronecker(random_factors(outputs, inputs, (7,)), tile_bytes=tile_bytes)
     images = math.prod(batch)
-    stated = operator.workspace_bytes(images)
+    stated = operator.tiling(images).workspace_bytes
     x = random_complex(*batch, *operator.domain)
     y = random_complex(*batch, *operator.codomain)
     peak, result = peak_bytes(operator._forward, x)

@@ -14,10 +14,14 @@ import gc, math, torch
 from pipeline.host_memory import return_freed_memory
 return_freed_memory()  # as every job does
 torch.manual_seed(0)
-from pipeline.operators.nufft import NUFFT
+from pipeline.operators.nufft import NUFFT, nufft_workspace_bytes, parallel_transforms
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import (
-    Toeplitz, padded_shape, toeplitz_spectrum, toeplitz_spectrum_workspace_bytes
+    Toeplitz,
+    padded_shape,
+    toeplitz_spectrum,
+    toeplitz_spectrum_workspace_bytes,
+    toeplitz_workspace_bytes,
 )
 def resident(key):
     with open("/proc/self/status") as status:
@@ -33,10 +37,14 @@ def grown(work):
     return resident("VmHWM") - start - result.nbytes
 def built(make, *inputs):
     def work():
-        global operator
-        operator = make()
-        return operator.adjoint(*inputs)
+        return make().adjoint(*inputs)
     return grown(work)
+def nufft_bytes(shape, samples, coils, frames=1, deterministic=False):
+    sizes = dict(backend=BACKEND, threads=2)
+    workers = parallel_transforms(shape, frames, coils, deterministic=deterministic, **sizes)
+    return nufft_workspace_bytes(
+        shape, samples, coils, frames=frames, workers=workers, tolerance=1e-3, itemsize=8, **sizes
+    )
 small = NUFFT((8, 9, 10), trajectory(3, 50), backend=BACKEND)
 small.adjoint(small(torch.zeros(8, 9, 10, dtype=torch.complex64)))
 spectrum = toeplitz_spectrum((8, 9, 10), trajectory(3, 50), backend=BACKEND)
@@ -47,7 +55,7 @@ SenseNormal(Toeplitz(spectrum, (8, 9, 10)), maps, 2)(maps[0])
 NUFFT_VOLUME = """
 k, y = trajectory(3, 3_000_000), torch.randn(2, 3_000_000, dtype=torch.complex64)
 measured = built(lambda: NUFFT((180, 170, 200), k, coils=2, backend=BACKEND, threads=2), y)
-predicted = operator.workspace_bytes()
+predicted = nufft_bytes((180, 170, 200), 3_000_000, 2)
 """
 NUFFT_DETERMINISTIC = """
 k, y = trajectory(3, 200_000), torch.randn(4, 200_000, dtype=torch.complex64)
@@ -56,12 +64,12 @@ measured = built(
         (160, 150, 170), k, coils=4, backend=BACKEND, threads=2, deterministic=True
     ), y
 )
-predicted = operator.workspace_bytes()
+predicted = nufft_bytes((160, 150, 170), 200_000, 4, deterministic=True)
 """
 NUFFT_SERIES = """
 k, y = trajectory(16, 2, 1_500_000), torch.randn(16, 1, 1_500_000, dtype=torch.complex64)
 measured = built(lambda: NUFFT((200, 180), k, coils=1, backend=BACKEND, threads=2), y)
-predicted = operator.workspace_bytes()
+predicted = nufft_bytes((200, 180), 1_500_000, 1, frames=16)
 """
 SPECTRUM = """
 shape, k = (120, 128, 100), trajectory(3, 3_000_000)
@@ -75,7 +83,7 @@ shape = (192, 180, 200)
 spectrum, maps = torch.rand(padded_shape(shape)), torch.randn(2, *shape, dtype=torch.complex64)
 x = torch.randn(shape, dtype=torch.complex64)
 measured = built(lambda: SenseNormal(Toeplitz(spectrum, shape, threads=2), maps, 2), x)
-predicted = operator.workspace_bytes()
+predicted = toeplitz_workspace_bytes(shape, 2, itemsize=8, threads=2)
 """
 
 

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, DependencyError, ShapeError
-from pipeline.operators import fourier, nufft_choice, toeplitz
-from pipeline.operators.convolution import Tiling
+from pipeline.operators import fourier, nufft_choice, toeplitz_kernel
+from pipeline.operators.tiling import Tiling
 from pipeline.operators.toeplitz import (
     Toeplitz,
-    kernel_pieces,
     padded_shape,
     toeplitz_spectrum,
 )
+from pipeline.operators.toeplitz_kernel import kernel_pieces
 
 SHAPES = [(12, 15), (13, 10), (6, 9, 8), (7, 5, 10), (1, 6, 7)]  # odd, even, prime, flat
 LIBRARIES = ["ducc0", "scipy", "torch"]
@@ -100,7 +100,7 @@ def test_any_shape_in_any_pieces(shape, frames, coils, fft, cache):
     )[(..., *(slice(n) for n in shape))]
     with pytest.MonkeyPatch.context() as patch:
         for limit in ("_HOST_CACHE", "_HOST_TILE", "_DEVICE_SLAB"):
-            patch.setattr(f"pipeline.operators.convolution.{limit}", cache)
+            patch.setattr(f"pipeline.operators.tiling.{limit}", cache)
         found = Toeplitz(kernel, shape, coils=coils, fft=fft, threads=2)(x)
     torch.testing.assert_close(found, truth)
 
@@ -112,7 +112,7 @@ def test_kernel_in_pieces_is_the_same(shape, monkeypatch):
     whole = toeplitz_spectrum(shape, trajectory, weights, **options)
     pieces = 2 ** (len(shape) - 1)
     assert kernel_pieces(shape, 2.0, 16) == 1
-    monkeypatch.setattr(toeplitz, "_GRID_LIMIT", 1)
+    monkeypatch.setattr(toeplitz_kernel, "_GRID_LIMIT", 1)
     assert kernel_pieces(shape, 2.0, 16) == pieces
     parts = toeplitz_spectrum(shape, trajectory, weights, **options)
     # Entries at a distance of N may differ, so it is the operators that must agree.
@@ -151,9 +151,9 @@ def test_pieces_and_threads_do_not_change_a_bit(fft, shape, monkeypatch):
         for threads in (1, 2, 2, 5)
     }
     assert len(results) == 1
-    monkeypatch.setattr("pipeline.operators.convolution._HOST_CACHE", 2**15)
-    monkeypatch.setattr("pipeline.operators.convolution._DEVICE_SLAB", 2**15)
-    monkeypatch.setattr("pipeline.operators.convolution._HOST_TILE", 1)
+    monkeypatch.setattr("pipeline.operators.tiling._HOST_CACHE", 2**15)
+    monkeypatch.setattr("pipeline.operators.tiling._DEVICE_SLAB", 2**15)
+    monkeypatch.setattr("pipeline.operators.tiling._HOST_TILE", 1)
     small = Toeplitz(spectrum, shape, fft=fft)
     assert small.convolution.tiling.columns() < math.prod(shape[1:])
     whole = torch.frombuffer(bytearray(results.pop()), dtype=torch.complex64).reshape(x.shape)

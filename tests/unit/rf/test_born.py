@@ -64,12 +64,11 @@ def test_one_voxel_by_hand():
     np.testing.assert_allclose(with_k2, field * k**2)
 
 
-@pytest.mark.parametrize("resident", [False, True], ids=["computed", "resident"])
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("name", PAIRS)
-def test_matches_dense(name, dimensions, resident):
+def test_matches_dense(name, dimensions):
     pair = PAIRS[name]
-    operator = Born(SCENE, [pair], FREQUENCIES, dimensions=dimensions, resident=resident)
+    operator = Born(SCENE, [pair], FREQUENCIES, dimensions=dimensions)
     image = random_complex(2, *SCENE.shape)
     truth = np.einsum(
         "fabn,in->ifab", dense(pair, SCENE, dimensions=dimensions), image.reshape(2, -1).numpy()
@@ -98,13 +97,11 @@ def test_tiles(monkeypatch):
     pair, image = PAIRS["planar"], random_complex(*SCENE.shape)
     whole = Born(SCENE, [pair], FREQUENCIES)
     measured, back = whole(image), whole.adjoint(random_complex(*whole.codomain))
-    untiled = whole.workspace_bytes()
     for tile in (1, 16 * 10 * 7, 16 * 10 * 24 * 2):
         monkeypatch.setattr(born, "_TILE_BYTES", tile)
         tiled = Born(SCENE, [pair], FREQUENCIES)
         torch.testing.assert_close(tiled(image), measured)
         torch.testing.assert_close(tiled.adjoint(random_complex(*whole.codomain)), back)
-        assert tiled.workspace_bytes() < untiled
 
 
 MEASURE = """
@@ -129,12 +126,12 @@ image, small = torch.ones(200, 300, dtype=torch.complex128), operator(3, 4)
 small.adjoint(small(image[:3, :4].contiguous()))
 large = operator(200, 300)
 data = torch.ones(large.codomain, dtype=torch.complex128)
-print(large.workspace_bytes(), grown(lambda: large(image)), grown(lambda: large.adjoint(data)))
+print(grown(lambda: large(image)), grown(lambda: large.adjoint(data)))
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
-def test_stated_workspace_holds():
+def test_memory_is_that_of_a_few_tiles():
     answer = subprocess.run(
         [sys.executable, "-c", MEASURE],
         check=True,
@@ -142,9 +139,8 @@ def test_stated_workspace_holds():
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    stated, forward, adjoint = (int(word) for word in answer.stdout.split())
-    assert max(forward, adjoint) <= stated
-    assert max(forward, adjoint) > 0.2 * stated  # or it promises too little of the machine
+    for grown in map(int, answer.stdout.split()):
+        assert grown <= 9 * born._TILE_BYTES  # all Green's functions would be 3 times as much
 
 
 def test_single_precision_has_double_phases():

@@ -115,21 +115,6 @@ def test_chunks_make_no_difference(shape, rows, monkeypatch):
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12 * float(whole.abs().max()))
 
 
-def test_a_kernel_for_each_pair():
-    shape, rows = CASES[2]
-    wavenumbers, weights = random_waves(rows, (3, 5))
-    spectra = plane_wave_spectrum(
-        shape, wavenumbers, weights, separate=True, dtype=torch.complex128
-    )
-    for pair in range(3):
-        alone = plane_wave_spectrum(
-            shape, [k[pair] for k in wavenumbers], weights[pair], dtype=torch.complex128
-        )
-        torch.testing.assert_close(spectra[pair], alone)
-    together = plane_wave_spectrum(shape, wavenumbers, weights, dtype=torch.complex128)
-    torch.testing.assert_close(spectra.sum(0), together)
-
-
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
 @pytest.mark.parametrize("chunk", [2**15, 2**26])
 @pytest.mark.parametrize(
@@ -145,29 +130,27 @@ def test_memory_is_within_the_prediction(shape, rows, chunk, dtype, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("wavenumbers", "weights", "separate", "message"),
+    ("wavenumbers", "weights", "message"),
     [
-        ([], None, False, "one real tensor"),
-        ([torch.ones(3)], None, False, "each axis"),
-        ([torch.ones(3), torch.ones(3).cfloat()], None, False, "real"),
-        ([torch.ones(2, 3), torch.ones(4, 3)], None, False, "same block axes"),
-        ([torch.ones(2, 3), torch.ones(2, 4)], torch.ones(3), False, "weights"),
-        ([torch.ones(2, 3), torch.ones(2, 4)], torch.ones(2).cfloat(), False, "real"),
-        ([torch.ones(3), torch.ones(4)], None, True, "no block axis"),
+        ([], None, "one real tensor"),
+        ([torch.ones(3)], None, "each axis"),
+        ([torch.ones(3), torch.ones(3).cfloat()], None, "real"),
+        ([torch.ones(2, 3), torch.ones(4, 3)], None, "same block axes"),
+        ([torch.ones(2, 3), torch.ones(2, 4)], torch.ones(3), "weights"),
+        ([torch.ones(2, 3), torch.ones(2, 4)], torch.ones(2).cfloat(), "real"),
     ],
 )
-def test_arguments_must_fit(wavenumbers, weights, separate, message):
+def test_arguments_must_fit(wavenumbers, weights, message):
     with pytest.raises(ShapeError, match=message):
-        plane_wave_spectrum((4, 5), wavenumbers, weights, separate=separate)
+        plane_wave_spectrum((4, 5), wavenumbers, weights)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize(("shape", "rows"), CASES, ids=str)
-def test_device_agrees_with_the_cpu(shape, rows, separate):
+def test_device_agrees_with_the_cpu(shape, rows):
     wavenumbers, weights = random_waves(rows, (2, 3))
-    options = {"separate": separate, "dtype": torch.complex128}
+    options = {"dtype": torch.complex128}
     here = plane_wave_spectrum(shape, wavenumbers, weights, **options)
     there = plane_wave_spectrum(shape, [k.cuda() for k in wavenumbers], weights.cuda(), **options)
     assert there.is_cuda

@@ -5,7 +5,7 @@ import pytest
 import torch
 from adjointness import random_complex
 
-from pipeline.errors import ConfigError, ShapeError
+from pipeline.errors import ConfigError
 from pipeline.operators.inner import inner_product
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.normal import NormalEquations
@@ -163,16 +163,6 @@ def test_single_precision_keeps_accurate_inner_products():
     assert found.dtype == torch.float64
     assert (abs(found - truth) < 1e-12 * scale).all()
     torch.testing.assert_close(inner_product(x.mT.conj(), y.mT.conj(), 2), truth.sum())
-
-
-def test_shards_add_up():
-    (first, b1), (second, b2) = system(seed=0), system(seed=10)
-    total = equations(first, b1, 3.0) + equations(second, b2, 4.0)
-    assert total.energy == 7.0
-    solution = conjugate_gradient(total, iterations=40, image_axes=2)
-    torch.testing.assert_close(solution.image, solved(first + second, b1 + b2))
-    with pytest.raises(ShapeError, match=r"\(3, 4\).*\(4,\)"):
-        total + NormalEquations(b1[0], lambda x: x)
 
 
 def test_cost_is_the_weighted_misfit():

@@ -1,0 +1,96 @@
+"""The pieces in which a convolution is computed, and the memory that they take. Pure."""
+
+import math
+from dataclasses import dataclass
+
+_HOST_CACHE = 2**20
+"""Bytes that one worker transforms at a time: a usual second-level cache."""
+
+_HOST_TILE = 2**24
+"""Bytes of small images that are worth doing together, so that workers seldom wait."""
+
+APART = 16
+"""Numbers between rows: rows that are a power of two apart would meet in one set of the cache.
+
+Transforms along rows of 512 numbers are three times slower without.
+"""
+
+_DEVICE_SLAB = 2**27
+"""Bytes transformed at a time on an accelerator: enough to fill it, little beside a volume."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """The pieces in which a convolution is computed; a pure function of the shapes.
+
+    Parameters
+    ----------
+    shape, padded
+        Image axes and the axes of the spectrum.
+    itemsize
+        Bytes of a complex number.
+    host
+        Whether the pieces should fit a CPU's cache, rather than fill an accelerator.
+    piece_bytes
+        Size of a piece; chosen by `host` if `None`.
+    """
+
+    shape: tuple[int, ...]
+    padded: tuple[int, ...]
+    itemsize: int
+    host: bool
+    piece_bytes: int | None = None
+
+    @property
+    def budget(self) -> int:
+        """Bytes transformed at a time."""
+        return self.piece_bytes or (_HOST_CACHE if self.host else _DEVICE_SLAB)
+
+    @property
+    def row(self) -> int:
+        """Voxels of one plane, or of one row in 2D."""
+        return math.prod(self.shape[1:])
+
+    @property
+    def stride(self) -> int:
+        """Distance between planes of ``t``."""
+        return self.row + APART
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of ``t`` for one image."""
+        return self.padded[0] * self.stride * self.itemsize
+
+    def columns(self, images: int = 1) -> int:
+        """Columns transformed at a time, for so many images at once."""
+        fitting = self.budget // (self.padded[0] * self.itemsize * images)
+        return min(self.row, max(16, fitting // 16 * 16))
+
+    def planes(self, images: int = 1) -> int:
+        """Planes transformed at a time, for so many images at once."""
+        plane = math.prod(self.padded[1:]) * self.itemsize * images
+        return min(self.padded[0], max(1, self.budget // plane))
+
+    def frames(self, frames: int, coils: int) -> int:
+        """Frames done together, when `coils` coils of each are."""
+        return min(frames, max(1, _HOST_TILE // (coils * self.image_bytes)))
+
+    def coils_at_once(self, coils: int) -> int:
+        """Coils that are done together where nobody asks for a number."""
+        return min(coils, max(1, _HOST_TILE // self.image_bytes))
+
+    def worker_bytes(self) -> int:
+        """Bytes of the buffers of one worker on the host."""
+        columns = (self.padded[0] + self.shape[0]) * self.columns()
+        slab = self.planes() * math.prod(self.padded[1:-1]) * (self.padded[-1] + APART)
+        return (columns + slab) * self.itemsize
+
+    def workspace_bytes(self, images: int, threads: int) -> int:
+        """Bytes beside input and output while `images` images are done together."""
+        total = images * self.image_bytes
+        if self.host:  # and the stacks of the workers, and what the FFT library keeps for each
+            return total + threads * (self.worker_bytes() + 2**20)
+        # Padded copy, transform and torch's contiguous copy of one piece.
+        columns = self.columns(images) * self.padded[0] * self.itemsize * images
+        planes = self.planes(images) * math.prod(self.padded[1:]) * self.itemsize * images
+        return total + 4 * max(columns, planes)
