@@ -9,7 +9,7 @@ from allocations import Allocations
 from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError, ShapeError
-from pipeline.solvers import inner
+from pipeline.operators import inner
 from pipeline.solvers.admm import admm, admm_bytes
 from pipeline.solvers.differences import differences, differences_adjoint
 from pipeline.solvers.fista import fista

@@ -7,7 +7,7 @@ from allocations import Allocations
 from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError
-from pipeline.solvers import inner
+from pipeline.operators import inner
 from pipeline.solvers.debiasing import debias, debias_bytes
 from pipeline.solvers.fista import fista, fista_bytes
 from pipeline.solvers.normal import NormalEquations
