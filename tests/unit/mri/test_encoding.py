@@ -8,7 +8,7 @@ import torch
 from acquisitions import write_acquisition
 from adjointness import assert_adjoint, random_complex
 from exact import dense_matrix, relative_error
-from stage_runs import run
+from stage_runs import reconstructed
 
 from pipeline.config.transforms import NufftSettings, TransformChoice
 from pipeline.engine.transforms import Transforms
@@ -130,9 +130,9 @@ def test_a_job_of_two_terms(tmp_path, monkeypatch, own_trajectory):
         own_trajectory=own_trajectory,
     )
     settings = {"algorithm": "cg-sense", "iterations": 8, "regularization": 0.3}
-    plain, _ = run(tmp_path, **settings)
+    plain, _ = reconstructed(tmp_path, **settings)
     monkeypatch.setattr(MriMeasurement, "__init__", patched)
-    whole, _ = run(tmp_path, **settings)
+    whole, _ = reconstructed(tmp_path, **settings)
     assert relative_error(plain, whole) > 0.1
-    assert relative_error(run(tmp_path, shards=3, **settings)[0], whole) < 1e-5
-    assert relative_error(run(tmp_path, normal="explicit", **settings)[0], whole) < 2e-3
+    assert relative_error(reconstructed(tmp_path, shards=3, **settings)[0], whole) < 1e-5
+    assert relative_error(reconstructed(tmp_path, normal="explicit", **settings)[0], whole) < 2e-3

@@ -14,7 +14,8 @@ import gc, math, torch
 from pipeline.host_memory import return_freed_memory
 return_freed_memory()  # as every job does
 torch.manual_seed(0)
-from pipeline.operators.nufft import NUFFT, nufft_workspace_bytes, parallel_transforms
+from pipeline.operators.nufft import NUFFT
+from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import (
     Toeplitz,
