@@ -389,14 +389,5 @@ def admm_bytes(shape: Sequence[int], *, itemsize: int, split_images: float = 0.0
     int
         The image and its residual, ``z`` and ``u`` before and after, and, while the penalty is
         applied, magnitudes: 6.5 images, and those of the penalty.
-
-    Examples
-    --------
-    A volume of 256^3 complex64 numbers has 134 MB. Sparse, 200 iterations on the device need ``b``
-    and 6.5 images (1.0 GB) and what ``G`` does: with the Toeplitz form 0.5 GB of spectrum and 0.4
-    GB of workspace.
-
-    >>> admm_bytes((256, 256, 256), itemsize=8) // 10**6
-    897
     """
     return math.ceil((6.5 + split_images) * math.prod(shape) * itemsize) + inner_product_bytes()

@@ -23,7 +23,6 @@ def fista(
     iterations: int,
     change: float = 1e-5,
     lipschitz: float | torch.Tensor | None = None,
-    start: torch.Tensor | None = None,
     report: Report | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Solution:
@@ -43,8 +42,6 @@ def fista(
     lipschitz
         A number no smaller than the largest eigenvalue of ``G``, or one for each problem;
         `largest_eigenvalue` if `None`.
-    start
-        First estimate; zero if `None`.
     report
         Called after every iteration with its number and the largest relative change.
     checkpoint
@@ -85,8 +82,7 @@ def fista(
     def each(factors: torch.Tensor) -> torch.Tensor:
         return for_images(factors, b, image_axes)
 
-    x = torch.zeros_like(b) if start is None else start.clone()
-    ahead = x.clone()
+    x, ahead = torch.zeros_like(b), torch.zeros_like(b)
     momentum = torch.ones(problems, dtype=torch.float64, device=b.device)
     active = torch.ones(problems, dtype=torch.bool, device=b.device)
     taken = torch.zeros(problems, dtype=torch.int64, device=b.device)

@@ -132,15 +132,6 @@ def test_debiasing_is_least_squares_on_the_support():
     assert solution.evaluations > sparse.evaluations
 
 
-def test_starts_where_it_is_told():
-    problem = dense_problem(30, (6, 10), nonzero=5, noise=0.01)
-    first = fista(problem.normal, L1(0.05, 2), iterations=1000, change=1e-9)
-    kept = first.image.clone()
-    again = fista(problem.normal, L1(0.05, 2), iterations=1000, start=first.image)
-    assert again.iterations == 1
-    assert torch.equal(first.image, kept)
-
-
 def test_without_data_or_iterations():
     b = torch.zeros(3, 4, dtype=torch.complex64)
     nothing = fista(NormalEquations(b, torch.zeros_like), L1(0.1, 2), iterations=5)
