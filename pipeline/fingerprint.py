@@ -1,18 +1,56 @@
 """Fingerprint of the code that a stage runs, so that changed code reruns what it made.
 
 Snakemake sees a rule's command, not the modules behind it. The fingerprint covers the stage's
-module and every module of this package that it imports, directly or not. It is taken from the
-syntax tree: comments and layout do not count.
+module, what was chosen by name (a reader, an algorithm), and every module of this package that
+these import, directly or not. Where one of them asks `pipeline.kinds.part_of` for a part of a wing,
+the part of the dataset's kind counts. It is taken from the syntax tree without docstrings:
+documentation, comments and layout do not count, nor does what only a type checker imports.
 """
 
 import ast
 import hashlib
 import sys
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 _TEMPLATES = _PACKAGE / "report" / "templates"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What counts of one module: its digest, what it imports, and the parts of wings it asks for.
+
+    Parameters
+    ----------
+    digest
+        Hexadecimal digits.
+    imports
+        Names, of which some may be no modules.
+    parts
+        Names of parts, such as ``measurement``.
+    """
+
+    digest: str
+    imports: frozenset[str]
+    parts: frozenset[str]
+
+
+class _WhatRuns(ast.NodeTransformer):
+    """Removes docstrings and what only a type checker reads."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        """Drop text that stands alone: docstrings, also those of constants and fields."""
+        bare = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if bare else node
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        """Keep of ``if TYPE_CHECKING:`` the other branch."""
+        self.generic_visit(node)
+        checked = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return node.orelse if checked else node
 
 
 def _file_of(module: str) -> Path | None:
@@ -24,38 +62,66 @@ def _file_of(module: str) -> Path | None:
 
 
 @cache
-def _digest_and_imports(path: Path) -> tuple[str, frozenset[str]]:
-    tree = ast.parse(path.read_bytes())
+def _source(path: Path) -> _Source:
+    tree = _WhatRuns().visit(ast.parse(path.read_bytes()))
     imported: set[str] = set()
+    parts: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            imported.add(node.module)
-            imported.update(f"{node.module}.{alias.name}" for alias in node.names)
+        match node:
+            case ast.Import():
+                imported.update(alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(module), level=0):
+                imported.add(module)
+                imported.update(f"{module}.{alias.name}" for alias in node.names)
+            case ast.Call(func=ast.Name(id="part_of"), args=[_, ast.Constant(value=str(part))]):
+                parts.add(part)
+            case ast.Call(func=ast.Name(id="part_of")):
+                raise ValueError(f"{path}: `part_of` needs the name of the part as a literal")
     ours = frozenset(name for name in imported if name.split(".")[0] == "pipeline")
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), ours
+    digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return _Source(digest, ours, frozenset(parts))
 
 
-def modules_of(stage: str) -> dict[str, Path]:
-    """Return the modules that ``stage`` imports, itself included, with their files."""
+def _with_packages(module: str) -> Iterator[str]:
+    """Yield a module and the packages that importing it runs, but for the outermost."""
+    names = module.split(".")
+    return (".".join(names[:end]) for end in range(2, len(names) + 1))
+
+
+def modules_of(
+    stage: str, *, kinds: Collection[str] = (), modules: Iterable[str] = ()
+) -> dict[str, Path]:
+    """Return the modules that a stage runs, with their files.
+
+    Parameters
+    ----------
+    stage
+        Name of the stage.
+    kinds
+        Of the datasets that it works on: ``mri``, ``rf``.
+    modules
+        Names of the modules that its settings choose.
+    """
     found: dict[str, Path] = {}
-    waiting = [f"pipeline.stages.{stage}"]
+    waiting = [f"pipeline.stages.{stage}", *modules]
     while waiting:
-        module = waiting.pop()
-        path = _file_of(module)
-        if module in found or path is None:
-            continue
-        found[module] = path
-        waiting.extend(_digest_and_imports(path)[1])
+        for module in _with_packages(waiting.pop()):
+            path = _file_of(module)
+            if module in found or path is None:
+                continue
+            found[module] = path
+            source = _source(path)
+            waiting += source.imports
+            waiting += (f"pipeline.{kind}.{part}" for kind in kinds for part in source.parts)
     return found
 
 
-def code_fingerprint(stage: str) -> str:
-    """Return sixteen hexadecimal digits that change when the code behind ``stage`` does."""
+@cache
+def code_fingerprint(stage: str, kinds: tuple[str, ...] = (), modules: tuple[str, ...] = ()) -> str:
+    """Return sixteen hexadecimal digits that change when the code of `modules_of` does."""
     digest = hashlib.sha256()
-    for module, path in sorted(modules_of(stage).items()):
-        digest.update(f"{module} {_digest_and_imports(path)[0]}\n".encode())
+    for module, path in sorted(modules_of(stage, kinds=kinds, modules=modules).items()):
+        digest.update(f"{module} {_source(path).digest}\n".encode())
     if stage == "report":
         for template in sorted(_TEMPLATES.glob("*")):
             digest.update(template.read_bytes())

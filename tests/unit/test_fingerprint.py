@@ -1,31 +1,89 @@
+import pytest
+
 from pipeline import fingerprint
+from pipeline.fingerprint import code_fingerprint, modules_of
 
 
 def test_a_stage_is_what_it_imports():
-    modules = fingerprint.modules_of("merge")
+    modules = modules_of("merge")
     assert "pipeline.stages.merge" in modules
     assert "pipeline.storage.publish" in modules
-    assert not any(name.startswith(("pipeline.solvers", "pipeline.report")) for name in modules)
+    assert not any(name.startswith("pipeline.report") for name in modules)
 
 
 def test_stages_that_share_no_code_differ():
-    assert fingerprint.code_fingerprint("ingest") != fingerprint.code_fingerprint("merge")
+    assert code_fingerprint("ingest") != code_fingerprint("merge")
 
 
-def test_changed_code_changes_it_and_a_comment_does_not(tmp_path, monkeypatch):
-    (tmp_path / "stages").mkdir()
-    (tmp_path / "solver.py").write_text("STEPS = 3\n")
-    (tmp_path / "stages/work.py").write_text("from pipeline.solver import STEPS\n")
-    (tmp_path / "other.py").write_text("X = 1\n")
+@pytest.fixture
+def digest(tmp_path, monkeypatch):
+    """A package of one stage; returns its fingerprint after ``file`` has got another text."""
+    files = {
+        "stages/work.py": (
+            "from pipeline.kinds import part_of\nfrom pipeline.solver import STEPS\n"
+            'def work(kind): part_of(kind, "model").run(STEPS)\n'
+        ),
+        "kinds.py": "def part_of(kind, part): ...\n",
+        "solver.py": "STEPS = 3\n",
+        "mri/__init__.py": "",
+        "mri/model.py": "from pipeline.mri.coils import MAPS\n",
+        "mri/coils.py": "MAPS = 1\n",
+        "rf/model.py": "PAIRS = 1\n",
+        "readers/bart.py": "AXES = 16\n",
+        "other.py": "X = 1\n",
+    }
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text)
     monkeypatch.setattr(fingerprint, "_PACKAGE", tmp_path)
 
-    def digest():
-        fingerprint._digest_and_imports.cache_clear()
-        return fingerprint.code_fingerprint("work")
+    def of(file="other.py", text="X = 1\n", kinds=("mri",), modules=("pipeline.readers.bart",)):
+        (tmp_path / file).write_text(text)
+        fingerprint._source.cache_clear()
+        code_fingerprint.cache_clear()
+        return code_fingerprint("work", kinds, modules)
 
-    first = digest()
-    (tmp_path / "solver.py").write_text("# Why three\nSTEPS = 3\n")
-    (tmp_path / "other.py").write_text("X = 2\n")
-    assert digest() == first
-    (tmp_path / "solver.py").write_text("STEPS = 4\n")
-    assert digest() != first
+    yield of
+    fingerprint._source.cache_clear()
+    code_fingerprint.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("solver.py", "STEPS = 4\n"),
+        ("mri/model.py", "from pipeline.mri.coils import MAPS\nX = 1\n"),
+        ("mri/coils.py", "MAPS = 2\n"),
+        ("mri/__init__.py", "X = 1\n"),
+        ("readers/bart.py", "AXES = 15\n"),
+    ],
+)
+def test_code_that_runs_changes_it(digest, file, text):
+    assert digest() != digest(file, text)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("solver.py", '# Why three\nSTEPS   =   3\n"""Of the solver."""\n'),
+        ("solver.py", '"""Solves."""\nSTEPS = 3\n'),
+        ("solver.py", "STEPS = 3\nif TYPE_CHECKING:\n    from pipeline.other import X\n"),
+        ("other.py", "X = 2\n"),
+        ("rf/model.py", "PAIRS = 2\n"),
+    ],
+)
+def test_words_types_and_what_does_not_run_leave_it(digest, file, text):
+    assert digest() == digest(file, text)
+
+
+def test_docstrings_of_functions_and_fields_do_not_count(digest):
+    function = "class S:\n    x = 1\n{}    def f(self):\n{}        return 1\n"
+    bare = digest("solver.py", function.format("", ""))
+    assert (
+        digest("solver.py", function.format('    """Of x."""\n', '        """Of f."""\n')) == bare
+    )
+
+
+def test_a_part_whose_name_is_not_written_out_is_refused(digest):
+    with pytest.raises(ValueError, match="literal"):
+        digest("solver.py", "STEPS = part_of(kind, name)\n")
