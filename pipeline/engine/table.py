@@ -2,7 +2,7 @@
 
 A block of images is reconstructed by one job. Where its measurement is cut into shards, a job for
 each shard accumulates its share of the normal equations first, and the block's own job sums the
-shares and solves.
+shares and solves. Behind the blocks stands what merging, measuring and reporting take.
 """
 
 import csv
@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_serializer
 
 from pipeline.config.transforms import TransformChoice
+from pipeline.engine.needs import Need, requested_mb
 from pipeline.errors import DataError
 from pipeline.storage.publish import read_text, write_text
 
@@ -31,11 +32,14 @@ def _read_choice(cell: object) -> object:
 
 
 class PlanRow(BaseModel):
-    """One job: which images of which part of the measurement, and what that will take."""
+    """One job: which images of which part of the measurement, and what that will take.
+
+    Of the stages after the blocks only what they take.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: Literal["accumulate", "reconstruct"]
+    stage: Literal["accumulate", "reconstruct", "merge", "measure", "report"]
     block: str
     """Name of the block, four digits or more in the order of the images."""
     shard: str
@@ -92,6 +96,21 @@ class PlanRow(BaseModel):
         return json.dumps(self.model_dump(exclude=_NO_RESULT), sort_keys=True)
 
     @classmethod
+    def of_stage(cls, stage: str, need: Need, limit_host_mb: int) -> Self:
+        """Return the row of a stage after the blocks: what it needs of the host, and an hour."""
+        zeros = {name: 0 for name, field in cls.model_fields.items() if field.annotation is int}
+        return cls.model_validate(
+            {
+                **zeros,
+                **{"stage": stage, "block": "", "shard": "", "seconds": 0.0, "runtime": 60},
+                "host_mb": need.host_mb,
+                "limit_host_mb": limit_host_mb,
+                "mem_mb": requested_mb(need.host_mb),
+                "dominant": max(need.host, key=lambda part: need.host[part]),
+            }
+        )
+
+    @classmethod
     def columns(cls) -> list[str]:
         """Return the names of the table's columns."""
         return list(cls.model_fields)
@@ -112,10 +131,14 @@ class Plan:
         The reconstruct job of each block, by the block's name, in the order of the images.
     pieces
         The accumulate jobs of each block that is cut into shards, in the order of the shards.
+    later
+        What the stages after the blocks take, by stage: ``merge``, ``measure``, and of ``report``
+        what this reconstruction's share of it takes.
     """
 
     blocks: Mapping[str, PlanRow]
     pieces: Mapping[str, tuple[PlanRow, ...]]
+    later: Mapping[str, PlanRow]
 
     @classmethod
     def of(cls, rows: Sequence[PlanRow]) -> Self:
@@ -124,7 +147,11 @@ class Plan:
         for row in rows:
             if row.stage == "accumulate":
                 pieces[row.block] = (*pieces.get(row.block, ()), row)
-        return cls({row.block: row for row in rows if row.stage == "reconstruct"}, pieces)
+        return cls(
+            {row.block: row for row in rows if row.stage == "reconstruct"},
+            pieces,
+            {row.stage: row for row in rows if row.stage not in ("accumulate", "reconstruct")},
+        )
 
     def shards(self, block: str) -> tuple[PlanRow, ...]:
         """Return a block's accumulate jobs; none where its own job reads the measurement."""

@@ -17,6 +17,15 @@ class Readable(Protocol):
         """Return the values in one slice per axis."""
 
 
+_COPIES = 3
+"""Of a chunk in work: as it was decoded, joined, and compressed."""
+
+
+def storing_bytes(threads: int, chunk_bytes: int) -> int:
+    """Return what `store_chunks` holds of chunks [byte]."""
+    return threads * _COPIES * chunk_bytes
+
+
 def store_chunks(source: Readable, target: Any, *, threads: int) -> None:
     """Copy ``source`` into a Zarr array of the same shape.
 

@@ -2,14 +2,20 @@
 
 import gzip
 import itertools
+import math
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.engine.images import Images
+from pipeline.engine.needs import CHUNKS_AT_ONCE
 from pipeline.errors import DataError
+from pipeline.merge.outputs import Merged, Output
+from pipeline.storage.chunks import CHUNK_BYTES
 
 if TYPE_CHECKING:
     import zarr
@@ -18,13 +24,22 @@ _LARGEST_AXIS = np.iinfo(np.int16).max
 _DESCRIPTION_BYTES = 79
 
 
-def check_fits_nifti(shape: tuple[int, ...]) -> None:
+def _check(shape: tuple[int, ...]) -> None:
     """Raise `DataError` if NIfTI-1, with its 16-bit sizes, cannot hold images of ``shape``."""
     if max(shape) > _LARGEST_AXIS:
         raise DataError(
             f"images of shape {shape} (frame, z, y, x) do not fit NIfTI-1, whose axes have at most "
             f"{_LARGEST_AXIS} entries; set `output.nifti: false`"
         )
+
+
+def _needs(images: Images, threads: int) -> dict[str, int]:
+    """Return what is held of one row of chunks: its values, and half as much of magnitudes."""
+    row = images.chunk[0] * images.chunk[1] * math.prod(images.shape[2:]) * images.itemsize
+    return {
+        "NIfTI: a row of chunks": row * 3 // 2,
+        "NIfTI: chunks as read": min(row, CHUNKS_AT_ONCE * CHUNK_BYTES),
+    }
 
 
 def nifti_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -96,3 +111,11 @@ def _slabs(image: "zarr.Array[Any]") -> Iterator[NDArray[np.complexfloating]]:
     )
     for frame, plane in itertools.product(frames, planes):
         yield np.asarray(image[frame, plane])
+
+
+def _write(path: Path, merged: Merged) -> None:
+    description = f"kronufft {version('kronufft')} {merged.title}"
+    write_nifti(path, merged.images, nifti_affine(merged.affine), description=description)
+
+
+OUTPUT = Output("magnitude.nii.gz", write=_write, needs=_needs, check=_check)

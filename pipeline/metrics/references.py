@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
+from pipeline.metrics.costs import slab_planes
 
 if TYPE_CHECKING:
     import zarr
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from pipeline.storage.acquisition import Acquisition
 
 Array = NDArray[Any]
-
-_SLAB_VOXELS = 2**21
 
 
 def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tuple[slice, Array]]:
@@ -41,9 +40,8 @@ def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tup
     DataError
         If a voxel is NaN or infinite.
     """
-    _, depth, height, width = images.shape
-    chunk = images.chunks[1]
-    step = max(chunk, _SLAB_VOXELS // (height * width) // chunk * chunk)
+    depth = images.shape[1]
+    step = slab_planes(images.shape[1:], images.chunks[1])
     for first in range(0, depth, step):
         where = slice(first, min(first + step, depth))
         slab = np.asarray(images[frame, where])

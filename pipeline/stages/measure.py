@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.config.outputs import MeasureSettings, MetricsSettings
+from pipeline.engine.images import Images
 from pipeline.engine.limits import planned_limits
 from pipeline.engine.needs import require_fit
-from pipeline.engine.stage_memory import Images, measure_memory
 from pipeline.errors import DataError
 from pipeline.host_memory import return_freed_memory
-from pipeline.kinds import open_raw
+from pipeline.kinds import open_raw, part_of
+from pipeline.metrics.costs import measure_memory
 from pipeline.metrics.quality import Array, image_quality, image_statistics
 from pipeline.metrics.references import frame_slabs, reference_image
 from pipeline.metrics.streams import pair_totals, stream_totals
@@ -85,9 +86,9 @@ def measure(
             measured = open_raw(raw)
             images = _stored_images(image)
             _, limit = planned_limits("cpu", "auto", host_mb)
-            need = measure_memory(
-                Acquired.of(raw), Images(images.shape, images.dtype.itemsize), jobs=len(jobs)
-            )
+            acquired, sizes = Acquired.of(raw), Images(images.shape, images.dtype.itemsize)
+            of_kind = part_of(acquired.kind, "image_costs").measuring(acquired, sizes)
+            need = measure_memory(acquired, sizes, jobs=len(jobs), of_kind=of_kind)
         require_fit(need, host_mb=limit, who=f"{dataset} {reconstruction}: measure")
         record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=limit * 10**6)
         blocks = [job for job in jobs if job.get("stage") == "reconstruct"]

@@ -2,25 +2,24 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from pipeline.config.outputs import MergeSettings
+from pipeline.engine.images import Images
 from pipeline.engine.limits import planned_limits
-from pipeline.engine.needs import Need, require_fit
-from pipeline.engine.stage_memory import Images, merge_memory
+from pipeline.engine.needs import require_fit
 from pipeline.engine.table import Plan, PlanRow, read_plan
 from pipeline.geometry.axes import as_volume
 from pipeline.geometry.grids import resampled_affine
 from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw
-from pipeline.merge.nifti import check_fits_nifti, nifti_affine, write_nifti
-from pipeline.merge.pyramid import write_pyramid
+from pipeline.merge.costs import fitting_threads, merge_memory
+from pipeline.merge.outputs import Merged, Output, outputs, unwanted
 from pipeline.merge.series import BlockSeries, store_images
 from pipeline.storage.provenance import (
     PROVENANCE,
@@ -39,9 +38,6 @@ from pipeline.storage.receipts import Receipt
 from pipeline.storage.research_object import RO_CRATE, research_object
 from pipeline.storage.sealed import sealed_json
 
-OME_ZARR = "magnitude.ome.zarr"
-NIFTI = "magnitude.nii.gz"
-
 
 def merge(
     *,
@@ -58,9 +54,8 @@ def merge(
 ) -> None:
     """Join the blocks of one reconstruction.
 
-    ``image.zarr``, and beside it `OME_ZARR` and `NIFTI` where the settings ask for them, are
-    published whole or not at all, with the files that say where the images come from; the marker
-    comes last.
+    ``image.zarr``, and beside it the outputs that the settings ask for, are published whole or not
+    at all, with the files that say where the images come from; the marker comes last.
 
     Parameters
     ----------
@@ -98,16 +93,16 @@ def merge(
             source = open_raw(raw)
             jobs = read_plan(plan)
             series = BlockSeries.open(blocks, jobs.blocks)
-            if settings.output.nifti:
-                check_fits_nifti(series.shape)
+            wanted = outputs(settings.output)
+            for output in wanted.values():
+                output.check(series.shape)
             threads = _fitting_threads(threads, series, jobs, settings, host_mb, job)
-        pyramid, nifti = image.with_name(OME_ZARR), image.with_name(NIFTI)
         volume = series.shape[1:]
         affine = resampled_affine(source.affine, as_volume(source.shape), volume)
         voxel_size = np.linalg.norm(affine[:3, :3], axis=0)
         title = f"{dataset} {reconstruction}"
-        with ExitStack() as outputs:  # all are complete before the first is published
-            group = outputs.enter_context(published_store(image))  # entered first, published last
+        with ExitStack() as published:  # all are complete before the first is published
+            group = published.enter_context(published_store(image))  # entered first, published last
             group.attrs.update(
                 {
                     "dataset": dataset,
@@ -123,28 +118,27 @@ def merge(
             with job.phase("images"):
                 images = store_images(series, group, threads=threads)
             job.count_bytes("images", images.nbytes)
-            if settings.output.ome_zarr:
-                folder = outputs.enter_context(published_folder(pyramid))
-                with job.phase("ome_zarr"):
-                    write_pyramid(folder, images, voxel_size, name=title, threads=threads)
-            if settings.output.nifti:
-                file = outputs.enter_context(published_file(nifti))
-                description = f"kronufft {version('kronufft')} {title}"
-                with job.phase("nifti"):
-                    write_nifti(file, images, nifti_affine(affine), description=description)
+            merged = Merged(images, affine, voxel_size.tolist(), title, threads)
+            for name, output in wanted.items():
+                publish = published_folder if output.folder else published_file
+                path = published.enter_context(publish(image.with_name(output.name)))
+                with job.phase(name):
+                    output.write(path, merged)
             with job.phase("provenance"):
                 history = gather_provenance(
                     [*_receipts_before(raw, jobs, receipt), job.account()],
                     [row.model_dump() for row in _rows(jobs)],
                 )
                 group.attrs["provenance"] = repeatable_part(history)
-                for name, text in _provenance_files(history, settings).items():
-                    outputs.enter_context(published_file(image.with_name(name))).write_text(text)
+                for name, text in _provenance_files(history, wanted.values()).items():
+                    published.enter_context(published_file(image.with_name(name))).write_text(text)
         # What an earlier run left must not stand beside images that it does not show.
-        if not settings.output.ome_zarr:
-            shutil.rmtree(pyramid, ignore_errors=True)
-        if not settings.output.nifti:
-            nifti.unlink(missing_ok=True)
+        for output in unwanted(settings.output):
+            path = image.with_name(output.name)
+            if output.folder:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         job.record(
             shape=list(series.shape), blocks=len(series.rows), voxel_size=voxel_size.tolist(),
         )  # fmt: skip
@@ -162,17 +156,15 @@ def _fitting_threads(
     images = Images(series.shape, series.dtype.itemsize)
     count = len(list(jobs.jobs()))
     _, limit = planned_limits("cpu", "auto", host_mb)
-
-    def need(threads: int) -> Need:
-        return merge_memory(images, threads=threads, jobs=count, nifti=settings.output.nifti)
-
-    while threads > 1 and need(threads).host_mb > limit:
-        threads -= 1
+    threads = fitting_threads(
+        images, threads=threads, jobs=count, host_mb=limit, settings=settings.output
+    )
+    need = merge_memory(images, threads=threads, jobs=count, settings=settings.output)
     who = f"{job.content['dataset']} {job.content['reconstruction']}: merge"
-    require_fit(need(threads), host_mb=limit, who=who)
+    require_fit(need, host_mb=limit, who=who)
     job.record(
         threads=threads,
-        predicted_host_bytes=need(threads).host_bytes,
+        predicted_host_bytes=need.host_bytes,
         limit_host_bytes=limit * 10**6,
     )
     return threads
@@ -193,11 +185,10 @@ def _rows(jobs: Plan) -> Iterator[PlanRow]:
         yield row
 
 
-def _provenance_files(history: Mapping[str, Any], settings: MergeSettings) -> dict[str, str]:
+def _provenance_files(history: Mapping[str, Any], written: Iterable[Output]) -> dict[str, str]:
     """Return the content of the files that say where the images come from."""
-    magnitudes = {OME_ZARR: settings.output.ome_zarr, NIFTI: settings.output.nifti}
-    written = [name for name, wanted in magnitudes.items() if wanted]
-    crate = research_object(history, workflow=REMAKE, results=written)
+    results = [output.name for output in written]
+    crate = research_object(history, workflow=REMAKE, results=results)
     return {
         PROVENANCE: sealed_json(history),
         REMAKE: remake_script(history),

@@ -5,15 +5,18 @@ from pathlib import Path
 
 from pipeline.config.planning import PlanSettings
 from pipeline.engine.advice import plan_or_advise
+from pipeline.engine.images import Images
 from pipeline.engine.limits import planned_limits
-from pipeline.engine.needs import require_fit
+from pipeline.engine.needs import Need, require_fit
 from pipeline.engine.presentation import plan_lines
 from pipeline.engine.request import request_for
-from pipeline.engine.stage_memory import Images, measure_memory, merge_memory
-from pipeline.engine.table import write_plan
+from pipeline.engine.table import PlanRow, write_plan
 from pipeline.engine.tiles import Limits
 from pipeline.errors import ConfigError
 from pipeline.kinds import open_raw, part_of
+from pipeline.merge.costs import fitting_threads, merge_memory
+from pipeline.metrics.costs import measure_memory
+from pipeline.report.costs import report_memory
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.receipts import Receipt
@@ -79,8 +82,11 @@ def plan(
             who=who,
         )
         rows = plan_or_advise(request)
-        _require_later_stages(Acquired.of(raw), settings, len(rows), limits, who)
-        write_plan(plan, rows)
+        later = _later_stages(Acquired.of(raw), settings, len(rows), threads, limits)
+        for stage in ("merge", "measure"):
+            require_fit(later[stage], host_mb=limits.host_mb, who=f"{who}: {stage}")
+        takes = [PlanRow.of_stage(stage, need, limits.host_mb) for stage, need in later.items()]
+        write_plan(plan, [*rows, *takes])
         job.record(
             blocks=sum(row.stage == "reconstruct" for row in rows),
             shards=sum(row.stage == "accumulate" for row in rows),
@@ -93,13 +99,17 @@ def plan(
     sys.stdout.write("\n".join((*request.notes, *plan_lines(who, rows))) + "\n")
 
 
-def _require_later_stages(
-    acquired: Acquired, settings: PlanSettings, jobs: int, limits: Limits, who: str
-) -> None:
-    """Raise `PlanError` if merging or measuring would not fit, before anything is reconstructed."""
+def _later_stages(
+    acquired: Acquired, settings: PlanSettings, jobs: int, threads: int, limits: Limits
+) -> dict[str, Need]:
+    """Return what the stages after the blocks need; `report`, what it takes to show these."""
     images = Images.of(acquired, settings.reconstruction, double=settings.precision == "double")
-    for stage, need in (
-        ("merge", merge_memory(images, threads=1, jobs=jobs)),
-        ("measure", measure_memory(acquired, images, jobs=jobs)),
-    ):
-        require_fit(need, host_mb=limits.host_mb, who=f"{who}: {stage}")
+    costs = part_of(acquired.kind, "image_costs")
+    threads = fitting_threads(images, threads=threads, jobs=jobs, host_mb=limits.host_mb)
+    return {
+        "merge": merge_memory(images, threads=threads, jobs=jobs),
+        "measure": measure_memory(
+            acquired, images, jobs=jobs, of_kind=costs.measuring(acquired, images)
+        ),
+        "report": report_memory(acquired, images, drawn=costs.drawn_voxels(images)),
+    }

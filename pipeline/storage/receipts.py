@@ -18,6 +18,9 @@ from pipeline.storage.circumstances import circumstances
 from pipeline.storage.claims import Claim, claimed
 from pipeline.storage.publish import write_json
 
+RECEIPT_BYTES = 40_000
+"""Of a receipt once it is read."""
+
 STAGES = ("ingest", "calibrate", "plan", "accumulate", "reconstruct", "merge", "measure")
 """Stages that leave receipts, in the order they run."""
 

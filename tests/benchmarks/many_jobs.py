@@ -86,12 +86,13 @@ def measure(what: str, folder: Path, *arguments: str, path: str = "") -> None:
 
 def repeat_blocks(plan: Path, blocks: int) -> None:
     """Make a plan of one block a plan of many that look like it."""
-    row = next(iter(read_plan(plan).blocks.values()))
+    made = read_plan(plan)
+    row = next(iter(made.blocks.values()))
     rows = [
         row.model_copy(update={"block": f"{index:04d}", "first_image": index})
         for index in range(blocks)
     ]
-    write_plan(plan, rows)
+    write_plan(plan, [*rows, *made.later.values()])
 
 
 def main() -> None:

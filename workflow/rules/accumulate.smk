@@ -20,8 +20,8 @@ rule accumulate:
         gpu=int(USES_GPU),
         device=DEVICE,
     params:
-        settings=settings_of("accumulate"),
-        code=code_fingerprint("accumulate"),
+        settings=of_job(RUN.settings_of, "accumulate"),
+        code=of_job(RUN.code_of, "accumulate"),
         work=work_of,
     shell:
         "kronufft accumulate --settings {params.settings:q} --dataset {wildcards.dataset}"

@@ -13,14 +13,19 @@ rule calibrate:
     threads: THREADS
     resources:
         runtime=an_hour_each,
-        mem_mb=calibrate_mb,
+        mem_mb=lambda wildcards, input, attempt, threads: more_each(
+            RUN.calibrate_mb(
+                wildcards.dataset, input.raw, threads, on_device=USES_GPU
+            ),
+            attempt,
+        ),
         gpu=int(USES_GPU),
         device=DEVICE,
         host_limit=HOST_LIMIT,
         device_limit=DEVICE_LIMIT,
     params:
-        settings=settings_of("calibrate"),
-        code=code_fingerprint("calibrate"),
+        settings=of_job(RUN.settings_of, "calibrate"),
+        code=of_job(RUN.code_of, "calibrate"),
     shell:
         "kronufft calibrate --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --raw {input.raw} --calibration {output.calibration} --receipt {output.receipt}"

@@ -1,7 +1,7 @@
 # The store itself is a folder, whose contents Snakemake does not see: its marker stands for it.
 rule ingest:
     input:
-        source_files,
+        lambda wildcards: RUN.sources[wildcards.dataset],
     output:
         raw="results/{dataset}/raw.json",
         receipt="results/{dataset}/receipts/ingest.json",
@@ -13,12 +13,10 @@ rule ingest:
         "../../envs/pipeline.yaml"
     resources:
         runtime=an_hour_each,
-        mem_mb=lambda wildcards, attempt: more_each(
-            requested_mb(ingest_memory().host_mb), attempt
-        ),
+        mem_mb=lambda wildcards, attempt: more_each(RUN.ingest_mb(), attempt),
     params:
-        settings=settings_of("ingest"),
-        code=code_fingerprint("ingest"),
+        settings=of_job(RUN.settings_of, "ingest"),
+        code=of_job(RUN.code_of, "ingest"),
     shell:
         "kronufft ingest --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --raw {output.raw} --receipt {output.receipt} > {log} 2>&1"

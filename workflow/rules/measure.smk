@@ -16,11 +16,11 @@ rule measure:
         "../../envs/pipeline.yaml"
     resources:
         runtime=an_hour_each,
-        mem_mb=measure_mb,
+        mem_mb=later_stage_mb("measure"),
         host_limit=HOST_LIMIT,
     params:
-        settings=settings_of("measure"),
-        code=code_fingerprint("measure"),
+        settings=of_job(RUN.settings_of, "measure"),
+        code=of_job(RUN.code_of, "measure"),
         receipts=lambda wildcards, output: Path(output.receipt).parent,
     shell:
         "kronufft measure --settings {params.settings:q} --dataset {wildcards.dataset}"

@@ -16,11 +16,11 @@ rule merge:
     threads: THREADS
     resources:
         runtime=an_hour_each,
-        mem_mb=merge_mb,
+        mem_mb=later_stage_mb("merge"),
         host_limit=HOST_LIMIT,
     params:
-        settings=settings_of("merge"),
-        code=code_fingerprint("merge"),
+        settings=of_job(RUN.settings_of, "merge"),
+        code=of_job(RUN.code_of, "merge"),
         blocks=lambda wildcards, output: Path(output.image).parent / "blocks",
     shell:
         "kronufft merge --settings {params.settings:q} --dataset {wildcards.dataset}"

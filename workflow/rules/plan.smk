@@ -17,8 +17,8 @@ checkpoint plan:
         device=DEVICE,
         planned_threads=THREADS,
     params:
-        settings=settings_of("plan"),
-        code=code_fingerprint("plan"),
+        settings=of_job(RUN.settings_of, "plan"),
+        code=of_job(RUN.code_of, "plan"),
     shell:
         "kronufft plan --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --reconstruction {wildcards.reconstruction} --raw {input.raw}"

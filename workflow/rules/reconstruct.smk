@@ -23,8 +23,8 @@ rule reconstruct:
         device=DEVICE,
         checkpoint_seconds=CHECKPOINT_SECONDS,
     params:
-        settings=settings_of("reconstruct"),
-        code=code_fingerprint("reconstruct"),
+        settings=of_job(RUN.settings_of, "reconstruct"),
+        code=of_job(RUN.code_of, "reconstruct"),
         work=work_of,
         shares=lambda wildcards, output: Path(output.image).parent.with_name("shares"),
     shell:

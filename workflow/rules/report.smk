@@ -1,6 +1,7 @@
 rule report:
     input:
         raws=RAWS,
+        plans=PLANS,
         receipts=SHARED_RECEIPTS,
         images=IMAGES,
         metrics=METRICS,
@@ -21,9 +22,9 @@ rule report:
     conda:
         "../../envs/pipeline.yaml"
     resources:
-        mem_mb=report_mb,
+        mem_mb=later_stage_mb("report"),
     params:
-        code=code_fingerprint("report"),
+        code=of_job(RUN.code_of, "report"),
         metrics=lambda wildcards, input: [f"--metrics {path}" for path in input.metrics],
         receipts=lambda wildcards, input: [
             f"--receipt {path}" for path in input.receipts

@@ -13,7 +13,7 @@ localrules:
 
 rule ingested:
     input:
-        expand("results/{dataset}/raw.json", dataset=DATASETS),
+        RAWS,
 
 
 rule calibrated:
@@ -23,7 +23,7 @@ rule calibrated:
 
 rule planned:
     input:
-        of_reconstructions("results/{dataset}/{reconstruction}/plan.tsv"),
+        PLANS,
 
 
 rule reconstructed:
@@ -33,12 +33,12 @@ rule reconstructed:
 
 rule merged:
     input:
-        of_reconstructions("results/{dataset}/{reconstruction}/image.json"),
+        IMAGES,
 
 
 rule measured:
     input:
-        of_reconstructions("results/{dataset}/{reconstruction}/metrics.csv"),
+        METRICS,
 
 
 # After a run in which something failed: what the others have made, and why the rest is missing. It

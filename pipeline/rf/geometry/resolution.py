@@ -20,7 +20,7 @@ from pipeline.rf.geometry.antenna_paths import AntennaPaths
 
 _BINS = 8192
 _OFFSETS_AT_ONCE = 128
-_MOST_SAMPLES = 2**20
+MOST_SAMPLES = 2**20
 
 Direction = tuple[str, NDArray[np.float64]]
 """Name and unit vector of a line through a point."""
@@ -129,7 +129,7 @@ def wave_vectors(
         Of at most a million measurements: of more, every second path, or third, and so on.
     """
     measurements = sum(map(len, paths)) * len(k)
-    step = max(1, -(-measurements // _MOST_SAMPLES))
+    step = max(1, -(-measurements // MOST_SAMPLES))
     vectors, shares = [], []
     for part, weight in zip(paths, weights, strict=True):
         gradients = part[::step].gradients(point)[:, :axes]

@@ -4,7 +4,7 @@ import pytest
 import zarr
 
 from pipeline.errors import DataError
-from pipeline.merge.nifti import check_fits_nifti, write_nifti
+from pipeline.merge.nifti import OUTPUT, write_nifti
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_equal_images_give_equal_files(tmp_path):
 
 def test_too_many_frames_for_nifti():
     with pytest.raises(DataError, match=r"40000.*32767.*output\.nifti"):
-        check_fits_nifti((40000, 1, 8, 8))
+        OUTPUT.check((40000, 1, 8, 8))

@@ -179,7 +179,7 @@ import resource, sys
 from pathlib import Path
 import zarr, dask.array
 from pipeline.merge.nifti import write_nifti
-from pipeline.merge.pyramid import write_pyramid
+from pipeline.merge.ome_zarr import write_pyramid
 from pipeline.merge.series import BlockSeries, store_images
 from pipeline.engine.table import PlanRow
 import numpy as np

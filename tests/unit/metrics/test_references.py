@@ -5,7 +5,7 @@ import pytest
 from results_tree import ellipsoids, write_raw
 
 from pipeline.errors import DataError
-from pipeline.metrics import references
+from pipeline.metrics import costs
 from pipeline.metrics.references import fourier_resampled, frame_slabs, reference_image
 from pipeline.mri.raw import RawData
 
@@ -69,7 +69,7 @@ def test_no_reference(tmp_path):
 def test_slabs_cover_the_volume_in_whole_chunks(monkeypatch, tmp_path, chunk):
     import zarr
 
-    monkeypatch.setattr(references, "_SLAB_VOXELS", 4 * 11 * 8)
+    monkeypatch.setattr(costs, "_SLAB_VOXELS", 4 * 11 * 8)
     images = complex_normal((2, *SHAPE), 3)
     stored = zarr.create_array(tmp_path / "a.zarr", data=images, chunks=(1, chunk, 11, 8))
     slabs = list(frame_slabs(stored, 1, "head"))

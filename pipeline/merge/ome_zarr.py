@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.merge.chunks import store_chunks
+from pipeline.engine.images import Images
+from pipeline.merge.chunks import store_chunks, storing_bytes
+from pipeline.merge.outputs import Merged, Output
 from pipeline.storage.blocks import image_chunks, image_codecs
+from pipeline.storage.chunks import CHUNK_BYTES
 
 if TYPE_CHECKING:
     import zarr
@@ -158,3 +161,16 @@ def _metadata(
         mode="json", exclude_none=True
     )
     return attributes
+
+
+def _needs(images: Images, threads: int) -> dict[str, int]:
+    """Return what chunks take: one of the pyramid is computed from at most two of the images."""
+    chunk = max(images.chunk_bytes, min(CHUNK_BYTES, 2 * images.chunk_bytes))
+    return {"chunks in work": storing_bytes(threads, chunk)}
+
+
+def _write(path: Path, merged: Merged) -> None:
+    write_pyramid(path, merged.images, merged.voxel_size, name=merged.title, threads=merged.threads)
+
+
+OUTPUT = Output("magnitude.ome.zarr", write=_write, needs=_needs, folder=True)

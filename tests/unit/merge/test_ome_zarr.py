@@ -3,7 +3,7 @@ import pytest
 import zarr
 from ome_zarr_models.v05.image import Image
 
-from pipeline.merge.pyramid import level_factors, write_pyramid
+from pipeline.merge.ome_zarr import level_factors, write_pyramid
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""The images of a reconstruction by their sizes, from which later stages are planned. Pure."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from pipeline.config.equations import EquationSettings, image_count, image_shape
+from pipeline.geometry.axes import as_volume
+from pipeline.storage.acquired import Acquired
+from pipeline.storage.blocks import image_chunks
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one reconstruction.
+
+    Attributes
+    ----------
+    shape
+        ``(frame, z, y, x)``.
+    itemsize
+        Bytes of a value: 8 or 16.
+    """
+
+    shape: tuple[int, ...]
+    itemsize: int
+
+    @classmethod
+    def of(cls, acquired: Acquired, settings: EquationSettings, *, double: bool) -> Self:
+        """Return the images that a reconstruction makes of an acquisition."""
+        count = image_count(acquired.frames, settings.frames_per_image)
+        shape = as_volume(image_shape(acquired.shape, settings))
+        return cls((count, *shape), 16 if double else 8)
+
+    @property
+    def voxels(self) -> int:
+        """Of one image."""
+        return math.prod(self.shape[1:])
+
+    @property
+    def chunk(self) -> tuple[int, ...]:
+        """Shape of the chunks that they are stored in."""
+        return image_chunks(self.shape, self.itemsize)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Of a chunk in memory."""
+        return math.prod(self.chunk) * self.itemsize
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return math.prod(map(_pieces, self.shape, self.chunk))
+
+
+def _pieces(size: int, length: int) -> int:
+    return -(-size // length)

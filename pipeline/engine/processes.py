@@ -1,0 +1,16 @@
+"""Resident memory of processes that hold no data yet, by what they import [byte]; measured."""
+
+MERGE = 118 * 10**6
+"""The interpreter, NumPy, Zarr and dask; also of measuring, until pandas is loaded."""
+TABLES = 200 * 10**6
+"""With pandas and pyarrow; SciPy, where targets are looked for."""
+DRAWINGS = 280 * 10**6
+"""With pandas and matplotlib."""
+INGEST = 285 * 10**6
+"""With torch, which simulations and checks of positions need."""
+CALIBRATE = 290 * 10**6
+"""With torch, and the pools of threads of its packages."""
+RECONSTRUCT = 300 * 10**6
+"""With torch, and the workspaces of its libraries."""
+CUDA = 2000 * 10**6
+"""With torch and a context on a CUDA device."""

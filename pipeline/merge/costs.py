@@ -1,0 +1,48 @@
+"""What `merge` needs, from the sizes of images. Pure; temporaries were measured."""
+
+from pipeline.config.outputs import OutputSettings
+from pipeline.engine import processes
+from pipeline.engine.images import Images
+from pipeline.engine.needs import Need, largest
+from pipeline.merge.chunks import storing_bytes
+from pipeline.merge.outputs import outputs
+from pipeline.storage.receipts import RECEIPT_BYTES
+
+
+def merge_memory(
+    images: Images, *, threads: int, jobs: int, settings: OutputSettings | None = None
+) -> Need:
+    """Predict the peak memory of `merge`.
+
+    Parameters
+    ----------
+    images
+        To be joined.
+    threads
+        Chunks in work at a time.
+    jobs
+        Of the plan, whose receipts are read.
+    settings
+        Which outputs are written; None stands for the defaults.
+    """
+    at_once = min(threads, images.chunks)
+    written = outputs(settings or OutputSettings()).values()
+    parts = largest(
+        [
+            {"chunks in work": storing_bytes(at_once, images.chunk_bytes)},
+            *(output.needs(images, at_once) for output in written),
+        ]
+    )
+    return Need({"process": processes.MERGE, "receipts": RECEIPT_BYTES * jobs, **parts})
+
+
+def fitting_threads(
+    images: Images, *, threads: int, jobs: int, host_mb: int, settings: OutputSettings | None = None
+) -> int:
+    """Return how many chunks can be in work within a limit [MB], at least one."""
+    while (
+        threads > 1
+        and merge_memory(images, threads=threads, jobs=jobs, settings=settings).host_mb > host_mb
+    ):
+        threads -= 1
+    return threads

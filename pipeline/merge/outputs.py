@@ -1,0 +1,93 @@
+"""The files that `merge` writes beside the images.
+
+Each is a module of this package, named as its setting in `output`, that holds an `Output` under the
+name ``OUTPUT``. To add one, write the module, and its setting in `pipeline.config.outputs`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.outputs import OutputSettings
+from pipeline.engine.images import Images
+
+if TYPE_CHECKING:
+    import zarr
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The merged images, as outputs are made of them.
+
+    Attributes
+    ----------
+    images
+        complex ``[frame, z, y, x]``.
+    affine
+        float64, 4 x 4, from voxel indices (z, y, x) to positions (z, y, x) [m].
+    voxel_size
+        Along z, y and x [m].
+    title
+        Dataset and reconstruction.
+    threads
+        Chunks in work at a time.
+    """
+
+    images: "zarr.Array[Any]"
+    affine: NDArray[np.float64]
+    voxel_size: Sequence[float]
+    title: str
+    threads: int
+
+
+def _nothing(shape: tuple[int, ...]) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file, or folder, that is made of the merged images.
+
+    Attributes
+    ----------
+    name
+        Of the file, which stands beside ``image.zarr``.
+    write
+        Writes it to a path that does not exist yet.
+    needs
+        Returns what writing takes by what it is for [byte], from the sizes of the images and the
+        number of chunks in work at a time.
+    check
+        Raises `DataError` if images of a shape ``(frame, z, y, x)`` cannot be written.
+    folder
+        Whether it is a folder.
+    """
+
+    name: str
+    write: Callable[[Path, Merged], None]
+    needs: Callable[[Images, int], Mapping[str, int]]
+    check: Callable[[tuple[int, ...]], None] = _nothing
+    folder: bool = False
+
+
+def output_modules(settings: OutputSettings) -> tuple[str, ...]:
+    """Return the names of the modules of the outputs that the settings ask for."""
+    return tuple(f"{__package__}.{name}" for name, wanted in settings if wanted)
+
+
+def outputs(settings: OutputSettings) -> dict[str, Output]:
+    """Return the outputs that the settings ask for, by the names of their settings."""
+    modules = output_modules(settings)
+    return {name.rpartition(".")[2]: import_module(name).OUTPUT for name in modules}
+
+
+def unwanted(settings: OutputSettings) -> list[Output]:
+    """Return the outputs that the settings do not ask for."""
+    every = settings.model_copy(update=dict.fromkeys(type(settings).model_fields, True))
+    wanted = outputs(settings)
+    return [output for name, output in outputs(every).items() if name not in wanted]

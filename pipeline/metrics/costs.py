@@ -1,0 +1,87 @@
+"""What `measure` needs, from the sizes of images. Pure; temporaries were measured.
+
+What the code and its costs both go by stands here, so that a changed metric repeats no plan.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from pipeline.engine import processes
+from pipeline.engine.images import Images
+from pipeline.engine.needs import CHUNKS_AT_ONCE, Need, largest
+from pipeline.geometry.axes import as_volume
+from pipeline.storage.acquired import Acquired
+from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.receipts import RECEIPT_BYTES
+
+_ROW_BYTES = 4_000
+"""Of the row of an image in the table."""
+_SLAB_VOXELS = 2**21
+_COMPARED = 31
+"""Bytes a voxel of a slab besides the two that are compared: widened, and their magnitudes."""
+_SIMILARITY = 110
+"""Bytes a pixel of a slice while its structural similarity is taken."""
+
+
+def slab_planes(shape: Sequence[int], chunk_planes: int) -> int:
+    """Return how many planes of an image are measured together: whole chunks of about 2**21 voxels.
+
+    Parameters
+    ----------
+    shape
+        ``(z, y, x)``.
+    chunk_planes
+        Planes of a stored chunk.
+    """
+    _, height, width = shape
+    return max(chunk_planes, _SLAB_VOXELS // (height * width) // chunk_planes * chunk_planes)
+
+
+def measure_memory(
+    acquired: Acquired, images: Images, *, jobs: int, of_kind: Sequence[Mapping[str, int]] = ()
+) -> Need:
+    """Predict the peak memory of `measure`.
+
+    Parameters
+    ----------
+    acquired
+        The acquisition, with or without reference.
+    images
+        To be measured, one slab of planes after the other.
+    jobs
+        Of the plan, whose receipts are read.
+    of_kind
+        What the measures of this kind of data take, by phase and by what it is for [byte].
+    """
+    tables = {"receipts": RECEIPT_BYTES * jobs, "rows": _ROW_BYTES * images.shape[0]}
+    plane = math.prod(images.shape[2:])
+    slab = min(images.shape[1], slab_planes(images.shape[1:], images.chunk[1])) * plane
+    phases: list[Mapping[str, int]] = [
+        {"slab of the image": (images.itemsize + _COMPARED) * slab},
+        *of_kind,
+    ]
+    if "reference" in acquired.arrays:
+        stored = math.prod(acquired.shape)
+        held = {
+            "reference": reference_bytes(acquired, images),
+            "slab of the image": (images.itemsize + 8) * slab,
+        }
+        phases += [
+            {**held, "slab: widened": _COMPARED * slab},
+            {**held, "slab: magnitudes": 16 * slab, "similarity": _SIMILARITY * plane},
+            {
+                "reference": 8 * stored,
+                "chunks as read": min(8 * stored, CHUNKS_AT_ONCE * CHUNK_BYTES),
+            },
+        ]
+        if as_volume(acquired.shape) != images.shape[1:]:
+            phases.append({"reference, resampled": 32 * max(stored, images.voxels)})
+    most = largest(phases)
+    if processes.MERGE + sum(most.values()) < processes.TABLES:
+        return Need({"process": processes.TABLES, **tables})
+    return Need({"process": processes.MERGE, **tables, **most})
+
+
+def reference_bytes(acquired: Acquired, images: Images) -> int:
+    """Return the size of the reference of one image; 0 where there is none."""
+    return 8 * images.voxels if "reference" in acquired.arrays else 0

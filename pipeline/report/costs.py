@@ -1,0 +1,27 @@
+"""What `report` needs, from the sizes of images. Pure; temporaries were measured."""
+
+import math
+
+from pipeline.engine import processes
+from pipeline.engine.images import Images
+from pipeline.engine.needs import Need
+from pipeline.geometry.axes import as_volume
+from pipeline.storage.acquired import Acquired
+
+
+def report_memory(acquired: Acquired, images: Images, *, drawn: int) -> Need:
+    """Predict the peak memory of `report`, which shows one image of each reconstruction in turn.
+
+    Parameters
+    ----------
+    acquired, images
+        Of one reconstruction.
+    drawn
+        Voxels of an image that are held to draw it.
+    """
+    parts = {"process": processes.DRAWINGS, "images": 24 * drawn}
+    if "reference" in acquired.arrays:
+        resampled = as_volume(acquired.shape) != images.shape[1:]
+        matrix = max(images.voxels, math.prod(acquired.shape))
+        parts["reference"] = (32 if resampled else 16) * matrix
+    return Need(parts)

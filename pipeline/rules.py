@@ -1,0 +1,145 @@
+"""What the workflow's rules are told of a run: parameters and resources of its jobs.
+
+Snakemake asks for these thousands of times while it makes the graph of jobs, also where neither
+torch nor Zarr is installed: neither is loaded here, and each file is read once.
+"""
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.config.base import canonical_json
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
+from pipeline.config.file import load_config
+from pipeline.config.outputs import OutputSettings
+from pipeline.engine.ingest_memory import ingest_memory
+from pipeline.engine.needs import requested_mb
+from pipeline.engine.table import read_plan
+from pipeline.errors import KronufftError
+from pipeline.fingerprint import code_fingerprint
+from pipeline.merge.outputs import output_modules
+from pipeline.stages.calibrate import calibrate_need
+from pipeline.storage.acquired import Acquired
+
+Read = TypeVar("Read")
+
+
+class Run:
+    """All datasets of a run with their reconstructions and settings.
+
+    Parameters
+    ----------
+    config
+        The content of the config files.
+
+    Attributes
+    ----------
+    settings : Config
+        The checked config.
+    datasets : dict
+        The rows of the dataset table by name.
+    sources : dict
+        The files that each dataset is read from.
+    reconstructions : list of tuple
+        (dataset, reconstruction) of all that is to be made.
+
+    Raises
+    ------
+    ConfigError
+        If config, table or sources are at fault.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.settings = load_config(config)
+        self.datasets = load_datasets(Path(self.settings.datasets), self.settings)
+        self.sources = find_source_files(self.settings, self.datasets)
+        self.reconstructions = [
+            (name, reconstruction)
+            for name, dataset in self.datasets.items()
+            for reconstruction in dataset.reconstructions
+        ]
+
+    def settings_of(self, stage: str, dataset: str, reconstruction: str | None = None) -> str:
+        """Return exactly the settings that a job uses, as one line of JSON.
+
+        One string a job: Snakemake compares params as a set, so that two values swapped between
+        two params would go unseen.
+        """
+        return canonical_json(
+            stage_settings(self.settings, self.datasets[dataset], stage, reconstruction)
+        )
+
+    def code_of(
+        self, stage: str, dataset: str | None = None, reconstruction: str | None = None
+    ) -> str:
+        """Return the fingerprint of the code that a job runs; without a dataset, for all."""
+        names = [dataset] if dataset else list(self.datasets)
+        kinds = sorted({self.datasets[name].kind for name in names})
+        chosen: tuple[str, ...] = ()
+        if stage == "merge":
+            chosen = output_modules(self.settings.output)
+        elif stage == "plan":  # which predicts the memory of merging
+            chosen = output_modules(OutputSettings())
+        return code_fingerprint(stage, tuple(kinds), chosen)
+
+    def ingest_mb(self) -> int:
+        """Return the memory to ask for where a dataset is ingested [MB]."""
+        return requested_mb(ingest_memory().host_mb)
+
+    def calibrate_mb(self, dataset: str, raw: str, threads: int, *, on_device: bool) -> int:
+        """Return the memory to ask for where a dataset is calibrated [MB]."""
+        settings = stage_settings(self.settings, self.datasets[dataset], "calibrate")
+        assert isinstance(settings, CalibrateSettings)
+        acquired = once_made(Acquired.of, raw)
+        need = calibrate_need(acquired, settings, threads=threads, on_device=on_device)
+        return requested_mb(need.host_mb)
+
+
+@cache
+def _read(read: Callable[[Path], Read], path: Path, modified: int) -> Read:
+    return read(path)
+
+
+def read_once(read: Callable[[Path], Read], path: str | Path) -> Read:
+    """Return what ``read`` finds in a file, which is read again only when it has changed."""
+    path = Path(path)
+    found: Read = _read(read, path, path.stat().st_mtime_ns)
+    return found
+
+
+def once_made(read: Callable[[Path], Read], path: str | Path) -> Read:
+    """Return what ``read`` finds in an input of a job.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where it is not there yet, or is left over from another version and will be made again:
+        Snakemake asks again later. It takes no other answer from a resource, not even that a
+        checkpoint is incomplete.
+    """
+    try:
+        return read_once(read, path)
+    except KronufftError as error:
+        raise FileNotFoundError(errno.ENOENT, str(error), str(path)) from None
+
+
+def later_mb(stage: str, plans: Sequence[str | Path]) -> int:
+    """Return the memory to ask for in a stage after the blocks [MB]; of several plans, the most.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where a plan is not there yet, as of `once_made`.
+    """
+    rows = [once_made(read_plan, plan).later.get(stage) for plan in plans]
+    if None in rows:
+        raise FileNotFoundError(errno.ENOENT, f"says nothing of {stage}", str(plans[0]))
+    return max(row.mem_mb for row in rows if row is not None)
+
+
+def more_each(megabytes: int, attempt: int) -> int:
+    """Return a quarter more with each attempt."""
+    return round(megabytes * (1 + 0.25 * (attempt - 1)))
