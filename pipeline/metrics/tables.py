@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
+from pipeline.metrics.images import IMAGE_COLUMNS
 from pipeline.storage.publish import published_file
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Rows = list[dict[str, Any]]
+"""Of the table, or of the receipt: values by name."""
 
 _TEXT, _COUNT, _NUMBER = "string", "Int64", "float64"
 
@@ -47,18 +51,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "first_frame": (_COUNT, "image: first measured frame in it"),
     "frames": (_COUNT, "image: measured frames joined in it"),
     "reference": (_TEXT, "image: what it is compared with; empty if there is nothing"),
-    "nrmse": (_NUMBER, "image: relative error of the magnitude after one real factor"),
-    "nrmse_complex": (_NUMBER, "image: relative error after one complex factor"),
-    "ssim": (_NUMBER, "image: structural similarity per slice, 7 x 7 window, mean of slices"),
-    "psnr_db": (_NUMBER, "image: peak of the reference over rms error of the magnitude [dB]"),
-    "correlation": (_NUMBER, "image: Pearson's correlation of the magnitudes over all voxels"),
-    "scale": (_NUMBER, "image: the real factor that brings it closest to the reference"),
-    "maximum": (_NUMBER, "image: largest magnitude"),
-    "mean": (_NUMBER, "image: mean magnitude"),
-    "signal_to_background_db": (
-        _NUMBER,
-        "image: mean above Otsu's threshold over rms below [dB]; ranks images of one object",
-    ),
+    **{name: (_NUMBER, column.meaning) for name, column in IMAGE_COLUMNS.items()},
     "nmse_db": (_NUMBER, "RF image: squared error over the reference's energy, unscaled [dB]"),
     "ssim_db": (_NUMBER, "RF image: structural similarity of magnitudes in dB, clipped at a floor"),
     "targets": (_COUNT, "RF image: known targets within the scene"),

@@ -5,7 +5,6 @@ Nothing here touches files or pyplot's global state.
 
 import base64
 import io
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,6 @@ INK = "#010203"
 _THEME = "<style>svg{color:#33383f}@media(prefers-color-scheme:dark){svg{color:#c9ced6}}</style>"
 _FONTS = "system-ui, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans'"
 SERIES = ("#3d7fb8", "#d9792b", "#3a9b74", "#b5598f", "#8d7a2f", "#6b6bc2")
-
-LOWEST_DB = -48.0
-"""Where cuts through points end."""
 
 
 def convergence_curves(
@@ -103,52 +99,6 @@ def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: f
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     figure.legend(frameon=False, labelcolor=INK, fontsize=8, loc="outside right upper")
     return svg_source(figure)
-
-
-def point_cut(cut: Mapping[str, Any], title: str) -> str:
-    """Draw a cut through a point, what is expected of it, and the width at half power.
-
-    Parameters
-    ----------
-    cut
-        ``offsets_m`` and ``decibels``, and where it is known ``expected_decibels``, ``width_m``
-        and ``direction``, as `pipeline.rf.measures.scenes` records them.
-    title
-        Stands above it.
-
-    Returns
-    -------
-    str
-        Data URI of an SVG.
-    """
-    figure, axes = empty_figure(4.6, 2.7)
-    offsets, levels = np.array(cut["offsets_m"]), np.array(cut["decibels"])
-    if (expected := cut.get("expected_decibels")) is not None:
-        axes.plot(offsets, np.maximum(expected, LOWEST_DB), color=INK, alpha=0.45, linewidth=0.9,
-                  linestyle=(0, (3, 2)), label=_expected(cut))  # fmt: skip
-    axes.plot(offsets, np.maximum(levels, LOWEST_DB), color=SERIES[0], linewidth=1.4,
-              label="image")  # fmt: skip
-    if width := cut.get("width_m"):
-        # The two crossings nearest to the peak are not quite as far to either side of it.
-        half = 10 * math.log10(0.5)
-        inside = offsets[(levels >= half) & (np.abs(offsets) <= width)]
-        middle = float(inside.min() + inside.max()) / 2 if inside.size else 0.0
-        axes.plot([middle - width / 2, middle + width / 2], [half, half], color=SERIES[1],
-                  linewidth=1.6, marker="|", markersize=7,
-                  label=f"{width:.4g} m at −3 dB")  # fmt: skip
-    axes.set(xlim=(offsets[0], offsets[-1]), ylim=(LOWEST_DB, 2))
-    axes.set_title(title, fontsize=9, color=INK, loc="left")
-    axes.set_xlabel(f"{cut['direction']} from the point [m]")
-    axes.set_ylabel("dB of the peak")
-    axes.grid(True, which="major", color=INK, alpha=0.12, linewidth=0.6)
-    figure.legend(frameon=False, labelcolor=INK, fontsize=7.5, loc="outside lower left", ncols=3,
-                  borderpad=0, handlelength=1.6, columnspacing=1.2)  # fmt: skip
-    return svg_source(figure)
-
-
-def _expected(cut: Mapping[str, Any]) -> str:
-    width = cut.get("expected_width_m")
-    return f"expected, {width:.4g} m" if width else "expected"
 
 
 def _cycle(count: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from pipeline.report.pictures import (
     PLANES,
     WINDOW_PERCENTILE,
+    Figure,
+    Picture,
     Plane,
     central_plane,
     grey_png,
@@ -17,6 +19,11 @@ from pipeline.report.pictures import (
     scale_bar_length,
     white_level,
 )
+from pipeline.report.quality import quality_note, quality_table
+from pipeline.report.shown import Shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DIFFERENCE_GAIN = 5
 """Differences from a reference are drawn this much brighter than the images."""
@@ -25,52 +32,6 @@ LARGEST_STRIP = 8
 """Frames shown of a series, evenly spaced."""
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One grey plane.
-
-    Parameters
-    ----------
-    source
-        Data URI of the PNG.
-    label
-        What it shows.
-    width, height
-        Extent [m].
-    across, down
-        Marks of the axes to the right and along the vertical, such as ``x`` and ``y``.
-    up
-        Whether the vertical axis grows upwards.
-    """
-
-    source: str
-    label: str
-    width: float
-    height: float
-    across: str
-    down: str
-    up: bool
-
-
-@dataclass(frozen=True)
-class Figure:
-    """Rows of pictures, each row drawn to one scale.
-
-    Parameters
-    ----------
-    rows
-        Title and pictures of each row; all rows are equally long.
-    bar
-        Length of the scale bar, which stands in the first picture [m].
-    caption
-        What is shown and with which settings.
-    """
-
-    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
-    bar: float
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -133,6 +94,16 @@ class Series:
             across=geometry.across,
             down=geometry.down,
             up=geometry.up,
+        )
+
+    def shown(self, table: "pd.DataFrame", measured: Mapping[str, Any]) -> Shown:
+        """Return planes in grey, and the quality of all images."""
+        rows = table[table["kind"] == "image"]
+        return Shown(
+            thumbnail=thumbnail(self),
+            quality=quality_table(rows),
+            quality_note=quality_note(rows),
+            figures=(views(self), strip(self)) if self.frames > 1 else (views(self),),
         )
 
 

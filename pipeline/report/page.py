@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.report.accounts import MOST_JOBS, Bar, longest_jobs, memory_chart, time_bars, totals
 from pipeline.report.failures import Failure
-from pipeline.report.reconstructions import (
-    AnySeries,
-    Reconstruction,
-    describe_reconstruction,
-    short,
-)
+from pipeline.report.reconstructions import Reconstruction, describe_reconstruction, short
+from pipeline.report.shown import AnySeries
 from pipeline.report.streams import STREAM_NOTE
 from pipeline.report.wording import duration, length, memory
 

@@ -41,6 +41,77 @@ class PlaneGeometry:
     up: bool
 
 
+@dataclass(frozen=True)
+class Picture:
+    """One grey plane.
+
+    Parameters
+    ----------
+    source
+        Data URI of the PNG.
+    label
+        What it shows.
+    width, height
+        Extent [m].
+    across, down
+        Marks of the axes to the right and along the vertical, such as ``x`` and ``y``.
+    up
+        Whether the vertical axis grows upwards.
+    """
+
+    source: str
+    label: str
+    width: float
+    height: float
+    across: str
+    down: str
+    up: bool
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Rows of pictures, each row drawn to one scale.
+
+    Parameters
+    ----------
+    rows
+        Title and pictures of each row; all rows are equally long.
+    bar
+        Length of the scale bar, which stands in the first picture [m].
+    caption
+        What is shown and with which settings.
+    """
+
+    rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+    bar: float
+    caption: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart of a figure.
+
+    Parameters
+    ----------
+    source
+        Data URI of an SVG.
+    label
+        What it shows.
+    """
+
+    source: str
+    label: str
+
+
+@dataclass(frozen=True)
+class PanelFigure:
+    """Charts side by side, with one caption; ``columns`` of them where the page is wide."""
+
+    panels: tuple[Panel, ...]
+    caption: str
+    columns: int = 2
+
+
 PLANES: dict[Plane, PlaneGeometry] = {
     "axial": PlaneGeometry(0, "x", "y", up=False),
     "coronal": PlaneGeometry(1, "x", "z", up=True),

@@ -1,4 +1,4 @@
-"""What the page shows of one reconstruction: pictures, quality, points, convergence, settings."""
+"""What the page shows of one reconstruction: its images, convergence, settings."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.algorithms.registry import settings_class
-from pipeline.report.charts import convergence_curves, point_cut
-from pipeline.report.figures import Figure, Picture, Series, strip, thumbnail, views
-from pipeline.report.quality import POINT_NOTE, point_table, quality_note, quality_table
-from pipeline.report.streams import Table, pair_table, stream_table
+from pipeline.report.charts import convergence_curves
+from pipeline.report.quality import Table
+from pipeline.report.shown import AnySeries, Shown
+from pipeline.report.streams import stream_table
 from pipeline.report.wording import duration, memory
-from pipeline.rf.pictures import Panel, PanelFigure, SceneSeries, scene_figures, scene_thumbnail
 
 if TYPE_CHECKING:
     import pandas as pd
-
-AnySeries = Series | SceneSeries
 
 
 @dataclass(frozen=True)
@@ -27,20 +24,10 @@ class Reconstruction:
     ----------
     dataset, name
         Names.
-    thumbnail
-        For the contact sheet.
     headline
         What it comes down to, in a few short phrases.
-    figures, panels
-        Pictures with captions, of MRI and of RF.
-    quality
-        Header and rows of the quality table; empty without images in the metrics.
-    quality_note
-        What the figures in the table are relative to.
-    points, points_note
-        Table of the responses to points of an RF image, and what it means.
-    pairs
-        Table of the pairs of antenna arrays.
+    shown
+        Pictures and tables of its images.
     streaming
         Table of what jobs streamed.
     convergence
@@ -53,15 +40,8 @@ class Reconstruction:
 
     dataset: str
     name: str
-    thumbnail: Picture
     headline: tuple[str, ...]
-    figures: tuple[Figure, ...]
-    panels: tuple[PanelFigure, ...]
-    quality: Table
-    quality_note: str
-    points: Table
-    points_note: str
-    pairs: Table
+    shown: Shown
     streaming: Table
     convergence: str | None
     convergence_note: str
@@ -99,54 +79,16 @@ def describe_reconstruction(
         for curve in block.get("residuals", ())
         if curve
     ]
-    radar = isinstance(series, SceneSeries)
-    figures: tuple[Figure, ...] = ()
-    panels: tuple[PanelFigure, ...] = ()
-    if isinstance(series, SceneSeries):
-        small = scene_thumbnail(series)
-        panels = (*scene_figures(series), *_point_cuts(measured))
-    else:
-        small, figures = thumbnail(series), _planes(series)
     return Reconstruction(
         dataset=table["dataset"].iloc[0],
         name=table["reconstruction"].iloc[0],
-        thumbnail=small,
         headline=_headline(jobs, images, series),
-        figures=figures,
-        panels=panels,
-        quality=quality_table(images, radar=radar),
-        quality_note=quality_note(images, radar=radar),
-        points=point_table(table),
-        points_note=POINT_NOTE,
-        pairs=pair_table(list(measured.get("pairs", ()))),
+        shown=series.shown(table, measured),
         streaming=stream_table(measured.get("streaming", {})),
         convergence=convergence_curves(curves, _watched(measured)[0]) if curves else None,
         convergence_note=_convergence_note(measured, curves),
         settings=_settings(jobs, measured),
     )
-
-
-def _planes(series: Series) -> tuple[Figure, ...]:
-    return (views(series), strip(series)) if series.frames > 1 else (views(series),)
-
-
-def _point_cuts(measured: Mapping[str, Any]) -> tuple[PanelFigure, ...]:
-    """Return a figure of the cuts through the points whose response is known, if there are any."""
-    panels = []
-    for point in measured.get("points", ()):
-        what = f"target {point['point']}" if point["kind"] == "target" else "brightest point"
-        place = ", ".join(f"{coordinate:.4g}" for coordinate in point["position"])
-        title = f"{what} at ({place}) m"
-        panels += [
-            Panel(point_cut(cut, title), f"{title}, {cut['direction']}") for cut in point["cuts"]
-        ]
-    return (PanelFigure(tuple(panels), _CUT_CAPTION),) if panels else ()
-
-
-_CUT_CAPTION = (
-    "Cuts of the image, interpolated as the band-limited function that it samples; dashed, what "
-    "band and aperture let expect of a matched filter and a single point."
-)
 
 
 def _headline(jobs: "pd.DataFrame", images: "pd.DataFrame", series: AnySeries) -> tuple[str, ...]:

@@ -1,18 +1,26 @@
 """Figures of RF images: magnitudes in dB over axes in metres, with known targets marked."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.report.charts import INK, empty_figure, svg_source
-from pipeline.report.figures import Picture
-from pipeline.report.pictures import coloured_png
+from pipeline.report.figures import Series
+from pipeline.report.pictures import Panel, PanelFigure, Picture, coloured_png
+from pipeline.report.quality import quality_table
+from pipeline.report.shown import Shown
 from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.point_pictures import point_cuts
+from pipeline.rf.raw import RfRawData
+from pipeline.rf.tables import POINT_NOTE, SCENE_QUALITY, pair_table, point_table, scene_note
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DYNAMIC_RANGE_DB = 50
 """Range below the brightest voxel that is shown."""
@@ -27,31 +35,6 @@ _LARGEST_SIDE = 420
 _AXES = "xyz"
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One chart of a figure.
-
-    Parameters
-    ----------
-    source
-        Data URI of an SVG.
-    label
-        What it shows.
-    """
-
-    source: str
-    label: str
-
-
-@dataclass(frozen=True)
-class PanelFigure:
-    """Charts side by side, with one caption; ``columns`` of them where the page is wide."""
-
-    panels: tuple[Panel, ...]
-    caption: str
-    columns: int = 2
 
 
 @dataclass(frozen=True)
@@ -110,6 +93,29 @@ class SceneSeries:
         """Return where the voxels of an axis are [m]; direction cosines are as they are."""
         offset = 0.0 if self.scene.range is not None and axis < 2 else self.scene.centre[axis]
         return np.asarray(self.scene.offsets(axis) + offset)
+
+    def shown(self, table: "pd.DataFrame", measured: Mapping[str, Any]) -> Shown:
+        """Return images in dB, cuts through points, and the tables of RF images."""
+        rows = table[table["kind"] == "image"]
+        return Shown(
+            thumbnail=scene_thumbnail(self),
+            quality=quality_table(rows, SCENE_QUALITY),
+            quality_note=scene_note(rows),
+            panels=(*scene_figures(self), *point_cuts(measured)),
+            points=point_table(table),
+            points_note=POINT_NOTE,
+            pairs=pair_table(list(measured.get("pairs", ()))),
+        )
+
+
+def series(acquisition: RfRawData, planes: Series) -> SceneSeries:
+    """Return the images of an acquisition as they are shown, in place of planes in grey."""
+    return SceneSeries(
+        planes.images,
+        acquisition.scene,
+        lambda frame: planes.reference(frame) if frame in planes.scales else None,
+        acquisition.targets(),
+    )
 
 
 def scene_thumbnail(series: SceneSeries) -> Picture:

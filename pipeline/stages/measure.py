@@ -1,11 +1,8 @@
 """Measure: the table of what each job of a reconstruction took and how good each image is."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from pipeline.config.outputs import MeasureSettings, MetricsSettings
 from pipeline.engine.images import Images
@@ -14,14 +11,13 @@ from pipeline.engine.needs import require_fit
 from pipeline.errors import DataError
 from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw, part_of
+from pipeline.metrics.comparison import Array, Comparison
 from pipeline.metrics.costs import measure_memory
-from pipeline.metrics.quality import Array, image_quality, image_statistics
+from pipeline.metrics.images import image_metrics
 from pipeline.metrics.references import frame_slabs, reference_image
-from pipeline.metrics.streams import pair_totals, stream_totals
+from pipeline.metrics.streams import stream_totals
 from pipeline.metrics.tables import as_table, job_row, write_table
 from pipeline.progress import track
-from pipeline.rf.measures.scenes import SceneMeasurement
-from pipeline.rf.raw import RfRawData
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.publish import open_published, read_json
@@ -97,22 +93,14 @@ def measure(
             rows = _image_rows(images, measured, groups, who=f"{dataset}/{reconstruction}")
         for row in rows:
             row.update(kind="image", **_solution_of(row["frame"], blocks))
-        points: list[dict[str, Any]] = []
-        curves: list[dict[str, Any]] = []
-        if isinstance(measured, RfRawData):
-            with record.phase("points"):
-                points, curves = _measure_scenes(
-                    images, measured, groups, rows, settings.metrics or MetricsSettings()
-                )
+        points, told = part_of(acquired.kind, "measures").measure(
+            record, measured, images, groups, rows, jobs, settings.metrics or MetricsSettings()
+        )
         for row in (*rows, *points):
             row.update(dataset=dataset, reconstruction=reconstruction)
         with record.phase("write"):
             write_table(as_table([*map(job_row, jobs), *rows, *points]), metrics)
-        told = {
-            "points": curves,
-            "streaming": stream_totals(jobs),
-            "pairs": _pairs(measured, jobs, blocks),
-        }
+        told["streaming"] = stream_totals(jobs)
         record.record(**{name: value for name, value in told.items() if value})
         record.record(
             frames_per_image=settings.frames_per_image,
@@ -161,65 +149,19 @@ def _image_rows(
 def _image_row(
     images: "zarr.Array[Any]", raw: Acquisition, frame: int, group: range, who: str
 ) -> dict[str, Any]:
-    def slabs() -> Iterator[Array]:
-        return (slab for _, slab in frame_slabs(images, frame, who))
-
     row: dict[str, Any] = {"frame": frame, "first_frame": group.start, "frames": len(group)}
-    row.update(dataclasses.asdict(image_statistics(slabs)))
     reference = reference_image(raw, group, images.shape[1:])
+
+    def slabs() -> Iterator[tuple[Array, Array | None]]:
+        for where, slab in frame_slabs(images, frame, who):
+            yield slab, None if reference is None else reference[where]
+
+    row.update(image_metrics(Comparison(slabs), compares=reference is not None))
     if reference is not None:
-
-        def pairs() -> Iterator[tuple[Array, Array]]:
-            return ((slab, reference[where]) for where, slab in frame_slabs(images, frame, who))
-
-        row.update(dataclasses.asdict(image_quality(pairs)))
         row["reference"] = _describe_reference(raw.shape, images.shape[1:], group)
         if len(group) > 1:  # a mean of magnitudes has no phase
             del row["nrmse_complex"]
     return row
-
-
-def _measure_scenes(
-    images: "zarr.Array[Any]",
-    raw: RfRawData,
-    groups: Sequence[range],
-    rows: Sequence[dict[str, Any]],
-    settings: MetricsSettings,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Add what RF images alone have to their rows; return the rows and the cuts of points."""
-    measurement = SceneMeasurement(raw, settings)
-    points: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
-    for row, group in zip(rows, groups, strict=True):
-        frame = row["frame"]
-        image = np.asarray(images[frame]).reshape(raw.shape)
-        reference = reference_image(raw, group, images.shape[1:])
-        found = measurement.rows(image, None if reference is None else reference.reshape(raw.shape))
-        row.update(found.image)
-        points += [{"frame": frame, **point} for point in found.points]
-        if frame == len(groups) // 2:  # the one that the report shows
-            curves = [{"frame": frame, **curve} for curve in found.curves]
-    return points, curves
-
-
-def _pairs(
-    raw: Acquisition, jobs: Sequence[Mapping[str, Any]], blocks: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return what is known of each pair of antenna arrays: its model, weight, and streaming."""
-    if not isinstance(raw, RfRawData) or not raw.pairs:
-        return []
-    streamed = {entry["pair"]: entry for entry in pair_totals(jobs)}
-    models = {block["model"] for block in blocks if "model" in block}
-    found = []
-    for pair in range(raw.pairs):
-        entry: dict[str, Any] = {"pair": pair}
-        if len(models) == 1:
-            entry["model"] = next(iter(models))
-        weights = raw.weights(pair)
-        if weights is not None:
-            entry["weight"] = float(np.sqrt(np.mean(np.abs(weights) ** 2)))
-        found.append({**entry, **streamed.get(pair, {})})
-    return found
 
 
 def _describe_reference(stored: Sequence[int], shape: Sequence[int], group: range) -> str:

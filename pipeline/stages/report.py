@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import DataError
-from pipeline.kinds import open_raw
+from pipeline.kinds import open_raw, part_of
 from pipeline.metrics.references import reference_image
 from pipeline.metrics.tables import as_table, job_row, read_table, rows_of, write_table
 from pipeline.report.failures import find_failures
 from pipeline.report.figures import Series
 from pipeline.report.page import report_page
-from pipeline.report.reconstructions import AnySeries
-from pipeline.rf.pictures import SceneSeries
-from pipeline.rf.raw import RfRawData
+from pipeline.report.shown import AnySeries
 from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.publish import open_published, published_file, read_json
 
@@ -139,21 +137,15 @@ def _series(
         first, count = own[frame]["first_frame"], own[frame]["frames"]
         return reference_image(datasets[dataset], range(first, first + count), images.shape[1:])
 
+    planes = Series(
+        images=images,
+        # A slice is drawn alone, so its thickness does not matter.
+        voxel_size=[float(size) for size in (voxel_size[-1], *voxel_size)[-3:]],
+        reference=reference,
+        scales={frame: row["scale"] for frame, row in own.items()},
+    )
     acquisition = datasets.get(dataset)
-    series: AnySeries
-    if isinstance(acquisition, RfRawData):
-        series = SceneSeries(
-            images=images,
-            scene=acquisition.scene,
-            reference=lambda frame: reference(frame) if frame in own else None,
-            targets=acquisition.targets(),
-        )
-    else:
-        series = Series(
-            images=images,
-            # A slice is drawn alone, so its thickness does not matter.
-            voxel_size=[float(size) for size in (voxel_size[-1], *voxel_size)[-3:]],
-            reference=reference,
-            scales={frame: row["scale"] for frame, row in own.items()},
-        )
-    return (dataset, reconstruction), series
+    if acquisition is None:
+        return (dataset, reconstruction), planes
+    pictures = part_of(acquisition.kind, "pictures")
+    return (dataset, reconstruction), pictures.series(acquisition, planes)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.metrics.quality import SSIM_WINDOW
+from pipeline.metrics.ssim import SSIM_WINDOW
 
 
 def normalised_error_db(image: NDArray[Any], reference: NDArray[Any]) -> float:

@@ -9,9 +9,9 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.image import imread
 
-from pipeline.report.charts import point_cut
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.pictures import SceneSeries, scene_figures, scene_thumbnail
+from pipeline.rf.point_pictures import point_cut
 
 VOLUME = Scene((5, 6, 7), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
 

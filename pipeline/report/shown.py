@@ -1,0 +1,64 @@
+"""What the page shows of the images of one reconstruction, as their kind of data draws them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.report.pictures import Figure, PanelFigure, Picture
+from pipeline.report.quality import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Pictures and tables, ready for the page.
+
+    Attributes
+    ----------
+    thumbnail
+        For the contact sheet.
+    quality
+        Header and rows of the quality table; empty without images in the metrics.
+    quality_note
+        What the figures in the table are relative to.
+    figures, panels
+        Pictures of planes, and charts, with captions.
+    points, points_note
+        Table of the responses to points, and what it means.
+    pairs
+        Table of the pairs of antenna arrays.
+    """
+
+    thumbnail: Picture
+    quality: Table
+    quality_note: str
+    figures: tuple[Figure, ...] = ()
+    panels: tuple[PanelFigure, ...] = ()
+    points: Table = ()
+    points_note: str = ""
+    pairs: Table = ()
+
+
+class AnySeries(Protocol):
+    """The images of one reconstruction, ``[frame, z, y, x]``, and how they are shown."""
+
+    @property
+    def images(self) -> Any:
+        """Array ``[frame, z, y, x]``, stored or in memory."""
+
+    @property
+    def frames(self) -> int:
+        """Number of images."""
+
+    def shown(self, table: "pd.DataFrame", measured: Mapping[str, Any]) -> Shown:
+        """Return what is shown.
+
+        Parameters
+        ----------
+        table
+            The reconstruction's rows of the metrics.
+        measured
+            Receipt of its `measure`.
+        """
