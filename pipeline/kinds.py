@@ -6,16 +6,10 @@ No kind is imported here, so that a stage depends on the code of its own dataset
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError
 from pipeline.storage.acquisition import Acquisition
-from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import open_published
-
-if TYPE_CHECKING:
-    from pipeline.engine.accumulation import Measurement
-    from pipeline.engine.job import BlockJob
 
 KINDS = ("mri", "rf")
 
@@ -26,7 +20,11 @@ def part_name(kind: str, part: str) -> str:
 
 
 def part_of(kind: str, part: str) -> ModuleType:
-    """Return the module ``part`` of a kind, such as ``raw``, ``plan`` or ``measurement``."""
+    """Return the module ``part`` of a kind, such as ``raw``, ``plan`` or ``measurement``.
+
+    Whoever calls it writes the part's name out: `pipeline.fingerprint` reads it there, so that the
+    part counts where it is used and nowhere else.
+    """
     return import_module(part_name(kind, part))
 
 
@@ -46,23 +44,4 @@ def open_raw(marker: Path) -> Acquisition:
             "run `ingest` again"
         )
     found: Acquisition = part_of(str(kind), "raw").open_group(group, marker)
-    return found
-
-
-def measurement_of(job: "BlockJob", data: Acquisition, calibration: Calibration) -> "Measurement":
-    """Return what turns this kind of data into normal equations.
-
-    Parameters
-    ----------
-    job
-        The job.
-    data, calibration
-        The acquisition and its calibration.
-
-    Raises
-    ------
-    DataError
-        If what the settings need is missing.
-    """
-    found: Measurement = part_of(data.kind, "measurement").measurement_of(job, data, calibration)
     return found

@@ -8,5 +8,5 @@ from pipeline.storage.calibration import Calibration
 
 
 def measurement_of(job: BlockJob, data: RawData, calibration: Calibration) -> Measurement:
-    """Return the measurement of a job; see `pipeline.kinds.measurement_of`."""
+    """Return what turns data of this kind into normal equations for a job."""
     return MriMeasurement(job, data, calibration)

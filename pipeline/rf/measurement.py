@@ -9,7 +9,7 @@ from pipeline.storage.calibration import Calibration
 
 
 def measurement_of(job: BlockJob, data: RfRawData, calibration: Calibration) -> Measurement:
-    """Return the measurement of a job; see `pipeline.kinds.measurement_of`."""
+    """Return what turns data of this kind into normal equations for a job."""
     if not data.pairs:
         return PhaseHistoryMeasurement(job, data, calibration)
     return PairsMeasurement(job, data, calibration)

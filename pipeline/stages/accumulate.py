@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from pipeline.config.equations import AccumulateSettings
-from pipeline.engine.accumulation import accumulate_shard
+from pipeline.engine.accumulation import Measurement, accumulate_shard
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.table import read_plan
 from pipeline.errors import DataError
-from pipeline.kinds import measurement_of, open_raw
+from pipeline.kinds import open_raw, part_of
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.receipts import Receipt
 from pipeline.storage.shares import write_share
@@ -61,7 +61,10 @@ def accumulate(
             raise DataError(f"{plan}: no shard `{shard}` of block `{block}`; run `plan` again")
         prepare_process(job, device, threads)
         shard_job = BlockJob(settings, dataset, row, job)
-        data = measurement_of(shard_job, open_raw(raw), Calibration.open(calibration))
+        acquired = open_raw(raw)
+        data: Measurement = part_of(acquired.kind, "measurement").measurement_of(
+            shard_job, acquired, Calibration.open(calibration)
+        )
         arrays = accumulate_shard(shard_job, data)
         with job.phase("write"):
             write_share(share, arrays, {**identity, "shard": shard, "first_image": row.first_image})

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from pipeline.config.base import canonical_json
 from pipeline.config.reconstruction import ReconstructSettings
+from pipeline.engine.accumulation import Measurement
 from pipeline.engine.block import reconstruct_block
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.table import PlanRow, read_plan
 from pipeline.errors import DataError
 from pipeline.fingerprint import code_fingerprint
-from pipeline.kinds import measurement_of, open_raw
+from pipeline.kinds import open_raw, part_of
 from pipeline.storage.blocks import write_block
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import FINGERPRINT, read_json
@@ -73,7 +74,10 @@ def reconstruct(
             raise DataError(f"{plan}: no block `{block}`; run `plan` again")
         prepare_process(job, device, threads)
         block_job = BlockJob(settings, dataset, row, job)
-        data = measurement_of(block_job, open_raw(raw), Calibration.open(calibration))
+        acquired = open_raw(raw)
+        data: Measurement = part_of(acquired.kind, "measurement").measurement_of(
+            block_job, acquired, Calibration.open(calibration)
+        )
         pieces = [
             (piece, share_path(shares, piece.block, piece.shard)) for piece in jobs.shards(block)
         ]

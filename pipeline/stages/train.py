@@ -21,7 +21,7 @@ from pipeline.engine.limits import planned_limits
 from pipeline.engine.request import request_for
 from pipeline.engine.tiles import Limits
 from pipeline.errors import DataError
-from pipeline.kinds import measurement_of, open_raw, part_of
+from pipeline.kinds import open_raw, part_of
 from pipeline.mri.raw import RawData
 from pipeline.progress import track
 from pipeline.solvers.normal import NormalEquations
@@ -144,7 +144,9 @@ def _scenes(
         job = BlockJob(
             AccumulateSettings(**common, deterministic=False), raw.parent.name, row, record
         )
-        measurement = measurement_of(job, data, stored)
+        measurement: Measurement = part_of(data.kind, "measurement").measurement_of(
+            job, data, stored
+        )
         size = min(settings.batch, row.image_batch)
         for start in range(row.first_image, row.first_image + row.images, size):
             batch = range(start, min(start + size, row.first_image + row.images))
