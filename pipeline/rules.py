@@ -15,6 +15,7 @@ from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
 from pipeline.config.file import load_config
 from pipeline.config.outputs import OutputSettings
+from pipeline.config.sources import reader_module
 from pipeline.engine.ingest_memory import ingest_memory
 from pipeline.engine.needs import requested_mb
 from pipeline.engine.table import read_plan
@@ -78,12 +79,19 @@ class Run:
         """Return the fingerprint of the code that a job runs; without a dataset, for all."""
         names = [dataset] if dataset else list(self.datasets)
         kinds = sorted({self.datasets[name].kind for name in names})
-        chosen: tuple[str, ...] = ()
-        if stage == "merge":
-            chosen = output_modules(self.settings.output)
-        elif stage == "plan":  # which predicts the memory of merging
-            chosen = output_modules(OutputSettings())
-        return code_fingerprint(stage, tuple(kinds), chosen)
+        return code_fingerprint(stage, tuple(kinds), self._chosen(stage, dataset))
+
+    def _chosen(self, stage: str, dataset: str | None) -> tuple[str, ...]:
+        """Return the modules that settings choose by name, of those that the stage runs."""
+        match stage:
+            case "ingest":
+                row = self.datasets[str(dataset)]
+                return (reader_module(row.kind, row.format),)
+            case "merge":
+                return output_modules(self.settings.output)
+            case "plan":  # which predicts the memory of merging
+                return output_modules(OutputSettings())
+        return ()
 
     def ingest_mb(self) -> int:
         """Return the memory to ask for where a dataset is ingested [MB]."""
