@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pipeline.algorithms.registry import algorithm_module
 from pipeline.config.base import canonical_json
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
@@ -79,19 +80,23 @@ class Run:
         """Return the fingerprint of the code that a job runs; without a dataset, for all."""
         names = [dataset] if dataset else list(self.datasets)
         kinds = sorted({self.datasets[name].kind for name in names})
-        return code_fingerprint(stage, tuple(kinds), self._chosen(stage, dataset))
+        return code_fingerprint(
+            stage, tuple(kinds), self._chosen(stage, str(dataset), str(reconstruction))
+        )
 
-    def _chosen(self, stage: str, dataset: str | None) -> tuple[str, ...]:
+    def _chosen(self, stage: str, dataset: str, reconstruction: str) -> tuple[str, ...]:
         """Return the modules that settings choose by name, of those that the stage runs."""
-        match stage:
-            case "ingest":
-                row = self.datasets[str(dataset)]
-                return (reader_module(row.kind, row.format),)
-            case "merge":
-                return output_modules(self.settings.output)
-            case "plan":  # which predicts the memory of merging
-                return output_modules(OutputSettings())
-        return ()
+        if stage == "ingest":
+            row = self.datasets[dataset]
+            return (reader_module(row.kind, row.format),)
+        if stage == "merge":
+            return output_modules(self.settings.output)
+        if stage not in ("plan", "reconstruct"):
+            return ()
+        algorithm = algorithm_module(self.settings.reconstructions[reconstruction].algorithm)
+        # A plan states what merging takes, with all outputs.
+        outputs = output_modules(OutputSettings()) if stage == "plan" else ()
+        return (algorithm, *outputs)
 
     def ingest_mb(self) -> int:
         """Return the memory to ask for where a dataset is ingested [MB]."""
