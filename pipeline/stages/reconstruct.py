@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from pipeline.algorithms.registry import algorithm_module
 from pipeline.config.base import canonical_json
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.engine.accumulation import Measurement
@@ -83,7 +84,7 @@ def reconstruct(
         ]
         state = SolverState(
             state_path(image),
-            fingerprint=lambda: _fingerprint(settings, row, raw, calibration),
+            fingerprint=lambda: _fingerprint(settings, acquired.kind, row, raw, calibration),
             seconds=checkpoint_seconds,
             who=block_job.who,
         )
@@ -94,9 +95,12 @@ def reconstruct(
     state.remove()
 
 
-def _fingerprint(settings: ReconstructSettings, row: PlanRow, raw: Path, calibration: Path) -> str:
+def _fingerprint(
+    settings: ReconstructSettings, kind: str, row: PlanRow, raw: Path, calibration: Path
+) -> str:
     """Return what tells apart all that an image of this block depends on."""
     stores = [read_json(marker).get(FINGERPRINT) for marker in (raw, calibration)]
     parts = [canonical_json(settings), row.work(), *map(str, stores)]
-    parts.append(code_fingerprint("reconstruct"))
+    algorithm = algorithm_module(settings.reconstruction.algorithm)
+    parts.append(code_fingerprint("reconstruct", (kind,), (algorithm,)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
