@@ -10,6 +10,7 @@ it is whole, so it counts, and is not made again; the others are repeated.
 
 import argparse
 import copy
+import io
 import os
 import random
 import re
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,9 +149,10 @@ def prepare(folder: Path, blocks: int = BLOCKS) -> None:
     (prepared / "config.yaml").write_text(yaml.safe_dump(config))
     (prepared / "datasets.tsv").write_text(TABLE)
     (row,) = load_datasets(prepared / "datasets.tsv", load_config(config)).values()
-    run_stages(config, row, "cg", prepared / "results", until="plan")
-    shutil.copytree(prepared, undisturbed)
-    run_stages(config, row, "cg", undisturbed / "results", first="accumulate", until="merge")
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        run_stages(config, row, "cg", prepared / "results", until="plan")
+        shutil.copytree(prepared, undisturbed)
+        run_stages(config, row, "cg", undisturbed / "results", first="accumulate", until="merge")
 
 
 def image_bytes(folder: Path) -> bytes:
