@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.algorithms.registry import algorithm_module
 from pipeline.config.base import canonical_json
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
@@ -93,10 +92,10 @@ class Run:
             return output_modules(self.settings.output)
         if stage not in ("plan", "reconstruct"):
             return ()
-        algorithm = algorithm_module(self.settings.reconstructions[reconstruction].algorithm)
+        algorithm = self.settings.reconstructions[reconstruction].modules
         # A plan states what merging takes, with all outputs.
         outputs = output_modules(OutputSettings()) if stage == "plan" else ()
-        return (algorithm, *outputs)
+        return (*algorithm, *outputs)
 
     def ingest_mb(self) -> int:
         """Return the memory to ask for where a dataset is ingested [MB]."""

@@ -25,15 +25,10 @@ ALGORITHMS: Mapping[str, str] = {
 """Where the settings of each algorithm are: a module of this package, and a class of it."""
 
 
-def algorithm_module(name: str) -> str:
-    """Return the module that holds an algorithm."""
-    return f"{__package__}.{ALGORITHMS[name].partition(':')[0]}"
-
-
 def settings_class(name: str) -> type[AlgorithmSettings]:
     """Return the class of an algorithm's settings; its module is loaded only now."""
-    module = import_module(algorithm_module(name))
-    found: type[AlgorithmSettings] = getattr(module, ALGORITHMS[name].partition(":")[2])
+    module, _, settings = ALGORITHMS[name].partition(":")
+    found: type[AlgorithmSettings] = getattr(import_module(f"{__package__}.{module}"), settings)
     return found
 
 

@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 
-from pipeline.algorithms.registry import algorithm_module
 from pipeline.config.base import canonical_json
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.engine.accumulation import Measurement
@@ -101,6 +100,5 @@ def _fingerprint(
     """Return what tells apart all that an image of this block depends on."""
     stores = [read_json(marker).get(FINGERPRINT) for marker in (raw, calibration)]
     parts = [canonical_json(settings), row.work(), *map(str, stores)]
-    algorithm = algorithm_module(settings.reconstruction.algorithm)
-    parts.append(code_fingerprint("reconstruct", (kind,), (algorithm,)))
+    parts.append(code_fingerprint("reconstruct", (kind,), settings.reconstruction.modules))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

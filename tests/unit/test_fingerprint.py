@@ -1,6 +1,7 @@
 import pytest
 
 from pipeline import fingerprint
+from pipeline.algorithms.registry import parse_algorithm
 from pipeline.fingerprint import code_fingerprint, modules_of
 
 
@@ -87,3 +88,17 @@ def test_docstrings_of_functions_and_fields_do_not_count(digest):
 def test_a_part_whose_name_is_not_written_out_is_refused(digest):
     with pytest.raises(ValueError, match="literal"):
         digest("solver.py", "STEPS = part_of(kind, name)\n")
+
+
+@pytest.mark.parametrize("kind", ["mri", "rf"])
+def test_a_solver_and_a_penalty_are_code_of_the_jobs_that_use_them(kind):
+    solvers = {f"pipeline.solvers.{name}" for name in ("cg", "fista", "admm", "omp", "unrolled")}
+    for stage in ("ingest", "calibrate", "accumulate"):
+        found = modules_of(stage, kinds=[kind])
+        assert not solvers & set(found)
+        assert not any(name.startswith("pipeline.algorithms") for name in found)
+    chosen = parse_algorithm({"algorithm": "fista", "penalty": "tv"}).modules
+    found = set(modules_of("reconstruct", kinds=[kind], modules=chosen))
+    assert {"pipeline.solvers.fista", "pipeline.solvers.penalties.tv"} <= found
+    assert not {"pipeline.solvers.admm", "pipeline.solvers.omp"} & found
+    assert "pipeline.solvers.penalties.l1" not in found
