@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from acquisitions import complex_normal
@@ -12,13 +13,7 @@ from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.formats.content import store_content
 from pipeline.formats.lazy import ResidentArray
-from pipeline.rf.formats.acquisition import (
-    PairsAcquisition,
-    PairSource,
-    PhaseHistory,
-    PulsesAcquisition,
-    RfAcquisition,
-)
+from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, resident
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
@@ -44,10 +39,26 @@ def pulses(
     paths: AntennaPaths,
     measured: np.ndarray,
     **arrays: np.ndarray,
-) -> PulsesAcquisition:
+) -> RfAcquisition:
     """Return a phase history of one frame that measured ``[pulse, freq]``."""
     history = PhaseHistory(frequencies, paths, ResidentArray(measured))
-    return PulsesAcquisition.of_one_frame(scene, history, arrays)
+    return RfAcquisition.of_pulses(scene, history, arrays)
+
+
+def pairs_acquisition(
+    scene: Scene,
+    frequencies: np.ndarray,
+    measured: Sequence[np.ndarray],
+    pairs: Sequence[Pair | None],
+    own: Sequence[dict[str, np.ndarray]] = (),
+    shared: dict[str, np.ndarray] | None = None,
+    **more: Any,
+) -> RfAcquisition:
+    """Return pairs that measured ``[frame, freq, m1, m2]``; arrays are of each or of all."""
+    arrays = resident({"frequencies": frequencies, **(shared or {})})
+    for index, values in enumerate(measured):
+        arrays |= resident({"y": values, **(own[index] if own else {})}, index)
+    return RfAcquisition(scene, arrays, pairs, **more)
 
 
 def write_pairs(
@@ -73,18 +84,14 @@ def write_pairs(
         shapes = [(frames, len(frequencies), *pair.measurement_shape) for pair in pairs]
         measured = [complex_normal(generator, shape) for shape in shapes]
     shared = {"weights": weights, "noise_std": noise_std, "reference": reference}
-    acquisition = PairsAcquisition(
-        scene=scene,
-        frequencies=frequencies,
-        pairs=[
-            PairSource(
-                ResidentArray(values),
-                pair if positions else None,
-                {name: arrays[index] for name, arrays in (stored or {}).items()},
-            )
-            for index, (pair, values) in enumerate(zip(pairs, measured, strict=True))
-        ],
-        arrays={name: values for name, values in shared.items() if values is not None},
+    own = [{name: arrays[n] for name, arrays in (stored or {}).items()} for n in range(len(pairs))]
+    acquisition = pairs_acquisition(
+        scene,
+        frequencies,
+        measured,
+        pairs if positions else [None] * len(pairs),
+        own,
+        {name: values for name, values in shared.items() if values is not None},
     )
     store(folder / "raw.json", acquisition, "pairs")
     calibrate(

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import zarr
 
 
+Sizes = Mapping[str, tuple[int, str]]
+"""Axes whose length something else than an array tells: the length, and who tells it."""
+
+
 class Check:
     """What a kind of data looks for in the values of one array as they are copied."""
 
@@ -67,7 +71,7 @@ class Content:
     arrays : mapping
         `LazyArray` by path in the store.
     sizes : mapping
-        Axes whose length something else than an array tells: the length, and who tells it.
+        See `Sizes`.
     checks : mapping
         By path: what the kind of data looks for in an array.
     measured : tuple of tuple of str
@@ -81,7 +85,7 @@ class Content:
     table: ArrayTable
     attributes: Mapping[str, Any]
     arrays: Mapping[str, LazyArray]
-    sizes: Mapping[str, tuple[int, str]]
+    sizes: Sizes
     checks: Mapping[str, Check] = field(default_factory=dict)
     measured: tuple[tuple[str, ...], ...] = ((),)
     labels: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
@@ -156,7 +160,7 @@ def _require_arrays(content: Content, dataset: str) -> None:
 def require_agreement(
     arrays: Mapping[str, LazyArray],
     table: ArrayTable,
-    sizes: Mapping[str, tuple[int, str]],
+    sizes: Sizes,
     dataset: str,
     *,
     shared: tuple[str, ...] = ("frame",),

@@ -1,26 +1,21 @@
 """What `ingest` asks of RF data: pairs that fit their antennas, and nothing that is all zero."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.content import Content
-from pipeline.formats.lazy import LazyArray, ResidentArray
+from pipeline.formats.content import Content, Sizes
+from pipeline.formats.lazy import LazyArray, ResidentArray, whole
 from pipeline.formats.mapping import Stacked
 from pipeline.geometry.axes import as_volume
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
-from pipeline.rf.formats.acquisition import (
-    PairsAcquisition,
-    PairSource,
-    PulsesAcquisition,
-    RfAcquisition,
-)
-from pipeline.rf.geometry.antennas import checked_frequencies
+from pipeline.rf.formats.acquisition import RfAcquisition, resident
+from pipeline.rf.geometry.antennas import Pair, checked_frequencies
 from pipeline.rf.geometry.scene import Scene
 
 if TYPE_CHECKING:
@@ -42,86 +37,83 @@ def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: st
     DataError
         If frequencies are not in Hz, or positions and measurements of a pair disagree.
     """
-    if isinstance(acquisition, PulsesAcquisition):
-        return _pulses(acquisition, settings, dataset)
-    return _pairs(acquisition, settings.source, dataset)
-
-
-def _pulses(acquisition: PulsesAcquisition, settings: IngestSettings, dataset: str) -> Content:
-    frequencies = checked_frequencies(acquisition.frequencies, dataset)
-    measured = acquisition.measurements
-    arrays = {"frequencies": frequencies, **acquisition.arrays}
-    return Content(
-        table=PULSES,
-        attributes={
-            **_attributes(acquisition, measured.shape[0], settings.source),
-            "coherent": True,
-            "model_error": None,
-            "layout": "phase-history",
-        },
-        arrays={"y": measured, **_resident(arrays)},
-        sizes=_sizes(acquisition.scene) | {"pair": (1, "pulses count as those of one pair")},
-        measured=(("frame", "pulse"), ("frame", "freq")),
-        labels=_in_ghz(frequencies),
-    )
-
-
-def _pairs(acquisition: PairsAcquisition, source: str, dataset: str) -> Content:
-    frequencies = checked_frequencies(acquisition.frequencies, dataset)
-    arrays: dict[str, LazyArray] = _resident({"frequencies": frequencies, **acquisition.arrays})
-    if "phase" in arrays:  # frames may share it, and then it may have no axis of them
-        arrays["phase"] = ResidentArray(np.atleast_2d(acquisition.arrays["phase"]))
-    measured = [pair.measurements for pair in acquisition.pairs]
-    for index, pair in enumerate(acquisition.pairs):
-        _check_pair(pair, f"{dataset}: pair {index}")
-        own = dict(pair.arrays)
-        if pair.antennas is not None:
-            own |= {"tx": pair.antennas.tx, "rx": pair.antennas.rx}
-        arrays |= {f"pair/{index}/{name}": array for name, array in _resident(own).items()}
-    sizes = _sizes(acquisition.scene)
-    if len({each.shape for each in measured}) == 1:
-        together: dict[str, LazyArray] = {"y": Stacked(measured, axis=1)}
-    else:
-        together = {f"pair/{index}/y": each for index, each in enumerate(measured)}
-        sizes |= {
-            "frame": (acquisition.frames, f"pair 0 has {acquisition.frames}"),
-            "pair": (len(measured), f"there are {len(measured)} pairs"),
-            "freq": (len(frequencies), f"there are {len(frequencies)} frequencies"),
-        }
-    rows = [each.shape[2:] for each in measured]
-    return Content(
-        table=PAIRS,
-        attributes={
-            **_attributes(acquisition, acquisition.frames, source),
-            "coherent": acquisition.coherent,
-            "model_error": acquisition.model_error,
-            "layout": "pairs",
-            "pairs": len(measured),
-            "rows": [max(along) for along in zip_longest(*rows, fillvalue=1)],
-        },
-        arrays=arrays | together,
-        sizes=sizes,
-        measured=(("frame", "pair", "freq"),),
-        labels=_in_ghz(frequencies),
-        finish=lambda group: _note_grids(group, acquisition.pairs),
-    )
-
-
-def _attributes(acquisition: RfAcquisition, frames: int, source: str) -> dict[str, Any]:
     scene = acquisition.scene
-    return {
+    frequencies = checked_frequencies(whole(acquisition.arrays["frequencies"]), dataset)
+    common: dict[str, Any] = {
         "kind": "rf",
-        "frames": frames,
         "shape": list(scene.shape),
         "spacing": list(scene.spacing),
         "origin": list(scene.origin),
         "range": scene.range,
-        "source": source,
+        "coherent": acquisition.coherent,
+        "model_error": acquisition.model_error,
+        "source": settings.source,
         "provenance": dict(acquisition.provenance),
     }
+    make = _pairs if acquisition.pairs else _pulses
+    content = make(acquisition, common, _sizes(scene), dataset)
+    return replace(content, labels={"freq": lambda at: f"{frequencies[at] / 1e9:.6g} GHz"})
 
 
-def _sizes(scene: Scene) -> dict[str, tuple[int, str]]:
+def _pulses(
+    acquisition: RfAcquisition, common: dict[str, Any], sizes: Sizes, dataset: str
+) -> Content:
+    return Content(
+        table=PULSES,
+        attributes={
+            **common,
+            "frames": acquisition.arrays["y"].shape[0],
+            "layout": "phase-history",
+        },
+        arrays=acquisition.arrays,
+        sizes={**sizes, "pair": (1, "pulses count as those of one pair")},
+        measured=(("frame", "pulse"), ("frame", "freq")),
+    )
+
+
+def _pairs(
+    acquisition: RfAcquisition, common: dict[str, Any], sizes: Sizes, dataset: str
+) -> Content:
+    arrays, pairs = dict(acquisition.arrays), acquisition.pairs
+    if "phase" in arrays:  # frames may share it, and then it may have no axis of them
+        arrays["phase"] = ResidentArray(np.atleast_2d(whole(arrays["phase"])))
+    if "y" not in arrays:
+        measured = [arrays[f"pair/{index}/y"] for index in range(len(pairs))]
+        if len({each.shape for each in measured}) == 1:
+            arrays = {path: each for path, each in arrays.items() if not path.endswith("/y")}
+            arrays["y"] = Stacked(measured, axis=1)
+    if "y" in arrays:
+        frames, rows = arrays["y"].shape[0], [arrays["y"].shape[3:]] * len(pairs)
+    else:
+        frames, rows = measured[0].shape[0], [each.shape[2:] for each in measured]
+        count = arrays["frequencies"].shape[0]
+        sizes = {
+            **sizes,
+            "frame": (frames, f"pair 0 has {frames}"),
+            "pair": (len(pairs), f"there are {len(pairs)} pairs"),
+            "freq": (count, f"there are {count} frequencies"),
+        }
+    for index, antennas in enumerate(pairs):
+        _check_pair(index, antennas, arrays, rows[index], f"{dataset}: pair {index}")
+        if antennas is not None:
+            arrays |= resident({"tx": antennas.tx, "rx": antennas.rx}, index)
+    return Content(
+        table=PAIRS,
+        attributes={
+            **common,
+            "frames": frames,
+            "layout": "pairs",
+            "pairs": len(pairs),
+            "rows": [max(along) for along in zip_longest(*rows, fillvalue=1)],
+        },
+        arrays=arrays,
+        sizes=sizes,
+        measured=(("frame", "pair", "freq"),),
+        finish=lambda group: _note_grids(group, pairs),
+    )
+
+
+def _sizes(scene: Scene) -> Sizes:
     """Return the lengths of axes that the scene tells."""
     told = f"the scene has the shape {scene.shape}"
     volume = dict(zip("zyx", as_volume(scene.shape), strict=True))
@@ -131,41 +123,39 @@ def _sizes(scene: Scene) -> dict[str, tuple[int, str]]:
     }
 
 
-def _in_ghz(frequencies: NDArray[np.float64]) -> dict[str, Callable[[int], str]]:
-    return {"freq": lambda index: f"{frequencies[index] / 1e9:.6g} GHz"}
-
-
-def _resident(arrays: dict[str, Any]) -> dict[str, LazyArray]:
-    return {name: ResidentArray(np.asarray(values)) for name, values in arrays.items()}
-
-
-def _note_grids(group: "zarr.Group", pairs: Sequence[PairSource]) -> None:
-    for index, pair in enumerate(pairs):
+def _note_grids(group: "zarr.Group", pairs: Sequence[Pair | None]) -> None:
+    for index, antennas in enumerate(pairs):
         own = group.require_group(f"pair/{index}")
-        if pair.antennas is not None:
-            tx_grid, rx_grid = pair.antennas.grids
+        if antennas is not None:
+            tx_grid, rx_grid = antennas.grids
             own.attrs.update({"tx_grid": list(tx_grid), "rx_grid": list(rx_grid)})
 
 
-def _check_pair(pair: PairSource, who: str) -> None:
+def _check_pair(
+    index: int,
+    antennas: Pair | None,
+    arrays: Mapping[str, LazyArray],
+    rows: tuple[int, ...],
+    who: str,
+) -> None:
     """Raise `DataError` if measurements, positions and gains of a pair do not fit together."""
-    if pair.antennas is None and not any(name.startswith(("A", "kappa")) for name in pair.arrays):
+    if antennas is None and not {f"pair/{index}/A1", f"pair/{index}/kappa1"} & set(arrays):
         raise DataError(f"{who} has neither positions (tx, rx) nor factors; give one of them")
-    if pair.antennas is not None:
-        if pair.antennas.paired:
+    if antennas is not None:
+        if antennas.paired:
             raise DataError(f"{who}: its antennas are paired one by one; store a phase history")
-        pair.antennas.check_measurement(pair.measurements.shape[2:4], who)
+        antennas.check_measurement(rows[:2], who)
     for name in GAINS:
-        gains = pair.arrays.get(name)
+        gains = arrays.get(f"pair/{index}/{name}")
         if gains is None:
             continue
-        if pair.antennas is None:
+        if antennas is None:
             raise DataError(
                 f"{who} has {name}, but no positions to tell which element is which; multiply "
                 "the gains into the factors"
             )
-        elements = len(getattr(pair.antennas, name.removeprefix("gain_")))
-        if gains.shape != (elements,) or not gains.all():
+        elements = len(getattr(antennas, name.removeprefix("gain_")))
+        if gains.shape != (elements,) or not whole(gains).all():
             raise DataError(
                 f"{who}: {name} of shape {gains.shape} for {elements} elements; expected one gain "
                 "other than zero each"

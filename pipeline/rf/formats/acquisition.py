@@ -9,71 +9,12 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
-from pipeline.formats.lazy import LazyArray
+from pipeline.formats.lazy import LazyArray, ResidentArray
 from pipeline.formats.mapping import Stacked
 from pipeline.rf.arrays import PATHS
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies
 from pipeline.rf.geometry.scene import Scene
-
-
-@dataclass(frozen=True)
-class PairSource:
-    """One pair of antenna arrays as its source presents it.
-
-    Attributes
-    ----------
-    measurements : LazyArray
-        complex ``[frame, freq, m1, m2(, m3)]``.
-    antennas : Pair or None
-        Positions; None where only factors are known.
-    arrays : mapping
-        Factors, ``[freq, ...]``: see `pipeline.rf.arrays.PAIRS`. And the gains of its
-        elements, ``gain_tx`` and ``gain_rx``, complex ``[element]``, where the source has them.
-    """
-
-    measurements: LazyArray
-    antennas: Pair | None
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class PairsAcquisition:
-    """Pairs of antenna arrays as their source presents them.
-
-    Signs are those of `pipeline.rf.geometry.pair_model`: time dependence ``exp(+j w t)``.
-
-    Attributes
-    ----------
-    scene : Scene
-        Grid of the image.
-    frequencies : ndarray
-        float64 ``[freq]`` [Hz].
-    pairs : sequence of PairSource
-        The pairs.
-    arrays : mapping
-        Of `pipeline.rf.arrays.PAIRS`, and ``phase`` ``[frame, pair]`` [rad] and ``delay``
-        ``[pair]`` [s] where the source has them.
-    coherent : bool
-        Whether the phases of different pairs can be compared, once they are corrected.
-    model_error : float or None
-        Relative error of the factors, where the source knows it.
-    provenance : mapping
-        JSON values that tell where the data came from.
-    """
-
-    scene: Scene
-    frequencies: NDArray[np.float64]
-    pairs: Sequence[PairSource]
-    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    coherent: bool = True
-    model_error: float | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def frames(self) -> int:
-        """Number of independent images."""
-        return self.pairs[0].measurements.shape[0]
 
 
 @dataclass(frozen=True)
@@ -120,34 +61,38 @@ class PhaseHistory:
 
 
 @dataclass(frozen=True)
-class PulsesAcquisition:
-    """A phase history of one or several frames as its source presents it.
+class RfAcquisition:
+    """Pairs of antenna arrays, or a phase history, as their source presents them.
 
-    Signs are those of `pipeline.rf.geometry.antenna_paths`: the phase of a measurement falls with
-    the length of its path.
+    Signs are those of `pipeline.rf.geometry.pair_model`, time dependence ``exp(+j w t)``, and of
+    `pipeline.rf.geometry.antenna_paths`.
 
     Attributes
     ----------
     scene : Scene
         Grid of the image.
-    frequencies : ndarray
-        float64 ``[freq]`` [Hz].
-    measurements : LazyArray
-        complex ``[frame, pulse, freq]``.
     arrays : mapping
-        Of `pipeline.rf.arrays.PULSES`: positions, and what else there is.
+        `LazyArray` by path in the store, of `pipeline.rf.arrays.PAIRS` or ``PULSES``, but for the
+        positions of pairs.
+    pairs : sequence of (Pair or None)
+        Antennas of each pair, None where only factors are known; empty for a phase history.
+    coherent : bool
+        Whether the phases of different pairs can be compared, once they are corrected.
+    model_error : float or None
+        Relative error of the factors, where the source knows it.
     provenance : mapping
         JSON values that tell where the data came from.
     """
 
     scene: Scene
-    frequencies: NDArray[np.float64]
-    measurements: LazyArray
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, LazyArray]
+    pairs: Sequence[Pair | None] = ()
+    coherent: bool = True
+    model_error: float | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of_one_frame(
+    def of_pulses(
         cls,
         scene: Scene,
         history: PhaseHistory,
@@ -155,16 +100,18 @@ class PulsesAcquisition:
     ) -> Self:
         """Return an acquisition of a single phase history."""
         paths = {name: getattr(history.paths, name)[None] for name in PATHS}
+        small = {"frequencies": history.frequencies, **paths, **(arrays or {})}
         return cls(
             scene=scene,
-            frequencies=history.frequencies,
-            measurements=Stacked([history.measurements], axis=0),
-            arrays={**paths, **(arrays or {})},
+            arrays={"y": Stacked([history.measurements], axis=0), **resident(small)},
             provenance=history.provenance,
         )
 
 
-RfAcquisition = PairsAcquisition | PulsesAcquisition
+def resident(arrays: Mapping[str, NDArray[Any]], pair: int | None = None) -> dict[str, LazyArray]:
+    """Return arrays in memory by their paths in the store, of all pairs or of one."""
+    folder = "" if pair is None else f"pair/{pair}/"
+    return {f"{folder}{name}": ResidentArray(np.asarray(each)) for name, each in arrays.items()}
 
 
 def scene_of(settings: IngestSettings, dataset: str) -> Scene:

@@ -1,6 +1,6 @@
 """RF data in files of any layout, mapped to ours by the dataset's settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,14 +13,8 @@ from pipeline.formats.content import require_agreement
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source, whole
 from pipeline.formats.mapped_files import MappedFiles
 from pipeline.rf.arrays import BY_ELEMENTS, CLOCKS, GAINS, PAIR_SOURCE, PULSE_SOURCE, SHARED
-from pipeline.rf.formats.acquisition import (
-    PairsAcquisition,
-    PairSource,
-    PulsesAcquisition,
-    RfAcquisition,
-    scene_of,
-)
-from pipeline.rf.formats.layout import Interleaved, OfPair, factors_of
+from pipeline.rf.formats.acquisition import RfAcquisition, resident, scene_of
+from pipeline.rf.formats.layout import Interleaved, WithoutLast, factors_of
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies
 from pipeline.storage.layout import ArrayTable
 
@@ -79,55 +73,48 @@ class _Arrays:
         self.provenance = {"format": "arrays", "files": describe_files(list(files.paths))}
         require_agreement(self.arrays, ArrayTable(fields), {}, dataset, shared=("frame", "pair"))
 
-    def pairs(self) -> PairsAcquisition:
+    def pairs(self) -> RfAcquisition:
         """Return pairs of antenna arrays."""
-        measured = self.arrays["y"]
-        positions = {name: self._whole(name) for name in ("tx", "rx") if name in self.arrays}
-        given = {
-            name: self._whole(name)
-            for name in self.arrays
-            if name.startswith(("A", "kappa", "rowphase"))
-        }
-        gains = {name: self._whole(name) for name in GAINS if name in self.arrays}
-        if len(positions) == 1:
-            raise ConfigError(f"{self.dataset}: `arrays` has one of tx and rx; give both")
-        pairs = []
-        for index in range(measured.shape[1]):
-            who = f"{self.dataset}: pair {index}"
-            antennas = None
-            if positions:
-                own = [_own(positions[name], index) for name in ("tx", "rx")]
-                try:
-                    antennas = Pair(own[0], own[1], self.details.tx_grid, self.details.rx_grid)
-                except DataError as error:
-                    raise DataError(f"{who}: {error}") from None
-            values: LazyArray = OfPair(measured, index)
-            if self.by_elements:
-                if antennas is None:
-                    raise ConfigError(
-                        f"{self.dataset}: the axes of `y` are tx and rx, but there are no "
-                        "positions; call them m1 and m2, in the order of the factors' rows"
-                    )
-                values = Interleaved(values, antennas, who)
-            factors = {name: _own(array, index) for name, array in given.items()}
-            pairs.append(
-                PairSource(
-                    values,
-                    antennas,
-                    factors_of(factors, self.scene, who)
-                    | {name: _own(array, index) for name, array in gains.items()},
-                )
-            )
-        corrections = {name: self._whole(name) for name in CLOCKS if name in self.arrays}
-        return PairsAcquisition(
-            scene=self.scene,
-            frequencies=self.frequencies,
-            pairs=pairs,
-            arrays=self._shared() | corrections,
-            provenance=self.provenance,
-        )
+        count = self.arrays["y"].shape[1]
+        arrays = self._shared((*SHARED, *CLOCKS))
+        factors = [n for n in self.arrays if n.startswith(("A", "kappa", "rowphase"))]
+        for index in range(count):
+            given = {name: self._own(name, index) for name in factors}
+            gains = {name: self._own(name, index) for name in GAINS if name in self.arrays}
+            made = factors_of(given, self.scene, f"{self.dataset}: pair {index}")
+            arrays |= resident(made | gains, index)
+        pairs = [self._antennas(index) for index in range(count)]
+        return self._acquisition(arrays | {"y": self._measured(pairs[0])}, pairs)
 
-    def pulses(self) -> PulsesAcquisition:
+    def _antennas(self, index: int) -> Pair | None:
+        known = {"tx", "rx"} & set(self.arrays)
+        if not known:
+            return None
+        if len(known) == 1:
+            raise ConfigError(f"{self.dataset}: `arrays` has one of tx and rx; give both")
+        try:
+            return Pair(
+                self._own("tx", index),
+                self._own("rx", index),
+                self.details.tx_grid,
+                self.details.rx_grid,
+            )
+        except DataError as error:
+            raise DataError(f"{self.dataset}: pair {index}: {error}") from None
+
+    def _measured(self, antennas: Pair | None) -> LazyArray:
+        """Return what pairs measured, all of which have as many elements."""
+        measured = self.arrays["y"]
+        if not self.by_elements:
+            return WithoutLast(measured) if measured.shape[-1] == 1 else measured
+        if antennas is None:
+            raise ConfigError(
+                f"{self.dataset}: the axes of `y` are tx and rx, but there are no "
+                "positions; call them m1 and m2, in the order of the factors' rows"
+            )
+        return Interleaved(measured, antennas, self.dataset)
+
+    def pulses(self) -> RfAcquisition:
         """Return a phase history, frame by frame."""
         sent = self._whole("transmitter")
         received = self._whole("receiver") if "receiver" in self.arrays else sent
@@ -138,27 +125,31 @@ class _Arrays:
             else np.zeros(sent.shape[:2])
         )
         positions = {"transmitter": sent, "receiver": received, "reference_path": paths}
-        return PulsesAcquisition(
+        arrays = self._shared(SHARED) | resident(positions)
+        return self._acquisition(arrays | {"y": self.arrays["y"]}, ())
+
+    def _acquisition(
+        self, arrays: dict[str, LazyArray], pairs: Sequence[Pair | None]
+    ) -> RfAcquisition:
+        return RfAcquisition(
             scene=self.scene,
-            frequencies=self.frequencies,
-            measurements=self.arrays["y"],
-            arrays=positions | self._shared(),
+            arrays=arrays | resident({"frequencies": self.frequencies}),
+            pairs=pairs,
             provenance=self.provenance,
         )
 
     def _whole(self, name: str) -> NDArray[Any]:
         return whole(self.arrays[name])
 
-    def _shared(self) -> dict[str, NDArray[Any]]:
-        found = {name: self._whole(name) for name in SHARED if name in self.arrays}
+    def _own(self, name: str, pair: int) -> NDArray[Any]:
+        """Return what belongs to a pair, where pairs may share it."""
+        own: NDArray[Any] = self._whole(name)[pair if self.arrays[name].shape[0] > 1 else 0]
+        return own
+
+    def _shared(self, names: Sequence[str]) -> dict[str, LazyArray]:
+        found = {name: self._whole(name) for name in names if name in self.arrays}
         pairs = self.arrays["y"].shape[1]
         for name in ("weights", "noise_std"):
             if name in found:  # one for all pairs
                 found[name] = np.broadcast_to(found[name], (pairs, *found[name].shape[1:]))
-        return found
-
-
-def _own(values: NDArray[Any], pair: int) -> NDArray[Any]:
-    """Return what belongs to a pair, where pairs may share it."""
-    own: NDArray[Any] = values[pair if len(values) > 1 else 0]
-    return own
+        return resident(found)

@@ -12,15 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats.lazy import ResidentArray, Selection
+from pipeline.formats.lazy import LazyArray, ResidentArray, Selection
 from pipeline.geometry.axes import as_volume
-from pipeline.rf.formats.acquisition import (
-    PairsAcquisition,
-    PairSource,
-    PhaseHistory,
-    PulsesAcquisition,
-    RfAcquisition,
-)
+from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, resident
 from pipeline.rf.geometry.antennas import Pair, centre_frequency, wavenumbers
 from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.phase_history import paths_of_pair
@@ -113,23 +107,24 @@ class PointScene:
                 provenance=provenance,
                 who=who,
             )
-            return PulsesAcquisition.of_one_frame(self.scene, history, {"targets": self.positions})
+            return RfAcquisition.of_pulses(self.scene, history, {"targets": self.positions})
         weights = [
             pair_model(self.scene, pair, self.frequencies, "W").weights for pair in self.pairs
         ]
-        return PairsAcquisition(
+        simulated: dict[str, LazyArray] = {
+            f"pair/{index}/y": SimulatedPair(self, index) for index in range(len(self.pairs))
+        }
+        shared = {
+            "frequencies": self.frequencies,
+            "weights": np.stack(weights),
+            "noise_std": np.full(len(self.pairs), self.noise_deviation),
+            "targets": self.positions,
+            "reference": self.truth().reshape(1, *as_volume(self.scene.shape)),
+        }
+        return RfAcquisition(
             scene=self.scene,
-            frequencies=self.frequencies,
-            pairs=[
-                PairSource(SimulatedPair(self, index), pair)
-                for index, pair in enumerate(self.pairs)
-            ],
-            arrays={
-                "weights": np.stack(weights),
-                "noise_std": np.full(len(self.pairs), self.noise_deviation),
-                "targets": self.positions,
-                "reference": self.truth().reshape(1, *as_volume(self.scene.shape)),
-            },
+            arrays=simulated | resident(shared),
+            pairs=self.pairs,
             provenance=provenance,
         )
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import ResidentArray, describe_files
-from pipeline.rf.formats.acquisition import PhaseHistory, PulsesAcquisition, scene_of
+from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, scene_of
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import checked_frequencies, green, wavenumbers
 
@@ -41,11 +41,11 @@ _COUNTS = {
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[PulsesAcquisition]:
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
     """Open a file of the database; the settings give the image's grid."""
     scene = scene_of(settings, dataset)
     history = read_fresnel(Path(settings.source), dataset)
-    yield PulsesAcquisition.of_one_frame(scene, history)
+    yield RfAcquisition.of_pulses(scene, history)
 
 
 def read_fresnel(path: Path, dataset: str) -> PhaseHistory:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import Selection, describe_files
-from pipeline.rf.formats.acquisition import PhaseHistory, PulsesAcquisition, scene_of
+from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, scene_of
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import checked_frequencies
 
@@ -35,11 +35,11 @@ _ROUNDINGS = 4
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[PulsesAcquisition]:
+def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
     """Open the files of a collection; the settings give the image's grid."""
     scene = scene_of(settings, dataset)
     history = read_gotcha(gotcha_files(Path(settings.source)), dataset)
-    yield PulsesAcquisition.of_one_frame(scene, history)
+    yield RfAcquisition.of_pulses(scene, history)
 
 
 def gotcha_files(source: Path) -> list[Path]:

@@ -16,65 +16,51 @@ from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import unit_phasor
 
 
-class OfPair:
-    """The measurements of one pair among those of all, ``[frame, freq, m1, m2(, m3)]``.
+class WithoutLast:
+    """An array without its last axis, which has length one."""
 
-    Parameters
-    ----------
-    measured
-        ``[frame, pair, freq, m1, m2(, m3)]``; an ``m3`` of length one is dropped.
-    pair
-        Which.
-    """
-
-    def __init__(self, measured: LazyArray, pair: int) -> None:
-        self._measured = measured
-        self._pair = slice(pair, pair + 1)
-        shape = (measured.shape[0], *measured.shape[2:])
-        self._full = shape
-        self.shape = shape[:-1] if len(shape) == 5 and shape[-1] == 1 else shape
-        self.dtype: np.dtype[Any] = measured.dtype
+    def __init__(self, array: LazyArray) -> None:
+        self._array = array
+        self.shape = array.shape[:-1]
+        self.dtype: np.dtype[Any] = array.dtype
 
     def read(self, selection: Selection) -> NDArray[Any]:
         """Return the values in ``selection``."""
-        frame, *rest = selection
-        dropped = (slice(None),) * (len(self._full) - len(self.shape))
-        part = self._measured.read((frame, self._pair, *rest, *dropped))[:, 0]
-        return part.reshape(part.shape[: len(self.shape)])
+        return np.asarray(self._array.read((*selection, slice(None)))[..., 0])
 
 
 class Interleaved:
-    """Measurements by elements, ``[frame, freq, tx, rx]``, as ``[frame, freq, m1, m2]``.
+    """Measurements by elements, ``[frame, pair, freq, tx, rx]``, as ``[..., m1, m2]``.
 
     Parameters
     ----------
     measured
-        ``[frame, freq, tx, rx]``.
+        ``[frame, pair, freq, tx, rx]``.
     antennas
-        The pair, whose grids tell the order; see `pipeline.rf.geometry.antennas.Pair`.
+        A pair, whose grids tell the order; see `pipeline.rf.geometry.antennas.Pair`.
     who
         Begins the message of an error.
     """
 
     def __init__(self, measured: LazyArray, antennas: Pair, who: str) -> None:
         elements = len(antennas.tx), len(antennas.rx)
-        if measured.shape[2:] != elements:
+        if measured.shape[3:] != elements:
             raise DataError(
-                f"{who}: measurements of {measured.shape[2:]} (tx, rx), but positions of "
+                f"{who}: measurements of {measured.shape[3:]} (tx, rx), but positions of "
                 f"{elements} elements; check both, and the axes of `y`"
             )
         self._measured = measured
-        self._antennas = antennas
-        self.shape = (*measured.shape[:2], *antennas.measurement_shape)
+        self._grids = antennas.grids
+        self.shape = (*measured.shape[:3], *antennas.measurement_shape)
         self.dtype: np.dtype[Any] = measured.dtype
 
     def read(self, selection: Selection) -> NDArray[Any]:
         """Return the values in ``selection``."""
-        part = self._measured.read((*selection[:2], slice(None), slice(None)))
-        (t1, t2), (r1, r2) = self._antennas.grids
-        split = part.reshape(*part.shape[:2], t1, t2, r1, r2).swapaxes(3, 4)
-        joined = split.reshape(*part.shape[:2], *self.shape[2:])
-        return np.asarray(joined[(slice(None), slice(None), *selection[2:])])
+        part = self._measured.read((*selection[:3], slice(None), slice(None)))
+        (t1, t2), (r1, r2) = self._grids
+        split = part.reshape(*part.shape[:3], t1, t2, r1, r2).swapaxes(4, 5)
+        joined = split.reshape(*part.shape[:3], *self.shape[3:])
+        return np.asarray(joined[:, :, :, selection[3], selection[4]])
 
 
 class Conjugated:

@@ -9,7 +9,7 @@ conjugated.
 """
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +22,8 @@ from pipeline.errors import DataError
 from pipeline.formats.lazy import LazyArray, describe_files, whole
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, zarr_source
 from pipeline.rf.arrays import CLOCKS, GAINS, PATHS, SHARED
-from pipeline.rf.formats.acquisition import (
-    PairsAcquisition,
-    PairSource,
-    PulsesAcquisition,
-    RfAcquisition,
-)
-from pipeline.rf.formats.layout import Conjugated, OfPair, factors_of
+from pipeline.rf.formats.acquisition import RfAcquisition, resident
+from pipeline.rf.formats.layout import Conjugated, WithoutLast, factors_of
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 
@@ -93,19 +88,13 @@ class _Store:
         """Whether the store holds pulses and not pairs."""
         return "pair" not in self._group
 
-    def pulses(self) -> PulsesAcquisition:
+    def pulses(self) -> RfAcquisition:
         """Return a phase history, frame by frame."""
         measured = self._measured(self.arrays)
         positions = {name: self._whole(self.arrays, name) for name in PATHS}
-        return PulsesAcquisition(
-            scene=self.scene,
-            frequencies=self.frequencies,
-            measurements=measured,
-            arrays=positions | self._shared(),
-            provenance=self.provenance,
-        )
+        return self._acquisition({"y": measured, **resident(positions)}, ())
 
-    def pairs(self) -> PairsAcquisition:
+    def pairs(self) -> RfAcquisition:
         """Return pairs of antenna arrays."""
         folder: Any = self._group["pair"]
         names = sorted(folder.group_keys(), key=int)
@@ -113,54 +102,62 @@ class _Store:
             raise DataError(
                 f"{self.who}: `pair` holds {', '.join(names) or 'nothing'}; expected 0, 1, 2 ..."
             )
-        together = self._measured(self.arrays) if "y" in self.arrays else None
-        if together is not None and together.shape[1] != len(names):
-            raise DataError(
-                f"{self.who}: `y` of shape {together.shape} has {together.shape[1]} pairs, but "
-                f"there are positions or factors of {len(names)}"
-            )
+        clocks = {name: self._whole(self.arrays, name) for name in CLOCKS if name in self.arrays}
+        if self._conjugated and "phase" in clocks:
+            clocks["phase"] = -clocks["phase"]
+        arrays = resident(clocks)
+        if "y" in self.arrays:
+            measured = self._measured(self.arrays)
+            if measured.shape[1] != len(names):
+                raise DataError(
+                    f"{self.who}: `y` of shape {measured.shape} has {measured.shape[1]} pairs, but "
+                    f"there are positions or factors of {len(names)}"
+                )
+            several = len(measured.shape) == 6 and measured.shape[-1] == 1
+            arrays["y"] = WithoutLast(measured) if several else measured
         pairs = []
         for index, name in enumerate(names):
-            arrays = self._lazy(folder[name])
-            if "y" in arrays:
-                measured = self._measured(arrays)
-            elif together is not None:
-                measured = OfPair(together, index)
-            else:
-                raise DataError(f"{self.who}: pair {index} has no `y`, and there is none for all")
-            pairs.append(self._pair(index, measured, arrays, dict(folder[name].attrs)))
-        more = {name: self._whole(self.arrays, name) for name in CLOCKS if name in self.arrays}
-        if self._conjugated:
-            more = {name: -values if name == "phase" else values for name, values in more.items()}
-        return PairsAcquisition(
+            own = self._lazy(folder[name])
+            if "y" not in arrays:
+                if "y" not in own:
+                    raise DataError(
+                        f"{self.who}: pair {index} has no `y`, and there is none for all"
+                    )
+                arrays[f"pair/{index}/y"] = self._measured(own)
+            arrays |= resident(self._of_pair(index, own), index)
+            pairs.append(self._antennas(index, own, dict(folder[name].attrs)))
+        return self._acquisition(arrays, pairs)
+
+    def _acquisition(
+        self, arrays: dict[str, LazyArray], pairs: Sequence[Pair | None]
+    ) -> RfAcquisition:
+        shared = {name: self._whole(self.arrays, name) for name in SHARED if name in self.arrays}
+        return RfAcquisition(
             scene=self.scene,
-            frequencies=self.frequencies,
+            arrays={**arrays, **resident({"frequencies": self.frequencies, **shared})},
             pairs=pairs,
-            arrays=self._shared() | more,
             coherent=bool(self._attributes.get("coherent", True)),
             model_error=self._attributes.get("model_error"),
             provenance=self.provenance,
         )
 
-    def _pair(
-        self,
-        index: int,
-        measured: LazyArray,
-        arrays: Mapping[str, LazyArray],
-        attributes: Mapping[str, Any],
-    ) -> PairSource:
-        who = f"{self.who}: pair {index}"
-        antennas = None
-        if "tx" in arrays and "rx" in arrays:
-            grids = [
-                None if attributes.get(name) is None else tuple(attributes[name])
-                for name in ("tx_grid", "rx_grid")
-            ]
-            positions = [self._whole(arrays, name) for name in ("tx", "rx")]
-            try:
-                antennas = Pair(positions[0], positions[1], grids[0], grids[1])
-            except DataError as error:
-                raise DataError(f"{who}: {error}") from None
+    def _antennas(
+        self, index: int, arrays: Mapping[str, LazyArray], attributes: Mapping[str, Any]
+    ) -> Pair | None:
+        if "tx" not in arrays or "rx" not in arrays:
+            return None
+        grids = [
+            None if attributes.get(name) is None else tuple(attributes[name])
+            for name in ("tx_grid", "rx_grid")
+        ]
+        positions = [self._whole(arrays, name) for name in ("tx", "rx")]
+        try:
+            return Pair(positions[0], positions[1], grids[0], grids[1])
+        except DataError as error:
+            raise DataError(f"{self.who}: pair {index}: {error}") from None
+
+    def _of_pair(self, index: int, arrays: Mapping[str, LazyArray]) -> dict[str, NDArray[Any]]:
+        """Return factors and gains of a pair."""
         given = {
             name: self._whole(arrays, name)
             for name in arrays
@@ -169,13 +166,13 @@ class _Store:
         for name, values in given.items():
             if name.startswith("rowphase") and values.dtype.kind == "c":
                 given[name] = np.angle(values)
-        own: dict[str, NDArray[Any]] = dict(factors_of(given, self.scene, who))
+        own = factors_of(given, self.scene, f"{self.who}: pair {index}")
         for name in GAINS:
             if name in arrays:
                 own[name] = self._whole(arrays, name)
             elif name in self.arrays:
                 own[name] = self._whole(self.arrays, name)[index]
-        return PairSource(measured, antennas, own)
+        return own
 
     def _lazy(self, group: Any) -> dict[str, LazyArray]:
         return {
@@ -193,9 +190,6 @@ class _Store:
             raise DataError(f"{self.who} has no `{name}`; it has {', '.join(arrays) or 'nothing'}")
         values = whole(arrays[name])
         return np.conj(values) if self._conjugated and values.dtype.kind == "c" else values
-
-    def _shared(self) -> dict[str, NDArray[Any]]:
-        return {name: self._whole(self.arrays, name) for name in SHARED if name in self.arrays}
 
     def _scene(self) -> Scene:
         attributes = self._attributes

@@ -11,19 +11,17 @@ import sys
 import numpy as np
 import pytest
 from acquisitions import complex_normal, reconstruction_settings, write_attributes
-from rf_acquisitions import store
+from rf_acquisitions import pairs_acquisition, store
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.chain import Calibrating
 from pipeline.engine.needs import require_fit
 from pipeline.engine.table import read_plan
 from pipeline.errors import PlanError
-from pipeline.formats.lazy import ResidentArray
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibrate import STEPS
 from pipeline.rf.calibration.reference_target import target_response
-from pipeline.rf.formats.acquisition import PairsAcquisition, PairSource
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.stages.calibrate import calibrate_need
@@ -72,9 +70,9 @@ def write_pairs(marker, scene, rows, **arrays):
         along = np.linspace(-1, 1, count)
         lines.append(np.stack([along, np.ones(count), np.zeros(count)], axis=-1) * beside)
     frequencies = np.linspace(1.0e9, 1.2e9, 9)
-    measured = ResidentArray(complex_normal(random, (1, 9, *rows)))
-    pairs = [PairSource(measured, Pair(*lines))]
-    store(marker, PairsAcquisition(scene, frequencies, pairs, arrays), "d")
+    measured = [complex_normal(random, (1, 9, *rows))]
+    pairs = [Pair(*lines)]
+    store(marker, pairs_acquisition(scene, frequencies, measured, pairs, shared=arrays), "d")
 
 
 def run(folder, stage, *arguments):
@@ -199,8 +197,7 @@ def test_looking_for_a_reference_target_takes_what_was_predicted(tmp_path):
     frequencies, target = np.linspace(1.0e9, 1.2e9, 50_000), np.array([0.1, -0.1, 0.0])
     pair = Pair(*arrays)
     seen = target_response(pair, frequencies, target, np.zeros(3), None).astype(np.complex64)
-    source = [PairSource(ResidentArray(seen[None]), pair)]
-    store(tmp_path / "raw.json", PairsAcquisition(scene, frequencies, source), "d")
+    store(tmp_path / "raw.json", pairs_acquisition(scene, frequencies, [seen[None]], [pair]), "d")
     known = {"reference_target": {"position": target.tolist(), "largest_delay": 1e-9}}
     settings = {"calibration": {}, "nufft": {}, "instruments": known}
     assert_held(calibrated(tmp_path, json.dumps(settings)))

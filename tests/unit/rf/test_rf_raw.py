@@ -2,12 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from rf_acquisitions import store
+from rf_acquisitions import pairs_acquisition, store
 
 from pipeline.errors import DataError
-from pipeline.formats.lazy import ResidentArray
 from pipeline.rf.arrays import PAIRS
-from pipeline.rf.formats.acquisition import PairsAcquisition, PairSource, PulsesAcquisition
+from pipeline.rf.formats.acquisition import RfAcquisition, resident
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
@@ -41,15 +40,8 @@ def paths(pulses, seed=0):
 def of_pairs(measured, antennas=None, own=None, scene=SCENE, **more):
     """Return pairs as a source presents them, with arrays of each pair's ``own``."""
     placed = antennas or [None] * len(measured)
-    given = own or [{}] * len(measured)
-    return PairsAcquisition(
-        scene=scene,
-        frequencies=FREQUENCIES,
-        pairs=[
-            PairSource(ResidentArray(values), pair, arrays)
-            for values, pair, arrays in zip(measured, placed, given, strict=True)
-        ],
-        **more,
+    return pairs_acquisition(
+        scene, FREQUENCIES, measured, placed, own or [], more.pop("arrays", {}), **more
     )
 
 
@@ -144,7 +136,8 @@ def of_pulses(values, placed, **arrays):
         name: np.stack([getattr(each, name) for each in placed])
         for name in ("transmitter", "receiver", "reference_path")
     }
-    return PulsesAcquisition(SCENE, FREQUENCIES, ResidentArray(values), parts | arrays)
+    parts |= {"frequencies": FREQUENCIES, "y": values}
+    return RfAcquisition(SCENE, resident(parts | arrays))
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own paths", "shared paths"])
@@ -244,8 +237,9 @@ def test_optional_arrays_that_do_not_fit(marker, name, values, message):
 )
 def test_frequencies_that_cannot_be(marker, frequencies, message):
     acquisition = of_pairs([complex_normal(1, 4, 2, 3)], [antennas(2, 3)])
+    changed = resident({"frequencies": np.array(frequencies)})
     with pytest.raises(DataError, match=message):
-        store(marker, replace(acquisition, frequencies=np.array(frequencies)))
+        store(marker, replace(acquisition, arrays=acquisition.arrays | changed))
 
 
 def test_missing_chunks_and_damage_are_found(marker):
