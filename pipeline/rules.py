@@ -92,10 +92,9 @@ class Run:
             return output_modules(self.settings.output)
         if stage not in ("plan", "reconstruct"):
             return ()
-        algorithm = self.settings.reconstructions[reconstruction].modules
         # A plan states what merging takes, with all outputs.
         outputs = output_modules(OutputSettings()) if stage == "plan" else ()
-        return (*algorithm, *outputs)
+        return (*self.settings.reconstructions[reconstruction].modules, *outputs)
 
     def ingest_mb(self) -> int:
         """Return the memory to ask for where a dataset is ingested [MB]."""
