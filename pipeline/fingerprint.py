@@ -133,11 +133,18 @@ def running_code_fingerprint() -> str:
 
     Unlike `code_fingerprint` it is of the very bytes, comments included, and takes milliseconds.
     """
+    ours = {
+        name: module for name, module in sys.modules.items() if name.split(".")[0] == _PACKAGE.name
+    }
     digest = hashlib.sha256()
-    for name, module in sorted(sys.modules.items()):
+    for name, module in sorted(ours.items()):
         file = getattr(module, "__file__", None)
-        if name.split(".")[0] == _PACKAGE.name and file is not None:
-            digest.update(
-                f"{name} {hashlib.sha256(Path(file).read_bytes()).hexdigest()}\n".encode()
-            )
+        if file is not None:
+            digest.update(f"{name} {_bytes_digest(file)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def _bytes_digest(file: str) -> str:
+    """Return the digest of a module's file as it was when this process first asked."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
