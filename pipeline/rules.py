@@ -16,13 +16,13 @@ from pipeline.config.datasets import find_source_files, load_datasets, stage_set
 from pipeline.config.file import load_config
 from pipeline.config.outputs import OutputSettings
 from pipeline.config.sources import reader_module
-from pipeline.engine.ingest_memory import ingest_memory
 from pipeline.engine.needs import requested_mb
 from pipeline.engine.table import read_plan
 from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint
 from pipeline.merge.outputs import output_modules
 from pipeline.stages.calibrate import calibrate_need
+from pipeline.stages.ingest import ingest_memory
 from pipeline.storage.acquired import Acquired
 
 Read = TypeVar("Read")

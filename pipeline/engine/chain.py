@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.config.calibration import CalibrateSettings
+from pipeline.engine import processes
 from pipeline.engine.needs import Need, largest
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.receipts import Receipt
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 NONE = "none"
 """Method of a step that does not apply."""
 
-_PROCESS_BYTES = 290 * 10**6
-"""The interpreter, its packages, and the pools of their threads."""
-_PROCESS_BYTES_WITH_CUDA = 2000 * 10**6
 _ALLOCATOR_SHARE = 20
 """Of what a job holds, the part that is lost between arrays."""
 _DEVICE_SLACK = 1.1
@@ -97,6 +95,6 @@ def chain_need(steps: Sequence[Step], job: Calibrating) -> Need:
     host["allocator"] = sum(host.values()) // _ALLOCATOR_SHARE
     device = largest([phase.device for phase in phases])
     return Need(
-        {"process": _PROCESS_BYTES_WITH_CUDA if job.on_device else _PROCESS_BYTES, **host},
+        {"process": processes.CUDA if job.on_device else processes.CALIBRATE, **host},
         {name: int(size * _DEVICE_SLACK) for name, size in device.items()},
     )

@@ -7,6 +7,7 @@ solvers state their own workspace; nothing is built and nothing is measured here
 
 from dataclasses import replace
 
+from pipeline.engine import processes
 from pipeline.engine.limits import MEGABYTE
 from pipeline.engine.needs import Need, largest
 from pipeline.engine.stream import TILES_AT_ONCE
@@ -14,10 +15,6 @@ from pipeline.engine.transform_costs import spectrum_bytes
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
 from pipeline.storage.chunks import CHUNK_BYTES
 
-# Resident memory of a job before it holds any data: the interpreter and its packages, the pools of
-# their threads, and on CUDA the host's part of the context.
-_PROCESS_BYTES = 300 * MEGABYTE
-_PROCESS_BYTES_WITH_CUDA = 2000 * MEGABYTE
 _SMALL_ARRAYS = 18 * MEGABYTE
 """What the heaps of the threads keep of arrays too small to be mapped, in batches of images."""
 _ALLOCATOR_SHARE = 40
@@ -38,11 +35,11 @@ def footprint(work: Work) -> Need:
     compute = largest(phases)
     if not work.machine.on_device:
         compute["allocator"] = sum(compute.values()) // _ALLOCATOR_SHARE
-        return Need({"process": _PROCESS_BYTES, **compute})
+        return Need({"process": processes.RECONSTRUCT, **compute})
     on_device = {name: int(size * _DEVICE_SLACK) for name, size in compute.items()}
     on_device["workspaces of libraries"] = _DEVICE_LIBRARIES
     staged = {**_staged(work), "results": written_bytes(work)}
-    return Need({"process": _PROCESS_BYTES_WITH_CUDA, **staged}, on_device)
+    return Need({"process": processes.CUDA, **staged}, on_device)
 
 
 def written_bytes(work: Work) -> int:

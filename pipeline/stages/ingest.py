@@ -4,10 +4,24 @@ from importlib import import_module
 from pathlib import Path
 
 from pipeline.config.sources import IngestSettings, reader_module
+from pipeline.engine import processes
+from pipeline.engine.needs import Need
 from pipeline.formats.content import store_content
 from pipeline.kinds import part_of
 from pipeline.storage.claims import note_input, source_checksum
+from pipeline.storage.layout import TILE_BYTES
 from pipeline.storage.receipts import Receipt
+
+
+def ingest_memory() -> Need:
+    """Return what ingesting needs, whatever the size of the acquisition: one tile at a time."""
+    return Need(
+        {
+            "process": processes.INGEST,
+            "tile as read, in double precision": 2 * TILE_BYTES,
+            "tile as stored, its magnitudes and checks": 2 * TILE_BYTES,
+        }
+    )
 
 
 def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) -> None:
