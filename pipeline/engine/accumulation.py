@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline.engine.job import BlockJob
 from pipeline.engine.share import Shard, Share
 from pipeline.progress import track
 from pipeline.storage.shares import KERNEL, Array
 
-if TYPE_CHECKING:
-    from pipeline.solvers.admm import ExactSolver
-    from pipeline.solvers.noise import Noise
-    from pipeline.solvers.normal import Gram
-
 
 class Measurement(Protocol):
-    """One kind of data as normal equations."""
+    """One kind of data, to be summed up as normal equations."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -32,18 +26,6 @@ class Measurement(Protocol):
 
     def accumulate(self, images: range, shard: Shard) -> Share:
         """Return a shard's share in the normal equations of some images."""
-
-    def gram(self, images: range, share: Share) -> Gram:
-        """Return the normal operator of some images, from the sum of all shares."""
-
-    def exact_solver(self) -> ExactSolver | None:
-        """Return what solves ``(G + rho) x = r`` without iterations, where there is a way."""
-
-    def noise(self, images: range, share: Share) -> Noise | None:
-        """Return the noise in the normal equations of some images; `None` if it is not known."""
-
-    def image(self, share: Share) -> Tensor:
-        """Return the images ``(image, *shape)`` of an algorithm that solves nothing."""
 
 
 def accumulate_shard(job: BlockJob, data: Measurement) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,15 +19,34 @@ from pipeline.engine.solving import Histories, solve
 from pipeline.engine.table import PlanRow
 from pipeline.geometry.axes import as_volume
 from pipeline.progress import track
-from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.admm import ExactSolver
+from pipeline.solvers.noise import Noise
+from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.storage.shares import KERNEL, StoredShare, open_share
 from pipeline.storage.solver_state import SolverState
+
+
+class Equations(Protocol):
+    """The normal equations of a measurement, once its shares are summed."""
+
+    def gram(self, images: range, share: Share) -> Gram:
+        """Return the normal operator of some images, from the sum of all shares."""
+
+    def exact_solver(self) -> ExactSolver | None:
+        """Return what solves ``(G + rho) x = r`` without iterations, where there is a way."""
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise in the normal equations of some images; `None` if it is not known."""
+
+    def image(self, share: Share) -> Tensor:
+        """Return the images ``(image, *shape)`` of an algorithm that solves nothing."""
 
 
 def reconstruct_block(
     job: BlockJob,
     algorithm: AlgorithmSettings,
     data: Measurement,
+    equations: Equations,
     pieces: Sequence[tuple[PlanRow, Path]],
     state: SolverState,
 ) -> NDArray[np.complexfloating]:
@@ -38,8 +58,8 @@ def reconstruct_block(
         The job.
     algorithm
         What makes images of the measurement.
-    data
-        The measurement.
+    data, equations
+        The measurement, and its normal equations.
     pieces
         The block's shards and the files that hold their shares; none where this job reads the
         measurement itself.
@@ -69,9 +89,9 @@ def reconstruct_block(
             _sum_of_shares(job, batch, shares) if shares else data.accumulate(batch, data.whole())
         )
         if not isinstance(algorithm, SolverSettings):
-            return data.image(share), [[] for _ in batch]
+            return equations.image(share), [[] for _ in batch]
         with job.phase("prepare"):
-            gram = data.gram(batch, share)
+            gram = equations.gram(batch, share)
         normal = NormalEquations(share.b, gram, share.energy)
         return solve(
             job,
@@ -79,8 +99,8 @@ def reconstruct_block(
             normal,
             share.diagonal,
             image_axes=len(data.shape),
-            noise=data.noise(batch, share) if algorithm.uses_noise else None,
-            exact=cache(data.exact_solver),
+            noise=equations.noise(batch, share) if algorithm.uses_noise else None,
+            exact=cache(equations.exact_solver),
             progress=lambda part, note: advance(0, note, partial=part * len(batch)),
             checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
         )

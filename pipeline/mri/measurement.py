@@ -8,5 +8,5 @@ from pipeline.storage.calibration import Calibration
 
 
 def measurement_of(job: BlockJob, data: RawData, calibration: Calibration) -> Measurement:
-    """Return what turns data of this kind into normal equations for a job."""
+    """Return what sums up the data of a job as normal equations."""
     return MriMeasurement(job, data, calibration)

@@ -9,7 +9,7 @@ from pipeline.storage.calibration import Calibration
 
 
 def measurement_of(job: BlockJob, data: RfRawData, calibration: Calibration) -> Measurement:
-    """Return what turns data of this kind into normal equations for a job."""
+    """Return what sums up the data of a job as normal equations."""
     if not data.pairs:
         return PhaseHistoryMeasurement(job, data, calibration)
     return PairsMeasurement(job, data, calibration)

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.config.base import canonical_json
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.engine.accumulation import Measurement
-from pipeline.engine.block import reconstruct_block
+from pipeline.engine.block import Equations, reconstruct_block
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.table import PlanRow, read_plan
 from pipeline.errors import DataError
@@ -78,6 +78,7 @@ def reconstruct(
         data: Measurement = part_of(acquired.kind, "measurement").measurement_of(
             block_job, acquired, Calibration.open(calibration)
         )
+        equations: Equations = part_of(acquired.kind, "equations").equations_of(data)
         pieces = [
             (piece, share_path(shares, piece.block, piece.shard)) for piece in jobs.shards(block)
         ]
@@ -87,7 +88,9 @@ def reconstruct(
             seconds=checkpoint_seconds,
             who=block_job.who,
         )
-        images = reconstruct_block(block_job, settings.reconstruction, data, pieces, state)
+        images = reconstruct_block(
+            block_job, settings.reconstruction, data, equations, pieces, state
+        )
         with job.phase("write"):
             write_block(image, images, {**identity, "first_image": row.first_image})
         job.count_bytes("write", image.stat().st_size)

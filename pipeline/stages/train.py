@@ -16,13 +16,13 @@ from pipeline.config.planning import MemorySettings, PlanSettings
 from pipeline.config.training import TrainSettings
 from pipeline.engine.accumulation import Measurement
 from pipeline.engine.advice import plan_or_advise
+from pipeline.engine.block import Equations
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.limits import planned_limits
 from pipeline.engine.request import request_for
 from pipeline.engine.tiles import Limits
 from pipeline.errors import DataError
 from pipeline.kinds import open_raw, part_of
-from pipeline.mri.raw import RawData
 from pipeline.progress import track
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.power import largest_eigenvalue
@@ -125,7 +125,7 @@ def _scenes(
     """Return the frames of a dataset as normal equations, a batch at a time."""
     data, stored = open_raw(raw), Calibration.open(calibration)
     chosen = UnrolledSettings(algorithm="unrolled", weights_file="in training")
-    if isinstance(data, RawData):
+    if data.kind == "mri":
         chosen = chosen.model_copy(update={"weights": settings.weights})
     common = {"reconstruction": chosen, "nufft": settings.nufft, "precision": "single"}
     planned = PlanSettings(**common, memory=MemorySettings(shards=1), deterministic=False)
@@ -147,22 +147,23 @@ def _scenes(
         measurement: Measurement = part_of(data.kind, "measurement").measurement_of(
             job, data, stored
         )
+        equations: Equations = part_of(data.kind, "equations").equations_of(measurement)
         size = min(settings.batch, row.image_batch)
         for start in range(row.first_image, row.first_image + row.images, size):
             batch = range(start, min(start + size, row.first_image + row.images))
-            found.append(_scenes_of(job, measurement, data, batch))
+            share = measurement.accumulate(batch, measurement.whole())
+            normal = NormalEquations(share.b, equations.gram(batch, share), share.energy)
+            found.append(_scenes_of(job, normal, data, batch))
     return found
 
 
-def _scenes_of(job: BlockJob, measurement: Measurement, data: Acquisition, batch: range) -> _Scenes:
-    share = measurement.accumulate(batch, measurement.whole())
-    normal = NormalEquations(share.b, measurement.gram(batch, share), share.energy)
+def _scenes_of(job: BlockJob, normal: NormalEquations, data: Acquisition, batch: range) -> _Scenes:
     reference = data.reference(slice(batch.start, batch.stop))
     if reference is None:
         raise DataError(f"{job.who}: no reference images; a network is trained on known ones")
-    truth = job.on_device(np.asarray(reference), job.complex).reshape(share.b.shape)
+    truth = job.on_device(np.asarray(reference), job.complex).reshape(normal.b.shape)
     with torch.no_grad():
-        bound = largest_eigenvalue(normal.gram, normal.b, image_axes=len(measurement.shape))
+        bound = largest_eigenvalue(normal.gram, normal.b, image_axes=len(data.shape))
     return _Scenes(normal, bound, truth)
 
 

@@ -22,8 +22,6 @@ from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
 from pipeline.mri.trajectories import resampled
 from pipeline.pieces import pieces
-from pipeline.solvers.noise import Noise
-from pipeline.solvers.normal import Gram
 from pipeline.storage.calibration import Calibration
 
 _EDGE = np.pi * (1 + 1e-6)
@@ -74,14 +72,14 @@ class MriMeasurement:
         self.encoding = Encoding(job.transforms(self.shape), job.device, terms)
         joined = self.settings.frames_per_image
         self.frames_per_image = raw.frames if joined == "all" else joined
-        self._toeplitz = self.settings.solves and self.settings.normal != "explicit"
-        if self._toeplitz:
+        self.toeplitz = self.settings.solves and self.settings.normal != "explicit"
+        if self.toeplitz:
             self.encoding.transforms.require_kernels(job.device)
         self._weighted = not self.settings.solves or self.settings.weights == "density"
         self._kernels_of_all: tuple[Shard, dict[str, Tensor]] | None = None
         self._checked = False
-        self._maps = self._coil_maps()
-        self._by_squares = self._maps is None and raw.coils > 1
+        self.maps = self._coil_maps()
+        self.by_squares = self.maps is None and raw.coils > 1
         job.receipt.record(
             coils=raw.coils, samples=raw.readouts * raw.samples * self.frames_per_image
         )
@@ -96,9 +94,9 @@ class MriMeasurement:
         Root sums of squares, of several coils without maps, cannot be cut along readouts.
         """
         job = self.job
-        shared = self._share_samples(images)
+        shared = self.share_samples(images)
         known = self._known_kernels(shard) if shared else {}
-        makes_kernels = self._toeplitz and shard.is_first_of_channels() and not known
+        makes_kernels = self.toeplitz and shard.is_first_of_channels() and not known
         tiles = list(self._tiles(shard))
         total = RightHandSide(self.encoding, len(images), job.device, one_coil=self.raw.coils == 1)
         diagonal = torch.zeros(len(images), dtype=torch.float64, device=job.device)
@@ -137,48 +135,6 @@ class MriMeasurement:
                 self._kernels_of_all = (shard, known)
         return Share(total.b, total.energy, diagonal, known)
 
-    def gram(self, images: range, share: Share) -> Gram:
-        """Return the normal operator of some images, whose kernels are in ``share``."""
-        if not self._toeplitz:
-            one_coil = self.encoding.explicit_normal(self._whole_sampling(images))
-        else:
-            one_coil = self.encoding.normal(share.kernels)
-        if self._maps is None:
-            return one_coil
-        # A CPU's caches, not its memory, decide how many coils are best convolved together.
-        free = self._toeplitz and not self.job.device.startswith("cuda")
-        return self._maps.normal(one_coil, None if free else self.job.tiles.channels)
-
-    def exact_solver(self) -> None:
-        """Return none: samples lie anywhere."""
-
-    def noise(self, images: range, share: Share) -> Noise | None:
-        """Return the noise of some images; `None` where the data bring no noise measurement.
-
-        Every coil's sensitivity counts at its root mean square over the image.
-        """
-        measured = self.raw.noise()
-        if measured is None:
-            return None
-        variances = torch.from_numpy(measured).abs().square().double().mean(-1).to(self.job.device)
-        sensitivities = (
-            torch.ones_like(variances) if self._maps is None else self._maps.mean_squares()
-        )
-        different = images[:1] if self._share_samples(images) else images
-        squares = [
-            float(np.sum(self._positions(range(each, each + 1), self.whole().readouts)[1] ** 2))
-            for each in different
-        ]
-        in_b = torch.tensor(squares, dtype=torch.float64, device=self.job.device)
-        return Noise(
-            (in_b * (variances * sensitivities).sum()).sqrt().expand(len(images)),
-            (share.diagonal * variances.sum()).sqrt(),
-        )
-
-    def image(self, share: Share) -> Tensor:
-        """Return the density-compensated adjoint, ``(image, *shape)``."""
-        return share.b.sqrt() if self._by_squares else share.b
-
     def _coil_maps(self) -> CoilMaps | None:
         if self.calibration.coil_maps != "none":
             return CoilMaps(self.job, self.calibration, self.shape, self.raw.coils)
@@ -191,11 +147,11 @@ class MriMeasurement:
 
     def _maps_of(self, tile: _Tile, arrays: list[Tensor]) -> Tensor | None:
         """Return the maps of a tile's coils; those that stream are the first of ``arrays``."""
-        if self._maps is None:
+        if self.maps is None:
             return None
-        if self._maps.streamed:
-            return self._maps.prepared(arrays.pop(0))
-        return self._maps.of(tile.coils)
+        if self.maps.streamed:
+            return self.maps.prepared(arrays.pop(0))
+        return self.maps.of(tile.coils)
 
     def _known_kernels(self, shard: Shard) -> dict[str, Tensor]:
         """Return the kernels that an earlier batch of images made, which all share."""
@@ -207,7 +163,7 @@ class MriMeasurement:
         start = image * self.frames_per_image
         return range(start, min(start + self.frames_per_image, self.raw.frames))
 
-    def _share_samples(self, images: range) -> bool:
+    def share_samples(self, images: range) -> bool:
         """Tell whether all images have the same samples; the last may join fewer frames."""
         complete = len(self._frames(images[-1])) == self.frames_per_image
         return not self.raw.own_trajectory and (complete or len(images) == 1)
@@ -222,7 +178,7 @@ class MriMeasurement:
         readouts = [shard.readouts[part] for part in pieces(len(shard.readouts), sizes.readouts)]
         pairs = (
             [(part, some) for some in coils for part in readouts]
-            if self._by_squares
+            if self.by_squares
             else list(itertools.product(readouts, coils))
         )
         for index, (part, some) in enumerate(pairs):
@@ -263,19 +219,19 @@ class MriMeasurement:
                     part = self.raw.kspace(frame, slice(coil, coil + 1), readouts).ravel()
                     samples[index, row, start : start + part.size] = part
                     start += part.size
-        streamed = self._maps is not None and self._maps.streamed
-        maps = self._maps.read(tile.coils) if self._maps is not None and streamed else ()
-        positions = self._positions(images, tile.readouts) if tile.new_readouts else ()
+        streamed = self.maps is not None and self.maps.streamed
+        maps = self.maps.read(tile.coils) if self.maps is not None and streamed else ()
+        positions = self.positions(images, tile.readouts) if tile.new_readouts else ()
         return (samples, *maps, *positions)
 
-    def _positions(self, images: range, readouts: range) -> tuple[NDArray[np.generic], ...]:
+    def positions(self, images: range, readouts: range) -> tuple[NDArray[np.generic], ...]:
         """Return trajectory ``(image, axis, sample)`` and weights ``(image, sample)``.
 
         And where the encoding has terms, their factors, complex ``(image, term, sample)``. Of the
         first image only where all have the same. What an image that joins fewer frames lacks counts
         nothing.
         """
-        different = images[:1] if self._share_samples(images) else images
+        different = images[:1] if self.share_samples(images) else images
         length = len(readouts) * self.raw.samples
         real = np.float32 if self.job.real == torch.float32 else np.float64
         trajectory = np.zeros((len(different), len(self.shape), length), dtype=np.float32)
@@ -321,8 +277,9 @@ class MriMeasurement:
             self._checked = True
         return Sampling(*parts)
 
-    def _whole_sampling(self, images: range) -> Sampling:
+    def whole_sampling(self, images: range) -> Sampling:
+        """Return where all samples of some images lie."""
         with self.job.phase("read"):
-            positions = self._positions(images, self.whole().readouts)
+            positions = self.positions(images, self.whole().readouts)
         there = (torch.from_numpy(array).to(self.job.device) for array in positions)
-        return self._sampling(*there, shared=self._share_samples(images))
+        return self._sampling(*there, shared=self.share_samples(images))

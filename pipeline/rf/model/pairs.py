@@ -18,25 +18,19 @@ from torch import Tensor
 
 from pipeline.engine.job import BlockJob
 from pipeline.engine.share import Shard, Share
-from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.inner import inner_product
-from pipeline.operators.terms import TermsNormal
 from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.instruments import CorrectedPairs
 from pipeline.rf.model.pair_models import PairModels
-from pipeline.rf.model.pair_tiles import FactorsNormal, PairStream
+from pipeline.rf.model.pair_tiles import PairStream
 from pipeline.rf.raw import RfRawData
-from pipeline.solvers.fusion import non_coherent, phase_aligned
-from pipeline.solvers.kronecker_solver import kronecker_solver
-from pipeline.solvers.noise import Noise
-from pipeline.solvers.normal import Gram, NormalEquations
-from pipeline.solvers.solution import Solution
 from pipeline.storage.calibration import Calibration
 
 if TYPE_CHECKING:
-    from pipeline.solvers.admm import ExactSolver
+    pass
 
-_ALL_PAIRS = "pairs"
+ALL_PAIRS = "pairs"
+"""Name of the kernel of all pairs together."""
 
 
 class PairsMeasurement:
@@ -65,11 +59,11 @@ class PairsMeasurement:
         self.models = PairModels(job, raw, level)
         measured = CorrectedPairs(raw, calibration)
         self.stream = PairStream(job, self.models, measured, resident=job.row.resident)
-        self._form = job.row.normal
-        self._makes_kernels = job.settings.solves and self._form != "factors"
+        self.form = job.row.normal
+        self._makes_kernels = job.settings.solves and self.form != "factors"
         self._known: tuple[Shard, dict[str, Tensor]] | None = None
-        self._rows = [int(np.prod(raw.measurement_shape(pair))) for pair in range(raw.pairs)]
-        job.receipt.record(samples=len(raw.frequencies) * sum(self._rows), model=level)
+        self.rows = [int(np.prod(raw.measurement_shape(pair))) for pair in range(raw.pairs)]
+        job.receipt.record(samples=len(raw.frequencies) * sum(self.rows), model=level)
 
     def whole(self) -> Shard:
         """Return the shard that is all of a frame's measurement."""
@@ -93,84 +87,8 @@ class PairsMeasurement:
                 samples.mul_(gain.view(-1, *(1,) * (samples.ndim - 1)))
                 b[problem] += blocks.adjoint(samples)
             del samples, blocks
-            diagonal[problem] += float(np.sum(np.abs(weights) ** 2)) * self._rows[tile.pair]
+            diagonal[problem] += float(np.sum(np.abs(weights) ** 2)) * self.rows[tile.pair]
         return Share(b, energy, diagonal, self._kernels(shard) if self._makes_kernels else {})
-
-    def gram(self, images: range, share: Share) -> Gram:
-        """Return the normal operator, whose kernels are in ``share``.
-
-        It maps ``(1, *shape)`` to the same, or where pairs are not coherent ``(1, pair, *shape)``.
-        """
-        pairs, transforms = range(self.raw.pairs), self.job.transforms(self.shape)
-        if self._form == "factors":
-            kept = "resident" if self.stream.resident else "streamed"
-            self.job.receipt.record(normal=f"factors, {kept}, of {len(pairs)} pairs")
-            weights = [
-                self.job.on_device(np.abs(self.models.weights(pair)) ** 2, self.job.real)
-                for pair in pairs
-            ]
-            return FactorsNormal(self.stream, self.whole(), weights, coherent=self.coherent)
-        count = len(share.kernels)
-        self.job.receipt.record(
-            normal=f"toeplitz, {count} kernel{'s' * (count > 1)} for {len(pairs)} pairs"
-        )
-        if self._form == "collapsed":
-            return transforms.toeplitz(share.kernels[_ALL_PAIRS][0])
-        spectra = torch.cat([share.kernels[_pair_name(pair)] for pair in pairs])
-        toeplitz = transforms.toeplitz(spectra)
-        if not self.models.phased:
-            return toeplitz
-        phases = torch.stack([self.models.voxel_phase(pair) for pair in pairs])
-        if self.coherent:
-            return TermsNormal(phases, toeplitz)
-        return Diagonal(phases.conj()) @ toeplitz @ Diagonal(phases)
-
-    def exact_solver(self) -> ExactSolver | None:
-        """Return what solves ``(G + rho) x = r`` of a single pair at a single frequency.
-
-        Whatever form the normal operator has: it is one Kronecker block, between voxel phases.
-        """
-        if self.raw.pairs * len(self.raw.frequencies) > 1:
-            return None
-        ((_, blocks),) = self.stream.operators(self.stream.tiles(self.whole()))
-        weight = float(np.sum(np.abs(self.models.weights(0)) ** 2))
-        inverse = kronecker_solver([one[0] for one in blocks.kronecker.factors], weight=weight)
-        phases = blocks.phases
-        if phases is None:
-            return inverse
-        return lambda right, rho: phases.conj() * inverse(phases * right, rho)
-
-    def noise(self, images: range, share: Share) -> Noise | None:
-        """Return the noise of one frame; `None` where the data do not state it."""
-        deviations = self.raw.noise_std()
-        if deviations is None:
-            return None
-        elements = np.array(self._rows)
-        gains = [np.sum(np.abs(self.models.weights(pair)) ** 2) for pair in range(self.raw.pairs)]
-        return Noise.of_channels(
-            deviations,
-            np.array(gains) * elements,
-            elements * len(self.raw.frequencies),
-            self.job.device,
-            together=self.coherent,
-        )
-
-    def image(self, share: Share) -> Tensor:
-        """Return the matched filter's image, ``(1, *shape)``; see `pipeline.solvers.fusion`."""
-        axes = len(self.shape)
-        if self.coherent:
-            return share.b / float(share.diagonal)
-        scale = share.diagonal.to(self.job.real)
-        if self.job.settings.fusion == "non-coherent":
-            return non_coherent(share.b / scale.view(*scale.shape, *(1,) * axes), axes)
-
-        def matched_filter(together: NormalEquations) -> Solution:
-            nothing = torch.zeros(0, 1, dtype=torch.float64)
-            image = together.b / float(share.diagonal.sum())
-            return Solution(image, torch.ones(1, dtype=torch.int64), nothing)
-
-        equations = NormalEquations(share.b, lambda image: image, share.energy)
-        return phase_aligned(equations, matched_filter, image_axes=axes).solution.image
 
     def _kernels(self, shard: Shard) -> dict[str, Tensor]:
         """Return the kernels of a shard, which all frames share."""
@@ -181,9 +99,9 @@ class PairsMeasurement:
 
     def _made_kernels(self, shard: Shard) -> Iterator[tuple[str, Tensor]]:
         frequencies = slice(shard.readouts.start, shard.readouts.stop)
-        if self._form == "pairs":
+        if self.form == "pairs":
             for pair in shard.channels:
-                yield _pair_name(pair), self.models.spectrum([pair], frequencies)[None]
+                yield pair_name(pair), self.models.spectrum([pair], frequencies)[None]
             return
         total: Tensor | None = None
         for _, equal in groupby(
@@ -192,8 +110,9 @@ class PairsMeasurement:
             spectrum = self.models.spectrum(list(equal), frequencies)
             total = spectrum if total is None else total.add_(spectrum)
         if total is not None:
-            yield _ALL_PAIRS, total[None]
+            yield ALL_PAIRS, total[None]
 
 
-def _pair_name(pair: int) -> str:
+def pair_name(pair: int) -> str:
+    """Return the name of the kernel of a pair."""
     return f"pair-{pair:05d}"

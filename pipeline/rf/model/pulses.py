@@ -18,11 +18,8 @@ from pipeline.engine.share import Shard, Share
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.operators.inner import inner_product
-from pipeline.operators.terms import TermsNormal
 from pipeline.rf.geometry.phase_history import SubAperture, sub_apertures
 from pipeline.rf.raw import RfRawData
-from pipeline.solvers.noise import Noise
-from pipeline.solvers.normal import Gram
 from pipeline.storage.calibration import Calibration
 
 
@@ -65,7 +62,7 @@ class PhaseHistoryMeasurement:
         """
         (frame,) = images
         job = self.job
-        apertures = self._apertures(frame)
+        apertures = self.apertures(frame)
         tiles = list(self._tiles(apertures, shard.readouts))
         b = torch.zeros(1, *self.shape, dtype=job.complex, device=job.device)
         energy = torch.zeros(1, dtype=torch.float64, device=job.device)
@@ -94,43 +91,16 @@ class PhaseHistoryMeasurement:
             if self._solves:
                 with job.phase("kernel"):
                     spectrum = self.transforms.spectrum(trajectory, weights)[None]
-                    known = kernels.get(_aperture_name(index))
-                    kernels[_aperture_name(index)] = (
+                    known = kernels.get(aperture_name(index))
+                    kernels[aperture_name(index)] = (
                         spectrum if known is None else known.add_(spectrum)
                     )
                     del spectrum
             del trajectory, weights
         return Share(b, energy, diagonal, kernels)
 
-    def gram(self, images: range, share: Share) -> Gram:
-        """Return the normal operator of one frame, whose kernels are in ``share``."""
-        (frame,) = images
-        apertures = self._apertures(frame)
-        self.job.receipt.record(normal=f"toeplitz, {len(apertures)} kernels")
-        spectra = torch.cat(
-            [share.kernels[_aperture_name(index)] for index in range(len(apertures))]
-        )
-        phases = torch.stack(
-            [self.job.on_device(each.voxel_phase(), self.job.complex) for each in apertures]
-        )
-        return TermsNormal(phases, self.transforms.toeplitz(spectra))
-
-    def exact_solver(self) -> None:
-        """Return none: pulses lie anywhere."""
-
-    def noise(self, images: range, share: Share) -> Noise | None:
-        """Return the noise of one frame; `None` where the data do not state it."""
-        deviation = self.raw.noise_std()
-        if deviation is None:
-            return None
-        diagonal = share.diagonal.cpu().numpy()  # the number of samples, all of weight one
-        return Noise.of_channels(deviation[:1], diagonal, diagonal, self.job.device, together=True)
-
-    def image(self, share: Share) -> Tensor:
-        """Return the matched filter's image, ``(1, *shape)``."""
-        return share.b / float(share.diagonal)
-
-    def _apertures(self, frame: int) -> list[SubAperture]:
+    def apertures(self, frame: int) -> list[SubAperture]:
+        """Return the sub-apertures of a frame."""
         with self.job.phase("prepare"):
             apertures = sub_apertures(
                 self.raw.scene,
@@ -172,5 +142,6 @@ class PhaseHistoryMeasurement:
         return samples, positions, density.astype(real, copy=False).reshape(-1)
 
 
-def _aperture_name(index: int) -> str:
+def aperture_name(index: int) -> str:
+    """Return the name of the kernel of a sub-aperture."""
     return f"aperture-{index:05d}"

@@ -1,0 +1,165 @@
+"""What solving for RF scenes takes besides their measurement: normal operator, noise, fusion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.engine.block import Equations
+from pipeline.engine.share import Share
+from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.terms import TermsNormal
+from pipeline.rf.model.pair_tiles import FactorsNormal
+from pipeline.rf.model.pairs import ALL_PAIRS, PairsMeasurement, pair_name
+from pipeline.rf.model.pulses import PhaseHistoryMeasurement, aperture_name
+from pipeline.solvers.fusion import non_coherent, phase_aligned
+from pipeline.solvers.kronecker_solver import kronecker_solver
+from pipeline.solvers.noise import Noise
+from pipeline.solvers.normal import Gram, NormalEquations
+from pipeline.solvers.solution import Solution
+
+if TYPE_CHECKING:
+    from pipeline.solvers.admm import ExactSolver
+
+
+def equations_of(data: PairsMeasurement | PhaseHistoryMeasurement) -> Equations:
+    """Return the normal equations of a measurement."""
+    if isinstance(data, PairsMeasurement):
+        return PairsEquations(data)
+    return PhaseHistoryEquations(data)
+
+
+class PairsEquations:
+    """The normal equations of pairs of antenna arrays, one frame at a time.
+
+    Parameters
+    ----------
+    data
+        The measurement.
+    """
+
+    def __init__(self, data: PairsMeasurement) -> None:
+        self.data = data
+
+    def gram(self, images: range, share: Share) -> Gram:
+        """Return the normal operator, whose kernels are in ``share``.
+
+        It maps ``(1, *shape)`` to the same, or where pairs are not coherent ``(1, pair, *shape)``.
+        """
+        data, job = self.data, self.data.job
+        pairs, transforms = range(data.raw.pairs), job.transforms(data.shape)
+        if data.form == "factors":
+            kept = "resident" if data.stream.resident else "streamed"
+            job.receipt.record(normal=f"factors, {kept}, of {len(pairs)} pairs")
+            weights = [
+                job.on_device(np.abs(data.models.weights(pair)) ** 2, job.real) for pair in pairs
+            ]
+            return FactorsNormal(data.stream, data.whole(), weights, coherent=data.coherent)
+        count = len(share.kernels)
+        job.receipt.record(
+            normal=f"toeplitz, {count} kernel{'s' * (count > 1)} for {len(pairs)} pairs"
+        )
+        if data.form == "collapsed":
+            return transforms.toeplitz(share.kernels[ALL_PAIRS][0])
+        spectra = torch.cat([share.kernels[pair_name(pair)] for pair in pairs])
+        toeplitz = transforms.toeplitz(spectra)
+        if not data.models.phased:
+            return toeplitz
+        phases = torch.stack([data.models.voxel_phase(pair) for pair in pairs])
+        if data.coherent:
+            return TermsNormal(phases, toeplitz)
+        return Diagonal(phases.conj()) @ toeplitz @ Diagonal(phases)
+
+    def exact_solver(self) -> ExactSolver | None:
+        """Return what solves ``(G + rho) x = r`` of a single pair at a single frequency.
+
+        Whatever form the normal operator has: it is one Kronecker block, between voxel phases.
+        """
+        data = self.data
+        if data.raw.pairs * len(data.raw.frequencies) > 1:
+            return None
+        ((_, blocks),) = data.stream.operators(data.stream.tiles(data.whole()))
+        weight = float(np.sum(np.abs(data.models.weights(0)) ** 2))
+        inverse = kronecker_solver([one[0] for one in blocks.kronecker.factors], weight=weight)
+        phases = blocks.phases
+        if phases is None:
+            return inverse
+        return lambda right, rho: phases.conj() * inverse(phases * right, rho)
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise of one frame; `None` where the data do not state it."""
+        data, job = self.data, self.data.job
+        deviations = data.raw.noise_std()
+        if deviations is None:
+            return None
+        elements = np.array(data.rows)
+        gains = [np.sum(np.abs(data.models.weights(pair)) ** 2) for pair in range(data.raw.pairs)]
+        return Noise.of_channels(
+            deviations,
+            np.array(gains) * elements,
+            elements * len(data.raw.frequencies),
+            job.device,
+            together=data.coherent,
+        )
+
+    def image(self, share: Share) -> Tensor:
+        """Return the matched filter's image, ``(1, *shape)``; see `pipeline.solvers.fusion`."""
+        data, job = self.data, self.data.job
+        axes = len(data.shape)
+        if data.coherent:
+            return share.b / float(share.diagonal)
+        scale = share.diagonal.to(job.real)
+        if job.settings.fusion == "non-coherent":
+            return non_coherent(share.b / scale.view(*scale.shape, *(1,) * axes), axes)
+
+        def matched_filter(together: NormalEquations) -> Solution:
+            nothing = torch.zeros(0, 1, dtype=torch.float64)
+            image = together.b / float(share.diagonal.sum())
+            return Solution(image, torch.ones(1, dtype=torch.int64), nothing)
+
+        equations = NormalEquations(share.b, lambda image: image, share.energy)
+        return phase_aligned(equations, matched_filter, image_axes=axes).solution.image
+
+
+class PhaseHistoryEquations:
+    """The normal equations of a phase history, one frame at a time.
+
+    Parameters
+    ----------
+    data
+        The measurement.
+    """
+
+    def __init__(self, data: PhaseHistoryMeasurement) -> None:
+        self.data = data
+
+    def gram(self, images: range, share: Share) -> Gram:
+        """Return the normal operator of one frame, whose kernels are in ``share``."""
+        data, job = self.data, self.data.job
+        (frame,) = images
+        apertures = data.apertures(frame)
+        job.receipt.record(normal=f"toeplitz, {len(apertures)} kernels")
+        spectra = torch.cat(
+            [share.kernels[aperture_name(index)] for index in range(len(apertures))]
+        )
+        phases = torch.stack([job.on_device(each.voxel_phase(), job.complex) for each in apertures])
+        return TermsNormal(phases, data.transforms.toeplitz(spectra))
+
+    def exact_solver(self) -> None:
+        """Return none: pulses lie anywhere."""
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise of one frame; `None` where the data do not state it."""
+        data, job = self.data, self.data.job
+        deviation = data.raw.noise_std()
+        if deviation is None:
+            return None
+        diagonal = share.diagonal.cpu().numpy()  # the number of samples, all of weight one
+        return Noise.of_channels(deviation[:1], diagonal, diagonal, job.device, together=True)
+
+    def image(self, share: Share) -> Tensor:
+        """Return the matched filter's image, ``(1, *shape)``."""
+        return share.b / float(share.diagonal)
