@@ -1,10 +1,12 @@
 """Blocks: from the measurement, or the shares of its shards, to images."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -19,11 +21,13 @@ from pipeline.engine.solving import Histories, solve
 from pipeline.engine.table import PlanRow
 from pipeline.geometry.axes import as_volume
 from pipeline.progress import track
-from pipeline.solvers.admm import ExactSolver
-from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.storage.shares import KERNEL, StoredShare, open_share
 from pipeline.storage.solver_state import SolverState
+
+if TYPE_CHECKING:
+    from pipeline.solvers.admm import ExactSolver
+    from pipeline.solvers.noise import Noise
 
 
 class Equations(Protocol):

@@ -97,6 +97,9 @@ def test_a_solver_and_a_penalty_are_code_of_the_jobs_that_use_them(kind):
         found = modules_of(stage, kinds=[kind])
         assert not solvers & set(found)
         assert not any(name.startswith("pipeline.algorithms") for name in found)
+    assert not any(
+        name.startswith("pipeline.solvers") for name in modules_of("accumulate", kinds=[kind])
+    )
     chosen = parse_algorithm({"algorithm": "fista", "penalty": "tv"}).modules
     found = set(modules_of("reconstruct", kinds=[kind], modules=chosen))
     assert {"pipeline.solvers.fista", "pipeline.solvers.penalties.tv"} <= found

@@ -76,6 +76,10 @@ CHANGED = {
         ("mri.model.measurement", {"accumulate": MRI_IMAGES, "reconstruct": MRI_IMAGES}),
         ("rf.model.pairs", {"accumulate": RF_IMAGES, "reconstruct": RF_IMAGES}),
     ],
+    "what solving takes of a measurement (`mri/equations.py`, `rf/equations.py`)": [
+        ("mri.equations", {"reconstruct": MRI_IMAGES}),
+        ("rf.equations", {"reconstruct": RF_IMAGES}),
+    ],
     "an algorithm, its solver, its penalty (`algorithms/`, `solvers/`)": [
         ("algorithms.fista", {"plan": {"pairs/sparse"}, "reconstruct": {"pairs/sparse"}}),
         ("solvers.penalties.l1", {"plan": {"pairs/sparse"}, "reconstruct": {"pairs/sparse"}}),
