@@ -1,7 +1,7 @@
 """Shares of the normal equations: what a piece of the measurement is reduced to.
 
-A **shard** is a piece of a block's measurements. Shards only meet in a sum: each is reduced to its
-share of ``b = A^H W y`` and of the normal operator, and then forgotten.
+A **shard** is a piece of a block's measurements. Each is reduced to its share of ``b = A^H W y``
+and of the normal operator; the block is solved from the sum of the shares alone.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, get_args
 
 import numpy as np
@@ -31,7 +30,6 @@ from pipeline.rf.geometry.wavefronts import (
     path_curvature,
     separable_rows,
     unit_phasor,
-    voxel_path,
 )
 
 Level = Literal["W", "W+D(fc)", "W+D", "F", "UPA", "N"]
@@ -94,11 +92,6 @@ class PairModel:
         """Whether the image is multiplied by a voxel phase before the factors."""
         return self.level in ("W+D", "W+D(fc)")
 
-    @cached_property
-    def voxel_path(self) -> NDArray[np.float64]:
-        """Curvature of the path over each voxel, float64 of the scene's shape [m]."""
-        return voxel_path(self.scene, *self.centres)
-
     def band(self, frequencies: NDArray[np.integer] | slice) -> PairModel:
         """Return the model of some of the frequencies; the centre frequency stays."""
         selected = [
@@ -142,21 +135,6 @@ class PairModel:
             chirp = chirp_paths(self.scene, self.centres)[axis][columns]
             phase = phase + self.k[:, None, None] * chirp
         return unit_phasor(phase)
-
-    def factors(self) -> tuple[NDArray[np.complex128], ...]:
-        """Return all factors; see `factor`."""
-        return tuple(self.factor(axis) for axis in range(len(self.scene.shape)))
-
-    def voxel_phase(self, frequency: int | None = None) -> NDArray[np.complex128]:
-        """Return the voxel phase ``D``, complex128 of the scene's shape.
-
-        Parameters
-        ----------
-        frequency
-            Index of the frequency; by default the centre frequency, as level ``W+D(fc)`` has it.
-        """
-        k = self.centre_k if frequency is None else float(self.k[frequency])
-        return unit_phasor(k * self.voxel_path)
 
     def columns(self, voxels: NDArray[np.integer]) -> NDArray[np.complex128]:
         """Return what single voxels of reflectivity 1 give.

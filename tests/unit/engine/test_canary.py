@@ -37,7 +37,7 @@ class Drifting(NUFFT):
 
 
 @pytest.mark.parametrize("leading", [(), (4,)], ids=["shared", "own trajectories"])
-def test_sings_for_a_sound_operator(leading):
+def test_a_sound_operator_passes(leading):
     found = canary.check_operator(build, trajectory(*leading), 1e-4, "brain block 0000")
     assert found.adjoint_error < 1e-6
     assert 0 < found.forward_error < 1e-4
@@ -45,7 +45,7 @@ def test_sings_for_a_sound_operator(leading):
 
 
 @pytest.mark.parametrize(("kind", "check"), [(Wrong, "adjoint"), (Drifting, "forward")])
-def test_dies_of_wrong_arithmetic(kind, check):
+def test_wrong_arithmetic_is_found(kind, check):
     with pytest.raises(CanaryError, match=f"brain block 0000: the {check} check"):
         canary.check_operator(
             lambda points: kind(SHAPE, points, tolerance=1e-4),
