@@ -16,10 +16,10 @@ from torch import Tensor
 from pipeline.config.equations import AccumulateSettings
 from pipeline.engine import canary
 from pipeline.engine.limits import torch_device
+from pipeline.engine.machine import Machine, Transforms
 from pipeline.engine.share import Shard
 from pipeline.engine.stream import Read, StreamAccount, stream
 from pipeline.engine.table import PlanRow
-from pipeline.engine.transforms import Transforms
 from pipeline.errors import DataError, DeviceError
 from pipeline.host_memory import return_freed_memory
 from pipeline.storage.receipts import Receipt
@@ -118,19 +118,18 @@ class BlockJob:
         self.complex = _COMPLEX[settings.precision]
         self.real = self.complex.to_real()
         self.who = f"{dataset} block {row.block}" + (f" shard {row.shard}" if row.shard else "")
-        self._nufft = settings.nufft
-        self._deterministic = settings.deterministic
+        self._machine = Machine(
+            self.device.startswith("cuda"),
+            receipt.content["threads"],
+            self.complex.itemsize,
+            settings.nufft,
+            settings.deterministic,
+            row.transforms,
+        )
 
     def transforms(self, shape: tuple[int, ...]) -> Transforms:
         """Return how non-uniform transforms of images of ``shape`` are computed."""
-        return Transforms(
-            shape=shape,
-            settings=self._nufft,
-            dtype=self.complex,
-            threads=self.receipt.content["threads"],
-            deterministic=self._deterministic,
-            choice=self.row.transforms,
-        )
+        return Transforms(shape, self._machine)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -144,7 +143,7 @@ class BlockJob:
         """Check the transform on a part of the trajectory, and record what was found."""
         with self.phase("prepare"):
             found = canary.check_operator(
-                transforms.nufft, trajectory, self._nufft.tolerance, self.who
+                transforms.nufft, trajectory, self._machine.nufft.tolerance, self.who
             )
         self.receipt.record(
             backend=found.backend,

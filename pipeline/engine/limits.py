@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pipeline.engine.leases import driver, visible_devices
 from pipeline.errors import DeviceError, PlanError
@@ -16,6 +16,13 @@ _CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+
+
+class Limits(NamedTuple):
+    """What one job may use [MB]; ``device_mb`` is 0 where it computes on a CPU."""
+
+    device_mb: int
+    host_mb: int
 
 
 def host_memory_mb() -> int:
@@ -59,7 +66,7 @@ def device_memory_mb(number: int) -> int | None:
 
 def planned_limits(
     device: str, device_mb: Literal["auto"] | int, host_mb: Literal["auto"] | int
-) -> tuple[int, int]:
+) -> Limits:
     """Return the limits to plan for.
 
     Parameters
@@ -69,11 +76,6 @@ def planned_limits(
     device_mb, host_mb
         As in `memory`: a number [MB], or ``auto`` to measure this machine.
 
-    Returns
-    -------
-    device limit, host limit
-        [MB]; the device limit is 0 where the job will compute on a CPU.
-
     Raises
     ------
     PlanError
@@ -81,19 +83,19 @@ def planned_limits(
     """
     host = int(MARGIN * host_memory_mb()) if host_mb == "auto" else host_mb
     if device == "cpu":
-        return 0, host
+        return Limits(0, host)
     if device_mb != "auto" and device != "auto":
-        return device_mb, host
+        return Limits(device_mb, host)
     number = int(device.partition(":")[2] or 0)
     measured = device_memory_mb(number)
     if device == "auto" and (measured is None or not _torch_has_cuda()):
-        return 0, host
+        return Limits(0, host)
     if measured is None:
         raise PlanError(
             f"compute.device is {device}, which this machine does not have, and memory.device_mb "
             "is auto; to plan for another machine, say how many MB its device has"
         )
-    return int(MARGIN * measured) if device_mb == "auto" else device_mb, host
+    return Limits(int(MARGIN * measured) if device_mb == "auto" else device_mb, host)
 
 
 def _torch_has_cuda() -> bool:

@@ -1,16 +1,25 @@
-"""What a job computes with, as far as a plan knows it."""
+"""What a job computes with, for whoever plans it and for the job itself."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from pipeline.config.planning import PlanSettings
-from pipeline.config.transforms import TransformChoice
+from pipeline.config.transforms import NufftSettings, TransformChoice
+from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, per_axis
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.tiling import Tiling
-from pipeline.operators.toeplitz import padded_shape
+from pipeline.operators.toeplitz import (
+    KERNEL_TOLERANCE,
+    Toeplitz,
+    kernel_dtype,
+    padded_shape,
+    toeplitz_spectrum,
+)
 
 
 @dataclass(frozen=True)
@@ -22,10 +31,7 @@ class Machine:
     threads: int
     itemsize: int
     """Bytes of a complex number: 8 or 16."""
-    backend: str
-    """Library of the NUFFT, or ``auto``."""
-    tolerance: float
-    """Relative error allowed in each transform."""
+    nufft: NufftSettings
     deterministic: bool = False
     choice: TransformChoice = field(default_factory=TransformChoice)
     """How transforms of images are computed, where that was measured or is insisted on."""
@@ -35,40 +41,37 @@ class Machine:
     @classmethod
     def of(cls, settings: PlanSettings, *, on_device: bool, threads: int) -> Self:
         """Return the machine that settings ask for."""
-        nufft = settings.nufft
+        nufft, itemsize = settings.nufft, 8 if settings.precision == "single" else 16
         insisted = TransformChoice(oversampling=nufft.oversampling, kernel_width=nufft.kernel_width)
-        return cls(
-            on_device=on_device,
-            threads=threads,
-            itemsize=8 if settings.precision == "single" else 16,
-            backend=nufft.backend,
-            tolerance=nufft.tolerance,
-            deterministic=settings.deterministic,
-            choice=insisted,
-        )
+        return cls(on_device, threads, itemsize, nufft, settings.deterministic, insisted)
 
     @property
     def dtype(self) -> torch.dtype:
         """Complex dtype of the job."""
         return torch.complex64 if self.itemsize == 8 else torch.complex128
 
-    @property
-    def asked(self) -> float:
-        """What the library of image transforms is asked for."""
-        return self.choice.tolerance or self.tolerance
+    @cached_property
+    def image_nufft(self) -> NufftSettings:
+        """How images, not kernels, are transformed: what was chosen comes before the settings."""
+        chosen = self.choice.model_dump(exclude_defaults=True, exclude={"fft", "piece_bytes"})
+        return self.nufft.model_copy(update=chosen)
 
     def image_library(self, shape: tuple[int, ...]) -> Backend:
-        """Return the library that transforms images, not kernels."""
-        if self.choice.backend == "auto":
-            return self.library(shape, self.asked, self.dtype)
-        return replace(self, backend=self.choice.backend).library(shape, self.asked, self.dtype)
+        """Return the library that transforms images."""
+        nufft = self.image_nufft
+        return self._library(shape, nufft.backend, nufft.tolerance, self.dtype)
+
+    def kernel_library(self, shape: tuple[int, ...]) -> Backend:
+        """Return the library that makes the kernels of Toeplitz products."""
+        return self._library(shape, self.nufft.backend, KERNEL_TOLERANCE, torch.complex128)
 
     def image_oversampling(self, shape: tuple[int, ...]) -> tuple[float, ...]:
         """Return the oversampling of each axis in transforms of images."""
-        chosen = self.choice.oversampling
+        nufft = self.image_nufft
+        chosen = nufft.oversampling
         if chosen is None:
             library = self.image_library(shape)
-            chosen = choose_oversampling(library, self.asked, self.dtype, len(shape))
+            chosen = choose_oversampling(library, nufft.tolerance, self.dtype, len(shape))
         return per_axis(chosen, len(shape))
 
     def product_tiling(self, shape: tuple[int, ...]) -> Tiling:
@@ -81,17 +84,70 @@ class Machine:
             piece_bytes=self.choice.piece_bytes,
         )
 
-    def library(self, shape: tuple[int, ...], tolerance: float, dtype: torch.dtype) -> Backend:
-        """Return the library that computes NUFFTs of this shape and tolerance.
-
-        That of a device need not be installed where the plan is made.
-        """
+    def _library(
+        self, shape: tuple[int, ...], backend: str, tolerance: float, dtype: torch.dtype
+    ) -> Backend:
+        """Return the library; that of a device need not be installed where the plan is made."""
         return choose_backend(
             shape,
             "cuda" if self.on_device else "cpu",
-            self.backend,
+            backend,
             tolerance=tolerance,
             dtype=dtype,
             deterministic=self.deterministic,
             elsewhere=self.on_device,
+        )
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """The non-uniform transforms and Toeplitz products of a job, on images of one shape."""
+
+    shape: tuple[int, ...]
+    machine: Machine
+
+    def nufft(self, trajectory: Tensor, coils: int | None = None) -> NUFFT:
+        """Return the transform from the image grid to ``trajectory``."""
+        machine, nufft = self.machine, self.machine.image_nufft
+        return NUFFT(
+            self.shape,
+            trajectory,
+            coils=coils,
+            tolerance=nufft.tolerance,
+            backend=nufft.backend,
+            oversampling=nufft.oversampling,
+            kernel_width=nufft.kernel_width,
+            dtype=machine.dtype,
+            threads=machine.threads,
+            deterministic=machine.deterministic,
+        )
+
+    def toeplitz(self, spectrum: Tensor) -> Toeplitz:
+        """Return the convolution with kernels of these spectra."""
+        choice, threads = self.machine.choice, self.machine.threads
+        return Toeplitz(
+            spectrum, self.shape, fft=choice.fft, piece_bytes=choice.piece_bytes, threads=threads
+        )
+
+    def spectrum(self, trajectory: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return the spectrum of the Toeplitz operator of weighted samples on ``trajectory``."""
+        machine = self.machine
+        return toeplitz_spectrum(
+            self.shape,
+            trajectory,
+            weights,
+            backend=machine.nufft.backend,
+            dtype=machine.dtype,
+            threads=machine.threads,
+            deterministic=machine.deterministic,
+        )
+
+    def require_kernels(self, device: str) -> None:
+        """Raise `ConfigError` or `DependencyError` if `spectrum` cannot work on a device."""
+        kernel_dtype(
+            self.shape,
+            torch.device(device),
+            backend=self.machine.nufft.backend,
+            dtype=self.machine.dtype,
+            deterministic=self.machine.deterministic,
         )

@@ -1,10 +1,10 @@
 """What a job needs, and what happens where that does not fit. Pure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.engine.limits import MARGIN, MEGABYTE
+from pipeline.engine.limits import MARGIN, MEGABYTE, Limits
 from pipeline.errors import PlanError
 
 _SCHEDULER_MB = 200
@@ -16,26 +16,17 @@ CHUNKS_AT_ONCE = 10
 
 @dataclass(frozen=True)
 class Need:
-    """Peak memory of a job by what it is for [byte].
-
-    Attributes
-    ----------
-    host, device
-        Parts of the peak of resident memory, and of the device's; the latter empty on a CPU.
-    """
+    """Peak memory of a job by what it is for [byte]."""
 
     host: Mapping[str, int]
+    """Parts of the peak of resident memory."""
     device: Mapping[str, int] = field(default_factory=dict)
+    """Of that of the device; empty on a CPU."""
 
     @property
     def host_bytes(self) -> int:
         """Peak of resident memory [byte]."""
         return sum(self.host.values())
-
-    @property
-    def device_bytes(self) -> int:
-        """Peak of device memory [byte]; 0 on a CPU."""
-        return sum(self.device.values())
 
     @property
     def host_mb(self) -> int:
@@ -45,7 +36,12 @@ class Need:
     @property
     def device_mb(self) -> int:
         """Peak of device memory [MB], rounded up."""
-        return math.ceil(self.device_bytes / MEGABYTE)
+        return math.ceil(sum(self.device.values()) / MEGABYTE)
+
+    def fits(self, limits: Limits) -> bool:
+        """Tell whether a job that needs this much may run."""
+        on_device = not limits.device_mb or self.device_mb <= limits.device_mb
+        return on_device and self.host_mb <= limits.host_mb
 
     def dominant(self) -> str:
         """Name the largest part: the device's where there is one."""
@@ -67,38 +63,31 @@ def largest(phases: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return {name: size for name, size in most.items() if size}
 
 
-def require_fit(
-    need: Need, *, host_mb: int, device_mb: int = 0, who: str, advice: Sequence[str] = ()
-) -> None:
-    """Raise `PlanError` if a job does not fit the limits.
+def excesses(need: Need, limits: Limits) -> Iterator[tuple[str, int, str]]:
+    """Yield each limit that is too low: its setting, the MB that are needed, and the arithmetic."""
+    for setting, allowed, parts in (
+        ("memory.device_mb", limits.device_mb, need.device),
+        ("memory.host_mb", limits.host_mb, need.host),
+    ):
+        total = math.ceil(sum(parts.values()) / MEGABYTE)
+        if total > allowed:
+            sizes = sorted(parts.items(), key=lambda part: -part[1])
+            sums = " + ".join(f"{name} {size / MEGABYTE:.0f}" for name, size in sizes)
+            yield setting, total, f"needs {total} MB, but {setting} is {allowed} MB ({sums} MB)"
+
+
+def require_fit(need: Need, limits: Limits, *, who: str, advice: Sequence[str] = ()) -> None:
+    """Raise `PlanError` if a job does not fit, with the arithmetic and what to change.
 
     Parameters
     ----------
-    need
+    need, limits
         Of the job.
-    host_mb, device_mb
-        Limits [MB]; the device's is 0 on a CPU.
     who
         Dataset and stage; begins the message.
     advice
         Changes of settings that help, beside a higher limit.
-
-    Raises
-    ------
-    PlanError
-        With the arithmetic and what to change.
     """
-    for setting, allowed, parts in (
-        ("memory.host_mb", host_mb, need.host),
-        ("memory.device_mb", device_mb, need.device),
-    ):
-        total = math.ceil(sum(parts.values()) / MEGABYTE)
-        if total <= allowed:
-            continue
-        sizes = sorted(parts.items(), key=lambda part: -part[1])
-        sums = " + ".join(f"{name} {size / MEGABYTE:.0f}" for name, size in sizes)
+    for setting, total, arithmetic in excesses(need, limits):
         changes = "; ".join([f"{setting}: {total}", *advice])
-        raise PlanError(
-            f"{who} needs {total} MB, but {setting} is {allowed} MB ({sums} MB). Each of these "
-            f"would help: {changes}"
-        )
+        raise PlanError(f"{who} {arithmetic}. Each of these would help: {changes}")

@@ -7,18 +7,19 @@ longer than that, its measurement is cut into shards, each with a job of its own
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
-from pipeline.engine.limits import MEGABYTE
+from pipeline.engine.limits import MEGABYTE, Limits
 from pipeline.engine.memory import footprint, written_bytes
-from pipeline.engine.needs import requested_mb
+from pipeline.engine.needs import excesses, requested_mb
 from pipeline.engine.rates import Rates
 from pipeline.engine.seconds import accumulating_seconds, predicted_seconds
 from pipeline.engine.shards import shard_ranges
 from pipeline.engine.table import PlanRow
-from pipeline.engine.tiles import Limits, choose_tiles, smallest_tiles
+from pipeline.engine.tiles import choose_tiles, smallest_tiles
 from pipeline.engine.work import ModelCosts, Work
 from pipeline.errors import PlanError
 
@@ -30,36 +31,22 @@ _MARGIN = 3
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be planned.
-
-    Attributes
-    ----------
-    work
-        All images, in one job; its tiles are chosen here.
-    limits
-        Memory that one job may use.
-    rates
-        Of the machine.
-    shards
-        Jobs that share the measurement of a block.
-    block_images
-        Images that one job reconstructs at most.
-    who
-        Dataset and reconstruction, for the message of an error.
-    others
-        Other ways to run the same work, slower but in less memory, the fastest first.
-    notes
-        Lines for the log, on what was chosen and why.
-    """
+    """What is to be planned."""
 
     work: Work
+    """All images, in one job; its tiles are chosen here."""
     limits: Limits
     rates: Rates
     shards: Literal["auto"] | int = "auto"
+    """Jobs that share the measurement of a block."""
     block_images: Literal["auto"] | int = "auto"
+    """Images that one job reconstructs at most."""
     who: str = "plan"
+    """Dataset and reconstruction, for the message of an error."""
     others: tuple[ModelCosts, ...] = ()
+    """Other ways to run the same work, slower but in less memory, the fastest first."""
     notes: tuple[str, ...] = ()
+    """Lines for the log, on what was chosen and why."""
 
 
 def plan_jobs(request: Request) -> list[PlanRow]:
@@ -80,8 +67,7 @@ def plan_jobs(request: Request) -> list[PlanRow]:
     tiled = (choose_tiles(choice, limits, rates) for choice in choices)
     whole = next((found for found in tiled if found is not None), None)
     if whole is None:
-        work = choices[-1]
-        raise PlanError(f"{request.who}: {refusal(work, limits)}")
+        raise PlanError(f"{request.who}: {_refusal(choices[-1], limits)}")
     size = _block_size(whole, request)
     blocks = math.ceil(work.images / size)
     size = math.ceil(work.images / blocks)  # evenly, not one small block at the end
@@ -104,8 +90,8 @@ def _block_size(work: Work, request: Request) -> int:
     one = replace(work, images=1)
     per_image = predicted_seconds(one, request.rates) - request.rates.start
     size = min(work.images, max(work.image_batch, int(_BEARABLE_SECONDS / max(per_image, 1e-9))))
-    while size > work.image_batch and not request.limits.hold(
-        footprint(replace(work, images=size))
+    while size > work.image_batch and not footprint(replace(work, images=size)).fits(
+        request.limits
     ):
         size = max(work.image_batch, size // 2)
     return size if request.block_images == "auto" else min(size, request.block_images)
@@ -154,7 +140,7 @@ def _block_rows(
         tiled = choose_tiles(work, request.limits, request.rates)
         if tiled is None:
             what = f"{request.who} block {name}" + (f" shard {shard}" if shard else "")
-            raise PlanError(f"{what}: {refusal(work, request.limits)}")
+            raise PlanError(f"{what}: {_refusal(work, request.limits)}")
         rows.append(_row(tiled, request, name, first_image, shard, ranges))
     return rows
 
@@ -197,25 +183,72 @@ def _row(
     )
 
 
-def refusal(work: Work, limits: Limits) -> str:
+def _refusal(work: Work, limits: Limits) -> str:
     """Return why the smallest tiles do not fit, with the arithmetic."""
-    need = footprint(smallest_tiles(work))
-    lines = []
-    for setting, found, allowed, parts in (
-        ("memory.device_mb", need.device_bytes, limits.device_mb, need.device),
-        ("memory.host_mb", need.host_bytes, limits.host_mb, need.host),
-    ):
-        if not allowed or found <= allowed * MEGABYTE:
-            continue
-        largest = sorted(parts.items(), key=lambda part: -part[1])
-        sums = " + ".join(f"{name} {size / MEGABYTE:.0f}" for name, size in largest)
-        lines.append(
-            "one image, one channel and one readout at a time needs "
-            f"{math.ceil(found / MEGABYTE)} MB, but {setting} is {allowed} MB ({sums} MB)"
-        )
-    return "; ".join(lines)
+    found = excesses(footprint(smallest_tiles(work)), limits)
+    who = "one image, one channel and one readout at a time"
+    return "; ".join(f"{who} {arithmetic}" for _, _, arithmetic in found)
 
 
-def total_disk_mb(rows: Sequence[PlanRow]) -> int:
-    """Return what all jobs write together [MB]."""
-    return sum(row.disk_mb for row in rows)
+def plan_or_advise(request: Request) -> list[PlanRow]:
+    """Plan as `plan_jobs` does; say what would help where that fails.
+
+    Raises
+    ------
+    PlanError
+        With the arithmetic of what does not fit, and changes that were tried and do fit.
+    """
+    try:
+        return plan_jobs(request)
+    except PlanError as error:
+        advice = list(changes(request))
+        if not advice:
+            raise
+        raise PlanError(f"{error}. Each of these would fit: {'; '.join(advice)}") from None
+
+
+def changes(request: Request) -> Iterator[str]:
+    """Yield single changes of limits or settings with which the plan can be made."""
+    yield from _higher_limits(request)
+    work = request.work
+    if work.machine.itemsize == 16:
+        single = replace(work, machine=replace(work.machine, itemsize=8))
+        if _fits(replace(request, work=single)):
+            yield "compute.precision: single"
+    if work.machine.deterministic:
+        free = replace(work, machine=replace(work.machine, deterministic=False))
+        if _fits(replace(request, work=free)):
+            yield "compute.deterministic: false"
+    for group in work.model.other_settings(work):
+        fitting = (told for told, other in group if _fits(replace(request, work=other)))
+        yield from islice(fitting, 1)
+
+
+def _higher_limits(request: Request) -> Iterator[str]:
+    """Yield the least limit with which the plan can be made."""
+    need = footprint(smallest_tiles(request.work))
+    limits = request.limits
+    raised = Limits(
+        max(limits.device_mb, need.device_mb) if limits.device_mb else 0,
+        max(limits.host_mb, need.host_mb),
+    )
+    # A block may need more than its smallest tile, such as the sum of shares.
+    for _ in range(20):
+        if _fits(replace(request, limits=raised)):
+            break
+        raised = Limits(math.ceil(raised.device_mb * 1.05), math.ceil(raised.host_mb * 1.05))
+    else:
+        return
+    both = zip(limits._fields, limits, raised, strict=True)
+    parts = [f"memory.{name}: {more}" for name, now, more in both if more > now]
+    if parts:
+        yield " with ".join(parts)
+
+
+def _fits(request: Request) -> bool:
+    one = replace(request.work, images=1)
+    try:
+        plan_jobs(replace(request, work=one))
+    except PlanError:
+        return False
+    return True

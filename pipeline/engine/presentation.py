@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from pipeline.engine.plan import total_disk_mb
 from pipeline.engine.table import PlanRow
 
 _MOST_ROWS = 20
@@ -27,8 +26,9 @@ def plan_lines(who: str, rows: Sequence[PlanRow]) -> list[str]:
     memory = f"{max(row.host_mb for row in rows)} MB of the host"
     if rows[0].limit_device_mb:
         memory = f"{max(row.device_mb for row in rows)} MB of the device and {memory}"
+    disk = sum(row.disk_mb for row in rows)
     lines.append(
-        f"All jobs: {_duration(seconds)} one after the other, {total_disk_mb(rows)} MB on disk; "
+        f"All jobs: {_duration(seconds)} one after the other, {disk} MB on disk; "
         f"the largest needs {memory}"
     )
     lines.append("A tile is images x channels x readouts that are in work at one moment.")

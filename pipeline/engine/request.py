@@ -7,10 +7,10 @@ from typing import Protocol
 from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.config.equations import image_count, image_shape
 from pipeline.config.planning import PlanSettings
+from pipeline.engine.limits import Limits
 from pipeline.engine.machine import Machine
 from pipeline.engine.plan import Request
 from pipeline.engine.rates import Rates
-from pipeline.engine.tiles import Limits
 from pipeline.engine.tuned_choice import tuned
 from pipeline.engine.work import ModelCosts, Work
 from pipeline.storage.calibration import Calibration

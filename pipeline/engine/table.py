@@ -110,16 +110,6 @@ class PlanRow(BaseModel):
             }
         )
 
-    @classmethod
-    def columns(cls) -> list[str]:
-        """Return the names of the table's columns."""
-        return list(cls.model_fields)
-
-    @classmethod
-    def parse(cls, cells: dict[str, str]) -> Self:
-        """Return the row that one line of the table holds."""
-        return cls.model_validate(cells)
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -173,7 +163,7 @@ def write_plan(path: Path, rows: Sequence[PlanRow]) -> None:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(
         text,
-        PlanRow.columns(),
+        list(PlanRow.model_fields),
         delimiter="\t",
         lineterminator="\n",
         quoting=csv.QUOTE_NONE,
@@ -195,7 +185,7 @@ def read_plan(path: Path) -> Plan:
     text = io.StringIO(read_text(path), newline="")
     try:
         reader = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
-        rows = [PlanRow.parse(cells) for cells in reader]
+        rows = [PlanRow.model_validate(cells) for cells in reader]
     except (csv.Error, ValidationError) as error:
         raise DataError(f"{path}: not readable as a plan ({error}); run `plan` again") from None
     plan = Plan.of(rows)

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from pipeline.engine.limits import MEGABYTE
+from pipeline.engine.limits import MEGABYTE, Limits
 from pipeline.engine.memory import footprint
-from pipeline.engine.needs import Need
 from pipeline.engine.rates import Rates
 from pipeline.engine.work import Work
 
@@ -20,19 +19,6 @@ _SMALL_STEPS = 0.9
 """Ratio of tiles of readouts that are tried: any length of a measurement then fills a limit."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one job may use [MB]; ``device_mb`` is 0 where it computes on a CPU."""
-
-    device_mb: int
-    host_mb: int
-
-    def hold(self, need: Need) -> bool:
-        """Tell whether ``need`` fits."""
-        on_device = not self.device_mb or need.device_bytes <= self.device_mb * MEGABYTE
-        return on_device and need.host_bytes <= self.host_mb * MEGABYTE
-
-
 def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
     """Return the work with the largest useful tiles that fit; None if the smallest do not.
 
@@ -42,8 +28,9 @@ def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
     """
     for placed in (work, replace(work, model=work.model.streamed())):
         for candidate in _candidates(placed, rates):
-            block = _one_batch(candidate) if work.stage == "reconstruct" else candidate
-            if limits.hold(footprint(block)):
+            one_batch = replace(candidate, images=candidate.image_batch)
+            block = one_batch if work.stage == "reconstruct" else candidate
+            if footprint(block).fits(limits):
                 return candidate
     return None
 
@@ -52,10 +39,6 @@ def smallest_tiles(work: Work) -> Work:
     """Return the work on one image, one channel and one readout at a time."""
     model = work.model.streamed()
     return replace(work, model=model, images=1, image_batch=1, channel_batch=1, readout_batch=1)
-
-
-def _one_batch(work: Work) -> Work:
-    return replace(work, images=work.image_batch)
 
 
 def _candidates(work: Work, rates: Rates) -> Iterator[Work]:

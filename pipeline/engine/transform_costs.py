@@ -2,24 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
-
-import torch
 
 from pipeline.engine.rates import Rates, fft_flops
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
 from pipeline.operators.nufft_accuracy import LEAST_ASKED, choose_oversampling
-from pipeline.operators.nufft_memory import (
-    nufft_resident_bytes,
-    nufft_workspace_bytes,
-    parallel_transforms,
-)
+from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
 from pipeline.operators.toeplitz import (
     KERNEL_TOLERANCE,
     padded_shape,
     toeplitz_spectrum_bytes,
     toeplitz_spectrum_workspace_bytes,
-    toeplitz_workspace_bytes,
 )
 from pipeline.operators.toeplitz_kernel import kernel_pieces
 
@@ -36,26 +28,26 @@ def nufft_bytes(
     """
     machine = work.machine
     library = machine.image_library(work.shape)
-    transforms = channels * work.image_batch // trajectories
-    sizes: dict[str, Any] = {
-        "backend": library,
-        "tolerance": machine.asked,
-        "oversampling": machine.image_oversampling(work.shape),
-        "itemsize": machine.itemsize,
-        "frames": trajectories,
-        "workers": parallel_transforms(
-            work.shape,
-            trajectories,
-            channels if as_coils else 1,
-            backend=library,
-            threads=machine.threads,
-            deterministic=machine.deterministic,
-        ),
-    }
-    working = nufft_workspace_bytes(
-        work.shape, samples, transforms, threads=machine.threads, **sizes
+    workers = parallel_transforms(
+        work.shape,
+        trajectories,
+        channels if as_coils else 1,
+        backend=library,
+        threads=machine.threads,
+        deterministic=machine.deterministic,
     )
-    return working, nufft_resident_bytes(work.shape, samples, transforms, **sizes)
+    return nufft_workspace_bytes(
+        work.shape,
+        samples,
+        channels * work.image_batch // trajectories,
+        backend=library,
+        tolerance=machine.image_nufft.tolerance,
+        itemsize=machine.itemsize,
+        frames=trajectories,
+        threads=machine.threads,
+        workers=workers,
+        oversampling=machine.image_oversampling(work.shape),
+    )
 
 
 def kernel_bytes(work: Work, samples: int) -> int:
@@ -64,7 +56,7 @@ def kernel_bytes(work: Work, samples: int) -> int:
     return toeplitz_spectrum_workspace_bytes(
         work.shape,
         samples,
-        backend=machine.library(work.shape, KERNEL_TOLERANCE, torch.complex128),
+        backend=machine.kernel_library(work.shape),
         itemsize=machine.itemsize,
         threads=machine.threads,
     )
@@ -77,17 +69,8 @@ def spectrum_bytes(work: Work, kernels: int) -> int:
 
 def convolution_bytes(work: Work, together: int, frames: int = 1) -> Parts:
     """Return what products with the kernels need, of so many channels and images at once."""
-    machine = work.machine
-    tiling = machine.product_tiling(work.shape)
-    product = toeplitz_workspace_bytes(
-        work.shape,
-        together,
-        itemsize=machine.itemsize,
-        frames=frames,
-        threads=machine.threads,
-        host=tiling.host,
-        piece_bytes=tiling.piece_bytes,
-    )
+    tiling = work.machine.product_tiling(work.shape)
+    product = tiling.workspace_bytes(together, frames, work.machine.threads)
     return {"spectra": spectrum_bytes(work, work.kernels), "Toeplitz product": product}
 
 
@@ -124,7 +107,7 @@ def transform_seconds(work: Work, samples: float, rates: Rates) -> tuple[float, 
     points, flops = transform_work(
         work.shape,
         samples,
-        tolerance=machine.asked,
+        tolerance=machine.image_nufft.tolerance,
         oversampling=machine.image_oversampling(work.shape),
         itemsize=machine.itemsize,
     )
@@ -134,7 +117,7 @@ def transform_seconds(work: Work, samples: float, rates: Rates) -> tuple[float, 
 def kernel_seconds(work: Work, samples: float, tiles: int, rates: Rates) -> float:
     """Return the seconds to make the kernel of one trajectory."""
     machine = work.machine
-    library = machine.library(work.shape, KERNEL_TOLERANCE, torch.complex128)
+    library = machine.kernel_library(work.shape)
     axes = len(work.shape)
     oversampling = choose_oversampling(library, KERNEL_TOLERANCE, machine.dtype, axes)
     pieces = kernel_pieces(work.shape, oversampling, machine.itemsize)

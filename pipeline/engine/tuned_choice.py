@@ -48,9 +48,9 @@ def tuned(
         return machine, default, [note]
     choice = choose_transforms(
         measurement,
-        tolerance=machine.tolerance,
+        tolerance=machine.nufft.tolerance,
         precision=precision,
-        backend=machine.backend,
+        backend=machine.nufft.backend,
         deterministic=machine.deterministic,
     )
     insisted = machine.choice

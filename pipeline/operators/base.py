@@ -97,7 +97,7 @@ class LinearOperator(ABC):
         return Composition(self, inner)
 
     def __add__(self, other: LinearOperator) -> LinearOperator:
-        return Sum((self, other))
+        return Sum(self, other)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.domain} -> {self.codomain})"
@@ -203,26 +203,16 @@ class Composition(LinearOperator):
 
 
 class Sum(LinearOperator):
-    """Sum of operators between the same spaces."""
+    """Sum of two operators between the same spaces."""
 
-    def __init__(self, operators: Sequence[LinearOperator]) -> None:
-        first, *others = operators
-        for other in others:
-            if (other.domain, other.codomain) != (first.domain, first.codomain):
-                raise ShapeError(f"cannot add {first!r} and {other!r}: their shapes differ.")
-        super().__init__(first.domain, first.codomain, dtype=first.dtype, device=first.device)
-        self.operators = tuple(operators)
+    def __init__(self, one: LinearOperator, other: LinearOperator) -> None:
+        if (other.domain, other.codomain) != (one.domain, one.codomain):
+            raise ShapeError(f"cannot add {one!r} and {other!r}: their shapes differ.")
+        super().__init__(one.domain, one.codomain, dtype=one.dtype, device=one.device)
+        self.one, self.other = one, other
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        first, *others = self.operators
-        total = first._forward(x)
-        for operator in others:
-            total = total + operator._forward(x)
-        return total
+        return self.one._forward(x) + self.other._forward(x)
 
     def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
-        first, *others = self.operators
-        total = first._adjoint(y)
-        for operator in others:
-            total = total + operator._adjoint(y)
-        return total
+        return self.one._adjoint(y) + self.other._adjoint(y)

@@ -23,8 +23,6 @@ from pipeline.operators.contraction import (
     KroneckerTiling,
     Schedule,
     Side,
-    contraction_flops,
-    contraction_order,
     usual_tile_bytes,
 )
 
@@ -73,16 +71,6 @@ class Kronecker(LinearOperator):
                 self.outputs, self.inputs, self.itemsize, on_device=device.type != "cpu"
             )
         self.tile_bytes = tile_bytes
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Modes in the order in which `forward` contracts them; `adjoint` goes backwards."""
-        return contraction_order(self.outputs, self.inputs)
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of one application, forward or adjoint, to one array."""
-        return math.prod(self.blocks) * contraction_flops(self.outputs, self.inputs)
 
     def tiling(self, batch: int = 1) -> KroneckerTiling:
         """Return the pieces in which so many arrays are done."""

@@ -12,10 +12,7 @@ from pipeline.operators.base import LinearOperator
 from pipeline.operators.nufft_accuracy import PerAxis
 from pipeline.operators.nufft_backends import PLANS
 from pipeline.operators.nufft_choice import choose_backend
-from pipeline.operators.nufft_memory import (
-    SMALL_IMAGE,
-    parallel_transforms,
-)
+from pipeline.operators.nufft_memory import SMALL_IMAGE, parallel_transforms
 from pipeline.operators.threads import share, thread_count
 
 

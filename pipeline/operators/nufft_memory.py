@@ -7,12 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.operators.nufft_accuracy import (
-    Backend,
-    PerAxis,
-    choose_oversampling,
-    per_axis,
-)
+from pipeline.operators.nufft_accuracy import Backend, PerAxis, choose_oversampling, per_axis
 
 SMALL_IMAGE = 2**18
 """Voxels below which whole transforms are shared between threads, rather than each one split."""
@@ -40,14 +35,14 @@ def nufft_workspace_bytes(
     samples: int,
     transforms: int,
     *,
-    backend: str,
+    backend: Backend,
     tolerance: float,
     itemsize: int,
     frames: int = 1,
     threads: int = 1,
     workers: int = 1,
     oversampling: PerAxis = None,
-) -> int:
+) -> tuple[int, int]:
     """Predict what a `NUFFT` holds besides its input and output; builds nothing.
 
     Parameters
@@ -59,7 +54,7 @@ def nufft_workspace_bytes(
     transforms
         Transforms of one trajectory in one call: coils times batch.
     backend
-        A backend's name, not ``"auto"``.
+        Library of the transforms.
     tolerance
         Relative l2 error allowed.
     itemsize
@@ -75,13 +70,12 @@ def nufft_workspace_bytes(
 
     Returns
     -------
-    int
-        Bytes of the plans, which live as long as the operator, and of the FFT grids.
+    working, resident
+        Bytes while it transforms, of plans and FFT grids, and between two calls.
     """
-    dtype = np.dtype(np.complex64 if itemsize == 8 else np.complex128)
-    name: Backend = backend  # type: ignore[assignment]
     if oversampling is None:
-        oversampling = choose_oversampling(name, tolerance, dtype, len(shape))
+        dtype = np.dtype(np.complex64 if itemsize == 8 else np.complex128)
+        oversampling = choose_oversampling(backend, tolerance, dtype, len(shape))
     factors = per_axis(oversampling, len(shape))
     grid = math.prod(math.ceil(f * n) for f, n in zip(factors, shape, strict=True)) * itemsize
     coordinates = len(shape) * samples * itemsize // 2
@@ -91,48 +85,20 @@ def nufft_workspace_bytes(
         kept = coordinates + 4 * samples
         # While it sorts, a plan holds the coordinates as given and keys of its own.
         sorting = (plans - 1) * kept + 2 * coordinates + 16 * samples
-        return max(sorting, plans * kept + int(1.1 * workers * grid))
+        return max(sorting, plans * kept + int(1.1 * workers * grid)), plans * kept
     if backend == "finufft":
         # Several small images at a time, one for each thread.
         at_once = min(transforms, threads) if small and workers == 1 else workers
         converted = frames * coordinates if itemsize == 16 else 0
         # The allocator keeps grids of up to 32 MiB for the next one, which may not fit into them.
         reserve = min(grid, 2**25)
-        return converted + int(1.1 * (plans * 8 * samples + 1.1 * at_once * grid + reserve))
+        working = converted + int(1.1 * (plans * 8 * samples + 1.1 * at_once * grid + reserve))
+        return working, plans * 8 * samples + converted
     if backend == "cufinufft":
         # Plans of both directions keep their grids, and cuFFT a work area of the same size.
         at_once = min(transforms, 8) if small else 1
-        return frames * (coordinates + 2 * (8 * samples + 2 * at_once * grid))
+        plan = 8 * samples + 2 * at_once * grid
+        return frames * (coordinates + 2 * plan), frames * (coordinates + plan)
     # torchkbnufft: indices, coefficients and products of every sample are tensors of their own.
     interpolation = samples * itemsize // 8 * (60 + 100 * len(shape) + 124 * transforms)
-    return int(2.3 * transforms * grid) + 3 * math.prod(shape) * itemsize + interpolation
-
-
-def nufft_resident_bytes(
-    shape: Sequence[int],
-    samples: int,
-    transforms: int,
-    *,
-    backend: str,
-    tolerance: float,
-    itemsize: int,
-    frames: int = 1,
-    workers: int = 1,
-    oversampling: PerAxis = None,
-) -> int:
-    """Predict what a `NUFFT` holds between two calls; parameters as of `nufft_workspace_bytes`."""
-    dtype = np.dtype(np.complex64 if itemsize == 8 else np.complex128)
-    plans = frames * min(transforms, -(-workers // frames))
-    coordinates = len(shape) * samples * itemsize // 2
-    if backend == "ducc0":
-        return plans * (coordinates + 4 * samples)
-    if backend == "finufft":
-        return plans * 8 * samples + (frames * coordinates if itemsize == 16 else 0)
-    if backend == "cufinufft":
-        if oversampling is None:
-            oversampling = choose_oversampling("cufinufft", tolerance, dtype, len(shape))
-        factors = per_axis(oversampling, len(shape))
-        grid = math.prod(math.ceil(f * n) for f, n in zip(factors, shape, strict=True)) * itemsize
-        at_once = min(transforms, 8) if math.prod(shape) <= SMALL_IMAGE else 1
-        return frames * (coordinates + 8 * samples + 2 * at_once * grid)
-    return 0
+    return int(2.3 * transforms * grid) + 3 * math.prod(shape) * itemsize + interpolation, 0

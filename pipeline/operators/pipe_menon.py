@@ -20,10 +20,7 @@ from numpy.typing import NDArray
 from pipeline.config.transforms import NufftSettings
 from pipeline.geometry.axes import voxel_positions
 from pipeline.operators.nufft_choice import choose_backend
-from pipeline.operators.nufft_memory import (
-    nufft_resident_bytes,
-    nufft_workspace_bytes,
-)
+from pipeline.operators.nufft_memory import nufft_workspace_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -131,21 +128,24 @@ def pipe_menon_bytes(
     """Return the bytes that `pipe_menon_weights` holds where it computes, in each of its phases."""
     doubled = tuple(2 * size for size in shape)
     voxels, axes = math.prod(doubled), len(shape)
-    sizes = {
-        "backend": choose_backend(
-            doubled,
-            "cuda" if on_device else "cpu",
-            nufft.backend,
-            tolerance=nufft.tolerance,
-            dtype=np.dtype(np.complex64),
-            elsewhere=True,
-        ),
-        "tolerance": nufft.tolerance,
-        "itemsize": 8,
-        "oversampling": nufft.oversampling,
-    }
-    working = nufft_workspace_bytes(doubled, samples, 1, threads=threads, **sizes)  # type: ignore[arg-type]
-    resident = nufft_resident_bytes(doubled, samples, 1, **sizes)  # type: ignore[arg-type]
+    library = choose_backend(
+        doubled,
+        "cuda" if on_device else "cpu",
+        nufft.backend,
+        tolerance=nufft.tolerance,
+        dtype=np.dtype(np.complex64),
+        elsewhere=True,
+    )
+    working, resident = nufft_workspace_bytes(
+        doubled,
+        samples,
+        1,
+        backend=library,
+        tolerance=nufft.tolerance,
+        itemsize=8,
+        threads=threads,
+        oversampling=nufft.oversampling,
+    )
     common = {"trajectory as points": 4 * axes * samples, "density: window": 4 * voxels}
     iterate = {
         **common,

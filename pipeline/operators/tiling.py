@@ -85,8 +85,9 @@ class Tiling:
         slab = self.planes() * math.prod(self.padded[1:-1]) * (self.padded[-1] + APART)
         return (columns + slab) * self.itemsize
 
-    def workspace_bytes(self, images: int, threads: int) -> int:
-        """Bytes beside input and output while `images` images are done together."""
+    def workspace_bytes(self, coils: int, frames: int, threads: int) -> int:
+        """Bytes beside spectrum, input and output, with so many coils done together."""
+        images = coils * self.frames(frames, coils)
         total = images * self.image_bytes
         if self.host:  # and the stacks of the workers, and what the FFT library keeps for each
             return total + threads * (self.worker_bytes() + 2**20)

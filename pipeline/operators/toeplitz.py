@@ -24,7 +24,7 @@ from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.convolution import Convolution, DeviceConvolution, HostConvolution
 from pipeline.operators.fourier import Provider, good_size, host_transform, irfftn, provider
-from pipeline.operators.nufft_accuracy import choose_oversampling, smallest_tolerance
+from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, smallest_tolerance
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import nufft_workspace_bytes
 from pipeline.operators.threads import thread_count
@@ -248,46 +248,11 @@ def toeplitz_spectrum_bytes(shape: Sequence[int], *, itemsize: int, frames: int 
     return frames * math.prod(padded_shape(shape)) * (itemsize // 2)
 
 
-def toeplitz_workspace_bytes(
-    shape: Sequence[int],
-    coil_batch: int,
-    *,
-    itemsize: int,
-    frames: int = 1,
-    threads: int = 1,
-    host: bool = True,
-    piece_bytes: int | None = None,
-) -> int:
-    """Predict the bytes that `Toeplitz` needs besides spectrum, input and output.
-
-    Parameters
-    ----------
-    shape
-        Image axes.
-    coil_batch
-        Coils that are done together.
-    itemsize
-        Bytes of a complex number: 8 or 16.
-    frames
-        Number of frames.
-    threads
-        Threads on the CPU.
-    host
-        Whether it runs on the CPU with ducc0 or SciPy, rather than with torch.
-    piece_bytes
-        As of `Toeplitz`.
-    """
-    tiling = Tiling(tuple(shape), padded_shape(shape), itemsize, host, piece_bytes)
-    images = coil_batch * tiling.frames(frames, coil_batch)
-    return tiling.workspace_bytes(images, threads)
-
-
 def toeplitz_spectrum_workspace_bytes(
     shape: Sequence[int],
     samples: int,
     *,
-    backend: str,
-    tolerance: float = KERNEL_TOLERANCE,
+    backend: Backend,
     itemsize: int = 8,
     threads: int = 1,
 ) -> int:
@@ -300,33 +265,29 @@ def toeplitz_spectrum_workspace_bytes(
     samples
         Samples of one frame.
     backend
-        A NUFFT backend's name, not ``"auto"``.
-    tolerance
-        Relative l2 error of the kernel.
+        Library of the NUFFT.
     itemsize
         Bytes of a complex number of the spectrum's precision: 8 or 16.
     threads
         Threads on the CPU.
     """
+    tolerance = KERNEL_TOLERANCE
     dtype = torch.complex64 if itemsize == 8 else torch.complex128
-    if tolerance < smallest_tolerance(backend, shape, dtype):  # type: ignore[arg-type]
+    if tolerance < smallest_tolerance(backend, shape, dtype):
         itemsize, dtype = 16, torch.complex128
-    oversampling = choose_oversampling(backend, tolerance, dtype, len(shape))  # type: ignore[arg-type]
+    oversampling = choose_oversampling(backend, tolerance, dtype, len(shape))
     box = kernel_box(shape, kernel_pieces(shape, oversampling, itemsize))
     padded = padded_shape(shape)
     half = math.prod(padded[:-1]) * (padded[-1] // 2 + 1) * itemsize
-    gridding = (
-        nufft_workspace_bytes(
-            box,
-            samples,
-            1,
-            backend=backend,
-            tolerance=tolerance,
-            itemsize=itemsize,
-            threads=threads,
-        )
-        + math.prod(box) * itemsize
-        # Weights, shifted weights and the trajectory with its sign changed.
-        + samples * itemsize * (3 + len(shape)) // 2
+    transform, _ = nufft_workspace_bytes(
+        box,
+        samples,
+        1,
+        backend=backend,
+        tolerance=tolerance,
+        itemsize=itemsize,
+        threads=threads,
     )
+    # Also weights, shifted weights and the trajectory with its sign changed.
+    gridding = transform + math.prod(box) * itemsize + samples * itemsize * (3 + len(shape)) // 2
     return int(1.05 * (half + max(gridding, toeplitz_spectrum_bytes(shape, itemsize=itemsize))))

@@ -100,15 +100,14 @@ def calibrate(
         job = Calibrating(dataset, acquired, settings, threads, torch_device(device))
         job = with_methods(steps, job, data)
         need = chain_need(steps, job)
-        on_device, on_host = planned_limits(job.device, device_mb, host_mb)
+        limits = planned_limits(job.device, device_mb, host_mb)
         require_fit(
             need,
-            host_mb=on_host,
-            device_mb=on_device,
+            limits,
             who=f"{dataset}: calibrate",
             advice=[line for step in steps for line in step.advice(job, need)],
         )
-        record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=on_host * 10**6)
+        record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=limits.host_mb * 10**6)
         # Whoever reads a calibration asks for maps and weights of every kind of data.
         found: dict[str, Any] = {"coil_maps": NONE, "density": NONE, **job.methods}
         with published_store(calibration) as group:

@@ -4,11 +4,10 @@ import sys
 
 from pipeline.algorithms.registry import check_kind
 from pipeline.config.planning import PlanSettings
-from pipeline.engine.advice import plan_or_advise
-from pipeline.engine.limits import MEGABYTE, planned_limits
+from pipeline.engine.limits import MEGABYTE, Limits, planned_limits
+from pipeline.engine.plan import plan_or_advise
 from pipeline.engine.presentation import plan_lines
 from pipeline.engine.request import Sizes, request_for
-from pipeline.engine.tiles import Limits
 from pipeline.kinds import part_of
 
 

@@ -81,12 +81,12 @@ def measure(
             jobs = [read_json(path) for path in receipts]
             measured = open_raw(raw)
             images = _stored_images(image)
-            _, limit = planned_limits("cpu", "auto", host_mb)
+            limits = planned_limits("cpu", "auto", host_mb)
             acquired, sizes = Acquired.of(raw), Images(images.shape, images.dtype.itemsize)
             of_kind = part_of(acquired.kind, "image_costs").measuring(acquired, sizes)
             need = measure_memory(acquired, sizes, jobs=len(jobs), of_kind=of_kind)
-        require_fit(need, host_mb=limit, who=f"{dataset} {reconstruction}: measure")
-        record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=limit * 10**6)
+        require_fit(need, limits, who=f"{dataset} {reconstruction}: measure")
+        record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=limits.host_mb * 10**6)
         blocks = [job for job in jobs if job.get("stage") == "reconstruct"]
         groups = _joined_frames(settings.frames_per_image, measured.frames, images.shape[0], image)
         with record.phase("compare"):

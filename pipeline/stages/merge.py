@@ -155,17 +155,17 @@ def _fitting_threads(
     """Return how many chunks can be in work within the limit, and record what they need."""
     images = Images(series.shape, series.dtype.itemsize)
     count = len(list(jobs.jobs()))
-    _, limit = planned_limits("cpu", "auto", host_mb)
+    limits = planned_limits("cpu", "auto", host_mb)
     threads = fitting_threads(
-        images, threads=threads, jobs=count, host_mb=limit, settings=settings.output
+        images, threads=threads, jobs=count, host_mb=limits.host_mb, settings=settings.output
     )
     need = merge_memory(images, threads=threads, jobs=count, settings=settings.output)
     who = f"{job.content['dataset']} {job.content['reconstruction']}: merge"
-    require_fit(need, host_mb=limit, who=who)
+    require_fit(need, limits, who=who)
     job.record(
         threads=threads,
         predicted_host_bytes=need.host_bytes,
-        limit_host_bytes=limit * 10**6,
+        limit_host_bytes=limits.host_mb * 10**6,
     )
     return threads
 

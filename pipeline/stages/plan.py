@@ -4,14 +4,13 @@ import sys
 from pathlib import Path
 
 from pipeline.config.planning import PlanSettings
-from pipeline.engine.advice import plan_or_advise
 from pipeline.engine.images import Images
-from pipeline.engine.limits import planned_limits
+from pipeline.engine.limits import Limits, planned_limits
 from pipeline.engine.needs import Need, require_fit
+from pipeline.engine.plan import plan_or_advise
 from pipeline.engine.presentation import plan_lines
 from pipeline.engine.request import request_for
 from pipeline.engine.table import PlanRow, write_plan
-from pipeline.engine.tiles import Limits
 from pipeline.errors import ConfigError
 from pipeline.kinds import open_raw, part_of
 from pipeline.merge.costs import fitting_threads, merge_memory
@@ -65,7 +64,7 @@ def plan(
     who = f"{dataset} {reconstruction}"
     identity = {"dataset": dataset, "reconstruction": reconstruction}
     with Receipt(receipt, "plan", settings=settings, **identity) as job:
-        limits = Limits(*planned_limits(device, settings.memory.device_mb, settings.memory.host_mb))
+        limits = planned_limits(device, settings.memory.device_mb, settings.memory.host_mb)
         if settings.deterministic and limits.device_mb:
             raise ConfigError(
                 f"{who}: compute.deterministic repeats images to the last bit on CPUs alone, and "
@@ -84,7 +83,7 @@ def plan(
         rows = plan_or_advise(request)
         later = _later_stages(Acquired.of(raw), settings, len(rows), threads, limits)
         for stage in ("merge", "measure"):
-            require_fit(later[stage], host_mb=limits.host_mb, who=f"{who}: {stage}")
+            require_fit(later[stage], limits, who=f"{who}: {stage}")
         takes = [PlanRow.of_stage(stage, need, limits.host_mb) for stage, need in later.items()]
         write_plan(plan, [*rows, *takes])
         job.record(

@@ -15,12 +15,11 @@ from pipeline.config.equations import AccumulateSettings
 from pipeline.config.planning import MemorySettings, PlanSettings
 from pipeline.config.training import TrainSettings
 from pipeline.engine.accumulation import Measurement
-from pipeline.engine.advice import plan_or_advise
 from pipeline.engine.block import Equations
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.limits import planned_limits
+from pipeline.engine.plan import plan_or_advise
 from pipeline.engine.request import request_for
-from pipeline.engine.tiles import Limits
 from pipeline.errors import DataError
 from pipeline.kinds import open_raw, part_of
 from pipeline.progress import track
@@ -134,7 +133,7 @@ def _scenes(
         data,
         stored,
         planned,
-        Limits(*planned_limits(record.content["device"], "auto", "auto")),
+        planned_limits(record.content["device"], "auto", "auto"),
         threads=record.content["threads"],
         who=f"train {raw.parent.name}",
     )

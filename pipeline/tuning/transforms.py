@@ -336,7 +336,7 @@ def _workspace_bytes(
         threads=threads,
         deterministic=False,
     )
-    return nufft_workspace_bytes(
+    working, _ = nufft_workspace_bytes(
         acquisition.shape,
         acquisition.samples,
         batch.coils,
@@ -348,6 +348,7 @@ def _workspace_bytes(
         workers=workers,
         oversampling=candidate.oversampling,
     )
+    return working
 
 
 def _foretold(

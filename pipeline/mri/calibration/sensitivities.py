@@ -69,7 +69,7 @@ def needs(job: Calibrating) -> list[Need]:
         how = density.computed_method(acquired.pattern)
         phases = density.weights_needs(job, how)
         kept = density.held_bytes(acquired)
-    transform = nufft_workspace_bytes(
+    transform, _ = nufft_workspace_bytes(
         grid,
         inside,
         tile,

@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.engine.transforms import Transforms
+from pipeline.engine.machine import Transforms
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.inner import inner_product
@@ -102,7 +102,7 @@ class Encoding:
         self._voxels: Tensor | None = None
         if self.terms:
             voxels = np.stack([np.broadcast_to(term.voxels, transforms.shape) for term in terms])
-            self._voxels = torch.from_numpy(voxels).to(device, transforms.dtype)
+            self._voxels = torch.from_numpy(voxels).to(device, transforms.machine.dtype)
 
     def forward(self, sampling: Sampling, coils: int | None = None) -> LinearOperator:
         """Return ``sum_l B_l F C_l``, on images ``([image,] [coil,] *shape)``."""
@@ -194,7 +194,7 @@ class RightHandSide:
         self, encoding: Encoding, images: int, device: str | torch.device, *, one_coil: bool
     ) -> None:
         shape = encoding.transforms.shape
-        self.b = torch.zeros(images, *shape, dtype=encoding.transforms.dtype, device=device)
+        self.b = torch.zeros(images, *shape, dtype=encoding.transforms.machine.dtype, device=device)
         self.energy = torch.zeros(images, dtype=torch.float64, device=device)
         self._encoding = encoding
         self._one_coil = one_coil

@@ -8,7 +8,7 @@ import torch
 from benchmarks.cases import Problem
 from benchmarks.implementations.base import Implementation
 from pipeline.config.transforms import NufftSettings
-from pipeline.engine.transforms import Transforms
+from pipeline.engine.machine import Machine, Transforms
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal
@@ -41,18 +41,13 @@ class Kronufft(Implementation):
             slice(first, min(first + self._coil_batch, coils))
             for first in range(0, coils, self._coil_batch)
         ]
-        self._transforms = Transforms(
-            shape=self.shape,
-            settings=NufftSettings(tolerance=tolerance),
-            dtype=torch.complex64,
-            threads=threads,
-            deterministic=False,
-        )
+        machine = Machine(device == "cuda", threads, 8, NufftSettings(tolerance=tolerance))
+        self._transforms = Transforms(self.shape, machine)
 
     def prepare(self, operation: str) -> None:
         if operation == "normal":
             spectrum = self._transforms.spectrum(self._sampling.trajectory, self._sampling.weights)
-            one_coil = Toeplitz(spectrum, self.shape, threads=self._transforms.threads)
+            one_coil = Toeplitz(spectrum, self.shape, threads=self._transforms.machine.threads)
             self._normal = SenseNormal(one_coil, self._maps, self._normal_batch)
             return
         self._nuffts: dict[int, NUFFT] = {

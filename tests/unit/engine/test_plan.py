@@ -10,14 +10,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.algorithms.registry import parse_algorithm
-from pipeline.engine.advice import plan_or_advise
+from pipeline.config.transforms import NufftSettings
+from pipeline.engine.limits import Limits
 from pipeline.engine.machine import Machine
 from pipeline.engine.memory import footprint
-from pipeline.engine.plan import Request, plan_jobs
+from pipeline.engine.plan import Request, plan_jobs, plan_or_advise
 from pipeline.engine.rates import Rates
 from pipeline.engine.shards import shard_ranges
 from pipeline.engine.table import Plan, read_plan, write_plan
-from pipeline.engine.tiles import Limits, smallest_tiles
+from pipeline.engine.tiles import smallest_tiles
 from pipeline.engine.work import Work
 from pipeline.errors import PlanError
 from pipeline.mri.model.costs import MriCosts
@@ -43,7 +44,7 @@ def request(
     explicit = chosen.get("normal") == "explicit"
     model = MriCosts(coils, readouts, samples, shared, maps, explicit)
     backend = "cufinufft" if limits.device_mb else "finufft"
-    machine = Machine(limits.device_mb > 0, 2, itemsize, backend, 1e-3)
+    machine = Machine(limits.device_mb > 0, 2, itemsize, NufftSettings(backend=backend))
     settings = parse_algorithm({"algorithm": "cg-sense"} | chosen)
     work = Work.whole(shape, settings, model, machine, images)
     return Request(work, limits, Rates.host(2), shards=shards, block_images=block_images, who="who")

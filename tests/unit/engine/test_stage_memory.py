@@ -15,6 +15,7 @@ from rf_acquisitions import pairs_acquisition, store
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.chain import Calibrating
+from pipeline.engine.limits import Limits
 from pipeline.engine.needs import require_fit
 from pipeline.engine.table import read_plan
 from pipeline.errors import PlanError
@@ -247,7 +248,7 @@ def test_a_calibration_that_cannot_fit_is_refused_with_its_arithmetic_and_what_h
     job = Calibrating("brain", VOLUME, settings, 2, "cpu")
     advice = [line for step in STEPS for line in step.advice(job, need)]
     with pytest.raises(PlanError) as refused:
-        require_fit(need, host_mb=1000, who="brain: calibrate", advice=advice)
+        require_fit(need, Limits(0, 1000), who="brain: calibrate", advice=advice)
     message = str(refused.value)
     assert message.startswith(f"brain: calibrate needs {need.host_mb} MB, but memory.host_mb is")
     terms = re.search(r"\((.*) MB\)", message)[1].split(" + ")
@@ -256,7 +257,7 @@ def test_a_calibration_that_cannot_fit_is_refused_with_its_arithmetic_and_what_h
     )
     assert f"memory.host_mb: {need.host_mb}" in message
     assert "calibration.density: none" in message
-    require_fit(need, host_mb=need.host_mb, who="brain: calibrate")
+    require_fit(need, Limits(0, need.host_mb), who="brain: calibrate")
 
 
 def test_a_doubled_matrix_of_whole_trajectories_is_what_pipe_menon_needs():

@@ -11,7 +11,7 @@ from exact import dense_matrix, relative_error
 from stage_runs import reconstructed
 
 from pipeline.config.transforms import NufftSettings, TransformChoice
-from pipeline.engine.transforms import Transforms
+from pipeline.engine.machine import Machine, Transforms
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling, Term
 from pipeline.mri.model.measurement import MriMeasurement
 from pipeline.operators.sense import SenseNormal
@@ -20,14 +20,8 @@ COILS, SAMPLES, TILE = 3, 90, 40
 
 
 def transforms_of(shape, fft="auto"):
-    return Transforms(
-        shape=shape,
-        settings=NufftSettings(tolerance=1e-10),
-        dtype=torch.complex128,
-        threads=2,
-        deterministic=False,
-        choice=TransformChoice(fft=fft),
-    )
+    nufft, choice = NufftSettings(tolerance=1e-10), TransformChoice(fft=fft)
+    return Transforms(shape, Machine(False, 2, 16, nufft, choice=choice))
 
 
 def terms_of(shape, count):

@@ -17,12 +17,12 @@ torch.manual_seed(0)
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
 from pipeline.operators.sense import SenseNormal
+from pipeline.operators.tiling import Tiling
 from pipeline.operators.toeplitz import (
     Toeplitz,
     padded_shape,
     toeplitz_spectrum,
     toeplitz_spectrum_workspace_bytes,
-    toeplitz_workspace_bytes,
 )
 def resident(key):
     with open("/proc/self/status") as status:
@@ -45,7 +45,7 @@ def nufft_bytes(shape, samples, coils, frames=1, deterministic=False):
     workers = parallel_transforms(shape, frames, coils, deterministic=deterministic, **sizes)
     return nufft_workspace_bytes(
         shape, samples, coils, frames=frames, workers=workers, tolerance=1e-3, itemsize=8, **sizes
-    )
+    )[0]
 small = NUFFT((8, 9, 10), trajectory(3, 50), backend=BACKEND)
 small.adjoint(small(torch.zeros(8, 9, 10, dtype=torch.complex64)))
 spectrum = toeplitz_spectrum((8, 9, 10), trajectory(3, 50), backend=BACKEND)
@@ -84,7 +84,7 @@ shape = (192, 180, 200)
 spectrum, maps = torch.rand(padded_shape(shape)), torch.randn(2, *shape, dtype=torch.complex64)
 x = torch.randn(shape, dtype=torch.complex64)
 measured = built(lambda: SenseNormal(Toeplitz(spectrum, shape, threads=2), maps, 2), x)
-predicted = toeplitz_workspace_bytes(shape, 2, itemsize=8, threads=2)
+predicted = Tiling(shape, padded_shape(shape), 8, host=True).workspace_bytes(2, 1, threads=2)
 """
 
 

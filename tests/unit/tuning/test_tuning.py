@@ -15,7 +15,7 @@ from stage_runs import files_in, reconstructed
 
 from pipeline.config.datasets import Dataset, stage_settings
 from pipeline.config.file import load_config
-from pipeline.config.transforms import TransformChoice
+from pipeline.config.transforms import NufftSettings, TransformChoice
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.engine.table import read_plan
@@ -249,12 +249,14 @@ def _tuning(path, *transforms, **changes):
 
 def test_settings_that_insist_go_before_measurements(tmp_path):
     path = _tuning(tmp_path / "tuning.json", timing(1.0, backend="ducc0"), timing(2.0))
-    machine = Machine(False, 2, 8, "finufft", 1e-3)
+    machine = Machine(False, 2, 8, NufftSettings(backend="finufft"))
     assert tuned(machine, SHAPE, path, "who")[0].choice.backend == "finufft"
     wider = replace(machine, choice=TransformChoice(oversampling=1.7))
     choice = tuned(wider, SHAPE, path, "who")[0].choice
     assert (choice.backend, choice.oversampling, choice.fft) == ("auto", 1.7, "torch")
-    exact, _, notes = tuned(replace(machine, tolerance=1e-5), SHAPE, path, "who")
+    exact, _, notes = tuned(
+        replace(machine, nufft=NufftSettings(backend="finufft", tolerance=1e-5)), SHAPE, path, "who"
+    )
     assert exact.choice.tolerance is None
     assert "going by rules" in notes[0]
     _, _, notes = tuned(machine, (9, 9, 9), path, "who")
