@@ -17,7 +17,6 @@ from pipeline.config.file import load_config
 from pipeline.config.outputs import OutputSettings
 from pipeline.config.sources import reader_module
 from pipeline.engine.needs import requested_mb
-from pipeline.engine.processes import ingest_memory
 from pipeline.engine.table import read_plan
 from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint

@@ -1,9 +1,4 @@
-"""Resident memory of processes that hold no data yet, by what they import [byte]; measured.
-
-And what `ingest` needs, whatever it reads.
-"""
-
-from pipeline.engine.needs import Need
+"""Resident memory of processes that hold no data yet, by what they import [byte]; measured."""
 
 MERGE = 118 * 10**6
 """The interpreter, NumPy, Zarr and dask; also of measuring, until pandas is loaded."""
@@ -19,17 +14,3 @@ RECONSTRUCT = 300 * 10**6
 """With torch, and the workspaces of its libraries."""
 CUDA = 2000 * 10**6
 """With torch and a context on a CUDA device."""
-
-_INGEST_TILE = 64 * 2**20
-"""Size of the tiles that `ingest` copies."""
-
-
-def ingest_memory() -> Need:
-    """Return what `ingest` needs, whatever the size of the acquisition: one tile at a time."""
-    return Need(
-        {
-            "process": INGEST,
-            "tile as read, in double precision": 2 * _INGEST_TILE,
-            "tile as stored, its magnitudes and checks": 2 * _INGEST_TILE,
-        }
-    )
