@@ -104,10 +104,6 @@ class Encoding:
             voxels = np.stack([np.broadcast_to(term.voxels, transforms.shape) for term in terms])
             self._voxels = torch.from_numpy(voxels).to(device, transforms.machine.dtype)
 
-    def forward(self, sampling: Sampling, coils: int | None = None) -> LinearOperator:
-        """Return ``sum_l B_l F C_l``, on images ``([image,] [coil,] *shape)``."""
-        return self.around(self.transforms.nufft(sampling.trajectory, coils=coils), sampling)
-
     def around(self, nufft: NUFFT, sampling: Sampling) -> LinearOperator:
         """Return ``sum_l B_l F C_l`` with a transform that is there; it itself if that is all."""
         if self._voxels is None or sampling.factors is None:
@@ -163,7 +159,7 @@ class Encoding:
         sampling
             Where all samples of the images lie.
         """
-        forward = self.forward(sampling)
+        forward = self.around(self.transforms.nufft(sampling.trajectory), sampling)
         return forward.H @ Diagonal(sampling.weights) @ forward
 
 
