@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import rules
+from pipeline.engine.needs import Need, requested_mb
+from pipeline.engine.table import PlanRow, read_plan, write_plan
 from pipeline.fingerprint import modules_of
 from pipeline.rules import Run
 
@@ -158,3 +160,22 @@ def test_pictures_and_solvers_are_reached_by_none_but_those_that_use_them(jobs):
         if stage in ("ingest", "calibrate", "merge", "measure"):
             reached = [name for name in code if name.removeprefix("pipeline.").startswith(solving)]
             assert not reached, stage
+
+
+def test_what_later_stages_ask_for_is_looked_up_in_the_plans(tmp_path):
+    block = PlanRow.of_stage("merge", Need({"process": 10**8}), 1000).model_copy(
+        update={"stage": "reconstruct", "block": "0000", "images": 1}
+    )
+    plans = []
+    for name, megabytes in (("a", 500), ("b", 900)):
+        plans.append(tmp_path / f"{name}.tsv")
+        need = Need({"images": 10**6 * megabytes, "process": 10**6})
+        write_plan(plans[-1], [block, PlanRow.of_stage("measure", need, 4000)])
+    assert list(read_plan(plans[0]).jobs()) == ["reconstruct-0000"]
+    assert rules.later_mb("measure", plans[:1]) == requested_mb(501)
+    assert rules.later_mb("measure", plans) == requested_mb(901)
+    assert read_plan(plans[1]).later["measure"].dominant == "images"
+    # Snakemake asks again later where a plan is not there yet, or of a version that lacks the row.
+    for stage, asked in (("measure", [tmp_path / "absent.tsv"]), ("report", plans)):
+        with pytest.raises(FileNotFoundError):
+            rules.later_mb(stage, asked)

@@ -4,11 +4,14 @@ A dry run ends where it cannot know: behind a plan that is to be made again. Whi
 is decided by their rows: `test_a_new_plan_repeats_only_the_blocks_that_it_cuts_otherwise`.
 """
 
+import json
 import re
+import shlex
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from forked import forked
 from workflow_runs import (
     CONFIG,
     ROOT,
@@ -21,7 +24,10 @@ from workflow_runs import (
     write_table,
 )
 
+from pipeline import rules
+from pipeline.config.base import load_yaml
 from pipeline.engine.tuning_file import Tuning, write_tuning
+from pipeline.fingerprint import modules_of
 
 pytestmark = pytest.mark.slow
 
@@ -169,6 +175,42 @@ def test_code(finished, tmp_path):
     results = side_by_side(list(CODE.items()), found)
     for (name, (_, expected)), result in zip(CODE.items(), results, strict=True):
         assert result == expected, name
+
+
+# Tells which modules a command loads beyond those that all commands do.
+TELL_LOADED = """
+import json, sys
+import pipeline.cli
+before = set(sys.modules)
+try:
+    pipeline.cli.main()
+finally:
+    loaded = [name for name in set(sys.modules) - before if name.startswith("pipeline.")]
+    with open("loaded.json", "w") as file:
+        json.dump(loaded, file)
+"""
+
+
+def test_a_fingerprint_is_of_all_that_a_job_loads(run, monkeypatch):
+    monkeypatch.chdir(run)
+    monkeypatch.setattr(
+        rules,
+        "code_fingerprint",
+        lambda stage, kinds, chosen: modules_of(stage, kinds=kinds, modules=chosen),
+    )
+    described = rules.Run(load_yaml(run / "config.yaml"))
+    receipts = [json.loads(path.read_text()) for path in run.glob("results/**/receipts/*.json")]
+    for receipt in receipts:
+        command = shlex.split(receipt["command"])[1:]
+        status, output = forked("kronufft", *command, cwd=run, code=TELL_LOADED)
+        assert status == 0, output
+        loaded = set(json.loads((run / "loaded.json").read_text()))
+        code = described.code_of(
+            receipt["stage"], receipt["dataset"], receipt.get("reconstruction")
+        )
+        # The command itself reads the plan, to know which receipts `measure` is given.
+        assert loaded <= {*code, "pipeline.engine.table"}, receipt["stage"]
+    assert {receipt["stage"] for receipt in receipts} >= {"ingest", "reconstruct", "measure"}
 
 
 def test_options(finished):
