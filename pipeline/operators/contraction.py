@@ -38,18 +38,11 @@ _SIDES: tuple[Side, ...] = ("first", "last")
 
 
 def contraction_order(outputs: Sequence[int], inputs: Sequence[int]) -> tuple[int, ...]:
-    """Return the modes in the order that takes the fewest operations.
+    """Return the modes in the order that takes the fewest operations, first contracted first.
 
-    Parameters
-    ----------
-    outputs, inputs
-        Rows ``M_i`` and columns ``N_i`` of each factor.
-
-    Returns
-    -------
-    tuple of int
-        Modes, first contracted first. Among equals the last axis goes first, because contractions
-        from the last axis to the first leave the result in order.
+    `outputs` and `inputs` are the rows ``M_i`` and columns ``N_i`` of each factor, here and below.
+    Among equals the last axis goes first, because contractions from the last axis to the first
+    leave the result in order.
     """
     keys = [Fraction(1, n) - Fraction(1, m) for m, n in zip(outputs, inputs, strict=True)]
     return tuple(sorted(range(len(keys)), key=lambda mode: (keys[mode], -mode)))
@@ -60,12 +53,7 @@ def contraction_flops(
 ) -> int:
     """Return the floating-point operations of one application to one complex array.
 
-    Parameters
-    ----------
-    outputs, inputs
-        Rows ``M_i`` and columns ``N_i`` of each factor.
-    order
-        Modes, first contracted first; the best order if not given.
+    In the best order of the modes if none is given.
     """
     order = contraction_order(outputs, inputs) if order is None else order
     before = _states(outputs, inputs, order)[:-1]
@@ -79,17 +67,6 @@ def usual_tile_bytes(
 ) -> int:
     """Return the bytes of intermediate arrays by which products are fastest.
 
-    Parameters
-    ----------
-    outputs, inputs
-        Rows ``M_i`` and columns ``N_i`` of each factor.
-    itemsize
-        Bytes of a complex number.
-    on_device
-        Whether an accelerator computes.
-
-    Notes
-    -----
     Blocks that a CPU does together should stay in cache. But the first product, of all their rows
     at once, should have rows enough: with 32 of 32 x 128 x 128 voxels a block it is a fifth faster
     for three blocks at a time than for one.
@@ -133,36 +110,20 @@ class Step:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A way to contract all modes of ``(image, *axes)`` without copies between the steps.
-
-    Parameters
-    ----------
-    entry
-        Order of the axes before the first contraction, as for `numpy.transpose`.
-    steps
-        The contractions; the first one places its axis first, because the blocks stand before it.
-    exit
-        Order of the axes of the result.
-    """
+    """A way to contract all modes of ``(image, *axes)`` without copies between the steps."""
 
     entry: tuple[int, ...]
+    """Order of the axes before the first contraction, as for `numpy.transpose`."""
     steps: tuple[Step, ...]
+    """The first one places its axis first, because the blocks stand before it."""
     exit: tuple[int, ...]
+    """Order of the axes of the result."""
 
 
 @cache
 def schedule(outputs: tuple[int, ...], inputs: tuple[int, ...], images: int = 1) -> Schedule:
     """Return the schedule in the best order that needs the fewest copies before and after.
 
-    Parameters
-    ----------
-    outputs, inputs
-        Rows ``M_i`` and columns ``N_i`` of each factor.
-    images
-        Arrays that are done together.
-
-    Notes
-    -----
     The result of one image never needs a copy in 2D, and in 3D neither where one of its axes has a
     single element nor in the orders 1-0-2 and 2-1-0; the input, which all blocks share, needs none
     where it is entered from an end.
@@ -204,26 +165,16 @@ def _reordered(layout: Sequence[int], sizes: Sequence[int]) -> bool:
 
 @dataclass(frozen=True)
 class KroneckerTiling:
-    """The pieces in which the blocks of a Kronecker operator are done.
-
-    Parameters
-    ----------
-    outputs, inputs
-        Rows ``M_i`` and columns ``N_i`` of each factor.
-    blocks, images
-        Number of blocks, and of arrays that the operator is applied to.
-    itemsize
-        Bytes of a complex number.
-    tile_bytes
-        Most bytes of intermediate arrays, where one block of one array needs no more.
-    """
+    """The pieces in which the blocks of a Kronecker operator are done."""
 
     outputs: tuple[int, ...]
     inputs: tuple[int, ...]
     blocks: int
     images: int
+    """Arrays that the operator is applied to."""
     itemsize: int
     tile_bytes: int
+    """Most bytes of intermediate arrays, where one block of one array needs no more."""
 
     @cached_property
     def block_bytes(self) -> int:

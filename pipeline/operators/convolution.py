@@ -22,15 +22,16 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.operators.fourier import HostTransform
+from pipeline.operators.fourier import Library, host_fft
 from pipeline.operators.threads import share
 from pipeline.operators.tiling import APART, Tiling
 from pipeline.pieces import pieces
@@ -56,16 +57,10 @@ class Convolution(ABC):
 
     def convolve(self, images: torch.Tensor, *, out: torch.Tensor) -> None:
         """Convolve every image of ``(frame, coil, *shape)`` into `out` of the same shape."""
-        frames, coils = images.shape[:2]
-        for coil_tile in pieces(coils, self.tiling.coils_at_once(coils)):
-            size = coil_tile.stop - coil_tile.start
-            for frame_tile in pieces(frames, self.tiling.frames(frames, size)):
-                self._convolve(
-                    frame_tile,
-                    images[frame_tile, coil_tile].flatten(3),
-                    None,
-                    out[frame_tile, coil_tile].flatten(3),
-                )
+        for frames, coils in self._tiles(*images.shape[:2]):
+            self._convolve(
+                frames, images[frames, coils].flatten(3), None, out[frames, coils].flatten(3)
+            )
 
     def combine(
         self,
@@ -77,44 +72,25 @@ class Convolution(ABC):
     ) -> None:
         """Weight with each coil's map, convolve, weight with its conjugate, and add the coils.
 
-        Parameters
-        ----------
-        images
-            ``(frame, *shape)``.
-        maps
-            ``(coil, *shape)``.
-        coil_batch
-            Coils that are done together; chosen here if `None`.
-        out
-            ``(frame, *shape)``, overwritten.
+        `images` and `out`, which is overwritten, are ``(frame, *shape)``, `maps` are
+        ``(coil, *shape)``. Of `coil_batch` coils at a time; chosen here if `None`.
         """
         out.zero_()
-        frames, coils = len(images), len(maps)
-        for coil_tile in pieces(coils, coil_batch or self.tiling.coils_at_once(coils)):
-            size = coil_tile.stop - coil_tile.start
-            for frame_tile in pieces(frames, self.tiling.frames(frames, size)):
-                self._convolve(
-                    frame_tile,
-                    images[frame_tile].flatten(2)[:, None],
-                    maps[coil_tile].flatten(2),
-                    out[frame_tile].flatten(2)[:, None],
-                )
+        for frames, coils in self._tiles(len(images), len(maps), coil_batch):
+            self._convolve(
+                frames,
+                images[frames].flatten(2)[:, None],
+                maps[coils].flatten(2),
+                out[frames].flatten(2)[:, None],
+            )
 
     def combine_terms(
         self, image: torch.Tensor, maps: torch.Tensor, kernels: slice, *, out: torch.Tensor
     ) -> None:
         """Weight with the map of each term, convolve, weight with the conjugates, and add.
 
-        Parameters
-        ----------
-        image
-            ``shape``.
-        maps
-            ``(term, *shape)``.
-        kernels
-            Which: one for each term, or the matrix of `mixed`.
-        out
-            ``shape``, overwritten.
+        `image` and `out`, which is overwritten, are ``shape``, `maps` ``(term, *shape)``. Of
+        `kernels` there is one for each term, or the matrix of `mixed`.
         """
         out.zero_()
         source, target = image.flatten(1)[None, None], out.flatten(1)[None, None]
@@ -124,6 +100,14 @@ class Convolution(ABC):
             return
         for kernel, weights in zip(range(kernels.start, kernels.stop), maps, strict=True):
             self._convolve(slice(kernel, kernel + 1), source, weights[None], target)
+
+    def _tiles(
+        self, frames: int, coils: int, coil_batch: int | None = None
+    ) -> Iterator[tuple[slice, slice]]:
+        """Yield the frames and coils that are done together."""
+        for coil_tile in pieces(coils, coil_batch or self.tiling.coils_at_once(coils)):
+            at_once = self.tiling.frames(frames, coil_tile.stop - coil_tile.start)
+            yield from ((frame_tile, coil_tile) for frame_tile in pieces(frames, at_once))
 
     @abstractmethod
     def _convolve(
@@ -218,22 +202,15 @@ class _Buffers:
     """Memory of one application, kept for the next."""
 
     t: NDArray[Any]
-    columns: list[NDArray[Any]] = field(default_factory=list)
-    conjugates: list[NDArray[Any]] = field(default_factory=list)
-    slabs: list[NDArray[Any]] = field(default_factory=list)
+    columns: list[NDArray[Any]]
+    conjugates: list[NDArray[Any]]
+    slabs: list[NDArray[Any]]
 
 
 class HostConvolution(Convolution):
     """On the CPU: every worker transforms pieces in its own cache, with one thread each.
 
-    Parameters
-    ----------
-    spectrum, shape, tiling
-        As of `Convolution`.
-    transform
-        The FFT of one piece.
-    threads
-        Number of workers. Results do not depend on it.
+    Results do not depend on the number of workers, `threads`.
     """
 
     def __init__(
@@ -242,11 +219,11 @@ class HostConvolution(Convolution):
         shape: Sequence[int],
         tiling: Tiling,
         *,
-        transform: HostTransform,
+        library: Library,
         threads: int,
     ) -> None:
         super().__init__(spectrum, shape, tiling)
-        self._transform = transform
+        self._transform = partial(host_fft, library=library)
         self._threads = threads
         self._spectrum = spectrum.numpy()
         self._dtype = np.result_type(self._spectrum.dtype, np.complex64)

@@ -14,7 +14,7 @@ MKL 41 along the last axis, but 13 along the others.
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -22,68 +22,40 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError, DependencyError
 from pipeline.operators.threads import thread_count
 
+Library = Literal["ducc0", "scipy", "torch"]
 Provider = Literal["auto", "ducc0", "scipy", "torch"]
 
 
-class HostTransform(Protocol):
-    """An unscaled transform of a NumPy array or view."""
-
-    def __call__(
-        self,
-        array: NDArray[Any],
-        axes: Sequence[int],
-        *,
-        out: NDArray[Any],
-        inverse: bool = False,
-        threads: int = 1,
-    ) -> None:
-        """Transform `array` over `axes` into `out`, which may be `array` itself."""
-
-
-def _ducc0(
+def host_fft(
     array: NDArray[Any],
     axes: Sequence[int],
     *,
+    library: Library,
     out: NDArray[Any],
     inverse: bool = False,
     threads: int = 1,
 ) -> None:
-    from ducc0.fft import c2c
+    """Transform a NumPy array or view with ducc0 or SciPy into `out`, which may be `array`."""
+    if library == "ducc0":
+        from ducc0.fft import c2c
 
-    c2c(array, axes=tuple(axes), forward=not inverse, out=out, nthreads=threads)
-
-
-def _scipy(
-    array: NDArray[Any],
-    axes: Sequence[int],
-    *,
-    out: NDArray[Any],
-    inverse: bool = False,
-    threads: int = 1,
-) -> None:
+        c2c(array, axes=tuple(axes), forward=not inverse, out=out, nthreads=threads)
+        return
     import scipy.fft
 
+    transform = scipy.fft.ifftn if inverse else scipy.fft.fftn
+    # Either way unscaled.
+    norm = "forward" if inverse else "backward"
     in_place = out is array
-    if inverse:  # norm="forward" leaves the inverse unscaled
-        result = scipy.fft.ifftn(
-            array, axes=axes, norm="forward", overwrite_x=in_place, workers=threads
-        )
-    else:
-        result = scipy.fft.fftn(array, axes=axes, overwrite_x=in_place, workers=threads)
+    result = transform(array, axes=axes, norm=norm, overwrite_x=in_place, workers=threads)
     if result.ctypes.data != out.ctypes.data:
         out[...] = result
 
 
-def provider(name: Provider, device: torch.device) -> Literal["ducc0", "scipy", "torch"]:
+def provider(name: Provider, device: torch.device) -> Library:
     """Choose the library for a device.
 
-    Parameters
-    ----------
-    name
-        A library, or ``"auto"``: torch on accelerators, on the CPU ducc0 where it is installed
-        and SciPy elsewhere.
-    device
-        Where the data are.
+    Of itself torch on accelerators; on the CPU ducc0 where it is installed, and SciPy elsewhere.
 
     Raises
     ------
@@ -108,92 +80,26 @@ def provider(name: Provider, device: torch.device) -> Literal["ducc0", "scipy", 
     return name
 
 
-def host_transform(name: Literal["ducc0", "scipy"]) -> HostTransform:
-    """Return a provider's transform of NumPy arrays."""
-    return _ducc0 if name == "ducc0" else _scipy
-
-
-def fftn(
-    x: torch.Tensor,
-    axes: Sequence[int],
-    *,
-    inverse: bool = False,
-    library: Provider = "auto",
-    threads: int | None = None,
-) -> torch.Tensor:
-    """Fourier transform over some axes, unscaled in both directions and not centred.
-
-    Parameters
-    ----------
-    x
-        Complex tensor on any device.
-    axes
-        Axes to transform.
-    inverse
-        Exponent ``+j`` instead of ``-j``.
-    library
-        See the table above.
-    threads
-        Threads on the CPU; torch's own number if not given.
-
-    Returns
-    -------
-    Tensor
-        New tensor of the same shape.
-    """
-    chosen = provider(library, x.device)
-    if chosen == "torch":
-        transform = torch.fft.ifftn if inverse else torch.fft.fftn
-        transformed: torch.Tensor = transform(
-            x, dim=tuple(axes), norm="forward" if inverse else "backward"
-        )
-        return transformed
-    source = x.detach().resolve_conj()
-    result = torch.empty_like(source, memory_format=torch.contiguous_format)
-    host_transform(chosen)(
-        source.numpy(), axes, out=result.numpy(), inverse=inverse, threads=thread_count(threads)
-    )
-    return result
-
-
 def irfftn(half: torch.Tensor, shape: Sequence[int], *, threads: int | None = None) -> torch.Tensor:
     """Inverse transform of a Hermitian array of which the last axis is half, unscaled.
 
-    Parameters
-    ----------
-    half
-        Complex tensor of shape ``(*shape[:-1], shape[-1] // 2 + 1)``; all its axes are transformed.
-    shape
-        Shape of the result.
-    threads
-        Threads on the CPU; torch's own number if not given.
-
-    Returns
-    -------
-    Tensor
-        Real tensor of shape `shape`, exponent ``+j``.
+    `half` is complex, ``(*shape[:-1], shape[-1] // 2 + 1)``; all its axes are transformed, with the
+    exponent ``+j``. `threads` of the CPU are torch's own number if not given.
     """
-    axes = tuple(range(half.ndim))
-    result: torch.Tensor
-    if half.device.type != "cpu":
-        result = torch.fft.irfftn(half, s=tuple(shape), dim=axes, norm="forward")
-        return result
-    result = torch.empty(tuple(shape), dtype=half.dtype.to_real())
-    if provider("auto", half.device) == "ducc0":
+    axes, workers = tuple(range(half.ndim)), thread_count(threads)
+    library = provider("auto", half.device)
+    if library == "torch":
+        found: torch.Tensor = torch.fft.irfftn(half, s=tuple(shape), dim=axes, norm="forward")
+        return found
+    if library == "ducc0":
         from ducc0.fft import c2r
 
-        c2r(
-            half.numpy(),
-            axes=axes,
-            lastsize=int(shape[-1]),
-            forward=False,
-            out=result.numpy(),
-            nthreads=thread_count(threads),
-        )
+        result = torch.empty(tuple(shape), dtype=half.dtype.to_real())
+        options = {"lastsize": int(shape[-1]), "out": result.numpy(), "nthreads": workers}
+        c2r(half.numpy(), axes=axes, forward=False, **options)
         return result
     import scipy.fft
 
-    workers = thread_count(threads)
     return torch.from_numpy(
         scipy.fft.irfftn(half.numpy(), s=tuple(shape), norm="forward", workers=workers)
     )

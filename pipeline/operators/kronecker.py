@@ -19,12 +19,7 @@ import torch
 
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
-from pipeline.operators.contraction import (
-    KroneckerTiling,
-    Schedule,
-    Side,
-    usual_tile_bytes,
-)
+from pipeline.operators.contraction import KroneckerTiling, Schedule, Side, usual_tile_bytes
 
 
 class Kronecker(LinearOperator):
@@ -136,14 +131,11 @@ class Kronecker(LinearOperator):
         first, *later = way.steps
         factor = self.factors[first.mode][blocks]
         rows = factor.flatten(0, 1)
-        outs = [None] * len(later) + [out]
-        state = torch.mm(
-            rows,
-            _unfolded(source, (rows.shape[1],), first.consumed),
-            out=None if outs[0] is None else outs[0].view(len(rows), -1),
-        ).view(len(factor), -1)
-        for step, into in zip(later, outs[1:], strict=True):
-            factor = self.factors[step.mode][blocks]
+        into = None if later or out is None else out.view(len(rows), -1)
+        columns = _unfolded(source, (rows.shape[1],), first.consumed)
+        state = torch.mm(rows, columns, out=into).view(len(factor), -1)
+        for step in later:
+            factor, into = self.factors[step.mode][blocks], out if step is later[-1] else None
             state = _product(factor, state, step.consumed, step.placed, into)
         return state
 
@@ -168,16 +160,9 @@ def _blocks_first(arrays: torch.Tensor, layout: Sequence[int]) -> torch.Tensor:
 
 
 def _unfolded(array: torch.Tensor, rows: tuple[int, ...], side: Side) -> torch.Tensor:
-    """View a contiguous array as matrices, whose rows are one of its axes.
+    """View a contiguous array as matrices, whose rows are its first or last axis.
 
-    Parameters
-    ----------
-    array
-        Contiguous.
-    rows
-        Leading axes, which stay, and the size of the axis.
-    side
-        Whether this axis stands first or last among the others.
+    `rows` are the leading axes, which stay, and the size of that axis.
     """
     *leading, size = rows
     return array.view(*rows, -1) if side == "first" else array.view(*leading, -1, size).mT
@@ -192,21 +177,8 @@ def _product(
 ) -> torch.Tensor:
     """Multiply one axis of each block's array, first or last in memory, with the block's matrix.
 
-    Parameters
-    ----------
-    matrices
-        ``(block, new, old)``.
-    arrays
-        ``(block, element)``, contiguous.
-    consumed, placed
-        Where the old axis stands, and where the new one shall.
-    out
-        Contiguous, for the result; allocated if `None`.
-
-    Returns
-    -------
-    Tensor
-        ``(block, element)``, contiguous.
+    `matrices` are ``(block, new, old)``; `arrays` and the result ``(block, element)``, contiguous.
+    The old axis stands at the side `consumed`, the new one at `placed`.
     """
     count, _, old = matrices.shape
     left, right = matrices, _unfolded(arrays, (count, old), consumed)

@@ -16,7 +16,8 @@ import math
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -36,47 +37,27 @@ from pipeline.operators.nufft_accuracy import (
 )
 
 
+@dataclass(eq=False)
 class Plan(ABC):
-    """NUFFTs of one trajectory. Not to be called from two threads at once.
+    """NUFFTs of one trajectory. Not to be called from two threads at once."""
 
-    Parameters
-    ----------
-    shape
-        Image axes.
-    trajectory
-        Real tensor of shape ``(axis, sample)`` [rad/voxel].
-    tolerance
-        Relative l2 error allowed in each transform.
-    dtype
-        complex64 or complex128.
-    threads
-        Threads of one transform, on the CPU.
-    group
-        Transforms that are best done in one call.
-    oversampling, kernel_width
-        As of `pipeline.operators.nufft.NUFFT`.
-    """
+    shape: tuple[int, ...]
+    trajectory: torch.Tensor
+    """Real, ``(axis, sample)`` [rad/voxel]."""
+    tolerance: float
+    """Relative l2 error allowed in each transform."""
+    dtype: torch.dtype
+    """complex64 or complex128."""
+    threads: int
+    """Of one transform, on the CPU."""
+    group: int = 1
+    """Transforms that are best done in one call."""
+    oversampling: PerAxis = None
+    """As of `pipeline.operators.nufft.NUFFT`, like the next."""
+    kernel_width: PerAxis = None
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        trajectory: torch.Tensor,
-        *,
-        tolerance: float,
-        dtype: torch.dtype,
-        threads: int,
-        group: int = 1,
-        oversampling: PerAxis = None,
-        kernel_width: PerAxis = None,
-    ) -> None:
-        self.shape = tuple(shape)
-        self.trajectory = trajectory.to(dtype.to_real())
-        self.tolerance = tolerance
-        self.dtype = dtype
-        self.threads = threads
-        self.group = group
-        self.oversampling = oversampling
-        self.kernel_width = kernel_width
+    def __post_init__(self) -> None:
+        self.trajectory = self.trajectory.to(self.dtype.to_real())
         self._prepare()
 
     @abstractmethod
@@ -90,6 +71,10 @@ class Plan(ABC):
     @abstractmethod
     def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
         """Fill `images` ``(transforms, *shape)`` from `samples` ``(transforms, sample)``."""
+
+    def _groups(self, *arrays: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Yield those transforms of all arrays that are done in one call."""
+        return zip(*(torch.split(array, self.group) for array in arrays), strict=True)
 
 
 def _one_oversampling(plan: Plan, backend: Backend) -> float:
@@ -109,7 +94,7 @@ def _one_oversampling(plan: Plan, backend: Backend) -> float:
     return float(plan.oversampling)
 
 
-class Ducc0Plan(Plan):
+class _Ducc0Plan(Plan):
     """ducc0: points are sorted once, one plan serves both directions.
 
     References
@@ -139,15 +124,13 @@ class Ducc0Plan(Plan):
             ) from error
 
     def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
-        """Fill `samples`."""
         self._plan.u2nu(forward=True, grid=images.numpy(), out=samples.numpy())
 
     def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
-        """Fill `images`."""
         self._plan.nu2u(forward=False, points=samples.numpy(), out=images.numpy())
 
 
-class FinufftPlan(Plan):
+class _FinufftPlan(Plan):
     """FINUFFT: one plan for groups of equally many transforms, and one for what remains.
 
     References
@@ -168,18 +151,12 @@ class FinufftPlan(Plan):
         self._plans: dict[int, Any] = {}
 
     def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
-        """Fill `samples`."""
-        for start in range(0, len(images), self.group):
-            group = slice(start, start + self.group)
-            image, sample = images[group].numpy(), samples[group].numpy()
-            self._plan(len(image)).execute_adjoint(image, out=sample)
+        for image, sample in self._groups(images, samples):
+            self._plan(len(image)).execute_adjoint(image.numpy(), out=sample.numpy())
 
     def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
-        """Fill `images`."""
-        for start in range(0, len(images), self.group):
-            group = slice(start, start + self.group)
-            image, sample = images[group].numpy(), samples[group].numpy()
-            self._plan(len(image)).execute(sample, out=image)
+        for sample, image in self._groups(samples, images):
+            self._plan(len(image)).execute(sample.numpy(), out=image.numpy())
 
     def _plan(self, transforms: int) -> Any:
         if transforms not in self._plans:
@@ -191,7 +168,7 @@ class FinufftPlan(Plan):
         return self._plans[transforms]
 
 
-class CufinufftPlan(Plan):
+class _CufinufftPlan(Plan):
     """cuFINUFFT: plans of both directions, made when first used, on torch's current stream.
 
     References
@@ -217,20 +194,17 @@ class CufinufftPlan(Plan):
         self._plans: dict[tuple[int, int], Any] = {}
 
     def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
-        """Fill `samples`."""
         self._execute(2, images, samples)
 
     def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
-        """Fill `images`."""
         self._execute(1, samples, images)
 
     def _execute(self, kind: int, source: torch.Tensor, target: torch.Tensor) -> None:
         # The plans are bound to the stream that was current when they were made.
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
-        for start in range(0, len(source), self.group):
-            group = slice(start, start + self.group)
-            self._plan(kind, len(source[group])).execute(source[group], out=target[group])
+        for some, result in self._groups(source, target):
+            self._plan(kind, len(some)).execute(some, out=result)
         current.wait_stream(self._stream)
         if current != self._stream:
             source.record_stream(self._stream)
@@ -241,22 +215,19 @@ class CufinufftPlan(Plan):
         if key not in self._plans:
             # It allocates beside torch, which keeps what it has freed unless it is told not to.
             torch.cuda.empty_cache()
+            from cufinufft import Plan as Cufinufft
+
+            sign = 1 if kind == 1 else -1
             try:
-                self._plans[key] = self._new_plan(kind, transforms)
+                plan = Cufinufft(kind, self.shape, transforms, isign=sign, **self._options)
+                plan.setpts(*self._coordinates)
             except RuntimeError as error:  # which does not tell why
                 raise torch.OutOfMemoryError(f"cufinufft: {error}") from None
+            self._plans[key] = plan
         return self._plans[key]
 
-    def _new_plan(self, kind: int, transforms: int) -> Any:
-        from cufinufft import Plan as Cufinufft
 
-        sign = 1 if kind == 1 else -1
-        plan = Cufinufft(kind, self.shape, transforms, isign=sign, **self._options)
-        plan.setpts(*self._coordinates)
-        return plan
-
-
-class TorchKbNufftPlan(Plan):
+class _TorchKbNufftPlan(Plan):
     """torchkbnufft: Kaiser-Bessel interpolation from a table, pure torch, any device.
 
     References
@@ -298,19 +269,17 @@ class TorchKbNufftPlan(Plan):
         self._forward, self._adjoint = KbNufft(**options), KbNufftAdjoint(**options)
 
     def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
-        """Fill `samples`."""
         samples.copy_(self._forward(images[None], self.trajectory)[0])
 
     def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
-        """Fill `images`."""
         images.copy_(self._adjoint(samples[None], self.trajectory)[0])
 
 
 PLANS: dict[Backend, type[Plan]] = {
-    "ducc0": Ducc0Plan,
-    "finufft": FinufftPlan,
-    "cufinufft": CufinufftPlan,
-    "torchkbnufft": TorchKbNufftPlan,
+    "ducc0": _Ducc0Plan,
+    "finufft": _FinufftPlan,
+    "cufinufft": _CufinufftPlan,
+    "torchkbnufft": _TorchKbNufftPlan,
 }
 
 

@@ -102,8 +102,11 @@ def choose_backend(
         raise ConfigError(
             f"NUFFT: found the backend {backend!r}, allowed are auto, {', '.join(BACKENDS)}."
         )
-    if not elsewhere:
-        require(backend)
+    if not elsewhere and (missing := _why_missing(backend)):
+        raise DependencyError(
+            f"NUFFT backend {backend} {missing}. Install it with `{INSTALL[backend]}`, "
+            "or set the backend to auto."
+        )
     if device not in _DEVICES[backend]:
         raise ConfigError(
             f"NUFFT backend {backend} works on {' and '.join(_DEVICES[backend])}, found {device}; "
@@ -117,16 +120,6 @@ def choose_backend(
             f"precision or another backend{better}."
         )
     return backend
-
-
-def require(backend: Backend) -> None:
-    """Raise `DependencyError` with the way to install `backend` if it is missing."""
-    missing = _why_missing(backend)
-    if missing:
-        raise DependencyError(
-            f"NUFFT backend {backend} {missing}. Install it with `{INSTALL[backend]}`, "
-            "or set the backend to auto."
-        )
 
 
 def usable(backend: Backend) -> bool:

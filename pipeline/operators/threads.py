@@ -23,17 +23,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 def share(tasks: int, work: Callable[[int, int], None], threads: int) -> None:
-    """Call ``work(task, worker)`` for every task; the calling thread is worker 0.
+    """Call ``work(task, worker)`` for each of so many tasks; the calling thread is worker 0.
 
-    Parameters
-    ----------
-    tasks
-        Number of tasks. A worker takes the next one as soon as it is free, so tasks must not
-        depend on who runs them, nor on their order.
-    work
-        Called with the number of the task and of the worker, which is below `threads`.
-    threads
-        Number of workers.
+    One of `threads` workers takes the next task as soon as it is free, so tasks must not depend on
+    who runs them, nor on their order.
     """
     workers = min(threads, tasks)
     numbers = iter(range(tasks))  # next() on a range iterator is atomic

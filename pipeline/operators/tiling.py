@@ -21,25 +21,17 @@ _DEVICE_SLAB = 2**27
 
 @dataclass(frozen=True)
 class Tiling:
-    """The pieces in which a convolution is computed; a pure function of the shapes.
-
-    Parameters
-    ----------
-    shape, padded
-        Image axes and the axes of the spectrum.
-    itemsize
-        Bytes of a complex number.
-    host
-        Whether the pieces should fit a CPU's cache, rather than fill an accelerator.
-    piece_bytes
-        Size of a piece; chosen by `host` if `None`.
-    """
+    """The pieces in which a convolution is computed; a pure function of the shapes."""
 
     shape: tuple[int, ...]
     padded: tuple[int, ...]
+    """Axes of the spectrum."""
     itemsize: int
+    """Bytes of a complex number."""
     host: bool
+    """Whether the pieces should fit a CPU's cache, rather than fill an accelerator."""
     piece_bytes: int | None = None
+    """Size of a piece; chosen by `host` if `None`."""
 
     @property
     def budget(self) -> int:
@@ -79,18 +71,14 @@ class Tiling:
         """Coils that are done together where nobody asks for a number."""
         return min(coils, max(1, _HOST_TILE // self.image_bytes))
 
-    def worker_bytes(self) -> int:
-        """Bytes of the buffers of one worker on the host."""
-        columns = (self.padded[0] + self.shape[0]) * self.columns()
-        slab = self.planes() * math.prod(self.padded[1:-1]) * (self.padded[-1] + APART)
-        return (columns + slab) * self.itemsize
-
     def workspace_bytes(self, coils: int, frames: int, threads: int) -> int:
         """Bytes beside spectrum, input and output, with so many coils done together."""
         images = coils * self.frames(frames, coils)
         total = images * self.image_bytes
-        if self.host:  # and the stacks of the workers, and what the FFT library keeps for each
-            return total + threads * (self.worker_bytes() + 2**20)
+        if self.host:  # and the buffers and stacks of workers, what the FFT library keeps for each
+            columns = (self.padded[0] + self.shape[0]) * self.columns()
+            slab = self.planes() * math.prod(self.padded[1:-1]) * (self.padded[-1] + APART)
+            return total + threads * ((columns + slab) * self.itemsize + 2**20)
         # Padded copy, transform and torch's contiguous copy of one piece.
         columns = self.columns(images) * self.padded[0] * self.itemsize * images
         planes = self.planes(images) * math.prod(self.padded[1:]) * self.itemsize * images

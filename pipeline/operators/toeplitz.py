@@ -23,7 +23,7 @@ import torch
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.convolution import Convolution, DeviceConvolution, HostConvolution
-from pipeline.operators.fourier import Provider, good_size, host_transform, irfftn, provider
+from pipeline.operators.fourier import Provider, good_size, irfftn, provider
 from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, smallest_tolerance
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import nufft_workspace_bytes
@@ -214,13 +214,7 @@ class Toeplitz(LinearOperator):
         self.convolution: Convolution = (
             DeviceConvolution(kernels, self.shape, tiling)
             if library == "torch"
-            else HostConvolution(
-                kernels,
-                self.shape,
-                tiling,
-                transform=host_transform(library),
-                threads=self.threads,
-            )
+            else HostConvolution(kernels, self.shape, tiling, library=library, threads=self.threads)
         )
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -258,18 +252,8 @@ def toeplitz_spectrum_workspace_bytes(
 ) -> int:
     """Predict the bytes that `toeplitz_spectrum` needs for one frame besides input and spectra.
 
-    Parameters
-    ----------
-    shape
-        Image axes.
-    samples
-        Samples of one frame.
-    backend
-        Library of the NUFFT.
-    itemsize
-        Bytes of a complex number of the spectrum's precision: 8 or 16.
-    threads
-        Threads on the CPU.
+    `backend` is the library of the NUFFT, `itemsize` that of a complex number of the spectrum's
+    precision.
     """
     tolerance = KERNEL_TOLERANCE
     dtype = torch.complex64 if itemsize == 8 else torch.complex128

@@ -288,7 +288,7 @@ def test_a_backend_that_does_not_load_says_why(monkeypatch):
     monkeypatch.setattr(nufft_choice, "_why_cufinufft_fails", lambda: why)
     assert not nufft_choice.usable("cufinufft")
     with pytest.raises(DependencyError, match=r"cufinufft does not load \(libcudart.*kronufft\[cu"):
-        nufft_choice.require("cufinufft")
+        choose_backend((8, 9), "cuda", "cufinufft", tolerance=1e-3, dtype=torch.complex64)
 
 
 def test_devices_are_checked():
