@@ -29,19 +29,9 @@ class Measurement(Protocol):
 
 
 def accumulate_shard(job: BlockJob, data: Measurement) -> dict[str, Array]:
-    """Reduce one shard of a block to its share of the normal equations.
+    """Return the arrays of the share that the job's row names: its part in the normal equations.
 
-    Parameters
-    ----------
-    job
-        The job, whose row names the shard.
-    data
-        The measurement.
-
-    Returns
-    -------
-    dict
-        The arrays of `pipeline.storage.shares.write_share`.
+    They are those of `pipeline.storage.shares.write_share`.
 
     Raises
     ------

@@ -54,26 +54,10 @@ def reconstruct_block(
     pieces: Sequence[tuple[PlanRow, Path]],
     state: SolverState,
 ) -> NDArray[np.complexfloating]:
-    """Reconstruct the images of one block, a batch at a time.
+    """Reconstruct the images of one block, complex ``[image, z, y, x]``, a batch at a time.
 
-    Parameters
-    ----------
-    job
-        The job.
-    algorithm
-        What makes images of the measurement.
-    data, equations
-        The measurement, and its normal equations.
-    pieces
-        The block's shards and the files that hold their shares; none where this job reads the
-        measurement itself.
-    state
-        Keeps the state of long solves.
-
-    Returns
-    -------
-    ndarray
-        complex64 or complex128 ``[image, z, y, x]``.
+    `pieces` are the block's shards and the files that hold their shares; none where this job reads
+    the measurement itself. `state` keeps the state of long solves.
 
     Raises
     ------
@@ -151,9 +135,8 @@ def _sum_of_shares(job: BlockJob, batch: range, shares: Sequence[StoredShare]) -
 
 
 def _read_share(job: BlockJob, share: StoredShare, images: slice) -> Share:
-    names = {name: f"{KERNEL}/{name}" for name in share.kernels()}
     arrays = {name: share.read(name, images) for name in ("b", "energy", "diagonal")}
-    kernels = {name: share.read(path, images) for name, path in names.items()}
+    kernels = {name: share.read(f"{KERNEL}/{name}", images) for name in share.kernels()}
     job.receipt.count_bytes(
         "sum shares", sum(array.nbytes for array in (*arrays.values(), *kernels.values()))
     )

@@ -37,17 +37,8 @@ class Canary:
 def exact_samples(image: Tensor, trajectory: Tensor) -> Tensor:
     """Evaluate ``sum_r image[r] exp(-j k.r)`` in float64, axis by axis.
 
-    Parameters
-    ----------
-    image
-        complex, ``(*shape)``.
-    trajectory
-        real, ``(axis, sample)`` [rad/voxel].
-
-    Returns
-    -------
-    Tensor
-        complex128, ``(sample,)``.
+    From a complex image ``(*shape)`` and a real trajectory ``(axis, sample)`` [rad/voxel] to
+    complex128 ``(sample,)``.
     """
     phases = [
         torch.exp(-1j * component[:, None] * torch.from_numpy(voxel_positions(size)).to(component))
@@ -65,21 +56,13 @@ def check_operator(
 ) -> Canary:
     """Check the transform that ``build`` makes, on a part of the trajectory.
 
-    Parameters
-    ----------
-    build
-        Makes the job's transform of one coil for a trajectory of the shape it is given.
-    trajectory
-        real, ``(axis, sample)`` or ``(image, axis, sample)`` [rad/voxel], on the job's device.
-    tolerance
-        Relative error that the transform was asked for.
-    who
-        Dataset and block, for the message of an error.
+    It is real, ``(axis, sample)`` or ``(image, axis, sample)`` [rad/voxel], on the job's device.
 
     Raises
     ------
     CanaryError
-        If an error is more than ten times what tolerance and precision allow.
+        If an error is more than ten times what the tolerance, for which the transform was asked,
+        and precision allow.
     """
     generator = torch.Generator().manual_seed(0)
     images = 1 if trajectory.ndim == 2 else trajectory.shape[0]

@@ -26,31 +26,18 @@ _DEVICE_SLACK = 1.1
 
 @dataclass(frozen=True)
 class Calibrating:
-    """A calibration, as its steps are told of it.
-
-    Attributes
-    ----------
-    dataset
-        Name; begins the message of an error.
-    acquired
-        Sizes.
-    settings
-        What to estimate and how.
-    threads
-        CPU threads.
-    device
-        ``cpu``, or the CUDA device that computes. It then holds the transforms, and the host the
-        trajectory.
-    methods
-        What each step of the chain does, by the step's name.
-    """
+    """A calibration, as its steps are told of it."""
 
     dataset: str
+    """Begins the message of an error."""
     acquired: Acquired
     settings: CalibrateSettings
     threads: int
     device: str
+    """``cpu``, or the CUDA device that computes. It then holds the transforms, and the host the
+    trajectory."""
     methods: Mapping[str, str] = field(default_factory=dict)
+    """What each step of the chain does, by the step's name."""
 
     @property
     def on_device(self) -> bool:

@@ -12,18 +12,12 @@ from pipeline.storage.blocks import image_chunks
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one reconstruction.
-
-    Attributes
-    ----------
-    shape
-        ``(frame, z, y, x)``.
-    itemsize
-        Bytes of a value: 8 or 16.
-    """
+    """The images of one reconstruction."""
 
     shape: tuple[int, ...]
+    """``(frame, z, y, x)``."""
     itemsize: int
+    """Bytes of a value: 8 or 16."""
 
     @classmethod
     def of(cls, acquired: Acquired, settings: EquationSettings, *, double: bool) -> Self:
@@ -50,8 +44,5 @@ class Images:
     @property
     def chunks(self) -> int:
         """Number of chunks."""
-        return math.prod(map(_pieces, self.shape, self.chunk))
-
-
-def _pieces(size: int, length: int) -> int:
-    return -(-size // length)
+        sizes = zip(self.shape, self.chunk, strict=True)
+        return math.prod(-(-size // length) for size, length in sizes)

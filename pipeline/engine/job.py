@@ -53,19 +53,7 @@ class TileSizes:
 def prepare_process(receipt: Receipt, device: str, threads: int) -> None:
     """Set this process up for one job, and record with what it computes.
 
-    Parameters
-    ----------
-    receipt
-        Of the job.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    threads
-        CPU threads to use.
-
-    Raises
-    ------
-    DeviceError
-        If the device is absent.
+    Raises `DeviceError` if the device, ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, is absent.
     """
     return_freed_memory()
     torch.set_num_threads(threads)
@@ -78,42 +66,18 @@ def prepare_process(receipt: Receipt, device: str, threads: int) -> None:
 
 
 class BlockJob:
-    """One block of images, or one shard of it, on one device.
-
-    Attributes
-    ----------
-    settings : EquationSettings
-        What decides the normal equations.
-    row : PlanRow
-        The job.
-    tiles : TileSizes
-        As planned, or halved since.
-    halvings : list of dict
-        The tile sizes that were gone on with each time memory ran out.
-    account : StreamAccount
-        Of everything that was streamed.
-    pair_accounts : dict
-        Of the tiles of each RF pair.
-    receipt : Receipt
-        Of this job.
-    device : str
-        Torch's name of the device.
-    complex, real : torch.dtype
-        Precision of the job.
-    who : str
-        Dataset and block; begins the message of an error.
-    """
+    """One block of images, or one shard of it, on one device."""
 
     def __init__(
         self, settings: AccumulateSettings, dataset: str, row: PlanRow, receipt: Receipt
     ) -> None:
-        self.settings = settings.reconstruction
-        self.row = row
+        self.settings, self.row, self.receipt = settings.reconstruction, row, receipt
+        # As planned, or halved since: then what was gone on with each time.
         self.tiles = TileSizes(row.image_batch, row.coil_batch, row.readout_batch)
         self.halvings: list[dict[str, int]] = []
+        # Of everything that was streamed, and of the tiles of each RF pair.
         self.account = StreamAccount()
         self.pair_accounts: dict[int, StreamAccount] = {}
-        self.receipt = receipt
         self.device: str = receipt.content["device"]
         self.complex = _COMPLEX[settings.precision]
         self.real = self.complex.to_real()
@@ -160,12 +124,7 @@ class BlockJob:
     ) -> Iterator[tuple[Tensor, ...]]:
         """Yield what ``reads`` return, on the device, each read while the one before computes.
 
-        Parameters
-        ----------
-        reads
-            As of `pipeline.engine.stream.stream`.
-        accounts
-            For each tile an account that it is added to, besides that of the job.
+        ``accounts`` has for each tile one that it is added to, besides that of the job.
         """
         of_tiles = None if accounts is None else iter(accounts)
         return stream(
@@ -184,11 +143,7 @@ class BlockJob:
         """Do ``work`` on the block's images, a batch at a time; with less where memory is short.
 
         The plan has seen to it that tiles fit, but another process may have taken the memory since.
-
-        Raises
-        ------
-        DeviceError
-            If the device has too little memory for the smallest tile.
+        Raises `DeviceError` if the device has too little memory for the smallest tile.
         """
         images = self.images()
         first = images.start
@@ -220,13 +175,7 @@ class BlockJob:
             )
 
     def halve_tiles(self, error: str) -> None:
-        """Go on with smaller tiles, and say so in log and receipt.
-
-        Raises
-        ------
-        DeviceError
-            If the tiles are as small as can be.
-        """
+        """Go on with smaller tiles, and say so in log and receipt; or raise `DeviceError`."""
         smaller = self.tiles.halved()
         if smaller is None:
             raise DeviceError(

@@ -67,14 +67,7 @@ def device_memory_mb(number: int) -> int | None:
 def planned_limits(
     device: str, device_mb: Literal["auto"] | int, host_mb: Literal["auto"] | int
 ) -> Limits:
-    """Return the limits to plan for.
-
-    Parameters
-    ----------
-    device
-        As in `compute.device`: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    device_mb, host_mb
-        As in `memory`: a number [MB], or ``auto`` to measure this machine.
+    """Return the limits to plan for, from `compute.device` and the settings of `memory`.
 
     Raises
     ------

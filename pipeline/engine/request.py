@@ -46,20 +46,8 @@ def request_for(
 ) -> Request:
     """Return the request for the plan of one reconstruction; only shapes are read.
 
-    Parameters
-    ----------
-    models
-        Of the kind of data: `models` of its part ``plan``.
-    data, calibration
-        The acquisition, stored or imagined; `None` assumes a usual calibration.
-    settings
-        How to reconstruct, and the limits.
-    limits
-        In numbers.
-    threads
-        CPU threads of each job.
-    who
-        Dataset and reconstruction, for messages.
+    The acquisition is stored or imagined; without calibration a usual one is assumed. `threads` of
+    the CPU are those of each job.
 
     Raises
     ------

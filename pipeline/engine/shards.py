@@ -13,28 +13,12 @@ from pipeline.errors import PlanError
 def shard_ranges(
     channels: int, readouts: int, shards: int, *, cut_readouts: bool = True
 ) -> list[tuple[range, range]]:
-    """Return the channels and readouts of each shard.
+    """Return the channels and readouts of each shard of the measurement of one image.
 
-    Parameters
-    ----------
-    channels, readouts
-        Sizes of the measurement of one image.
-    shards
-        How many.
-    cut_readouts
-        Whether readouts may be cut. They may not where the squares of coil images are added: a
-        coil's image must be whole before it is squared.
-
-    Returns
-    -------
-    list of (range, range)
-        They cover every readout of every channel once, in order. Ranges of channels of the same
-        readouts differ by one channel at most, and so do those of readouts by one readout.
-
-    Raises
-    ------
-    PlanError
-        If there are fewer pieces than shards.
+    They cover every readout of every channel once, in order. Ranges of channels of the same
+    readouts differ by one channel at most, and so do those of readouts by one readout. Readouts may
+    not be cut where the squares of coil images are added: a coil's image must be whole before it
+    is squared. Raises `PlanError` if there are fewer pieces than shards.
 
     Examples
     --------

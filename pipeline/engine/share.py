@@ -14,19 +14,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Shard:
-    """A piece of the measurements of each image.
-
-    Attributes
-    ----------
-    channels
-        MRI: coils. RF: pairs; a phase history has one channel.
-    readouts
-        MRI: readouts of an image, those of joined frames one after the other. RF: frequencies of
-        each pair, or pulses of a phase history.
-    """
+    """A piece of the measurements of each image."""
 
     channels: range
+    """MRI: coils. RF: pairs; a phase history has one channel."""
     readouts: range
+    """MRI: readouts of an image, those of joined frames one after the other. RF: frequencies of
+    each pair, or pulses of a phase history."""
 
     def is_first_of_channels(self) -> bool:
         """Tell whether this shard accounts for what all channels share, such as the kernel."""
@@ -35,26 +29,18 @@ class Shard:
 
 @dataclass(frozen=True)
 class Share:
-    """A shard's part of the normal equations of a batch of images.
-
-    Attributes
-    ----------
-    b
-        complex, ``(image, *unknown)``: ``A^H W y``; for root sums of squares the squared magnitude
-        of the coils' images.
-    energy
-        float64, ``(image,)``: ``y^H W y``.
-    diagonal
-        float64, ``(image,)``: the diagonal of ``A^H W A`` for unit sensitivities.
-    kernels
-        Spectra of Toeplitz operators by name, real ``(image or 1, *padded)``; none where the
-        solver applies forward and adjoint, or nothing is solved.
-    """
+    """A shard's part of the normal equations of a batch of images."""
 
     b: Tensor
+    """complex, ``(image, *unknown)``: ``A^H W y``; for root sums of squares the squared magnitude
+    of the coils' images."""
     energy: Tensor
+    """float64, ``(image,)``: ``y^H W y``."""
     diagonal: Tensor
+    """float64, ``(image,)``: the diagonal of ``A^H W A`` for unit sensitivities."""
     kernels: Mapping[str, Tensor]
+    """Spectra of Toeplitz operators by name, real ``(image or 1, *padded)``; none where the
+    solver applies forward and adjoint, or nothing is solved."""
 
     def __add__(self, other: Share) -> Share:
         """Add in place of this share's tensors: kernels of one name add, others stand side by side.

@@ -23,6 +23,7 @@ TILES_AT_ONCE = 2
 
 Arrays = tuple[NDArray[np.generic], ...]
 Read = Callable[[], Arrays]
+Tensors = tuple[Tensor, ...]
 
 
 @dataclass
@@ -42,17 +43,11 @@ class StreamAccount:
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
-    def overlap(self) -> float:
-        """Return the share of reading and copying that computing hid, 0 to 1."""
-        moved = self.read_seconds + self.copy_seconds
-        return max(0.0, 1 - self.stall_seconds / moved) if moved > 0 else 1.0
-
     def summary(self) -> dict[str, float]:
-        """Return the account as JSON values for a receipt."""
-        return {**vars(self), "overlap": self.overlap()}
-
-
-_Fetched = tuple[tuple[Tensor, ...], StreamAccount]
+        """Return JSON values for a receipt, with the part of moving that computing hid, 0 to 1."""
+        moved = self.read_seconds + self.copy_seconds
+        overlap = max(0.0, 1 - self.stall_seconds / moved) if moved > 0 else 1.0
+        return {**vars(self), "overlap": overlap}
 
 
 @cache
@@ -66,11 +61,9 @@ class _Copier:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.stream: torch.cuda.Stream | None = None
-        if device.type == "cuda":
-            self.stream = _copy_stream(device)
+        self.stream = _copy_stream(device) if device.type == "cuda" else None
 
-    def __call__(self, arrays: Arrays) -> tuple[Tensor, ...]:
+    def __call__(self, arrays: Arrays) -> Tensors:
         tensors = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
         if self.stream is None:
             return tuple(tensor.to(self.device) for tensor in tensors)
@@ -82,7 +75,7 @@ class _Copier:
         self.stream.synchronize()
         return moved
 
-    def hand_over(self, tensors: tuple[Tensor, ...]) -> None:
+    def hand_over(self, tensors: Tensors) -> None:
         """Tell the allocator that the consumer's stream uses what this one's has made."""
         if self.stream is not None:
             for tensor in tensors:
@@ -101,7 +94,9 @@ class _Reader(threading.Thread):
         super().__init__(name="kronufft-reader", daemon=True)
         self.reads, self.copier = reads, copier
         self.places = threading.Semaphore(TILES_AT_ONCE)
-        self.tiles: queue.SimpleQueue[_Fetched | BaseException | None] = queue.SimpleQueue()
+        self.tiles: queue.SimpleQueue[tuple[Tensors, StreamAccount] | BaseException | None] = (
+            queue.SimpleQueue()
+        )
         self.stopped = False
 
     def run(self) -> None:
@@ -134,8 +129,11 @@ def stream(
     *,
     stalled: Callable[[], AbstractContextManager[None]] = nullcontext,
     finished: Callable[[StreamAccount], None] = lambda of_tile: None,
-) -> Iterator[tuple[Tensor, ...]]:
-    """Yield tiles on the device, in order, each read while the one before is in work.
+) -> Iterator[Tensors]:
+    """Yield the arrays of each tile on the device, each read while the one before is in work.
+
+    They may be overwritten. Let go of a tile before asking for the next one, or three of them
+    exist. What a read or a copy raised is raised where its tile would have come.
 
     Parameters
     ----------
@@ -145,22 +143,9 @@ def stream(
     device
         Where the tiles go.
     account
-        Is added to when a tile is done with.
+        Is added to when a tile is done with; then `finished` is told what this tile took.
     stalled
         Makes a context that is entered whenever the consumer waits, for a receipt's phase.
-    finished
-        Told what a tile took, once it is done with.
-
-    Yields
-    ------
-    tuple of Tensor
-        The arrays of one tile, in their own dtypes. They may be overwritten. Let go of a tile
-        before asking for the next one, or three of them exist.
-
-    Raises
-    ------
-    Exception
-        Whatever a read or a copy raised, where its tile would have come.
     """
     copier = _Copier(torch.device(device))
     reader = _Reader(reads, copier)

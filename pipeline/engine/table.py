@@ -113,22 +113,15 @@ class PlanRow(BaseModel):
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of one reconstruction.
-
-    Attributes
-    ----------
-    blocks
-        The reconstruct job of each block, by the block's name, in the order of the images.
-    pieces
-        The accumulate jobs of each block that is cut into shards, in the order of the shards.
-    later
-        What the stages after the blocks take, by stage: ``merge``, ``measure``, and of ``report``
-        what this reconstruction's share of it takes.
-    """
+    """The jobs of one reconstruction."""
 
     blocks: Mapping[str, PlanRow]
+    """The reconstruct job of each block, by the block's name, in the order of the images."""
     pieces: Mapping[str, tuple[PlanRow, ...]]
+    """The accumulate jobs of each block that is cut into shards, in the order of the shards."""
     later: Mapping[str, PlanRow]
+    """What the stages after the blocks take, by stage: ``merge``, ``measure``, and of ``report``
+    what this reconstruction's share of it takes."""
 
     @classmethod
     def of(cls, rows: Sequence[PlanRow]) -> Self:

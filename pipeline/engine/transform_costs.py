@@ -137,16 +137,8 @@ def gridding_seconds(
 ) -> tuple[float, float]:
     """Return the seconds of right-hand side and kernels of all images, from scattered samples.
 
-    Parameters
-    ----------
-    work, rates
-        The job and its machine.
-    channels
-        Transforms of the same samples.
-    tiles
-        Into which the samples of an image are cut.
-    trajectories
-        Of all images.
+    ``channels`` are transforms of the same samples, ``tiles`` those of an image, ``trajectories``
+    those of all images.
     """
     samples = float(work.readouts * work.model.samples)
     gridding, transform = transform_seconds(work, samples, rates)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pipeline.config.transforms import TransformChoice
 from pipeline.engine.machine import Machine
@@ -16,21 +17,9 @@ def tuned(
 ) -> tuple[Machine, Rates, list[str]]:
     """Return the machine with its transforms chosen by measurement, its rates, and log lines.
 
-    Parameters
-    ----------
-    machine
-        As the settings say. Oversampling or kernel width that they insist on stay.
-    shape
-        Image matrix.
-    tuning
-        What `kronufft tune` wrote; None goes by rules and rates that were measured elsewhere.
-    who
-        Dataset and reconstruction, for the log.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or damaged.
+    Oversampling or kernel width that the settings insist on stay. Without ``tuning``, what
+    `kronufft tune` wrote, it goes by rules and rates that were measured elsewhere. Raises
+    `DataError` if that file is missing or damaged.
     """
     default = Rates.device() if machine.on_device else Rates.host(machine.threads)
     if tuning is None:
@@ -71,18 +60,7 @@ def choose_transforms(
 ) -> TransformChoice:
     """Return the fastest ways whose measured errors are allowed.
 
-    Parameters
-    ----------
-    measurement
-        What was measured.
-    tolerance
-        Relative error allowed in each transform.
-    precision
-        Of the jobs.
-    backend
-        The library that the settings insist on, or ``auto``.
-    deterministic
-        Whether results must repeat bit by bit.
+    ``backend`` is the library that the settings insist on, or ``auto``.
     """
     # A device's library need not be installed where its plan is made.
     backends = {
@@ -92,16 +70,13 @@ def choose_transforms(
         and (measurement.machine.device == "cuda" or find_spec(found.backend))
         and not (deterministic and found.backend == "cufinufft")
     }
-    chosen = measurement.fastest(tolerance, precision, backends)
-    product = measurement.product(tolerance)
-    return TransformChoice(
-        backend="auto" if chosen is None else chosen.backend,
-        tolerance=None if chosen is None else chosen.tolerance,
-        oversampling=None if chosen is None else chosen.oversampling,
-        kernel_width=None if chosen is None else chosen.kernel_width,
-        fft="auto" if product is None else product.fft,
-        piece_bytes=None if product is None else product.piece_bytes,
-    )
+    choice: dict[str, Any] = {}
+    if chosen := measurement.fastest(tolerance, precision, backends):
+        named = {"backend", "tolerance", "oversampling", "kernel_width"}
+        choice |= chosen.model_dump(include=named)
+    if product := measurement.product(tolerance):
+        choice |= product.model_dump(include={"fft", "piece_bytes"})
+    return TransformChoice(**choice)
 
 
 def _lines(who: str, measurement: Measurement, choice: TransformChoice) -> Iterator[str]:

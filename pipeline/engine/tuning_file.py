@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from pipeline.engine.rates import Rates
@@ -134,37 +135,28 @@ class Measurement(_Measured):
     ) -> TransformTiming | None:
         """Return the fastest transform whose measured error is within `tolerance`.
 
-        Parameters
-        ----------
-        tolerance
-            Relative l2 error allowed in both directions.
-        precision
-            Of the job.
-        backends
-            Libraries to choose from; all if `None`.
+        Of all libraries if no `backends` are given.
         """
-        allowed = [
+        allowed = (
             found
-            for found in self.transforms
-            if found.precision == precision
-            and found.seconds is not None
-            and found.error <= tolerance
-            and (backends is None or found.backend in backends)
-        ]
-        return min(allowed, key=lambda found: found.seconds or math.inf, default=None)
+            for found in self._timed(precision)
+            if found.error <= tolerance and (backends is None or found.backend in backends)
+        )
+        return next(allowed, None)
 
     def front(self, precision: Precision) -> list[TransformTiming]:
         """Return the transforms than which none is both faster and as exact; the fastest first."""
-        timed = [
-            found
-            for found in self.transforms
-            if found.precision == precision and found.seconds is not None
-        ]
         front: list[TransformTiming] = []
-        for found in sorted(timed, key=lambda found: (found.seconds or math.inf, found.error)):
+        for found in self._timed(precision):
             if not front or found.error < front[-1].error:
                 front.append(found)
         return front
+
+    def _timed(self, precision: Precision) -> list[TransformTiming]:
+        """Return the transforms of which there is a time, the fastest first."""
+        timed = (found for found in self.transforms if found.precision == precision)
+        timed = (found for found in timed if found.seconds is not None)
+        return sorted(timed, key=lambda found: (found.seconds or math.inf, found.error))
 
     def product(self, tolerance: float) -> ProductTiming | None:
         """Return the fastest Toeplitz product within `tolerance`."""
@@ -187,11 +179,15 @@ class Measurement(_Measured):
 
         Between two measured numbers in proportion, beyond them as the nearest one.
         """
-        speeds = {found.threads: 1 / found.seconds for found in self.threads}
-        here = _between(speeds, self.machine.threads)
-        if not here or threads == self.machine.threads:
+        if not self.threads or threads == self.machine.threads:
             return self.rates
-        factor = _between(speeds, threads) / here
+        measured = sorted(self.threads, key=lambda found: found.threads)
+        here, there = np.interp(
+            (self.machine.threads, threads),
+            [found.threads for found in measured],
+            [1 / found.seconds for found in measured],
+        )
+        factor = float(there / here)
         scaled = ("spread", "sort", "fft", "toeplitz", "gemm", "memory")
         return self.rates.model_copy(
             update={name: getattr(self.rates, name) * factor for name in scaled}
@@ -254,13 +250,3 @@ def read_tuning(path: Path) -> Tuning:
 def write_tuning(path: Path, tuning: Tuning) -> None:
     """Write measurements, whole or not at all."""
     write_json(path, tuning.model_dump(mode="json"))
-
-
-def _between(values: dict[int, float], at: int) -> float:
-    """Interpolate; 0 where there are no values."""
-    below = max((key for key in values if key <= at), default=min(values, default=0))
-    above = min((key for key in values if key >= at), default=max(values, default=0))
-    if below >= above:
-        return values.get(below, 0.0)
-    part = (at - below) / (above - below)
-    return values[below] + part * (values[above] - values[below])

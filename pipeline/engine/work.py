@@ -25,20 +25,14 @@ class ModelCosts(ABC):
     """A forward model as a plan sees it: sizes of the measurement of one image, bytes and seconds.
 
     Each kind of data supplies its own, beside the code that it predicts. The engine adds up.
-
-    Attributes
-    ----------
-    channels
-        Coils, pairs of antenna arrays, or one.
-    readouts
-        Of one channel of one image: what tiles and shards are ranges of.
-    samples
-        Of one readout.
     """
 
     channels: int
+    """Coils, pairs of antenna arrays, or one."""
     readouts: int
+    """Of one channel of one image: what tiles and shards are ranges of."""
     samples: int
+    """Of one readout."""
 
     batches = False
     """Whether several images and channels may be in work at one moment."""
@@ -91,14 +85,7 @@ class ModelCosts(ABC):
     def tile(self, work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
         """Return the bytes of one readout in a tile, and the fewest readouts that pay.
 
-        Parameters
-        ----------
-        work
-            The job.
-        transforms
-            Images times channels of a tile.
-        rates
-            Of the machine.
+        ``transforms`` are the images times channels of a tile.
         """
 
     def held(self, work: Work) -> Parts:
@@ -136,34 +123,13 @@ class ModelCosts(ABC):
 
 @dataclass(frozen=True)
 class Work:
-    """One job.
-
-    Attributes
-    ----------
-    shape
-        Image matrix.
-    settings
-        How to reconstruct.
-    model
-        Of the whole measurement of one image.
-    machine
-        What computes.
-    stage
-        ``reconstruct`` reads the measurement and solves; ``accumulate`` reads a shard and writes
-        its share; ``sum`` reads the shares of all shards and solves.
-    images, channels, readouts
-        What the job covers.
-    image_batch, channel_batch, readout_batch
-        What is in work at one moment.
-    makes_kernel
-        Whether the job accounts for what all channels share.
-    shards
-        Shares that are summed; 1 where the measurement is read by the job that solves.
-    """
+    """One job: what it covers, and the batches that are in work at one moment."""
 
     shape: tuple[int, ...]
+    """Image matrix."""
     settings: AlgorithmSettings
     model: ModelCosts
+    """Of the whole measurement of one image."""
     machine: Machine
     images: int
     channels: int
@@ -172,8 +138,12 @@ class Work:
     channel_batch: int = 1
     readout_batch: int = 1
     stage: Literal["reconstruct", "accumulate", "sum"] = "reconstruct"
+    """``reconstruct`` reads the measurement and solves; ``accumulate`` reads a shard and writes
+    its share; ``sum`` reads the shares of all shards and solves."""
     makes_kernel: bool = True
+    """Whether the job accounts for what all channels share."""
     shards: int = 1
+    """Shares that are summed; 1 where the measurement is read by the job that solves."""
 
     @classmethod
     def whole(

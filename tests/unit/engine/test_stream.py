@@ -63,7 +63,7 @@ def test_reading_hides_behind_computing():
         time.sleep(0.02)
     # All but the first read happen while something computes, whatever else the machine does.
     assert account.stall_seconds < 0.5 * account.read_seconds
-    assert account.overlap() > 0.5
+    assert account.summary()["overlap"] > 0.5
 
 
 def test_an_error_comes_where_its_tile_would_have():
