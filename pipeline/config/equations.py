@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipeline.config.base import Matrix, Settings
 from pipeline.config.sources import Kind
-from pipeline.config.transforms import NufftSettings
+from pipeline.config.transforms import ArithmeticSettings
 from pipeline.errors import ConfigError
 
 Fusion = Literal["coherent", "phase-aligned", "non-coherent"]
@@ -88,13 +88,10 @@ class RfSettings(EquationSettings):
     frames_per_image: ClassVar[int] = 1  # type: ignore[misc]
 
 
-class AccumulateSettings(Settings):
+class AccumulateSettings(ArithmeticSettings):
     """Settings of `accumulate`, and of every job on a part of a measurement."""
 
     reconstruction: EquationSettings
-    nufft: NufftSettings
-    precision: Literal["single", "double"]
-    deterministic: bool
 
 
 def image_shape(dataset_shape: Sequence[int], settings: EquationSettings) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pipeline.algorithms.registry import ParsedAlgorithm
 from pipeline.config.base import Settings
-from pipeline.config.transforms import NufftSettings
+from pipeline.config.transforms import ArithmeticSettings
 
 
 class MemorySettings(Settings):
@@ -24,11 +24,8 @@ class MemorySettings(Settings):
     the normal equations; `auto` cuts where one job would take longer than ten minutes."""
 
 
-class PlanSettings(Settings):
+class PlanSettings(ArithmeticSettings):
     """Settings of `plan`."""
 
     reconstruction: ParsedAlgorithm
-    nufft: NufftSettings
     memory: MemorySettings
-    precision: Literal["single", "double"]
-    deterministic: bool

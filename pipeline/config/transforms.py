@@ -24,6 +24,14 @@ class NufftSettings(Settings):
     None goes by rules and rates that were measured elsewhere."""
 
 
+class ArithmeticSettings(Settings):
+    """How a job computes."""
+
+    nufft: NufftSettings
+    precision: Literal["single", "double"]
+    deterministic: bool
+
+
 class TransformChoice(Settings):
     """What a plan chose, by measurement or as the settings insist; jobs find it in their row."""
 

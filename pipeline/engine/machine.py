@@ -7,8 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from pipeline.config.planning import PlanSettings
-from pipeline.config.transforms import NufftSettings, TransformChoice
+from pipeline.config.transforms import ArithmeticSettings, NufftSettings, TransformChoice
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, per_axis
 from pipeline.operators.nufft_choice import choose_backend
@@ -39,7 +38,7 @@ class Machine:
     """Transforms that were found to be best done together."""
 
     @classmethod
-    def of(cls, settings: PlanSettings, *, on_device: bool, threads: int) -> Self:
+    def of(cls, settings: ArithmeticSettings, *, on_device: bool, threads: int) -> Self:
         """Return the machine that settings ask for."""
         nufft, itemsize = settings.nufft, 8 if settings.precision == "single" else 16
         insisted = TransformChoice(oversampling=nufft.oversampling, kernel_width=nufft.kernel_width)

@@ -157,7 +157,7 @@ def test_pictures_and_solvers_are_reached_by_none_but_those_that_use_them(jobs):
     for (stage, _), code in jobs.items():
         if stage not in ("report", "plan"):
             assert not [name for name in code if name.startswith("pipeline.report.")], stage
-        if stage in ("ingest", "calibrate", "merge", "measure"):
+        if stage in ("ingest", "calibrate", "accumulate", "merge", "measure"):
             reached = [name for name in code if name.removeprefix("pipeline.").startswith(solving)]
             assert not reached, stage
 
