@@ -1,29 +1,29 @@
 """The `kronufft` command: one subcommand per stage, with explicit input and output paths.
 
-Each subcommand imports its stage when it runs, so that `kronufft --help` stays quick and a stage
-loads only the packages it needs. A user's error ends in one line on standard error and status 1.
+A stage's command is its function: options are the parameters, help texts those of its docstring
+and of `pipeline.stages`. Both are read from the source and a stage is imported when it runs, so
+that `kronufft --help` stays quick and a device is leased before torch is loaded. A user's error
+ends in one line on standard error and status 1.
 """
 
+import ast
 import errno
+import inspect
 import os
+import re
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
-from pipeline import __version__
-from pipeline.config.base import parse_settings
-from pipeline.config.calibration import CalibrateSettings
-from pipeline.config.datasets import load_datasets
-from pipeline.config.equations import AccumulateSettings
-from pipeline.config.file import read_config
-from pipeline.config.outputs import MeasureSettings, MergeSettings
-from pipeline.config.planning import PlanSettings
-from pipeline.config.reconstruction import ReconstructSettings
-from pipeline.config.sources import IngestSettings
+from pipeline import __version__, stages
 from pipeline.engine.leases import leased_device
-from pipeline.errors import KronufftError
+from pipeline.engine.limits import Megabytes
+from pipeline.errors import DataError, KronufftError
 from pipeline.estimate_command import estimate
 from pipeline.tune_command import tune
 
@@ -36,40 +36,97 @@ app = typer.Typer(
 )
 
 _CONFIG = Path("config/config.yaml")
-
-SettingsText = Annotated[
-    str, typer.Option("--settings", help="The stage's settings: JSON, or a YAML or JSON file.")
-]
-DatasetName = Annotated[str, typer.Option("--dataset", help="Name of the dataset.")]
-ReconstructionName = Annotated[
-    str, typer.Option("--reconstruction", help="Name of the reconstruction.")
-]
-RawMarker = Annotated[Path, typer.Option("--raw", help="Marker of the raw data, raw.json.")]
-CalibrationMarker = Annotated[
-    Path, typer.Option("--calibration", help="Marker of the calibration, calibration.json.")
-]
-PlanTable = Annotated[Path, typer.Option("--plan", help="The plan, plan.tsv.")]
-ImageMarker = Annotated[Path, typer.Option("--image", help="Marker of the image, image.json.")]
-ReceiptFile = Annotated[Path, typer.Option("--receipt", help="Where the receipt goes.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-BlockName = Annotated[str, typer.Option("--block", help="Name of the block in the plan.")]
-Megabytes = Annotated[str, typer.Option(help="Limit as in `memory` of the config [MB], or auto.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to use.")]
+_TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "Path": Path,
+    "Sequence[Path]": list[Path],
+    "Sequence[str]": list[str],
+}
+"""What the command line gives for the types of parameters; text where a type is not listed."""
+_LEAST = {"threads": 1, "checkpoint_seconds": 0}
+_DESCRIBED = re.compile(r"^(\w+(?:, \w+)*)\n((?:    .+(?:\n|$))+)", re.MULTILINE)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"kronufft {__version__}")
-        raise typer.Exit
+def _parameter_texts(doc: str) -> dict[str, str]:
+    """Return what a docstring in numpydoc's format says of each parameter."""
+    return {
+        name: " ".join(text.split())
+        for names, text in _DESCRIBED.findall(inspect.cleandoc(doc))
+        for name in names.split(", ")
+    }
 
 
-def _limit(text: str) -> Literal["auto"] | int:
+def _option(parameter: ast.arg, default: ast.expr | None, text: str) -> inspect.Parameter:
+    """Return a stage's parameter as a parameter of its command."""
+    name, annotation = parameter.arg, ast.unparse(parameter.annotation or ast.Constant(None))
+    repeated = annotation.startswith("Sequence") and name != "metrics"
+    option = typer.Option(
+        f"--{name.removesuffix('s') if repeated else name}".replace("_", "-"),
+        help=text,
+        min=_LEAST.get(name),
+    )
+    if isinstance(default, ast.Call):  # Path("logs")
+        default = default.args[0]
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[_TYPES.get(annotation, str), option],
+        default=inspect.Parameter.empty if default is None else ast.literal_eval(default),
+    )
+
+
+def _command(stage: str) -> Callable[..., None]:
+    """Return a stage's command, made from the source of its function."""
+    tree = ast.parse(Path(stages.__path__[0], f"{stage}.py").read_text(encoding="utf-8"))
+    (function,) = (
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == stage
+    )
+    doc = ast.get_docstring(function) or ""
+    texts = _parameter_texts(stages.__doc__ or "") | _parameter_texts(doc)
+    parameters = [
+        _option(parameter, default, texts[parameter.arg])
+        for parameter, default in zip(
+            function.args.kwonlyargs, function.args.kw_defaults, strict=True
+        )
+    ]
+
+    def command(**given: Any) -> None:
+        if stage == "train" and len(given["raws"]) != len(given["calibrations"]):
+            raise typer.BadParameter("give --calibration as often as --raw")
+        device = given.get("device", "cpu")
+        # A plan is for a device that need not be there.
+        with nullcontext(device) if stage == "plan" else leased_device(device) as leased:
+            run = getattr(import_module(f"pipeline.stages.{stage}"), stage)
+            if "device" in given:
+                given["device"] = leased
+            if "settings" in given:
+                from pipeline.config.base import parse_settings
+
+                model = run.__annotations__["settings"]
+                given["settings"] = parse_settings(model, given["settings"])
+            for name in given.keys() & {"host_mb", "device_mb"}:
+                given[name] = _limit(given[name])
+            run(**given)
+
+    command.__doc__ = doc.partition("\n")[0]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _limit(text: str) -> Megabytes:
     """Return a limit of memory as a setting has it."""
     if text == "auto":
         return "auto"
     if not text.isdigit():
         raise typer.BadParameter(f"a limit of memory is a number of MB or auto; found {text}")
     return int(text)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kronufft {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -86,288 +143,21 @@ def check(
     configfile: Annotated[Path, typer.Argument(help="The config file.")] = _CONFIG,
 ) -> None:
     """Check a config file and its dataset table without running anything."""
+    from pipeline.config.datasets import load_datasets
+    from pipeline.config.file import read_config
+
     settings = read_config(configfile, default=_CONFIG)
     datasets = load_datasets(Path(settings.datasets), settings)
     for row in datasets.values():
         typer.echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")
 
 
-@app.command()
-def ingest(
-    settings: SettingsText, dataset: DatasetName, raw: RawMarker, receipt: ReceiptFile
-) -> None:
-    """Stream a source, or a simulation, into raw.zarr."""
-    from pipeline.stages.ingest import ingest as run
-
-    parsed = parse_settings(IngestSettings, settings)
-    run(settings=parsed, dataset=dataset, raw=raw, receipt=receipt)
-
-
-@app.command()
-def calibrate(
-    settings: SettingsText,
-    dataset: DatasetName,
-    raw: RawMarker,
-    calibration: CalibrationMarker,
-    receipt: ReceiptFile,
-    device: Device = "auto",
-    threads: Threads = 1,
-    host_mb: Megabytes = "auto",
-    device_mb: Megabytes = "auto",
-) -> None:
-    """Estimate coil sensitivities and density compensation."""
-    with leased_device(device) as leased:
-        from pipeline.stages.calibrate import calibrate as run
-
-        run(
-            settings=parse_settings(CalibrateSettings, settings),
-            dataset=dataset,
-            raw=raw,
-            calibration=calibration,
-            receipt=receipt,
-            device=leased,
-            threads=threads,
-            host_mb=_limit(host_mb),
-            device_mb=_limit(device_mb),
-        )
-
-
-@app.command()
-def plan(
-    settings: SettingsText,
-    dataset: DatasetName,
-    reconstruction: ReconstructionName,
-    raw: RawMarker,
-    calibration: CalibrationMarker,
-    plan: PlanTable,
-    receipt: ReceiptFile,
-    device: Device = "auto",
-    threads: Threads = 1,
-) -> None:
-    """Cut a reconstruction into jobs that fit the memory limits; print the table."""
-    from pipeline.stages.plan import plan as run
-
-    run(
-        settings=parse_settings(PlanSettings, settings),
-        dataset=dataset,
-        reconstruction=reconstruction,
-        raw=raw,
-        calibration=calibration,
-        plan=plan,
-        receipt=receipt,
-        device=device,
-        threads=threads,
-    )
-
-
+for _stage in ("ingest", "calibrate", "plan"):
+    app.command(_stage)(_command(_stage))
 app.command()(estimate)
 app.command()(tune)
-
-
-@app.command()
-def accumulate(
-    settings: SettingsText,
-    dataset: DatasetName,
-    reconstruction: ReconstructionName,
-    raw: RawMarker,
-    calibration: CalibrationMarker,
-    plan: PlanTable,
-    block: BlockName,
-    shard: Annotated[str, typer.Option("--shard", help="Name of the shard in the plan.")],
-    share: Annotated[Path, typer.Option("--share", help="The shard's share, a .zarr.zip.")],
-    receipt: ReceiptFile,
-    device: Device = "auto",
-    threads: Threads = 1,
-) -> None:
-    """Reduce one shard of a block to its share of the normal equations."""
-    with leased_device(device) as leased:
-        from pipeline.stages.accumulate import accumulate as run
-
-        run(
-            settings=parse_settings(AccumulateSettings, settings),
-            dataset=dataset,
-            reconstruction=reconstruction,
-            raw=raw,
-            calibration=calibration,
-            plan=plan,
-            block=block,
-            shard=shard,
-            share=share,
-            receipt=receipt,
-            device=leased,
-            threads=threads,
-        )
-
-
-@app.command()
-def reconstruct(
-    settings: SettingsText,
-    dataset: DatasetName,
-    reconstruction: ReconstructionName,
-    raw: RawMarker,
-    calibration: CalibrationMarker,
-    plan: PlanTable,
-    block: BlockName,
-    shares: Annotated[Path, typer.Option("--shares", help="Folder of the shards' shares.")],
-    image: Annotated[Path, typer.Option("--image", help="The block's image, a .zarr.zip.")],
-    receipt: ReceiptFile,
-    device: Device = "auto",
-    threads: Threads = 1,
-    checkpoint_seconds: Annotated[
-        float,
-        typer.Option(
-            "--checkpoint-seconds",
-            min=0,
-            help="Seconds after which the state of a solve is kept; 0: never.",
-        ),
-    ] = 0.0,
-) -> None:
-    """Reconstruct one block of images."""
-    with leased_device(device) as leased:
-        from pipeline.stages.reconstruct import reconstruct as run
-
-        run(
-            settings=parse_settings(ReconstructSettings, settings),
-            dataset=dataset,
-            reconstruction=reconstruction,
-            raw=raw,
-            calibration=calibration,
-            plan=plan,
-            block=block,
-            shares=shares,
-            image=image,
-            receipt=receipt,
-            device=leased,
-            threads=threads,
-            checkpoint_seconds=checkpoint_seconds,
-        )
-
-
-@app.command()
-def train(
-    settings: SettingsText,
-    raw: Annotated[list[Path], typer.Option("--raw", help="raw.json; repeat for more datasets.")],
-    calibration: Annotated[
-        list[Path], typer.Option("--calibration", help="calibration.json of each dataset.")
-    ],
-    network: Annotated[Path, typer.Option("--network", help="The network to write, a .npz.")],
-    receipt: ReceiptFile,
-    device: Device = "auto",
-    threads: Threads = 1,
-) -> None:
-    """Train an unrolled network on datasets with reference images."""
-    if len(raw) != len(calibration):
-        raise typer.BadParameter("give --calibration as often as --raw")
-    with leased_device(device) as leased:
-        from pipeline.config.training import TrainSettings
-        from pipeline.stages.train import train as run
-
-        run(
-            settings=parse_settings(TrainSettings, settings),
-            raws=raw,
-            calibrations=calibration,
-            network=network,
-            receipt=receipt,
-            device=leased,
-            threads=threads,
-        )
-
-
-@app.command()
-def merge(
-    settings: SettingsText,
-    dataset: DatasetName,
-    reconstruction: ReconstructionName,
-    raw: RawMarker,
-    plan: PlanTable,
-    image: ImageMarker,
-    receipt: ReceiptFile,
-    blocks: Annotated[Path, typer.Option("--blocks", help="Folder of the plan's block images.")],
-    threads: Threads = 1,
-    host_mb: Megabytes = "auto",
-) -> None:
-    """Join the blocks into image.zarr, an OME-Zarr pyramid and NIfTI."""
-    from pipeline.engine.table import read_plan
-    from pipeline.stages.merge import merge as run
-
-    run(
-        settings=parse_settings(MergeSettings, settings),
-        dataset=dataset,
-        reconstruction=reconstruction,
-        raw=raw,
-        plan=plan,
-        blocks=[blocks / f"{block}.zarr.zip" for block in read_plan(plan).blocks],
-        image=image,
-        receipt=receipt,
-        threads=threads,
-        host_mb=_limit(host_mb),
-    )
-
-
-@app.command()
-def measure(
-    settings: SettingsText,
-    dataset: DatasetName,
-    reconstruction: ReconstructionName,
-    raw: RawMarker,
-    image: ImageMarker,
-    plan: PlanTable,
-    receipts: Annotated[Path, typer.Option("--receipts", help="Folder of the jobs' receipts.")],
-    metrics: Annotated[Path, typer.Option("--metrics", help="Table; .parquet goes beside it.")],
-    receipt: ReceiptFile,
-    host_mb: Megabytes = "auto",
-) -> None:
-    """Measure image quality and collect what the jobs used."""
-    from pipeline.engine.table import read_plan
-    from pipeline.stages.measure import measure as run
-
-    run(
-        settings=parse_settings(MeasureSettings, settings),
-        dataset=dataset,
-        reconstruction=reconstruction,
-        raw=raw,
-        image=image,
-        receipts=[receipts / f"{job}.json" for job in ("plan", *read_plan(plan).jobs(), "merge")],
-        metrics=metrics,
-        receipt=receipt,
-        host_mb=_limit(host_mb),
-    )
-
-
-@app.command()
-def report(
-    metrics: Annotated[list[Path], typer.Option("--metrics", help="metrics.csv, repeatable.")],
-    receipts: Annotated[list[Path], typer.Option("--receipt", help="Receipts, repeatable.")],
-    images: Annotated[list[Path], typer.Option("--image", help="image.json, repeatable.")],
-    raws: Annotated[list[Path], typer.Option("--raw", help="raw.json, repeatable.")],
-    report: Annotated[Path, typer.Option("--report", help="The page to write.")],
-    table: Annotated[Path, typer.Option("--table", help="The table of the whole run.")],
-    expected: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--expected", help="DATASET/RECONSTRUCTION that the page must have, repeatable."
-        ),
-    ] = None,
-    logs: Annotated[
-        Path, typer.Option("--logs", help="Folder of the logs, which say why one is missing.")
-    ] = Path("logs"),
-) -> None:
-    """Write the report and the table that span the whole run."""
-    from pipeline.stages.report import report as run
-    from pipeline.storage.claims import claimed
-
-    pairs = [name.partition("/") for name in expected or ()]
-    with claimed(report):
-        run(
-            metrics=metrics,
-            receipts=receipts,
-            images=images,
-            raws=raws,
-            report=report,
-            table=table,
-            expected=[(dataset, reconstruction) for dataset, _, reconstruction in pairs],
-            logs=logs,
-        )
+for _stage in ("accumulate", "reconstruct", "train", "merge", "measure", "report"):
+    app.command(_stage)(_command(_stage))
 
 
 @app.command()
@@ -377,7 +167,6 @@ def verify(
     ] = None,
 ) -> None:
     """Read all that a run has left, and compare every byte with its checksum."""
-    from pipeline.errors import DataError
     from pipeline.storage.verification import verifiable
     from pipeline.storage.verification import verify as run
 

@@ -4,8 +4,9 @@ The same code on the same settings as in the workflow, and the same files at the
 the workflow does beside it is left to it: jobs side by side, and repeating only what changed.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,11 +22,13 @@ Stage = Literal[
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
-@dataclass(frozen=True)
 class Files:
     """Where the stages of one reconstruction of one dataset leave their files.
 
-    Attributes
+    `raw`, `calibration` and `image` are markers of stores, `plan` and `metrics` tables, and
+    `shares` and `blocks` folders. What all reconstructions of a dataset share lies in `of_dataset`.
+
+    Parameters
     ----------
     results
         The folder that all datasets share.
@@ -33,58 +36,22 @@ class Files:
         Names.
     """
 
-    results: Path
-    dataset: str
-    reconstruction: str
-
-    @property
-    def of_dataset(self) -> Path:
-        """The folder of what all reconstructions of the dataset share."""
-        return self.results / self.dataset
-
-    @property
-    def folder(self) -> Path:
-        """The folder of this reconstruction."""
-        return self.of_dataset / self.reconstruction
-
-    @property
-    def raw(self) -> Path:
-        """Marker of ``raw.zarr``."""
-        return self.of_dataset / "raw.json"
-
-    @property
-    def calibration(self) -> Path:
-        """Marker of ``calibration.zarr``."""
-        return self.of_dataset / "calibration.json"
-
-    @property
-    def plan(self) -> Path:
-        """The table of jobs."""
-        return self.folder / "plan.tsv"
-
-    @property
-    def shares(self) -> Path:
-        """The folder of what `accumulate` leaves."""
-        return self.folder / "shares"
-
-    @property
-    def image(self) -> Path:
-        """Marker of ``image.zarr``."""
-        return self.folder / "image.json"
-
-    @property
-    def metrics(self) -> Path:
-        """The table of this reconstruction."""
-        return self.folder / "metrics.csv"
-
-    @property
-    def report(self) -> Path:
-        """The page; ``metrics.csv`` stands beside it."""
-        return self.results / "report.html"
+    def __init__(self, results: Path, dataset: str, reconstruction: str) -> None:
+        self.results, self.dataset, self.reconstruction = results, dataset, reconstruction
+        self.of_dataset = results / dataset
+        self.raw = self.of_dataset / "raw.json"
+        self.calibration = self.of_dataset / "calibration.json"
+        self.folder = self.of_dataset / reconstruction
+        self.plan = self.folder / "plan.tsv"
+        self.shares = self.folder / "shares"
+        self.blocks = self.folder / "blocks"
+        self.image = self.folder / "image.json"
+        self.metrics = self.folder / "metrics.csv"
+        self.report = results / "report.html"
 
     def block(self, block: str) -> Path:
         """Return the file of a block's images."""
-        return self.folder / "blocks" / f"{block}.zarr.zip"
+        return self.blocks / f"{block}.zarr.zip"
 
     def receipt(self, job: str) -> Path:
         """Return the receipt of a job, such as ``ingest`` or ``reconstruct-0000``."""
@@ -137,129 +104,55 @@ def run(
             f"{', '.join(dataset.reconstructions)}, and not `{reconstruction}`; choose one of them"
         )
     files = Files(results, dataset.dataset, reconstruction)
+    threads = settings.compute.threads
+    known = {
+        **vars(files),
+        "receipts": files.receipt("plan").parent,
+        "threads": usable_cores() if threads == "auto" else threads,
+        "host_mb": settings.memory.host_mb,
+        "device_mb": settings.memory.device_mb,
+        "checkpoint_seconds": settings.compute.checkpoint_seconds,
+    }
     with leased_device(settings.compute.device) as device:
-        jobs = _Stages(settings, dataset, files, device)
+        known["device"] = device
         for stage in STAGES[STAGES.index(first) : STAGES.index(until) + 1]:
-            getattr(jobs, stage)()
+            # Imported after a device was leased.
+            function = getattr(import_module(f"pipeline.stages.{stage}"), stage)
+            if stage != "report":
+                known["settings"] = stage_settings(settings, dataset, stage, reconstruction)
+            for job, own in _jobs(stage, files):
+                given = {**known, "receipt": files.receipt(job), **own}
+                wanted = signature(function).parameters
+                function(**{name: given[name] for name in wanted if name in given})
     return files
 
 
-class _Stages:
-    """One method a stage. Each imports its stage when it is called, after a device was leased."""
+def _jobs(stage: Stage, files: Files) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name of each job of a stage, and what only this job or stage is given."""
+    from pipeline.engine.table import read_plan
+    from pipeline.storage.shares import share_path
 
-    def __init__(self, config: Config, dataset: Dataset, files: Files, device: str) -> None:
-        self.config, self.dataset, self.files = config, dataset, files
-        threads = config.compute.threads
-        self.threads = usable_cores() if threads == "auto" else threads
-        self.machine: dict[str, Any] = {"device": device, "threads": self.threads}
-        self.raw: dict[str, Any] = {"dataset": dataset.dataset, "raw": files.raw}
-        self.planned = {
-            **self.raw,
-            "reconstruction": files.reconstruction,
-            "plan": files.plan,
-        }
-        self.calibrated = {**self.planned, "calibration": files.calibration, **self.machine}
-
-    def settings(self, stage: Stage) -> Any:
-        return stage_settings(self.config, self.dataset, stage, self.files.reconstruction)
-
-    def ingest(self) -> None:
-        from pipeline.stages.ingest import ingest
-
-        ingest(settings=self.settings("ingest"), receipt=self.files.receipt("ingest"), **self.raw)
-
-    def calibrate(self) -> None:
-        from pipeline.stages.calibrate import calibrate
-
-        calibrate(
-            settings=self.settings("calibrate"),
-            calibration=self.files.calibration,
-            receipt=self.files.receipt("calibrate"),
-            host_mb=self.config.memory.host_mb,
-            device_mb=self.config.memory.device_mb,
-            **self.raw,
-            **self.machine,
-        )
-
-    def plan(self) -> None:
-        from pipeline.stages.plan import plan
-
-        plan(settings=self.settings("plan"), receipt=self.files.receipt("plan"), **self.calibrated)
-
-    def accumulate(self) -> None:
-        from pipeline.engine.table import read_plan
-        from pipeline.stages.accumulate import accumulate
-        from pipeline.storage.shares import share_path
-
-        settings, plan = self.settings("accumulate"), read_plan(self.files.plan)
-        for block in plan.blocks:
-            for row in plan.shards(block):
-                accumulate(
-                    settings=settings,
-                    block=block,
-                    shard=row.shard,
-                    share=share_path(self.files.shares, block, row.shard),
-                    receipt=self.files.receipt(f"accumulate-{block}-{row.shard}"),
-                    **self.calibrated,
-                )
-
-    def reconstruct(self) -> None:
-        from pipeline.engine.table import read_plan
-        from pipeline.stages.reconstruct import reconstruct
-
-        settings = self.settings("reconstruct")
-        for block in read_plan(self.files.plan).blocks:
-            reconstruct(
-                settings=settings,
-                block=block,
-                shares=self.files.shares,
-                image=self.files.block(block),
-                receipt=self.files.receipt(f"reconstruct-{block}"),
-                checkpoint_seconds=self.config.compute.checkpoint_seconds,
-                **self.calibrated,
+    match stage:
+        case "accumulate":
+            plan = read_plan(files.plan)
+            for block in plan.blocks:
+                for row in plan.shards(block):
+                    share = share_path(files.shares, block, row.shard)
+                    own = {"block": block, "shard": row.shard, "share": share}
+                    yield f"accumulate-{block}-{row.shard}", own
+        case "reconstruct":
+            for block in read_plan(files.plan).blocks:
+                yield f"reconstruct-{block}", {"block": block, "image": files.block(block)}
+        case "report":
+            yield (
+                "report",
+                {
+                    "metrics": [files.metrics],
+                    "receipts": [files.receipt(job) for job in ("ingest", "calibrate", "measure")],
+                    "images": [files.image],
+                    "raws": [files.raw],
+                    "table": files.results / "metrics.csv",
+                },
             )
-
-    def merge(self) -> None:
-        from pipeline.engine.table import read_plan
-        from pipeline.stages.merge import merge
-
-        merge(
-            settings=self.settings("merge"),
-            blocks=[self.files.block(block) for block in read_plan(self.files.plan).blocks],
-            image=self.files.image,
-            receipt=self.files.receipt("merge"),
-            threads=self.threads,
-            host_mb=self.config.memory.host_mb,
-            **self.planned,
-        )
-
-    def measure(self) -> None:
-        from pipeline.engine.table import read_plan
-        from pipeline.stages.measure import measure
-
-        jobs = ("plan", *read_plan(self.files.plan).jobs(), "merge")
-        measure(
-            settings=self.settings("measure"),
-            reconstruction=self.files.reconstruction,
-            image=self.files.image,
-            receipts=[self.files.receipt(job) for job in jobs],
-            metrics=self.files.metrics,
-            receipt=self.files.receipt("measure"),
-            host_mb=self.config.memory.host_mb,
-            **self.raw,
-        )
-
-    def report(self) -> None:
-        from pipeline.stages.report import report
-        from pipeline.storage.claims import claimed
-
-        jobs = ("ingest", "calibrate", "measure")
-        with claimed(self.files.report):
-            report(
-                metrics=[self.files.metrics],
-                receipts=[self.files.receipt(job) for job in jobs],
-                images=[self.files.image],
-                raws=[self.files.raw],
-                report=self.files.report,
-                table=self.files.results / "metrics.csv",
-            )
+        case _:
+            yield stage, {}

@@ -7,11 +7,20 @@ from typing import Any
 import numpy as np
 from acquisitions import write_attributes
 
+from pipeline.engine.table import PlanRow, write_plan
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.arrays import ARRAYS
 from pipeline.storage.blocks import image_codecs
 from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store, write_json
+
+
+def planned_block(name: str, first_image: int, images: int) -> PlanRow:
+    """Return the row of a block's job, whose costs are nothing."""
+    required = {name: field for name, field in PlanRow.model_fields.items() if field.is_required()}
+    zeros = {name: "" if field.annotation is str else 0 for name, field in required.items()}
+    told = {"stage": "reconstruct", "block": name, "first_image": first_image, "images": images}
+    return PlanRow(**(zeros | told))
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,6 @@ class Made:
     raw: Path
     image: Path
     shared: list[Path]
-    receipts: list[Path]
     images: np.ndarray
     reference: np.ndarray | None
 
@@ -32,8 +40,16 @@ class Made:
         return self.image.with_name("metrics.csv")
 
     @property
+    def plan(self) -> Path:
+        return self.image.with_name("plan.tsv")
+
+    @property
+    def receipts(self) -> Path:
+        return self.image.with_name("receipts")
+
+    @property
     def receipt(self) -> Path:
-        return self.image.parent / "receipts" / "measure.json"
+        return self.receipts / "measure.json"
 
 
 def ellipsoids(shape: tuple[int, ...], frames: int = 1) -> np.ndarray:
@@ -146,28 +162,28 @@ def write_run(
                       coil_maps="walsh", density="radial"),
     ]  # fmt: skip
     names = {"dataset": dataset, "reconstruction": reconstruction}
-    receipts = [write_receipt(made / "receipts/plan.json", "plan", 0.2, **names)]
+    write_receipt(made / "receipts/plan.json", "plan", 0.2, **names)
     parts = np.array_split(np.arange(len(images)), blocks)
     for block, part in enumerate(parts):
         residuals = [
             [0.45 ** (step + 1) * (1 + 0.1 * int(image)) for step in range(12)] for image in part
         ]
-        receipts.append(
-            write_receipt(
-                made / f"receipts/reconstruct-{block:04d}.json", "reconstruct", 6.5 + block,
-                **names, block=f"{block:04d}", first_image=int(part[0]), images=len(part),
-                shape=list(shape), coils=4, samples=15 * joined, algorithm=algorithm,
-                weight=[1e-3] * len(part), stopped=["iterations"] * len(part),
-                iterations=12 if algorithm == "cg-sense" else 0,
-                residuals=residuals if algorithm == "cg-sense" else [[] for _ in part],
-                normal="toeplitz", backend="ducc0", device="cpu", threads=2,
-                canary={"adjoint_error": 2e-7, "forward_error": 3e-4},
-                predicted_host_bytes=900_000_000 + 40_000_000 * block,
-                peak_host_bytes=700_000_000 + 60_000_000 * block,
-                limit_host_bytes=2_000_000_000, predicted_device_bytes=0, limit_device_bytes=0,
-            )
+        write_receipt(
+            made / f"receipts/reconstruct-{block:04d}.json", "reconstruct", 6.5 + block,
+            **names, block=f"{block:04d}", first_image=int(part[0]), images=len(part),
+            shape=list(shape), coils=4, samples=15 * joined, algorithm=algorithm,
+            weight=[1e-3] * len(part), stopped=["iterations"] * len(part),
+            iterations=12 if algorithm == "cg-sense" else 0,
+            residuals=residuals if algorithm == "cg-sense" else [[] for _ in part],
+            normal="toeplitz", backend="ducc0", device="cpu", threads=2,
+            canary={"adjoint_error": 2e-7, "forward_error": 3e-4},
+            predicted_host_bytes=900_000_000 + 40_000_000 * block,
+            peak_host_bytes=700_000_000 + 60_000_000 * block,
+            limit_host_bytes=2_000_000_000, predicted_device_bytes=0, limit_device_bytes=0,
         )  # fmt: skip
-    receipts.append(write_receipt(made / "receipts/merge.json", "merge", 0.9, **names))
-    return Made(
-        dataset, reconstruction, raw, made / "image.json", shared, receipts, images, reference
-    )
+    write_receipt(made / "receipts/merge.json", "merge", 0.9, **names)
+    rows = [
+        planned_block(f"{block:04d}", int(part[0]), len(part)) for block, part in enumerate(parts)
+    ]
+    write_plan(made / "plan.tsv", rows)
+    return Made(dataset, reconstruction, raw, made / "image.json", shared, images, reference)

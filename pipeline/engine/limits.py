@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 from pipeline.engine.leases import driver, visible_devices
 from pipeline.errors import DeviceError, PlanError
 
+Megabytes = Literal["auto"] | int
+"""A limit of memory as in the config [MB]; ``auto`` measures this machine."""
 MEGABYTE = 10**6
 MARGIN = 0.9
 """Part of the memory of a machine that jobs may use, where its limit is measured."""
@@ -64,9 +66,7 @@ def device_memory_mb(number: int) -> int | None:
     return None
 
 
-def planned_limits(
-    device: str, device_mb: Literal["auto"] | int, host_mb: Literal["auto"] | int
-) -> Limits:
+def planned_limits(device: str, device_mb: Megabytes, host_mb: Megabytes) -> Limits:
     """Return the limits to plan for, from `compute.device` and the settings of `memory`.
 
     Raises

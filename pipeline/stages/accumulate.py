@@ -25,25 +25,17 @@ def accumulate(
     shard: str,
     share: Path,
     receipt: Path,
-    device: str,
-    threads: int,
+    device: str = "auto",
+    threads: int = 1,
 ) -> None:
-    """Write one shard's share of the normal equations as one file.
+    """Reduce one shard of a block to its share of the normal equations.
 
     Parameters
     ----------
-    settings
-        How to reconstruct.
-    dataset, reconstruction, block, shard
-        Whose shard this is.
-    raw, calibration, plan
-        Markers of the stores, and the plan.
-    share, receipt
-        Files to write.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    threads
-        CPU threads to use.
+    shard
+        Name of the shard in the plan.
+    share
+        The shard's share, a .zarr.zip.
 
     Raises
     ------

@@ -4,11 +4,11 @@ Torch is imported when the steps run: what they need is asked before there are j
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.chain import NONE, Calibrating, Step, chain_need, with_methods
-from pipeline.engine.limits import planned_limits, torch_device
+from pipeline.engine.limits import Megabytes, planned_limits, torch_device
 from pipeline.engine.needs import Need, require_fit
 from pipeline.errors import KronufftError
 from pipeline.host_memory import return_freed_memory
@@ -54,31 +54,12 @@ def calibrate(
     raw: Path,
     calibration: Path,
     receipt: Path,
-    device: str,
-    threads: int,
-    host_mb: Literal["auto"] | int = "auto",
-    device_mb: Literal["auto"] | int = "auto",
+    device: str = "auto",
+    threads: int = 1,
+    host_mb: Megabytes = "auto",
+    device_mb: Megabytes = "auto",
 ) -> None:
-    """Calibrate one dataset.
-
-    Parameters
-    ----------
-    settings
-        What to estimate and how.
-    dataset
-        Name.
-    raw
-        Marker of the acquisition.
-    calibration
-        Marker of the store to write.
-    receipt
-        This job's receipt.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    threads
-        CPU threads to use.
-    host_mb, device_mb
-        Limits of memory, as in `memory` of the config.
+    """Estimate coil sensitivities and density compensation.
 
     Raises
     ------

@@ -25,20 +25,9 @@ def ingest_memory() -> Need:
 
 
 def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) -> None:
-    """Check an acquisition and copy it, piece by piece, into the project's own layout.
+    """Stream a source, or a simulation, into raw.zarr.
 
     Memory does not grow with the acquisition.
-
-    Parameters
-    ----------
-    settings
-        Format, source, and what the source does not say itself.
-    dataset
-        Name of the dataset.
-    raw
-        Marker of the store to publish, ``raw.json``.
-    receipt
-        Where the receipt goes.
 
     Raises
     ------

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.outputs import MeasureSettings, MetricsSettings
 from pipeline.engine.images import Images
-from pipeline.engine.limits import planned_limits
+from pipeline.engine.limits import Megabytes, planned_limits
 from pipeline.engine.needs import require_fit
+from pipeline.engine.table import read_plan
 from pipeline.errors import DataError
 from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw, part_of
@@ -40,31 +41,20 @@ def measure(
     reconstruction: str,
     raw: Path,
     image: Path,
-    receipts: Sequence[Path],
+    plan: Path,
+    receipts: Path,
     metrics: Path,
     receipt: Path,
-    host_mb: Literal["auto"] | int = "auto",
+    host_mb: Megabytes = "auto",
 ) -> None:
-    """Write the metrics of one reconstruction.
+    """Measure image quality and collect what the jobs used.
 
     Parameters
     ----------
-    settings
-        How measured frames were joined into images, and how RF images are measured.
-    dataset, reconstruction
-        Names.
-    raw
-        Marker of the dataset, whose reference the images are compared with where it has one.
-    image
-        Marker of the merged images.
     receipts
-        Receipts of the jobs to account for: plan, reconstruct of each block, merge.
+        Folder of the jobs' receipts.
     metrics
-        The table to write, as CSV; the same as Parquet goes beside it.
-    receipt
-        This job's receipt, which also keeps the residuals of every image for the report.
-    host_mb
-        Limit of memory, as in `memory` of the config.
+        Table; .parquet goes beside it.
 
     Raises
     ------
@@ -78,7 +68,8 @@ def measure(
     with Receipt(receipt, "measure", settings=settings, **identity) as record:
         return_freed_memory()
         with record.phase("read"):
-            jobs = [read_json(path) for path in receipts]
+            names = ("plan", *read_plan(plan).jobs(), "merge")
+            jobs = [read_json(receipts / f"{name}.json") for name in names]
             measured = open_raw(raw)
             images = _stored_images(image)
             limits = planned_limits("cpu", "auto", host_mb)

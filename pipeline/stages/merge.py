@@ -2,16 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from pipeline.config.outputs import MergeSettings
 from pipeline.engine.images import Images
-from pipeline.engine.limits import planned_limits
+from pipeline.engine.limits import Megabytes, planned_limits
 from pipeline.engine.needs import require_fit
 from pipeline.engine.table import Plan, PlanRow, read_plan
 from pipeline.geometry.axes import as_volume
@@ -46,37 +46,22 @@ def merge(
     reconstruction: str,
     raw: Path,
     plan: Path,
-    blocks: Sequence[Path],
     image: Path,
     receipt: Path,
-    threads: int,
-    host_mb: Literal["auto"] | int = "auto",
+    blocks: Path,
+    threads: int = 1,
+    host_mb: Megabytes = "auto",
 ) -> None:
-    """Join the blocks of one reconstruction.
+    """Join the blocks into image.zarr, an OME-Zarr pyramid and NIfTI.
 
     ``image.zarr``, and beside it the outputs that the settings ask for, are published whole or not
     at all, with the files that say where the images come from; the marker comes last.
+    So many chunks are in work at a time as there are threads, or fewer to keep the limit.
 
     Parameters
     ----------
-    settings
-        Which files to write.
-    dataset, reconstruction
-        Names.
-    raw
-        Marker of the dataset, for the size and position of its voxels.
-    plan
-        The plan that the blocks were reconstructed by.
     blocks
-        All block files of the plan, in any order.
-    image
-        Marker of the store to write.
-    receipt
-        This job's receipt.
-    threads
-        Chunks in work at a time; fewer where so many do not fit the limit.
-    host_mb
-        Limit of memory, as in `memory` of the config.
+        Folder of the plan's block images.
 
     Raises
     ------
@@ -92,7 +77,8 @@ def merge(
         with job.phase("check"):
             source = open_raw(raw)
             jobs = read_plan(plan)
-            series = BlockSeries.open(blocks, jobs.blocks)
+            files = [blocks / f"{block}.zarr.zip" for block in jobs.blocks]
+            series = BlockSeries.open(files, jobs.blocks)
             wanted = outputs(settings.output)
             for output in wanted.values():
                 output.check(series.shape)
@@ -149,7 +135,7 @@ def _fitting_threads(
     series: BlockSeries,
     jobs: Plan,
     settings: MergeSettings,
-    host_mb: Literal["auto"] | int,
+    host_mb: Megabytes,
     job: Receipt,
 ) -> int:
     """Return how many chunks can be in work within the limit, and record what they need."""

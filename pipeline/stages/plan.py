@@ -30,25 +30,12 @@ def plan(
     calibration: Path,
     plan: Path,
     receipt: Path,
-    device: str,
-    threads: int,
+    device: str = "auto",
+    threads: int = 1,
 ) -> None:
-    """Write the table of jobs of one reconstruction.
+    """Cut a reconstruction into jobs that fit the memory limits; print the table.
 
-    Parameters
-    ----------
-    settings
-        How to reconstruct, and the limits.
-    dataset, reconstruction
-        Whose plan this is.
-    raw, calibration
-        Markers of the stores: only shapes are read.
-    plan, receipt
-        Files to write.
-    device
-        What the jobs will compute on; it need not be there if its memory is given.
-    threads
-        CPU threads of each job.
+    Of the stores only shapes are read. The device need not be there if its memory is given.
 
     Raises
     ------

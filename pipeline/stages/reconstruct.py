@@ -32,30 +32,20 @@ def reconstruct(
     shares: Path,
     image: Path,
     receipt: Path,
-    device: str,
-    threads: int,
+    device: str = "auto",
+    threads: int = 1,
     checkpoint_seconds: float = 0.0,
 ) -> None:
-    """Reconstruct the images of one block and write them as one file.
+    """Reconstruct one block of images.
 
     Parameters
     ----------
-    settings
-        How to reconstruct.
-    dataset, reconstruction, block
-        Whose block this is.
-    raw, calibration, plan
-        Markers of the stores, and the plan.
     shares
-        Folder of what `accumulate` wrote; not looked at where the plan cuts no shards.
-    image, receipt
-        Files to write.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    threads
-        CPU threads to use.
+        Folder of the shards' shares.
+    image
+        The block's image, a .zarr.zip.
     checkpoint_seconds
-        Time after which the state of a solve is kept beside the image; 0 keeps none.
+        Seconds after which the state of a solve is kept; 0: never.
 
     Raises
     ------

@@ -13,6 +13,7 @@ from pipeline.report.figures import Series
 from pipeline.report.page import report_page
 from pipeline.report.shown import AnySeries
 from pipeline.storage.acquisition import Acquisition
+from pipeline.storage.claims import claimed
 from pipeline.storage.publish import open_published, published_file, read_json
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def report(
     raws: Sequence[Path],
     report: Path,
     table: Path,
-    expected: Sequence[tuple[str, str]] = (),
+    expected: Sequence[str] = (),
     logs: Path = Path("logs"),
 ) -> None:
-    """Write the table and the page that span the whole run.
+    """Write the report and the table that span the whole run.
 
     What is missing or unreadable is left out and named at the top of the page, so that one failed
     dataset does not hide the others.
@@ -40,44 +41,45 @@ def report(
     Parameters
     ----------
     metrics
-        Tables that `measure` wrote.
+        metrics.csv, repeatable.
     receipts
-        Receipts of the jobs that these tables lack: ingest, calibrate, measure.
+        Receipts, repeatable.
     images
-        Markers of the merged images.
+        image.json, repeatable.
     raws
-        Markers of the datasets, each in a folder of the dataset's name.
+        raw.json, repeatable.
     report
         The page to write.
     table
-        The table to write, as CSV; the same as Parquet goes beside it.
+        The table of the whole run.
     expected
-        (dataset, reconstruction) of all that the run was to make. Those without metrics are named
-        at the top of the page, with what their logs say last.
+        DATASET/RECONSTRUCTION that the page must have, repeatable.
     logs
-        Folder of the logs.
+        Folder of the logs, which say why one is missing.
 
     Raises
     ------
     DataError
         If no table can be read.
     """
-    problems: list[str] = []
-    tables = _readable(read_table, metrics, problems)
-    done = {_whose(row) for row in rows_of(tables) if "reconstruction" in row}
-    failures = find_failures(expected, done, logs)
-    if not tables:
-        told = "; ".join([*map(str, failures), *problems])
-        raise DataError("nothing to report: " + (told or "no metrics given; run `measure`"))
-    accounts = _readable(read_json, receipts, problems)
-    everything = _one_table(tables, accounts)
-    datasets = {raw.marker.parent.name: raw for raw in _readable(open_raw, raws, problems)}
-    compared = [row for row in rows_of([everything]) if "scale" in row]
-    series = _readable(lambda marker: _series(marker, compared, datasets), images, problems)
-    write_table(everything, table)
-    with published_file(report) as temporary:
-        page = report_page(everything, accounts, dict(series), problems, failures)
-        temporary.write_text(page, encoding="utf-8")
+    with claimed(report):
+        problems: list[str] = []
+        tables = _readable(read_table, metrics, problems)
+        done = {_whose(row) for row in rows_of(tables) if "reconstruction" in row}
+        wanted = [(name, way) for name, _, way in (whole.partition("/") for whole in expected)]
+        failures = find_failures(wanted, done, logs)
+        if not tables:
+            told = "; ".join([*map(str, failures), *problems])
+            raise DataError("nothing to report: " + (told or "no metrics given; run `measure`"))
+        accounts = _readable(read_json, receipts, problems)
+        everything = _one_table(tables, accounts)
+        datasets = {raw.marker.parent.name: raw for raw in _readable(open_raw, raws, problems)}
+        compared = [row for row in rows_of([everything]) if "scale" in row]
+        series = _readable(lambda marker: _series(marker, compared, datasets), images, problems)
+        write_table(everything, table)
+        with published_file(report) as temporary:
+            page = report_page(everything, accounts, dict(series), problems, failures)
+            temporary.write_text(page, encoding="utf-8")
 
 
 def _readable(

@@ -53,24 +53,21 @@ def train(
     calibrations: Sequence[Path],
     network: Path,
     receipt: Path,
-    device: str,
-    threads: int,
+    device: str = "auto",
+    threads: int = 1,
 ) -> None:
-    """Train a network and write it as one file.
+    """Train an unrolled network on datasets with reference images.
+
+    The datasets are of one kind and dimension. Every frame is a scene.
 
     Parameters
     ----------
-    settings
-        The network, and how it is trained.
-    raws, calibrations
-        Markers of ingested and calibrated datasets of one kind and dimension that have reference
-        images: every frame is a scene.
-    network, receipt
-        Files to write.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    threads
-        CPU threads to use.
+    raws
+        raw.json; repeat for more datasets.
+    calibrations
+        calibration.json of each dataset.
+    network
+        The network to write, a .npz.
 
     Raises
     ------

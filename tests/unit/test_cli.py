@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -19,17 +20,47 @@ def _run(*arguments, cwd=None):
     )
 
 
+def _python(code):
+    run = [sys.executable, "-c", "import sys; from typer.testing import CliRunner\n" + code]
+    return subprocess.run(run, capture_output=True, text=True, check=True).stdout
+
+
 def test_help_names_every_stage_and_loads_nothing_heavy():
-    code = (
-        "import sys, pipeline.run;"
-        "from typer.testing import CliRunner; from pipeline.cli import app;"
-        "print(CliRunner().invoke(app, ['--help']).output);"
-        "heavy = {'torch', 'zarr', 'dask', 'pandas', 'scipy', 'matplotlib', 'numpy.fft'};"
+    shown = _python(
+        "import pipeline.run; from pipeline.cli import app\n"
+        f"for asked in ([], *([stage] for stage in {STAGES})):\n"
+        "    print(CliRunner().invoke(app, [*asked, '--help']).output)\n"
+        "heavy = {'torch', 'zarr', 'dask', 'pandas', 'scipy', 'matplotlib', 'numpy.fft'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert all(stage in done.stdout for stage in STAGES)
-    assert "HEAVY []" in done.stdout
+    assert all(f"{stage} [OPTIONS]" in shown for stage in STAGES)
+    assert "Limit as in `memory`" in shown
+    assert "HEAVY []" in shown
+
+
+def test_help_is_quick():
+    before = os.times()
+    _run("--help")
+    after = os.times()
+    # Of the processor: others use the machine too.
+    seconds = after.children_user - before.children_user
+    assert seconds + after.children_system - before.children_system < 0.5
+
+
+def test_a_device_is_leased_before_torch_is_loaded():
+    shown = _python(
+        "import contextlib; from pipeline import cli\n"
+        "@contextlib.contextmanager\n"
+        "def lease(device):\n"
+        "    print('LEASE', device, 'torch' in sys.modules)\n"
+        "    yield 'cpu'\n"
+        "cli.leased_device = lease\n"
+        "given = '--settings {} --dataset d --raw r --calibration c --receipt x --device cuda:1'\n"
+        "done = CliRunner().invoke(cli.app, ['calibrate', *given.split()])\n"
+        "print(done.output, done.exception)"
+    )
+    assert "LEASE cuda:1 False" in shown
+    assert "`calibration`: Field required" in shown
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -50,6 +81,6 @@ def test_a_defect_of_ours_keeps_its_traceback(tmp_path, monkeypatch):
     def defect(path, default):
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("pipeline.cli.read_config", defect)
+    monkeypatch.setattr("pipeline.config.file.read_config", defect)
     result = CliRunner().invoke(app, ["check", "x.yaml"])
     assert isinstance(result.exception, RuntimeError)

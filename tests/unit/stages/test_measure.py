@@ -26,6 +26,7 @@ def measured(run, frames_per_image=1):
         reconstruction=run.reconstruction,
         raw=run.raw,
         image=run.image,
+        plan=run.plan,
         receipts=run.receipts,
         metrics=run.metrics,
         receipt=run.receipt,
@@ -124,6 +125,6 @@ def test_number_of_images_must_fit(tmp_path):
 
 def test_missing_receipt_is_named(tmp_path):
     run = write_run(tmp_path)
-    run.receipts[1].unlink()
+    (run.receipts / "reconstruct-0000.json").unlink()
     with pytest.raises(DataError, match=r"reconstruct-0000\.json: no such file"):
         measured(run)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import zarr
 from acquisitions import write_attributes
+from results_tree import planned_block
 
 from pipeline.config.outputs import MergeSettings, OutputSettings
-from pipeline.engine.table import PlanRow, write_plan
+from pipeline.engine.table import write_plan
 from pipeline.errors import DataError
 from pipeline.merge.nifti import nifti_affine
 from pipeline.mri.arrays import ARRAYS
@@ -34,18 +35,11 @@ def job(tmp_path):
     images = (random.normal(size=(5, *VOLUME)) + 1j * random.normal(size=(5, *VOLUME))).astype(
         "complex64"
     )
-    rows, blocks = [], []
-    for name, start, stop in [("0000", 0, 2), ("0001", 2, 4), ("0002", 4, 5)]:
-        zeros = {
-            field: "" if kind.annotation is str else 0
-            for field, kind in PlanRow.model_fields.items()
-            if kind.is_required()
-        } | {"stage": "reconstruct"}
-        rows.append(
-            PlanRow(**(zeros | {"block": name, "first_image": start, "images": stop - start}))
-        )
-        blocks.append(tmp_path / "cg" / "blocks" / f"{name}.zarr.zip")
-        write_block(blocks[-1], images[start:stop], {"block": name, "first_image": start})
+    rows = [planned_block("0000", 0, 2), planned_block("0001", 2, 2), planned_block("0002", 4, 1)]
+    for row in rows:
+        where = slice(row.first_image, row.first_image + row.images)
+        identity = {"block": row.block, "first_image": row.first_image}
+        write_block(tmp_path / "cg" / "blocks" / f"{row.block}.zarr.zip", images[where], identity)
     write_plan(tmp_path / "cg" / "plan.tsv", rows)
     arguments = {
         "settings": MergeSettings(output=OutputSettings()),
@@ -53,7 +47,7 @@ def job(tmp_path):
         "reconstruction": "cg",
         "raw": tmp_path / "raw.json",
         "plan": tmp_path / "cg" / "plan.tsv",
-        "blocks": blocks,
+        "blocks": tmp_path / "cg" / "blocks",
         "image": tmp_path / "cg" / "image.json",
         "receipt": tmp_path / "cg" / "receipts" / "merge.json",
         "threads": 2,
@@ -100,8 +94,9 @@ def test_failure_leaves_what_was_there(job):
     folder = arguments["image"].parent
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     bad = np.full((1, *VOLUME), np.nan, "complex64")
-    write_block(arguments["blocks"][2], bad, {"block": "0002", "first_image": 4})
-    before[arguments["blocks"][2]] = arguments["blocks"][2].stat().st_mtime_ns
+    block = arguments["blocks"] / "0002.zarr.zip"
+    write_block(block, bad, {"block": "0002", "first_image": 4})
+    before[block] = block.stat().st_mtime_ns
     with pytest.raises(DataError, match="image 4 of block 0002"):
         merge(**arguments)
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
@@ -113,9 +108,9 @@ def test_2d(job, tmp_path):
     arguments, _ = job
     write_raw(tmp_path / "raw.json", (4, 6), (2e-3, 1e-3))
     image = np.ones((2, 1, 4, 6), "complex64")
-    for number, path in enumerate(arguments["blocks"]):
-        first = 2 * number
-        write_block(path, image[: 5 - first], {"block": f"{number:04d}", "first_image": first})
+    for name, first in (("0000", 0), ("0001", 2), ("0002", 4)):
+        path = arguments["blocks"] / f"{name}.zarr.zip"
+        write_block(path, image[: 5 - first], {"block": name, "first_image": first})
     merge(**arguments)
     nifti = nibabel.load(arguments["image"].parent / "magnitude.nii.gz")
     assert nifti.shape == (6, 4, 1, 5)

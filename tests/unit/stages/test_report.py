@@ -58,6 +58,7 @@ def run_all(results, runs, frames_per_image=1, **changed):
             reconstruction=run.reconstruction,
             raw=run.raw,
             image=run.image,
+            plan=run.plan,
             receipts=run.receipts,
             metrics=run.metrics,
             receipt=run.receipt,
@@ -177,7 +178,7 @@ def test_what_failed_is_named_with_its_reason(tmp_path):
     report(
         metrics=[run.metrics], receipts=[], images=[run.image], raws=[run.raw],
         report=tmp_path / "report.html", table=tmp_path / "metrics.csv",
-        expected=[("head", "cg-sense"), ("head", "gridding"), ("lung", "cg-sense")],
+        expected=["head/cg-sense", "head/gridding", "lung/cg-sense"],
         logs=tmp_path / "logs",
     )  # fmt: skip
     page = Page((tmp_path / "report.html").read_text())
