@@ -84,7 +84,7 @@ CHANGES = {
             {"ingest": 1, "calibrate": 1, "plan": 2, "merge": 2, "measure": 2, "report": 1},
         )
     ],
-    "`sources.<dataset>.calibration`": [
+    "`sources.<dataset>.calibration`, `coherent`, `pair_correction`, `reference_target`": [
         (own_calibration, {"calibrate": 1, **ONE_RECONSTRUCTION}),
     ],
     "`data_root`": [(other_name_of_data, ONE_DATASET)],
