@@ -10,7 +10,7 @@ documentation, comments and layout do not count, nor does what only a type check
 import ast
 import hashlib
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,21 +21,13 @@ _TEMPLATES = _PACKAGE / "report" / "templates"
 
 @dataclass(frozen=True)
 class _Source:
-    """What counts of one module: its digest, what it imports, and the parts of wings it asks for.
-
-    Parameters
-    ----------
-    digest
-        Hexadecimal digits.
-    imports
-        Names, of which some may be no modules.
-    parts
-        Names of parts, such as ``measurement``.
-    """
+    """What counts of one module."""
 
     digest: str
     imports: frozenset[str]
+    """Names, of which some may be no modules."""
     parts: frozenset[str]
+    """Names of the parts of wings that it asks for, such as ``measurement``."""
 
 
 class _WhatRuns(ast.NodeTransformer):
@@ -82,30 +74,20 @@ def _source(path: Path) -> _Source:
     return _Source(digest, ours, frozenset(parts))
 
 
-def _with_packages(module: str) -> Iterator[str]:
-    """Yield a module and the packages that importing it runs, but for the outermost."""
-    names = module.split(".")
-    return (".".join(names[:end]) for end in range(2, len(names) + 1))
-
-
 def modules_of(
     stage: str, *, kinds: Collection[str] = (), modules: Iterable[str] = ()
 ) -> dict[str, Path]:
-    """Return the modules that a stage runs, with their files.
+    """Return the modules that a stage runs on data of some kinds, with their files.
 
-    Parameters
-    ----------
-    stage
-        Name of the stage.
-    kinds
-        Of the datasets that it works on: ``mri``, ``rf``.
-    modules
-        Names of the modules that its settings choose.
+    ``modules`` are the names of those that its settings choose.
     """
     found: dict[str, Path] = {}
     waiting = [f"pipeline.stages.{stage}", *modules]
     while waiting:
-        for module in _with_packages(waiting.pop()):
+        names = waiting.pop().split(".")
+        # Importing a module also runs the packages around it.
+        for end in range(2, len(names) + 1):
+            module = ".".join(names[:end])
             path = _file_of(module)
             if module in found or path is None:
                 continue

@@ -14,18 +14,13 @@ from pipeline.storage.publish import open_published
 KINDS = ("mri", "rf")
 
 
-def part_name(kind: str, part: str) -> str:
-    """Return the name of the module that is a stage's part of a kind."""
-    return f"pipeline.{kind}.{part}"
-
-
 def part_of(kind: str, part: str) -> ModuleType:
     """Return the module ``part`` of a kind, such as ``raw``, ``plan`` or ``measurement``.
 
     Whoever calls it writes the part's name out: `pipeline.fingerprint` reads it there, so that the
     part counts where it is used and nowhere else.
     """
-    return import_module(part_name(kind, part))
+    return import_module(f"pipeline.{kind}.{part}")
 
 
 def open_raw(marker: Path) -> Acquisition:

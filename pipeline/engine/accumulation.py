@@ -21,9 +21,6 @@ class Measurement(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Image matrix."""
 
-    def whole(self) -> Shard:
-        """Return the shard that is all of an image's measurement."""
-
     def accumulate(self, images: range, shard: Shard) -> Share:
         """Return a shard's share in the normal equations of some images."""
 

@@ -74,7 +74,7 @@ def reconstruct_block(
 
     def reconstruct(batch: range) -> tuple[Tensor, Histories]:
         share = (
-            _sum_of_shares(job, batch, shares) if shares else data.accumulate(batch, data.whole())
+            _sum_of_shares(job, batch, shares) if shares else data.accumulate(batch, job.shard())
         )
         if not isinstance(algorithm, SolverSettings):
             return equations.image(share), [[] for _ in batch]

@@ -135,17 +135,13 @@ class BlockJob:
             finished=lambda of_tile: None if of_tiles is None else next(of_tiles).add(of_tile),
         )
 
-    def images(self) -> range:
-        """Return the block's images."""
-        return range(self.row.first_image, self.row.first_image + self.row.images)
-
     def batches(self, work: Callable[[range], Result]) -> Iterator[tuple[range, Result]]:
         """Do ``work`` on the block's images, a batch at a time; with less where memory is short.
 
         The plan has seen to it that tiles fit, but another process may have taken the memory since.
         Raises `DeviceError` if the device has too little memory for the smallest tile.
         """
-        images = self.images()
+        images = range(self.row.first_image, self.row.first_image + self.row.images)
         first = images.start
         while first < images.stop:
             batch = range(first, min(first + self.tiles.images, images.stop))
@@ -195,7 +191,7 @@ class BlockJob:
             torch.cuda.empty_cache()
 
     def shard(self) -> Shard:
-        """Return the piece of the measurement that the job's row names."""
+        """Return the piece of the measurement that the job's row names: all, of a block's."""
         row = self.row
         return Shard(
             range(row.first_channel, row.first_channel + row.channels),

@@ -32,17 +32,8 @@ def leased_device(device: str) -> Iterator[str]:
     """Hold one GPU for the length of the block, waiting for a free one.
 
     The process sees the leased device alone, through ``CUDA_VISIBLE_DEVICES``. Does nothing where
-    there is no GPU or none is asked for.
-
-    Parameters
-    ----------
-    device
-        ``auto``, ``cpu``, ``cuda`` (any device) or ``cuda:N`` (the N-th visible one).
-
-    Yields
-    ------
-    str
-        What to call the device from here on: ``cuda:N`` has become ``cuda``.
+    there is no GPU or none is asked for. ``device`` is ``auto``, ``cpu``, ``cuda`` (any device) or
+    ``cuda:N`` (the N-th visible one); it yields what to call it from here on, without the number.
 
     Raises
     ------
@@ -93,8 +84,7 @@ def visible_devices() -> list[str]:
 def driver() -> Iterator[Any]:
     """Yield NVML, the interface of the devices' driver; `None` where there is no driver.
 
-    It costs milliseconds and no context on a device, as torch would. What the driver refuses
-    inside the block ends it.
+    It costs milliseconds and no context on a device. What it refuses inside the block ends it.
     """
     import pynvml
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,31 +43,43 @@ def solve(
 
     Parameters
     ----------
-    job
-        The job.
-    algorithm
-        What solves them.
     normal
         Normal equations of a batch of images, ``b`` of shape ``(image, *shape)``; with a fusion
         that is not coherent those of each pair, ``(image, pair, *shape)``.
     diagonal
         float64 ``(image,)`` or ``(image, pair)``: diagonal of the normal operator for unit
         sensitivities.
-    image_axes
-        Number of axes of one image.
     noise
         Of the measurement, of the shape of `diagonal`; `None` where it is not known.
     exact
         Returns what solves ``(G + rho) x = r`` without iterations, where there is a way.
-    progress
-        Told of every iteration.
-    checkpoint
-        Keeps the state of a long solve.
     """
-    watch = _Watch(algorithm.most_iterations, progress)
-    parts = _Parts(algorithm, job.who, diagonal, noise, exact, image_axes, watch)
+
+    def watch(iteration: int, residual: Tensor) -> None:
+        if progress is not None:
+            share = min(1.0, iteration / algorithm.most_iterations)
+            # The residual stays on the device unless somebody looks.
+            progress(share, lambda: f"iteration {iteration}, residual {float(residual):.1e}")
+
+    def run(
+        equations: NormalEquations, diagonal: Tensor, noise: Noise | None, checkpoint: Checkpoint
+    ) -> Outcome:
+        problem = Problem(equations, diagonal, image_axes, noise, exact, job.who)
+        return algorithm.run(problem, watch, checkpoint)
+
+    details: dict[str, Any] = {}
     with job.phase("solve"):
-        outcome, image, details = parts.solve(normal, checkpoint)
+        if algorithm.fusion == "phase-aligned":
+            outcome, details = _aligned(run, normal, diagonal, noise, image_axes, checkpoint)
+        else:
+            if algorithm.fusion == "non-coherent" and algorithm.joins_pairs:
+                energy = torch.as_tensor(normal.energy)
+                energy = energy.sum(-1) if energy.ndim > 1 else energy
+                normal = replace(normal, energy=energy)
+            outcome = run(normal, diagonal, noise, checkpoint)
+        image = outcome.solution.image
+        if algorithm.fusion == "non-coherent":
+            image = non_coherent(image, image_axes)
     _record(job, outcome, details)
     histories = outcome.solution.histories()
     problems = len(histories) // max(1, len(image))
@@ -78,82 +90,28 @@ def solve(
     ]
 
 
-class _Parts:
-    """How pairs become one image, around the algorithm."""
+def _aligned(
+    run: Callable[[NormalEquations, Tensor, Noise | None, Checkpoint], Outcome],
+    normal: NormalEquations,
+    diagonal: Tensor,
+    noise: Noise | None,
+    image_axes: int,
+    checkpoint: Checkpoint,
+) -> tuple[Outcome, dict[str, Any]]:
+    """Solve for the image and a phase of each pair in turns; return also what that adds to tell."""
+    nested = Nested(checkpoint)
+    joint = noise and Noise(
+        noise.adjoint.square().sum(-1).sqrt(), noise.misfit.square().sum(-1).sqrt()
+    )
+    outcomes: list[Outcome] = []
 
-    def __init__(
-        self,
-        algorithm: SolverSettings,
-        who: str,
-        diagonal: Tensor,
-        noise: Noise | None,
-        exact: Callable[[], ExactSolver | None],
-        image_axes: int,
-        watch: _Watch,
-    ) -> None:
-        self.algorithm, self.who = algorithm, who
-        self.diagonal, self.noise, self.exact = diagonal, noise, exact
-        self.axes, self.watch = image_axes, watch
+    def solve_together(together: NormalEquations) -> Solution:
+        outcomes[:] = [run(together, diagonal.sum(-1), joint, nested)]
+        return outcomes[0].solution
 
-    def solve(
-        self, normal: NormalEquations, checkpoint: Checkpoint
-    ) -> tuple[Outcome, Tensor, dict[str, Any]]:
-        """Return what was found, the images ``(image, *shape)``, and what fusion adds to tell."""
-        if self.algorithm.fusion == "coherent":
-            outcome = self._run(normal, self.diagonal, self.noise, checkpoint)
-            return outcome, outcome.solution.image, {}
-        if self.algorithm.fusion == "non-coherent":
-            if self.algorithm.joins_pairs:
-                energy = torch.as_tensor(normal.energy)
-                energy = energy.sum(-1) if energy.ndim > 1 else energy
-                normal = dataclasses.replace(normal, energy=energy)
-            outcome = self._run(normal, self.diagonal, self.noise, checkpoint)
-            return outcome, non_coherent(outcome.solution.image, self.axes), {}
-        return self._aligned(normal, checkpoint)
-
-    def _aligned(
-        self, normal: NormalEquations, checkpoint: Checkpoint
-    ) -> tuple[Outcome, Tensor, dict[str, Any]]:
-        nested = Nested(checkpoint)
-        noise = self.noise and Noise(
-            self.noise.adjoint.square().sum(-1).sqrt(), self.noise.misfit.square().sum(-1).sqrt()
-        )
-        outcomes: list[Outcome] = []
-
-        def run(together: NormalEquations) -> Solution:
-            outcomes[:] = [self._run(together, self.diagonal.sum(-1), noise, nested)]
-            return outcomes[0].solution
-
-        found = phase_aligned(normal, run, image_axes=self.axes, nested=nested)
-        outcome = dataclasses.replace(outcomes[0], evaluations=found.evaluations)
-        details = {"rounds": found.rounds, "pair_phases": found.phases.tolist()}
-        return outcome, found.solution.image, details
-
-    def _run(
-        self,
-        normal: NormalEquations,
-        diagonal: Tensor,
-        noise: Noise | None,
-        checkpoint: Checkpoint,
-    ) -> Outcome:
-        problem = Problem(normal, diagonal, self.axes, noise, self.exact, self.who)
-        return self.algorithm.run(problem, self.watch, checkpoint)
-
-
-class _Watch:
-    """Tells how far a solve is, in the iterations that it may take at most."""
-
-    def __init__(self, most: int, progress: Progress | None) -> None:
-        self._most = most
-        self._progress = progress
-
-    def __call__(self, iteration: int, residual: Tensor) -> None:
-        """Report an iteration; the residual stays on the device unless somebody looks."""
-        if self._progress is not None:
-            self._progress(
-                min(1.0, iteration / self._most),
-                lambda: f"iteration {iteration}, residual {float(residual):.1e}",
-            )
+    found = phase_aligned(normal, solve_together, image_axes=image_axes, nested=nested)
+    outcome = replace(outcomes[0], evaluations=found.evaluations)
+    return outcome, {"rounds": found.rounds, "pair_phases": found.phases.tolist()}
 
 
 def _record(job: BlockJob, outcome: Outcome, details: dict[str, Any]) -> None:

@@ -106,7 +106,7 @@ class PlanRow(BaseModel):
                 "host_mb": need.host_mb,
                 "limit_host_mb": limit_host_mb,
                 "mem_mb": requested_mb(need.host_mb),
-                "dominant": max(need.host, key=lambda part: need.host[part]),
+                "dominant": need.dominant(),
             }
         )
 

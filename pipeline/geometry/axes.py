@@ -16,18 +16,7 @@ from numpy.typing import NDArray
 
 
 def voxel_positions(size: int) -> NDArray[np.float64]:
-    """Return the positions of the voxels of one axis.
-
-    Parameters
-    ----------
-    size
-        Number of voxels ``N``.
-
-    Returns
-    -------
-    ndarray
-        float64 of shape ``(N,)``: ``n - N // 2`` [voxel].
-    """
+    """Return the positions of an axis' voxels, float64 ``(size,)``: ``n - N // 2`` [voxel]."""
     return np.arange(size, dtype=np.float64) - size // 2
 
 

@@ -11,16 +11,8 @@ from pipeline.geometry.axes import voxel_positions
 def resampled_coordinates(from_size: int, to_size: int) -> NDArray[np.float64]:
     """Return where the voxels of one axis of a new matrix lie on the old one.
 
-    Parameters
-    ----------
-    from_size, to_size
-        Voxels of the old and the new matrix over the same field of view.
-
-    Returns
-    -------
-    ndarray
-        float64 ``(to_size,)``: fractional indices into the old matrix. Up to one voxel at either
-        end may lie outside it.
+    float64 ``(to_size,)``: fractional indices into the old matrix. Up to one voxel at either end
+    may lie outside it.
     """
     return voxel_positions(to_size) * (from_size / to_size) + from_size // 2
 
@@ -28,19 +20,9 @@ def resampled_coordinates(from_size: int, to_size: int) -> NDArray[np.float64]:
 def resampled_affine(
     affine: NDArray[np.floating], from_shape: Sequence[int], to_shape: Sequence[int]
 ) -> NDArray[np.float64]:
-    """Return the affine of a new matrix over the same field of view.
+    """Return the affine of a new matrix over the same field of view, float64 ``(4, 4)``.
 
-    Parameters
-    ----------
-    affine
-        ``(4, 4)``, from indices of the old matrix to positions.
-    from_shape, to_shape
-        The old and the new matrix, three sizes each in the order of the affine's indices.
-
-    Returns
-    -------
-    ndarray
-        float64 ``(4, 4)``, from indices of the new matrix to positions.
+    Affines take indices to positions; sizes are in the order of their indices.
     """
     to_old = np.eye(4)
     for axis, (before, after) in enumerate(zip(from_shape, to_shape, strict=True)):

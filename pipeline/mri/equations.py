@@ -59,7 +59,7 @@ class MriEquations:
         )
         different = images[:1] if data.share_samples(images) else images
         squares = [
-            float(np.sum(data.positions(range(each, each + 1), data.whole().readouts)[1] ** 2))
+            float(np.sum(data.positions(range(each, each + 1), job.shard().readouts)[1] ** 2))
             for each in different
         ]
         in_b = torch.tensor(squares, dtype=torch.float64, device=job.device)

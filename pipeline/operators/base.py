@@ -59,17 +59,7 @@ class LinearOperator(ABC):
         """Apply the conjugate transpose to ``(..., *codomain)``."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply the operator.
-
-        Parameters
-        ----------
-        x
-            Complex tensor of shape ``(..., *domain)``.
-
-        Returns
-        -------
-        Tensor
-            Complex tensor of shape ``(..., *codomain)``.
+        """Apply the operator: ``(..., *domain)`` to ``(..., *codomain)``.
 
         Raises
         ------

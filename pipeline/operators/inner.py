@@ -12,17 +12,8 @@ def inner_product(x: torch.Tensor, y: torch.Tensor, image_axes: int) -> torch.Te
 
     In complex64 accumulation alone moves the tenth iterate of conjugate gradients by a percent.
 
-    Parameters
-    ----------
-    x, y
-        Complex tensors of one shape.
-    image_axes
-        Number of trailing axes that make one image.
-
-    Returns
-    -------
-    Tensor
-        float64 on the device of `x`, of the shape of the leading axes.
+    `x` and `y` are complex and of one shape, of which the last `image_axes` make one image; the
+    result is float64, of the shape of the leading axes.
     """
     leading = x.shape[: x.ndim - image_axes]
     # Re(conj(x) y) is the real inner product of the parts, which converts without temporaries of

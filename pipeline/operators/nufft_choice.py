@@ -48,25 +48,19 @@ def choose_backend(
     """Choose the library that computes a NUFFT, or check the one that was asked for.
 
     On GPUs cuFINUFFT, else torchkbnufft, which reaches 1e-5 at best: too little for the kernel of
-    a Toeplitz operator. On CPUs ducc0, then FINUFFT; whichever is installed and
-    reaches the tolerance. Measured on 2 cores, complex64, adjoint at 1e-3: 8 coils of 128^3 and
+    a Toeplitz operator. On CPUs ducc0, then FINUFFT; whichever is installed and reaches the
+    tolerance. Measured on 2 cores, complex64, adjoint at 1e-3: 8 coils of 128^3 and
     5.1 M samples 0.93 s with ducc0, 1.84 with FINUFFT; 12 coils of 256^2 0.053 and 0.066; 24 frames
     of 12 coils of 192^2 0.15 and 0.21.
 
     Parameters
     ----------
-    shape
-        Image axes.
     device
         Where the data are: ``cpu`` or ``cuda``.
     backend
         ``"auto"`` or a backend's name.
     tolerance
         Relative l2 error allowed.
-    dtype
-        complex64 or complex128.
-    deterministic
-        Whether transforms must repeat bit by bit.
     elsewhere
         Whether this is a prediction for another machine, on which libraries may be installed that
         are not installed here: those of a device are taken to be.

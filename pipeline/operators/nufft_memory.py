@@ -47,26 +47,14 @@ def nufft_workspace_bytes(
 
     Parameters
     ----------
-    shape
-        Image axes.
-    samples
-        Samples of one trajectory.
-    transforms
-        Transforms of one trajectory in one call: coils times batch.
-    backend
-        Library of the transforms.
-    tolerance
-        Relative l2 error allowed.
+    samples, transforms
+        Of one trajectory; the transforms of one call are coils times batch.
     itemsize
         Bytes of a complex number: 8 or 16.
     frames
         Number of trajectories.
-    threads
-        Threads on the CPU.
     workers
         Transforms that run at a time (`parallel_transforms`).
-    oversampling
-        As given to `NUFFT`.
 
     Returns
     -------

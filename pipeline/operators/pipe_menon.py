@@ -56,12 +56,6 @@ def pipe_menon_weights(
         ``[..., axis]`` [rad/voxel].
     shape
         Image matrix, in the order of the points' components.
-    iterations
-        How often to divide.
-    nufft
-        How transforms are computed.
-    device, threads
-        What they are computed with.
 
     Returns
     -------

@@ -83,17 +83,9 @@ class SenseNormal(LinearOperator):
 class StreamedSenseNormal(LinearOperator):
     """A `SenseNormal` whose maps come a batch of coils at a time, each time it is applied.
 
-    For maps that are larger than the device: only those of the coils in work are there.
-
-    Parameters
-    ----------
-    normal
-        As of `SenseNormal`.
-    shape
-        Image axes.
-    batches
-        Returns an iterator over the maps of all coils, complex tensors ``(coil, *shape)`` on the
-        device of `normal`.
+    For maps that are larger than the device: only those of the coils in work are there. `batches`
+    returns an iterator over the maps of all coils, complex tensors ``(coil, *shape)`` on the device
+    of `normal`.
     """
 
     def __init__(

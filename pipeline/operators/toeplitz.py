@@ -95,14 +95,8 @@ def toeplitz_spectrum(
     tolerance
         Relative l2 error of the kernel. That of the operator is up to 20 times larger in 3D, so
         this should be far below the tolerance of a NUFFT; it is paid once.
-    backend
+    backend, dtype, threads, deterministic
         As of `pipeline.operators.nufft.NUFFT`.
-    dtype
-        complex64 or complex128.
-    threads
-        Threads on the CPU.
-    deterministic
-        Repeat bit by bit.
 
     Returns
     -------

@@ -57,7 +57,7 @@ class PairsEquations:
             weights = [
                 job.on_device(np.abs(data.models.weights(pair)) ** 2, job.real) for pair in pairs
             ]
-            return FactorsNormal(data.stream, data.whole(), weights, coherent=data.coherent)
+            return FactorsNormal(data.stream, job.shard(), weights, coherent=data.coherent)
         count = len(share.kernels)
         job.receipt.record(
             normal=f"toeplitz, {count} kernel{'s' * (count > 1)} for {len(pairs)} pairs"
@@ -81,7 +81,7 @@ class PairsEquations:
         data = self.data
         if data.raw.pairs * len(data.raw.frequencies) > 1:
             return None
-        ((_, blocks),) = data.stream.operators(data.stream.tiles(data.whole()))
+        ((_, blocks),) = data.stream.operators(data.stream.tiles(data.job.shard()))
         weight = float(np.sum(np.abs(data.models.weights(0)) ** 2))
         inverse = kronecker_solver([one[0] for one in blocks.kronecker.factors], weight=weight)
         phases = blocks.phases

@@ -147,7 +147,7 @@ def _scenes(
         size = min(settings.batch, row.image_batch)
         for start in range(row.first_image, row.first_image + row.images, size):
             batch = range(start, min(start + size, row.first_image + row.images))
-            share = measurement.accumulate(batch, measurement.whole())
+            share = measurement.accumulate(batch, job.shard())
             normal = NormalEquations(share.b, equations.gram(batch, share), share.energy)
             found.append(_scenes_of(job, normal, data, batch))
     return found

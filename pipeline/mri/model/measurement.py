@@ -84,10 +84,6 @@ class MriMeasurement:
             coils=raw.coils, samples=raw.readouts * raw.samples * self.frames_per_image
         )
 
-    def whole(self) -> Shard:
-        """Return the shard that is all of an image's measurement."""
-        return Shard(range(self.raw.coils), range(self.raw.readouts * self.frames_per_image))
-
     def accumulate(self, images: range, shard: Shard) -> Share:
         """Return the share of ``shard`` in the normal equations of some images.
 
@@ -280,6 +276,6 @@ class MriMeasurement:
     def whole_sampling(self, images: range) -> Sampling:
         """Return where all samples of some images lie."""
         with self.job.phase("read"):
-            positions = self.positions(images, self.whole().readouts)
+            positions = self.positions(images, self.job.shard().readouts)
         there = (torch.from_numpy(array).to(self.job.device) for array in positions)
         return self._sampling(*there, shared=self.share_samples(images))

@@ -65,10 +65,6 @@ class PairsMeasurement:
         self.rows = [int(np.prod(raw.measurement_shape(pair))) for pair in range(raw.pairs)]
         job.receipt.record(samples=len(raw.frequencies) * sum(self.rows), model=level)
 
-    def whole(self) -> Shard:
-        """Return the shard that is all of a frame's measurement."""
-        return Shard(range(self.raw.pairs), range(len(self.raw.frequencies)))
-
     def accumulate(self, images: range, shard: Shard) -> Share:
         """Return the share of some pairs and frequencies in the normal equations of one frame."""
         (frame,) = images

@@ -51,10 +51,6 @@ class PhaseHistoryMeasurement:
         self._checked = False
         job.receipt.record(samples=raw.pulses * len(raw.frequencies), pulses=raw.pulses)
 
-    def whole(self) -> Shard:
-        """Return the shard that is all of a frame's measurement."""
-        return Shard(range(1), range(self.raw.pulses))
-
     def accumulate(self, images: range, shard: Shard) -> Share:
         """Return the share of some pulses in the normal equations of one frame.
 

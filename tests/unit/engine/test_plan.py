@@ -14,9 +14,8 @@ from pipeline.config.transforms import NufftSettings
 from pipeline.engine.limits import Limits
 from pipeline.engine.machine import Machine
 from pipeline.engine.memory import footprint
-from pipeline.engine.plan import Request, plan_jobs, plan_or_advise
+from pipeline.engine.plan import Request, plan_jobs, plan_or_advise, shard_ranges
 from pipeline.engine.rates import Rates
-from pipeline.engine.shards import shard_ranges
 from pipeline.engine.table import Plan, read_plan, write_plan
 from pipeline.engine.tiles import smallest_tiles
 from pipeline.engine.work import Work
