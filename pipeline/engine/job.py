@@ -26,8 +26,6 @@ from pipeline.storage.receipts import Receipt
 
 Result = TypeVar("Result")
 
-_COMPLEX = {"single": torch.complex64, "double": torch.complex128}
-
 
 @dataclass(frozen=True)
 class TileSizes:
@@ -79,17 +77,11 @@ class BlockJob:
         self.account = StreamAccount()
         self.pair_accounts: dict[int, StreamAccount] = {}
         self.device: str = receipt.content["device"]
-        self.complex = _COMPLEX[settings.precision]
-        self.real = self.complex.to_real()
         self.who = f"{dataset} block {row.block}" + (f" shard {row.shard}" if row.shard else "")
-        self._machine = Machine(
-            self.device.startswith("cuda"),
-            receipt.content["threads"],
-            self.complex.itemsize,
-            settings.nufft,
-            settings.deterministic,
-            row.transforms,
-        )
+        on_device, threads = self.device.startswith("cuda"), receipt.content["threads"]
+        machine = Machine.of(settings, on_device=on_device, threads=threads)
+        self._machine = replace(machine, choice=row.transforms)
+        self.complex, self.real = machine.dtype, machine.dtype.to_real()
 
     def transforms(self, shape: tuple[int, ...]) -> Transforms:
         """Return how non-uniform transforms of images of ``shape`` are computed."""

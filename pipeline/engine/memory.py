@@ -99,13 +99,9 @@ def _phases(work: Work) -> list[Parts]:
         phases = [{**parts, "finished shares": earlier} for parts in phases]
         phases.append({"finished shares": disk if work.machine.on_device else 2 * disk})
     if work.stage != "accumulate" and work.settings.solves:
-        phases.append({**_solver(work), **work.model.normal(work)})
+        batch = (work.image_batch * work.model.unknowns, *work.shape)
+        vectors = work.settings.vectors(
+            batch, itemsize=work.machine.itemsize, kernels=max(1, work.kernels)
+        )
+        phases.append({"solver vectors": vectors, **work.model.normal(work)})
     return [{**always, **parts} for parts in phases]
-
-
-def _solver(work: Work) -> Parts:
-    batch = (work.image_batch * work.model.unknowns, *work.shape)
-    vectors = work.settings.vectors(
-        batch, itemsize=work.machine.itemsize, kernels=max(1, work.kernels)
-    )
-    return {"solver vectors": vectors}

@@ -40,14 +40,7 @@ from pipeline.pieces import pieces
 class Convolution(ABC):
     """Convolutions of images with one kernel for each frame.
 
-    Parameters
-    ----------
-    spectrum
-        Real tensor of shape ``(frame, *padded)``; includes the factor ``1 / prod(padded)``.
-    shape
-        Image axes.
-    tiling
-        The pieces to work in.
+    The spectrum is real, ``(frame, *padded)``, and includes the factor ``1 / prod(padded)``.
     """
 
     def __init__(self, spectrum: torch.Tensor, shape: Sequence[int], tiling: Tiling) -> None:
@@ -131,15 +124,8 @@ class Convolution(ABC):
 def mixed(kernels: Any, arrays: Any, row: int) -> Any:
     """Return ``sum_m T_row,m arrays[m]`` with a Hermitian matrix of spectra.
 
-    Parameters
-    ----------
-    kernels
-        Real ``(term^2, ...)``: the spectra on the diagonal, then real and imaginary part of each
-        one above it, row by row. NumPy array or tensor.
-    arrays
-        Complex ``(term, ...)``.
-    row
-        Which row of the matrix.
+    NumPy arrays or tensors: complex `arrays` ``(term, ...)`` and real `kernels` ``(term^2, ...)``,
+    the spectra on the diagonal, then real and imaginary part of each one above it, row by row.
     """
     terms = len(arrays)
     total = kernels[row] * arrays[row]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline.engine.block import Equations
 from pipeline.engine.share import Share
-from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.base import Diagonal
 from pipeline.operators.terms import TermsNormal
 from pipeline.rf.model.pair_tiles import FactorsNormal
 from pipeline.rf.model.pairs import ALL_PAIRS, PairsMeasurement, pair_name

@@ -31,8 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.engine.machine import Transforms
-from pipeline.operators.base import LinearOperator
-from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.base import Diagonal, LinearOperator
 from pipeline.operators.inner import inner_product
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.terms import TermsNormal

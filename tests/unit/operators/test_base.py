@@ -5,8 +5,7 @@ import torch
 from adjointness import assert_adjoint, random_complex
 
 from pipeline.errors import KronufftError, ShapeError
-from pipeline.operators.base import LinearOperator
-from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.base import Diagonal, LinearOperator
 
 
 class Dense(LinearOperator):

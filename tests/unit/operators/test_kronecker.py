@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from profiling import peak_bytes
 
 from pipeline.errors import ShapeError
+from pipeline.operators.base import Diagonal
 from pipeline.operators.contraction import (
     contraction_flops,
     contraction_order,
 )
-from pipeline.operators.diagonal import Diagonal
 from pipeline.operators.kronecker import Kronecker
 
 # Rows, columns; in each order of contraction, and with axes of one element.

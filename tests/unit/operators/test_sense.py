@@ -6,7 +6,7 @@ from adjointness import assert_adjoint, random_complex
 from exact import dense_matrix
 
 from pipeline.errors import ShapeError
-from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.base import Diagonal
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal, StreamedSenseNormal
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum

@@ -12,7 +12,7 @@ from adjointness import assert_adjoint, random_complex
 from exact import relative_error
 
 from pipeline.errors import ShapeError
-from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.base import Diagonal
 from pipeline.operators.kronecker import Kronecker
 from pipeline.operators.terms import TermsNormal
 from pipeline.operators.toeplitz import Toeplitz

@@ -10,7 +10,7 @@ from exact import relative_error
 from profiling import peak_bytes
 
 from pipeline.errors import ShapeError
-from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.base import Diagonal
 from pipeline.operators.kronecker import Kronecker
 from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectrum
 from pipeline.rf.model import plane_wave

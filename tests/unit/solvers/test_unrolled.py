@@ -7,7 +7,7 @@ from allocations import Allocations
 from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError
-from pipeline.operators.diagonal import Diagonal
+from pipeline.operators.base import Diagonal
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.proximal import soft_threshold
 from pipeline.solvers.unrolled import ComplexConvolution, UnrolledProximalGradient, unrolled_bytes
