@@ -116,59 +116,40 @@ class SolverSettings(AlgorithmSettings):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an algorithm found, and how.
-
-    Attributes
-    ----------
-    solution
-        Images, and the histories of the algorithm (not of debiasing).
-    evaluations
-        How often the normal operator was applied in all.
-    objective
-        float64, one for each problem: the cost function at the solution, with its penalty, before
-        debiasing; `None` where nothing is minimised.
-    stopped
-        For each problem ``tolerance``, ``iterations``, ``points`` or ``layers``.
-    weight
-        float64, one for each problem: weight of the penalty, in the units of the normal equations.
-    details
-        JSON values for the receipt: what only this algorithm knows.
-    """
+    """What an algorithm found, and how."""
 
     solution: Solution
+    """Images, and the histories of the algorithm (not of debiasing)."""
     evaluations: int
+    """How often the normal operator was applied in all."""
     objective: Tensor | None
+    """float64, one for each problem: the cost function at the solution, with its penalty, before
+    debiasing; `None` where nothing is minimised."""
     stopped: list[str]
+    """For each problem ``tolerance``, ``iterations``, ``points`` or ``layers``."""
     weight: Tensor | None = None
+    """float64, one for each problem: weight of the penalty, in the units of the normal
+    equations."""
     details: dict[str, object] = field(default_factory=dict)
+    """JSON values for the receipt: what only this algorithm knows."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Normal equations of a batch of images, and all that an algorithm may want to know of them.
-
-    Attributes
-    ----------
-    normal
-        ``G``, ``b`` of shape ``(*problems, *image)``, and the energy, one for each problem.
-    diagonal
-        float64, one for each problem: mean diagonal of ``G``.
-    image_axes
-        Number of axes of an image.
-    noise
-        Of the measurement; `None` where it is not known.
-    exact
-        Returns what solves ``(G + rho) x = r`` without iterations, where there is a way.
-    who
-        Dataset and block; begins the message of an error.
-    """
+    """Normal equations of a batch of images, and all that an algorithm may want to know of them."""
 
     normal: NormalEquations
+    """``G``, ``b`` of shape ``(*problems, *image)``, and the energy, one for each problem."""
     diagonal: Tensor
+    """float64, one for each problem: mean diagonal of ``G``."""
     image_axes: int
+    """Number of axes of an image."""
     noise: Noise | None
+    """Of the measurement; `None` where it is not known."""
     exact: Callable[[], ExactSolver | None]
+    """Returns what solves ``(G + rho) x = r`` without iterations, where there is a way."""
     who: str
+    """Dataset and block; begins the message of an error."""
 
     def known_noise(self, setting: str) -> Noise:
         """Return the noise, or say which setting cannot do without."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pipeline.solvers.cg import Preconditioner
+    from pipeline.solvers.normal import SingleKernel
 
 
 class PreconditionedSettings(SolverSettings):
@@ -47,13 +48,12 @@ class PreconditionedSettings(SolverSettings):
         """
         if self.preconditioner == "none":
             return None
-        from pipeline.solvers.normal import kernel_of
         from pipeline.solvers.preconditioners import (
             CirculantPreconditioner,
             toeplitz_preconditioner,
         )
 
-        kernel = kernel_of(problem.normal.gram)
+        kernel: SingleKernel | None = getattr(problem.normal.gram, "kernel", None)
         if kernel is None:
             raise ConfigError(
                 f"{problem.who}: `preconditioner: {self.preconditioner}` needs a normal operator "

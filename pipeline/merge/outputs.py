@@ -22,27 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Merged:
-    """The merged images, as outputs are made of them.
-
-    Attributes
-    ----------
-    images
-        complex ``[frame, z, y, x]``.
-    affine
-        float64, 4 x 4, from voxel indices (z, y, x) to positions (z, y, x) [m].
-    voxel_size
-        Along z, y and x [m].
-    title
-        Dataset and reconstruction.
-    threads
-        Chunks in work at a time.
-    """
+    """The merged images, as outputs are made of them."""
 
     images: "zarr.Array[Any]"
+    """complex ``[frame, z, y, x]``."""
     affine: NDArray[np.float64]
+    """float64, 4 x 4, from voxel indices (z, y, x) to positions (z, y, x) [m]."""
     voxel_size: Sequence[float]
+    """Along z, y and x [m]."""
     title: str
+    """Dataset and reconstruction."""
     threads: int
+    """Chunks in work at a time."""
 
 
 def _nothing(shape: tuple[int, ...]) -> None:
@@ -51,28 +42,19 @@ def _nothing(shape: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True)
 class Output:
-    """One file, or folder, that is made of the merged images.
-
-    Attributes
-    ----------
-    name
-        Of the file, which stands beside ``image.zarr``.
-    write
-        Writes it to a path that does not exist yet.
-    needs
-        Returns what writing takes by what it is for [byte], from the sizes of the images and the
-        number of chunks in work at a time.
-    check
-        Raises `DataError` if images of a shape ``(frame, z, y, x)`` cannot be written.
-    folder
-        Whether it is a folder.
-    """
+    """One file, or folder, that is made of the merged images."""
 
     name: str
+    """Of the file, which stands beside ``image.zarr``."""
     write: Callable[[Path, Merged], None]
+    """Writes it to a path that does not exist yet."""
     needs: Callable[[Images, int], Mapping[str, int]]
+    """Returns what writing takes by what it is for [byte], from the sizes of the images and the
+    number of chunks in work at a time."""
     check: Callable[[tuple[int, ...]], None] = _nothing
+    """Raises `DataError` if images of a shape ``(frame, z, y, x)`` cannot be written."""
     folder: bool = False
+    """Whether it is a folder."""
 
 
 def output_modules(settings: OutputSettings) -> tuple[str, ...]:

@@ -20,38 +20,25 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the metrics table.
-
-    Attributes
-    ----------
-    meaning
-        What it holds, with its unit.
-    title, style
-        Header and number format of it on the report; without a title it is not shown there.
-    """
+    """A column of the metrics table."""
 
     meaning: str
+    """What it holds, with its unit."""
     title: str = ""
     style: str = ""
+    """Header and number format of it on the report; without a title it is not shown there."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What is measured of an image, one module each; `pipeline.metrics.images` lists them.
-
-    Attributes
-    ----------
-    columns
-        Of the table, by name, in their order there.
-    of
-        Returns their values; NaN where one is undefined.
-    compares
-        Whether it needs a reference.
-    """
+    """What is measured of an image, one module each; `pipeline.metrics.images` lists them."""
 
     columns: Mapping[str, Column]
+    """Of the table, by name, in their order there."""
     of: Callable[["Comparison"], Mapping[str, float]]
+    """Returns their values; NaN where one is undefined."""
     compares: bool = True
+    """Whether it needs a reference."""
 
 
 @dataclass
@@ -104,16 +91,11 @@ class Sums:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An image beside its reference.
-
-    Attributes
-    ----------
-    slabs
-        Called for each reading; yields pairs (image, reference) of arrays ``[z, y, x]`` that
-        together are the whole volume. Without a reference the second is None.
-    """
+    """An image beside its reference."""
 
     slabs: Callable[[], Iterable[tuple[Array, Array | None]]]
+    """Called for each reading; yields pairs (image, reference) of arrays ``[z, y, x]`` that
+    together are the whole volume. Without a reference the second is None."""
 
     @cached_property
     def sums(self) -> Sums:

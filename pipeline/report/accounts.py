@@ -19,21 +19,14 @@ _COLOURS = 8
 
 @dataclass(frozen=True)
 class Bar:
-    """Wall time of one stage, split by phase.
-
-    Parameters
-    ----------
-    label
-        The stage and its number of jobs.
-    seconds
-        Wall time of all its jobs.
-    parts
-        (phase, seconds, percent of the longest bar, colour number).
-    """
+    """Wall time of one stage, split by phase."""
 
     label: str
+    """The stage and its number of jobs."""
     seconds: float
+    """Wall time of all its jobs."""
     parts: tuple[tuple[str, float, float, int], ...]
+    """(phase, seconds, percent of the longest bar, colour number)."""
 
 
 def time_bars(jobs: "pd.DataFrame") -> tuple[tuple[Bar, ...], tuple[tuple[str, int], ...]]:

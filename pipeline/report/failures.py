@@ -16,25 +16,16 @@ _LONGEST_REASON = 400
 
 @dataclass(frozen=True)
 class Failure:
-    """A reconstruction that is missing.
-
-    Parameters
-    ----------
-    dataset, reconstruction
-        Names.
-    stage
-        The first stage with a job that failed; empty if no log tells.
-    jobs
-        How many of its jobs failed.
-    reason
-        Last lines of the logs of the first of them.
-    """
+    """A reconstruction that is missing."""
 
     dataset: str
     reconstruction: str
     stage: str
+    """The first stage with a job that failed; empty if no log tells."""
     jobs: int
+    """How many of its jobs failed."""
     reason: str
+    """Last lines of the logs of the first of them."""
 
     def __str__(self) -> str:
         who = f"{self.dataset} · {self.reconstruction}"

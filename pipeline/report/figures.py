@@ -36,24 +36,16 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Series:
-    """The images of one reconstruction, and what they may be compared with.
-
-    Parameters
-    ----------
-    images
-        Array ``[frame, z, y, x]``, stored or in memory.
-    voxel_size
-        (z, y, x) [m].
-    reference
-        Returns the reference ``[z, y, x]`` of a frame, or None.
-    scales
-        For each frame that was compared, the real factor that brings it closest to its reference.
-    """
+    """The images of one reconstruction, and what they may be compared with."""
 
     images: Any
+    """Array ``[frame, z, y, x]``, stored or in memory."""
     voxel_size: Sequence[float]
+    """(z, y, x) [m]."""
     reference: Callable[[int], Array | None]
+    """Returns the reference ``[z, y, x]`` of a frame, or None."""
     scales: Mapping[int, float]
+    """For each frame that was compared, the real factor that brings it closest to its reference."""
 
     @property
     def frames(self) -> int:

@@ -22,27 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetSection:
-    """What the page shows of one dataset.
-
-    Parameters
-    ----------
-    name
-        Name of the dataset.
-    facts
-        Label and value of what ingest and calibrate recorded.
-    reconstructions
-        Its reconstructions whose images can be read.
-    time
-        Bars of all its stages, drawn to one scale.
-    phases
-        Name and colour number of each phase in the bars.
-    """
+    """What the page shows of one dataset."""
 
     name: str
     facts: tuple[tuple[str, str], ...]
+    """Label and value of what ingest and calibrate recorded."""
     reconstructions: tuple[Reconstruction, ...]
+    """Its reconstructions whose images can be read."""
     time: tuple[Bar, ...]
+    """Bars of all its stages, drawn to one scale."""
     phases: tuple[tuple[str, int], ...]
+    """Name and colour number of each phase in the bars."""
 
 
 def report_page(

@@ -24,83 +24,55 @@ Plane = Literal["axial", "coronal", "sagittal"]
 
 @dataclass(frozen=True)
 class PlaneGeometry:
-    """How a plane through a volume ``[z, y, x]`` is laid out on the page.
-
-    Parameters
-    ----------
-    axis
-        Volume axis that the plane is perpendicular to.
-    across, down
-        Names of the axes that run to the right and downwards; ``up`` says that the second one
-        is drawn upwards instead.
-    """
+    """How a plane through a volume ``[z, y, x]`` is laid out on the page."""
 
     axis: int
+    """Volume axis that the plane is perpendicular to."""
     across: str
     down: str
+    """Names of the axes that run to the right and downwards."""
     up: bool
+    """Whether the second one is drawn upwards instead."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One grey plane.
-
-    Parameters
-    ----------
-    source
-        Data URI of the PNG.
-    label
-        What it shows.
-    width, height
-        Extent [m].
-    across, down
-        Marks of the axes to the right and along the vertical, such as ``x`` and ``y``.
-    up
-        Whether the vertical axis grows upwards.
-    """
+    """One grey plane."""
 
     source: str
+    """Data URI of the PNG."""
     label: str
+    """What it shows."""
     width: float
     height: float
+    """Extent [m]."""
     across: str
     down: str
+    """Marks of the axes to the right and along the vertical, such as ``x`` and ``y``."""
     up: bool
+    """Whether the vertical axis grows upwards."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Rows of pictures, each row drawn to one scale.
-
-    Parameters
-    ----------
-    rows
-        Title and pictures of each row; all rows are equally long.
-    bar
-        Length of the scale bar, which stands in the first picture [m].
-    caption
-        What is shown and with which settings.
-    """
+    """Rows of pictures, each row drawn to one scale."""
 
     rows: tuple[tuple[str, tuple[Picture, ...]], ...]
+    """Title and pictures of each row; all rows are equally long."""
     bar: float
+    """Length of the scale bar, which stands in the first picture [m]."""
     caption: str
+    """What is shown and with which settings."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart of a figure.
-
-    Parameters
-    ----------
-    source
-        Data URI of an SVG.
-    label
-        What it shows.
-    """
+    """One chart of a figure."""
 
     source: str
+    """Data URI of an SVG."""
     label: str
+    """What it shows."""
 
 
 @dataclass(frozen=True)

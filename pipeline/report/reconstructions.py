@@ -18,34 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One reconstruction of one dataset, ready for the page.
-
-    Parameters
-    ----------
-    dataset, name
-        Names.
-    headline
-        What it comes down to, in a few short phrases.
-    shown
-        Pictures and tables of its images.
-    streaming
-        Table of what jobs streamed.
-    convergence
-        Data URI of the curves; None where nothing iterated.
-    convergence_note
-        Caption of the curves.
-    settings
-        Label and value of what it was made with.
-    """
+    """One reconstruction of one dataset, ready for the page."""
 
     dataset: str
     name: str
     headline: tuple[str, ...]
+    """What it comes down to, in a few short phrases."""
     shown: Shown
+    """Pictures and tables of its images."""
     streaming: Table
+    """Table of what jobs streamed."""
     convergence: str | None
+    """Data URI of the curves; None where nothing iterated."""
     convergence_note: str
+    """Caption of the curves."""
     settings: tuple[tuple[str, str], ...]
+    """Label and value of what it was made with."""
 
     @property
     def anchor(self) -> str:

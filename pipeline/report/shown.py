@@ -13,32 +13,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """Pictures and tables, ready for the page.
-
-    Attributes
-    ----------
-    thumbnail
-        For the contact sheet.
-    quality
-        Header and rows of the quality table; empty without images in the metrics.
-    quality_note
-        What the figures in the table are relative to.
-    figures, panels
-        Pictures of planes, and charts, with captions.
-    points, points_note
-        Table of the responses to points, and what it means.
-    pairs
-        Table of the pairs of antenna arrays.
-    """
+    """Pictures and tables, ready for the page."""
 
     thumbnail: Picture
+    """For the contact sheet."""
     quality: Table
+    """Header and rows of the quality table; empty without images in the metrics."""
     quality_note: str
+    """What the figures in the table are relative to."""
     figures: tuple[Figure, ...] = ()
+    """Pictures of planes, and charts, with captions."""
     panels: tuple[PanelFigure, ...] = ()
     points: Table = ()
+    """Table of the responses to points, and what it means."""
     points_note: str = ""
     pairs: Table = ()
+    """Table of the pairs of antenna arrays."""
 
 
 class AnySeries(Protocol):

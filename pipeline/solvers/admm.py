@@ -26,22 +26,14 @@ _FACTOR = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSolution(Solution):
-    """What ADMM found.
-
-    Parameters
-    ----------
-    image, iterations, evaluations
-        As of `Solution`. `residuals` are the larger of the two below: 1 or less is converged.
-    primal, dual
-        float64 on the CPU, ``(iteration, *problems)``: ``|D x - z|`` and ``rho |D^H (z - z_old)|``
-        relative to what is allowed for them.
-    rho
-        float64 on the CPU, one for each problem: the last penalty parameter.
-    """
+    """What ADMM found; `residuals` are the larger of two: 1 or less is converged."""
 
     primal: torch.Tensor
+    """float64 on the CPU, ``(iteration, *problems)``: ``|D x - z|`` over what is allowed for it."""
     dual: torch.Tensor
+    """Likewise ``rho |D^H (z - z_old)|``."""
     rho: torch.Tensor
+    """float64 on the CPU, one for each problem: the last penalty parameter."""
 
 
 def admm(
@@ -70,8 +62,6 @@ def admm(
         has a parameter and a stopping rule of its own, and rests once it has converged.
     penalty
         ``R(x) = f(D x)``; says which axes make one image.
-    iterations
-        Most iterations.
     rho
         First penalty parameter, in the units of ``G``; one number or one for each problem.
         The mean diagonal of ``G`` is a good one.
@@ -93,10 +83,6 @@ def admm(
         Most iterations of conjugate gradients in an update.
     inner_residual
         Residual relative to ``|b|`` at which an update ends, or is not even begun.
-    report
-        Called after every iteration with its number and the largest residual.
-    checkpoint
-        Keeps the state of a long solve.
 
     Returns
     -------
@@ -229,7 +215,7 @@ class _Splitting:
     def iterate(self) -> None:
         """Update ``x``, ``z`` and ``u`` of the problems that have not converged."""
         penalty, rho = self.penalty, self.rho
-        self.x = self.update(self.x, self.z, self.u, rho, self.active)
+        self.x = self.update(self)
         transformed = penalty.transform(self.x)
         # What is relaxed becomes u; z is what the penalty leaves of it.
         u = torch.lerp(self.z, transformed, self.relaxation).add_(self.u)
@@ -272,7 +258,7 @@ class _Splitting:
         if not bool((raised | lowered).any()):
             return
         factor = torch.where(raised, _FACTOR, torch.where(lowered, 1 / _FACTOR, 1.0))
-        self.update.rescaled(self.x, self.z, self.rho * (factor - 1))
+        self.update.rescaled(self, self.rho * (factor - 1))
         self.rho = self.rho * factor
         self.u.mul_(for_images(1 / factor, self.u, self.split_axes))
 
@@ -303,16 +289,9 @@ class _Conjugate:
         self.scale = norm(b, penalty.image_axes)
         self.kept: State = {"residual": b.clone()}
 
-    def __call__(
-        self,
-        x: torch.Tensor,
-        z: torch.Tensor,
-        u: torch.Tensor,
-        rho: torch.Tensor,
-        active: torch.Tensor,
-    ) -> torch.Tensor:
+    def __call__(self, at: _Splitting) -> torch.Tensor:
         penalty, axes = self.penalty, self.penalty.image_axes
-        weight = for_images(rho, x, axes)
+        weight = for_images(at.rho, at.x, axes)
 
         def gram(p: torch.Tensor) -> torch.Tensor:
             if penalty.identity:  # its share is `regularization`, which needs no temporary
@@ -320,26 +299,26 @@ class _Conjugate:
             return penalty.transform_normal(p).mul_(weight).add_(self.gram(p))
 
         improve(
-            x,
+            at.x,
             self.kept["residual"],
             gram,
-            regularization=rho if penalty.identity else None,
-            scale=torch.where(active, self.scale, 0.0),  # where it is zero a problem rests
+            regularization=at.rho if penalty.identity else None,
+            scale=torch.where(at.active, self.scale, 0.0),  # where it is zero a problem rests
             iterations=self.iterations,
             residual=self.tolerance,
             image_axes=axes,
             preconditioner=self.preconditioner,
         )
-        return x
+        return at.x
 
     def moved(self, change: torch.Tensor, rho: torch.Tensor) -> None:
         """Correct the residual for a change of ``z - u``."""
         change = self.penalty.transform_adjoint(change)
         self.kept["residual"].add_(change.mul_(for_images(rho, change, self.penalty.image_axes)))
 
-    def rescaled(self, x: torch.Tensor, z: torch.Tensor, change: torch.Tensor) -> None:
+    def rescaled(self, at: _Splitting, change: torch.Tensor) -> None:
         """Correct the residual for a change of ``rho`` under which ``rho u`` stays."""
-        gap = self.penalty.transform_adjoint(z - self.penalty.transform(x))
+        gap = self.penalty.transform_adjoint(at.z - self.penalty.transform(at.x))
         self.kept["residual"].add_(gap.mul_(for_images(change, gap, self.penalty.image_axes)))
 
 
@@ -350,44 +329,26 @@ class _Exact:
         self.b, self.penalty, self.solver = b, penalty, solver
         self.kept: State = {}
 
-    def __call__(
-        self,
-        x: torch.Tensor,
-        z: torch.Tensor,
-        u: torch.Tensor,
-        rho: torch.Tensor,
-        active: torch.Tensor,
-    ) -> torch.Tensor:
+    def __call__(self, at: _Splitting) -> torch.Tensor:
         axes = self.penalty.image_axes
-        wanted = self.penalty.transform_adjoint(z - u).mul_(for_images(rho, x, axes)).add_(self.b)
-        solved = self.solver(wanted, rho)
-        if bool(active.all()):
+        wanted = self.penalty.transform_adjoint(at.z - at.u)
+        wanted = wanted.mul_(for_images(at.rho, at.x, axes)).add_(self.b)
+        solved = self.solver(wanted, at.rho)
+        if bool(at.active.all()):
             return solved
-        return torch.where(for_images(active.double(), x, axes) > 0, solved, x)
+        return torch.where(for_images(at.active.double(), at.x, axes) > 0, solved, at.x)
 
     def moved(self, change: torch.Tensor, rho: torch.Tensor) -> None:
         """Nothing is kept."""
 
-    def rescaled(self, x: torch.Tensor, z: torch.Tensor, change: torch.Tensor) -> None:
+    def rescaled(self, at: _Splitting, change: torch.Tensor) -> None:
         """Nothing is kept."""
 
 
 def admm_bytes(shape: Sequence[int], *, itemsize: int, split_images: float = 0.0) -> int:
-    """Predict the bytes that `admm` needs besides ``b`` and the workspace of ``G``.
+    """Predict the bytes of `admm` besides ``b``, of this shape, and the workspace of ``G``.
 
-    Parameters
-    ----------
-    shape
-        Shape of ``b``, all problems together.
-    itemsize
-        Bytes of a complex number: 8 or 16.
-    split_images
-        As of the penalty, see `Penalty.split_images`.
-
-    Returns
-    -------
-    int
-        The image and its residual, ``z`` and ``u`` before and after, and, while the penalty is
-        applied, magnitudes: 6.5 images, and those of the penalty.
+    The image and its residual, ``z`` and ``u`` before and after, and, while the penalty is applied,
+    magnitudes: 6.5 images, and those of the penalty, see `Penalty.split_images`.
     """
     return math.ceil((6.5 + split_images) * math.prod(shape) * itemsize) + inner_product_bytes()

@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError
 from pipeline.operators.inner import inner_product, inner_product_bytes
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.normal import Gram, NormalEquations
-from pipeline.solvers.problems import for_images, problem_axes
+from pipeline.solvers.problems import for_images, problem_axes, quotient
 from pipeline.solvers.solution import Report, Solution
 
 Preconditioner = Callable[[torch.Tensor], torch.Tensor]
@@ -38,8 +38,6 @@ def conjugate_gradient(
         each has step lengths of its own, and rests once it has converged.
     regularization
         Tikhonov weight, absolute: in the units of ``G``; one number, or one for each problem.
-    iterations
-        Most iterations.
     residual
         Relative residual ``|b - (G + regularization) x| / |b|`` at which a problem has converged.
     image_axes
@@ -47,10 +45,6 @@ def conjugate_gradient(
     preconditioner
         ``r -> M^-1 r`` as those of `pipeline.solvers.preconditioners`; it must not modify ``r``.
         The residuals remain those of the system itself.
-    report
-        Called after every iteration with its number and the largest relative residual.
-    checkpoint
-        Keeps the state of a long solve.
 
     Returns
     -------
@@ -127,8 +121,6 @@ def improve(
     scale
         float64, one for each problem: what residuals are relative to. Where it is zero a problem
         counts as converged.
-    iterations, residual, image_axes, preconditioner, report, checkpoint
-        As of `conjugate_gradient`.
 
     Returns
     -------
@@ -137,10 +129,6 @@ def improve(
     history : Tensor
         float64, ``(iteration, *problems)``: relative residuals, the first of them the start's.
     """
-
-    def relative_to_scale(rr: torch.Tensor) -> torch.Tensor:
-        """Return the residual relative to the scale; zero where that is zero."""
-        return torch.where(scale > 0, rr.sqrt() / torch.where(scale > 0, scale, 1.0), 0.0)
 
     def each(factors: torch.Tensor) -> torch.Tensor:
         return for_images(factors, x, image_axes).to(x.dtype)
@@ -152,7 +140,7 @@ def improve(
         p = z.clone()
         rr = inner_product(r, r, image_axes)
         rho = rr if preconditioner is None else inner_product(r, z, image_axes)
-        relative = relative_to_scale(rr)
+        relative = quotient(rr.sqrt(), scale)
         history = [relative]
         active = relative > residual
         taken = torch.zeros(rr.shape, dtype=torch.int64, device=x.device)
@@ -192,7 +180,7 @@ def improve(
         beta = torch.where(active, rho / torch.where(active, previous, 1.0), 0.0)
         p.mul_(each(beta)).add_(z)
         taken += active
-        relative = relative_to_scale(rr)
+        relative = quotient(rr.sqrt(), scale)
         history.append(relative)
         active = active & (relative > residual)
         if report is not None:
@@ -204,21 +192,9 @@ def improve(
 def conjugate_gradient_bytes(
     shape: Sequence[int], *, itemsize: int, preconditioned: bool = False
 ) -> int:
-    """Predict the bytes that the solver needs besides ``b`` and the workspace of ``G``.
+    """Predict the bytes of the solver besides ``b``, of this shape, and the workspace of ``G``.
 
-    Parameters
-    ----------
-    shape
-        Shape of ``b``, all problems together.
-    itemsize
-        Bytes of a complex number: 8 or 16.
-    preconditioned
-        Whether there is a preconditioner, whose own workspace comes on top.
-
-    Returns
-    -------
-    int
-        Solution, residual, direction and ``G`` times the direction; preconditioned, also the
-        preconditioned residual.
+    Solution, residual, direction and ``G`` times the direction; preconditioned, also the
+    preconditioned residual. The preconditioner's own workspace comes on top.
     """
     return (4 + preconditioned) * math.prod(shape) * itemsize + inner_product_bytes()

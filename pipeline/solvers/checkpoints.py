@@ -20,14 +20,9 @@ class Checkpoint(Protocol):
         """Return the state that was kept, on any device, or `None` to begin; asked once."""
 
     def offer(self, iteration: int, state: Callable[[], State]) -> None:
-        """Keep the state if it is time to.
+        """Keep the state after so many iterations if it is time to.
 
-        Parameters
-        ----------
-        iteration
-            How many iterations are done.
-        state
-            Returns what the next iteration depends on; called only if it is kept, and at once.
+        ``state()`` is what the next iteration depends on; called only if it is kept, and at once.
         """
 
 
@@ -53,11 +48,6 @@ def restored(checkpoint: Checkpoint, device: torch.device) -> dict[str, torch.Te
 
 class Nested:
     """The checkpoint of solves inside a search: what the search knows is kept beside their state.
-
-    Parameters
-    ----------
-    checkpoint
-        Keeps both.
 
     Attributes
     ----------

@@ -29,17 +29,11 @@ def debias(
 
     Parameters
     ----------
-    normal
-        ``G`` and ``b``.
     solution
         Of a sparse penalty; only where it is not zero matters.
-    image_axes
-        Number of trailing axes that make one image.
     threshold
         Magnitude, relative to the largest of the image, up to which voxels are left out: with a
         weight at the level of the noise, a few voxels of the sparse image are noise.
-    iterations, residual, report, checkpoint
-        Of `conjugate_gradient` on the support.
 
     Returns
     -------

@@ -34,17 +34,7 @@ def differences(x: torch.Tensor, image_axes: int) -> torch.Tensor:
 def differences_adjoint(u: torch.Tensor, image_axes: int) -> torch.Tensor:
     """Apply the conjugate transpose of `differences`: the negative divergence.
 
-    Parameters
-    ----------
-    u
-        ``(*problems, axis, *image)``.
-    image_axes
-        Number of trailing axes that make one image.
-
-    Returns
-    -------
-    Tensor
-        ``(*problems, *image)``.
+    ``(*problems, axis, *image)`` becomes ``(*problems, *image)``.
     """
     position = u.ndim - image_axes - 1
     result = u.new_zeros(*u.shape[:position], *u.shape[position + 1 :])
@@ -58,15 +48,7 @@ def differences_adjoint(u: torch.Tensor, image_axes: int) -> torch.Tensor:
 
 
 def differences_normal(x: torch.Tensor, image_axes: int) -> torch.Tensor:
-    """Apply `differences` and its adjoint, the negative Laplacian, without the gradient in memory.
-
-    Parameters
-    ----------
-    x
-        ``(*problems, *image)``.
-    image_axes
-        Number of trailing axes that make one image.
-    """
+    """Apply `differences` and its adjoint, the negative Laplacian, without a gradient in memory."""
     result = torch.zeros_like(x)
     for axis in range(x.ndim - image_axes, x.ndim):
         size = x.shape[axis] - 1

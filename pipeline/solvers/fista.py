@@ -12,7 +12,7 @@ from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, resto
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalty import Penalty
 from pipeline.solvers.power import largest_eigenvalue
-from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes
+from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes, quotient
 from pipeline.solvers.solution import Report, Solution
 
 
@@ -35,17 +35,11 @@ def fista(
         has a step length and momentum of its own, and rests once it has converged.
     penalty
         ``R``; says which axes make one image.
-    iterations
-        Most iterations; each evaluates ``G`` once.
     change
         Relative change ``|x_k - x_(k-1)| / |x_k|`` at which a problem has converged.
     lipschitz
         A number no smaller than the largest eigenvalue of ``G``, or one for each problem;
         `largest_eigenvalue` if `None`.
-    report
-        Called after every iteration with its number and the largest relative change.
-    checkpoint
-        Keeps the state of a long solve.
 
     Returns
     -------
@@ -77,7 +71,7 @@ def fista(
         lipschitz = largest_eigenvalue(gram, b, image_axes=image_axes)
     bound = torch.as_tensor(lipschitz, dtype=torch.float64, device=b.device).expand(problems)
     # Without any measurement there is no gradient, and the penalty's minimum is zero.
-    step = torch.where(bound > 0, 1 / torch.where(bound > 0, bound, 1.0), 0.0)
+    step = quotient(1, bound)
 
     def each(factors: torch.Tensor) -> torch.Tensor:
         return for_images(factors, b, image_axes)
@@ -116,7 +110,7 @@ def fista(
         factor = torch.where(uphill, 0.0, (momentum - 1) / following)
         ahead, momentum = move.mul_(each(factor)).add_(newer), following
         x = newer
-        changed = torch.where(size > 0, length / torch.where(size > 0, size, 1.0), 0.0)
+        changed = quotient(length, size)
         # From something to nothing is no convergence.
         changed = torch.where((size == 0) & (length > 0), 1.0, changed)
         relative = torch.where(active, changed, relative)
@@ -138,21 +132,9 @@ def fista(
 
 
 def fista_bytes(shape: Sequence[int], *, itemsize: int, proximal_images: float = 0.0) -> int:
-    """Predict the bytes that `fista` needs besides ``b`` and the workspace of ``G``.
+    """Predict the bytes of `fista` besides ``b``, of this shape, and the workspace of ``G``.
 
-    Parameters
-    ----------
-    shape
-        Shape of ``b``, all problems together.
-    itemsize
-        Bytes of a complex number: 8 or 16.
-    proximal_images
-        As of the penalty, see `Penalty.proximal_images`.
-
-    Returns
-    -------
-    int
-        Estimate, the point ahead of it, what ``G`` makes of that and the step from there: four
-        images, and those of the penalty.
+    Estimate, the point ahead of it, what ``G`` makes of that and the step from there: four images,
+    and those of the penalty, see `Penalty.proximal_images`.
     """
     return math.ceil((4.0 + proximal_images) * math.prod(shape) * itemsize) + inner_product_bytes()

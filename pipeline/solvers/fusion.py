@@ -14,24 +14,16 @@ from pipeline.solvers.solution import Solution
 
 @dataclass(frozen=True)
 class AlignedSolution:
-    """What `phase_aligned` found.
-
-    Parameters
-    ----------
-    solution
-        Of the last round.
-    phases
-        float64 ``(*problems, pair)`` [rad]; that of the first pair is zero.
-    rounds
-        How many images were made.
-    evaluations
-        How many times ``G`` was applied in all rounds.
-    """
+    """What `phase_aligned` found."""
 
     solution: Solution
+    """Of the last round."""
     phases: torch.Tensor
+    """float64 ``(*problems, pair)`` [rad]; that of the first pair is zero."""
     rounds: int
+    """How many images were made."""
     evaluations: int
+    """How many times ``G`` was applied in all rounds."""
 
 
 def phase_aligned(
@@ -57,10 +49,6 @@ def phase_aligned(
         maps images of this shape to the same, no pair to another.
     solve
         Solves the normal equations of all pairs together, of shape ``(*problems, *image)``.
-    image_axes
-        Number of trailing axes that make one image.
-    rounds
-        Most images.
     change
         Largest change of a phase [rad] at which all is done.
     nested
@@ -89,12 +77,8 @@ def phase_aligned(
                     "evaluations": torch.tensor(evaluations),
                 }
             )
-        turned = (
-            b
-            * torch.polar(torch.ones_like(phases), -phases).to(b.dtype)[
-                (..., *(None,) * image_axes)
-            ]
-        )
+        turn = torch.polar(torch.ones_like(phases), -phases).to(b.dtype)
+        turned = b * turn[(..., *(None,) * image_axes)]
         solution = solve(NormalEquations(turned.sum(pair_axis), gram, energy))
         evaluations += solution.evaluations
         found = _phases(solution.image, b, image_axes)

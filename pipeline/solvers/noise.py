@@ -12,20 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise of a batch of images, as the normal equations see it.
-
-    Attributes
-    ----------
-    adjoint
-        float64, one for each problem: standard deviation of a voxel of ``A^H W n``, both parts
-        together. ``sigma sqrt(d)`` for white noise, ``d`` the diagonal of the normal operator.
-    misfit
-        float64, one for each problem: root of the mean of ``|W^(1/2) n|^2``. ``sigma sqrt(M)`` for
-        white noise in ``M`` samples.
-    """
+    """The noise of a batch of images, as the normal equations see it."""
 
     adjoint: Tensor
+    """float64, one for each problem: standard deviation of a voxel of ``A^H W n``, both parts
+    together. ``sigma sqrt(d)`` for white noise, ``d`` the diagonal of the normal operator."""
     misfit: Tensor
+    """float64, one for each problem: root of the mean of ``|W^(1/2) n|^2``. ``sigma sqrt(M)`` for
+    white noise in ``M`` samples."""
 
     @classmethod
     def of_channels(
@@ -43,13 +37,9 @@ class Noise:
         ----------
         deviations
             Standard deviation of each channel's complex noise, in units of the data as weighted.
-        diagonals
-            Share of each channel in the diagonal of the normal operator; with weights that differ
-            between samples the sum of their squares.
-        samples
-            Number of samples of each channel; with weights their sum.
-        device
-            Where the numbers are wanted.
+        diagonals, samples
+            Share of each channel in the diagonal of the normal operator, and its number of samples;
+            with weights that differ between samples the sums of their squares and of themselves.
         together
             Whether the channels make one image, ``(1,)``, or one each, ``(1, channel)``.
         """

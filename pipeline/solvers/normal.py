@@ -14,34 +14,16 @@ Gram = Callable[[torch.Tensor], torch.Tensor]
 
 
 class SingleKernel(Protocol):
-    """A convolution with one kernel for each image, as preconditioners need it.
-
-    Attributes
-    ----------
-    spectrum
-        Real, ``([image,] *padded)``; see `pipeline.operators.toeplitz.toeplitz_spectrum`.
-    shape
-        Image axes.
-    """
+    """A convolution with one kernel for each image, as preconditioners need it."""
 
     spectrum: torch.Tensor
+    """Real, ``([image,] *padded)``; see `pipeline.operators.toeplitz.toeplitz_spectrum`."""
     shape: tuple[int, ...]
-
-
-def kernel_of(gram: Gram) -> SingleKernel | None:
-    """Return the single kernel that ``gram`` is made of: its attribute `kernel`, if it has one."""
-    kernel: SingleKernel | None = getattr(gram, "kernel", None)
-    return kernel
+    """Image axes."""
 
 
 class CountedGram:
-    """``G`` that counts how often it was applied, to however many problems together.
-
-    Parameters
-    ----------
-    gram
-        ``x -> G x``.
-    """
+    """``G`` that counts how often it was applied, to however many problems together."""
 
     def __init__(self, gram: Gram) -> None:
         self._gram = gram
@@ -55,37 +37,20 @@ class CountedGram:
 
 @dataclass(frozen=True)
 class NormalEquations:
-    """``G x = b`` with ``G = sum_i A_i^H W_i A_i`` and ``b = sum_i A_i^H W_i y_i``.
-
-    Parameters
-    ----------
-    b
-        Complex right-hand side, the shape of the images.
-    gram
-        ``x -> G x``, Hermitian and positive semidefinite. It must not modify ``x``.
-    energy
-        ``sum_i y_i^H W_i y_i``: what the cost function is at zero, doubled. A number, or one for
-        each independent problem.
-    """
+    """``G x = b`` with ``G = sum_i A_i^H W_i A_i`` and ``b = sum_i A_i^H W_i y_i``."""
 
     b: torch.Tensor
+    """Complex right-hand side, the shape of the images."""
     gram: Gram
+    """``x -> G x``, Hermitian and positive semidefinite. It must not modify ``x``."""
     energy: float | torch.Tensor = 0.0
+    """``sum_i y_i^H W_i y_i``: what the cost function is at zero, doubled. A number, or one for
+    each independent problem."""
 
     def cost(self, image: torch.Tensor, image_axes: int | None = None) -> torch.Tensor:
-        """Evaluate ``1/2 sum_i || W_i^(1/2) (A_i x - y_i) ||^2``.
+        """Evaluate ``1/2 sum_i || W_i^(1/2) (A_i x - y_i) ||^2``, in float64.
 
-        Parameters
-        ----------
-        image
-            Where; the shape of `b`.
-        image_axes
-            Number of trailing axes that make one problem; all if `None`.
-
-        Returns
-        -------
-        Tensor
-            float64, one number for each problem.
+        One number for each problem, whose image the last `image_axes` make; all axes if `None`.
         """
         axes = image.ndim if image_axes is None else image_axes
         quadratic = inner_product(image, self.gram(image), axes)

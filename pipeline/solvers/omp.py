@@ -11,7 +11,7 @@ import torch
 from pipeline.errors import ConfigError
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.normal import CountedGram, NormalEquations
-from pipeline.solvers.problems import positive_settings, problem_axes
+from pipeline.solvers.problems import positive_settings, problem_axes, quotient
 from pipeline.solvers.solution import Report, Solution
 
 Entries = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -57,10 +57,6 @@ def orthogonal_matching_pursuit(
     entries
         Entries of ``G``, if there is a cheaper way to them than a column: for a Toeplitz operator
         the kernel at the differences of the voxels. `None` evaluates ``G`` on the picked voxel.
-    report
-        Called after every atom with the number of atoms and the largest relative residual.
-    checkpoint
-        Keeps the state of a long solve.
 
     Returns
     -------
@@ -129,7 +125,7 @@ def orthogonal_matching_pursuit(
         active = pursuit.pick(count, active)
         taken += active
         left = (energy - pursuit.explained).clamp(min=0).sqrt()
-        relative = torch.where(energy > 0, left / torch.where(energy > 0, energy, 1.0).sqrt(), 0.0)
+        relative = quotient(left, energy.sqrt())
         history.append(relative)
         if measured:
             active = active & (left > wanted)
@@ -239,24 +235,11 @@ class _Pursuit:
 def orthogonal_matching_pursuit_bytes(
     shape: Sequence[int], atoms: int, *, itemsize: int, problems: int = 1
 ) -> int:
-    """Predict the bytes that the solver needs besides ``b`` and the workspace of ``G``.
+    """Predict the bytes of the solver besides ``b``, of this shape, and the workspace of ``G``.
 
-    Parameters
-    ----------
-    shape
-        Shape of ``b``, all problems together.
-    atoms
-        Most voxels.
-    itemsize
-        Bytes of a complex number: 8 or 16.
-    problems
-        Product of the axes that count problems.
-
-    Returns
-    -------
-    int
-        Image, correlation, a picked voxel and what ``G`` makes of it, and scores: 4.5 images. The
-        equations on the picked voxels, their part in use as torch copies it, and solutions.
+    Image, correlation, a picked voxel and what ``G`` makes of it, and scores: 4.5 images. Of each
+    of the `problems` the equations on the picked voxels, their part in use as torch copies it, and
+    solutions.
     """
     equations = 16 * problems * atoms * (3 * atoms + 8)
     return 9 * math.prod(shape) * itemsize // 2 + equations

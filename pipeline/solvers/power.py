@@ -9,7 +9,7 @@ import torch
 
 from pipeline.operators.inner import inner_product, inner_product_bytes
 from pipeline.solvers.normal import Gram
-from pipeline.solvers.problems import for_images, norm, problem_axes
+from pipeline.solvers.problems import for_images, norm, problem_axes, quotient
 
 LANCZOS_STEPS = 16
 """Evaluations of ``G`` for a bound."""
@@ -28,8 +28,6 @@ def largest_eigenvalue(
         A tensor of the shape, dtype and device of the images; only these are used.
     image_axes
         Number of trailing axes that make one image.
-    iterations
-        Evaluations of ``G``.
 
     Returns
     -------
@@ -69,8 +67,7 @@ def largest_eigenvalue(
         diagonal.append(alpha)
         off_diagonal.append(beta)
         # A vanished remainder ends a problem: all that follows is zero, and so no eigenvalue.
-        reciprocal = torch.where(beta > 0, 1 / torch.where(beta > 0, beta, 1.0), 0.0)
-        previous, v = v, w.mul_(for_images(reciprocal, v, image_axes))
+        previous, v = v, w.mul_(for_images(quotient(1, beta), v, image_axes))
     tridiagonal = torch.diag_embed(torch.stack(diagonal, -1))
     if iterations > 1:
         between = torch.stack(off_diagonal[:-1], -1)

@@ -129,16 +129,7 @@ def _check_spectrum(spectrum: torch.Tensor, shape: Sequence[int], who: str) -> N
 class KroneckerPreconditioner:
     """The inverse of the Kronecker product nearest to a Toeplitz operator [2]_, [3]_.
 
-    Parameters
-    ----------
-    spectrum
-        Real, ``padded_shape(shape)``, of a single frame.
-    shape
-        Image axes.
-    regularization
-        Tikhonov weight of the system; added to the eigenvalues.
-    floor
-        Smallest eigenvalue that is inverted, relative to the largest.
+    The parameters are those of `CirculantPreconditioner`, for a single frame.
 
     Attributes
     ----------
@@ -272,16 +263,7 @@ def toeplitz_preconditioner(
 ) -> CirculantPreconditioner | KroneckerPreconditioner:
     """Return the nearest Kronecker product if it holds enough of the energy, else the circulant.
 
-    Parameters
-    ----------
-    spectrum
-        Real, ``([frame,] *padded_shape(shape))``; several frames are always circulant.
-    shape
-        Image axes.
-    regularization, floor
-        As of the preconditioners.
-    energy
-        Share of the energy that the Kronecker product must hold.
+    The parameters are those of the preconditioners; several frames are always circulant.
     """
     if spectrum.ndim == len(shape):
         nearest = KroneckerPreconditioner(
@@ -299,10 +281,8 @@ def preconditioner_bytes(
 
     Parameters
     ----------
-    shape
-        Image axes.
-    itemsize
-        Bytes of a complex number: 8 or 16.
+    shape, itemsize
+        Image axes, and the bytes of a complex number.
     kronecker
         Whether the nearest Kronecker product is looked for (and kept, or not).
     frames

@@ -11,19 +11,10 @@ from pipeline.operators.inner import inner_product
 def problem_axes(b: torch.Tensor, image_axes: int, solver: str) -> tuple[int, ...]:
     """Return the leading axes of `b`, those that count independent problems.
 
-    Parameters
-    ----------
-    b
-        Right-hand side.
-    image_axes
-        Number of trailing axes that make one image.
-    solver
-        Who asks, for the message.
-
     Raises
     ------
     ConfigError
-        If `b` has not that many axes.
+        If `b` has fewer axes than one image; begins with the name of the solver.
     """
     if not 0 < image_axes <= b.ndim:
         raise ConfigError(
@@ -42,6 +33,11 @@ def for_images(factors: torch.Tensor, images: torch.Tensor, image_axes: int) -> 
 def norm(x: torch.Tensor, image_axes: int) -> torch.Tensor:
     """Return the l2 norm of each image, float64 on the device of `x`."""
     return inner_product(x, x, image_axes).sqrt()
+
+
+def quotient(above: float | torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+    """Return ``above / below``; zero where `below` is not positive."""
+    return torch.where(below > 0, above / torch.where(below > 0, below, 1.0), 0.0)
 
 
 def positive_settings(solver: str, **settings: float) -> None:

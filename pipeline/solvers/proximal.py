@@ -1,6 +1,6 @@
 """Proximal operators: ``argmin_z  R(z) + 1/2 |z - x|^2`` for penalties ``R`` on complex images.
 
-Thresholds are numbers or real tensors that broadcast against the images.
+Thresholds are numbers or real tensors that broadcast against the images, in their units.
 
 References
 ----------
@@ -18,7 +18,7 @@ import math
 import torch
 
 from pipeline.solvers.differences import differences, differences_adjoint
-from pipeline.solvers.problems import for_images, norm
+from pipeline.solvers.problems import for_images, norm, quotient
 
 Threshold = float | torch.Tensor
 
@@ -27,13 +27,6 @@ def soft_threshold(x: torch.Tensor, threshold: Threshold) -> torch.Tensor:
     """Shorten every number by the threshold and keep its phase: for ``threshold |z|_1`` [1]_.
 
     Differentiable in both arguments; where the result is zero, so are the gradients.
-
-    Parameters
-    ----------
-    x
-        Complex or real.
-    threshold
-        In the units of `x`, not negative.
     """
     return x * _remaining(x.abs(), threshold)
 
@@ -44,16 +37,10 @@ def soft_threshold_(x: torch.Tensor, threshold: Threshold) -> torch.Tensor:
 
 
 def group_soft_threshold_(x: torch.Tensor, threshold: Threshold, axis: int) -> torch.Tensor:
-    """Shorten vectors in place by the threshold: for ``threshold sum |z|_2`` [1]_.
+    """Shorten vectors along an axis in place: for ``threshold sum |z|_2`` [1]_.
 
-    Parameters
-    ----------
-    x
-        Complex or real.
-    threshold
-        In the units of `x`, not negative; broadcasts against `x` with `axis` of size one.
-    axis
-        Along which numbers belong together: the pairs of a voxel, say.
+    The threshold broadcasts against `x` with `axis`, along which numbers belong together (the pairs
+    of a voxel, say), of size one.
     """
     return x.mul_(_remaining_(torch.linalg.vector_norm(x, dim=axis, keepdim=True), threshold))
 
@@ -72,7 +59,7 @@ def _remaining_(magnitude: torch.Tensor, threshold: Threshold) -> torch.Tensor:
 
 def total_variation_proximal(
     x: torch.Tensor,
-    threshold: float | torch.Tensor,
+    threshold: Threshold,
     image_axes: int,
     *,
     iterations: int = 100,
@@ -89,24 +76,14 @@ def total_variation_proximal(
         Complex images ``(*problems, *image)``, 1D to 3D.
     threshold
         In the units of `x`; one number or one for each problem.
-    image_axes
-        Number of trailing axes that make one image.
-    iterations
-        Most iterations.
     change
         Change of the image in one iteration, relative to the image, at which all is done.
-
-    Returns
-    -------
-    Tensor
-        Of the shape of `x`.
     """
     problems = x.shape[: x.ndim - image_axes]
     weight = torch.as_tensor(threshold, dtype=torch.float64, device=x.device).expand(problems)
     scaled = for_images(weight, x, image_axes)
     # No threshold, no step: the dual stays zero and the image is x.
-    step = torch.where(weight > 0, 1 / (4 * image_axes * torch.where(weight > 0, weight, 1.0)), 0.0)
-    step = for_images(step, x, image_axes + 1)
+    step = for_images(quotient(1, 4 * image_axes * weight), x, image_axes + 1)
     axis = x.ndim - image_axes
     dual = x.new_zeros(*problems, image_axes, *x.shape[axis:])
     ahead = dual

@@ -60,27 +60,18 @@ def noise_weight(
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """What the discrepancy principle found.
-
-    Parameters
-    ----------
-    solution
-        With the weights found.
-    weight
-        float64, one for each problem.
-    misfit
-        float64, ``|W^(1/2) (A x - y)|`` of the image, one for each problem.
-    solutions
-        How many solutions the search took.
-    evaluations
-        How many times ``G`` was applied, by all solutions and to measure their misfits.
-    """
+    """What the discrepancy principle found."""
 
     solution: Solution
+    """With the weights found."""
     weight: torch.Tensor
+    """float64, one for each problem."""
     misfit: torch.Tensor
+    """float64, ``|W^(1/2) (A x - y)|`` of the image, one for each problem."""
     solutions: int
+    """How many solutions the search took."""
     evaluations: int
+    """How many times ``G`` was applied, by all solutions and to measure their misfits."""
 
 
 def discrepancy(
@@ -107,19 +98,10 @@ def discrepancy(
         ``sigma sqrt(M)`` of ``M`` measurements; one number or one for each problem.
     start
         First weight, positive; one number or one for each problem.
-    image_axes
-        Number of trailing axes that make one image.
     tolerance
         Relative deviation of the misfit from the target that is allowed.
-    solutions
-        Most solutions.
     nested
         Keeps what the search knows beside the state of the solve at work, which has to use it.
-
-    Returns
-    -------
-    Discrepancy
-        Solution, weight and misfit.
 
     Raises
     ------

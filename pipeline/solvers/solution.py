@@ -14,28 +14,19 @@ somebody looks at it."""
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver found.
-
-    Parameters
-    ----------
-    image
-        The solution, where `NormalEquations.b` was.
-    iterations
-        int64 on the CPU, one for each problem: how many iterations changed it.
-    residuals
-        float64 on the CPU, ``(iteration, *problems)``: what the solver watches. Conjugate
-        gradients: ``|b - G x| / |b|`` before the first iteration and after each one.
-    evaluations
-        How many times ``G`` was applied, to all problems together.
-    begins_at_zero
-        Whether the first of the residuals is that of the start.
-    """
+    """What a solver found."""
 
     image: torch.Tensor
+    """The solution, where `NormalEquations.b` was."""
     iterations: torch.Tensor
+    """int64 on the CPU, one for each problem: how many iterations changed it."""
     residuals: torch.Tensor
+    """float64 on the CPU, ``(iteration, *problems)``: what the solver watches. Conjugate gradients:
+    ``|b - G x| / |b|`` before the first iteration and after each one."""
     evaluations: int = 0
+    """How many times ``G`` was applied, to all problems together."""
     begins_at_zero: bool = True
+    """Whether the first of the residuals is that of the start."""
 
     def histories(self) -> list[list[float]]:
         """Return the residuals of each problem after each of its own iterations."""

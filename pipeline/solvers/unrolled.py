@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from pipeline.errors import ConfigError
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.power import largest_eigenvalue
-from pipeline.solvers.problems import for_images, problem_axes
+from pipeline.solvers.problems import for_images, problem_axes, quotient
 from pipeline.solvers.proximal import soft_threshold
 
 _CONVOLUTIONS: dict[int, Callable[..., torch.Tensor]] = {
@@ -24,16 +24,7 @@ _CONVOLUTIONS: dict[int, Callable[..., torch.Tensor]] = {
 class ComplexConvolution(torch.nn.Module):
     """A complex convolution without bias, as a single real one: half the time of torch's own.
 
-    Parameters
-    ----------
-    outputs, inputs
-        Numbers of channels.
-    image_axes
-        1 to 3.
-    kernel_size
-        Voxels of a filter along each axis, odd.
-    dtype
-        complex64 or complex128.
+    Filters have an odd number of voxels, `kernel_size`, along each of 1 to 3 image axes.
     """
 
     def __init__(
@@ -59,18 +50,7 @@ class ConvolutionalRegularizer(torch.nn.Module):
     """A small complex network ``x -> C_3 soft(C_2 soft(C_1 x))`` that is added to an image.
 
     Without biases, and with soft thresholds for activations, it commutes with a phase that is the
-    same everywhere, which no measurement fixes.
-
-    Parameters
-    ----------
-    image_axes
-        1 to 3.
-    channels
-        Number of filters of the first two.
-    kernel_size
-        Voxels of a filter along each axis, odd.
-    dtype
-        complex64 or complex128.
+    same everywhere, which no measurement fixes. Its parameters are those of `ComplexConvolution`.
     """
 
     def __init__(
@@ -98,14 +78,8 @@ class ConvolutionalRegularizer(torch.nn.Module):
 class ProximalGradientLayer(torch.nn.Module):
     """``x -> soft(v + R(v)),  v = x - step (G x - b)`` with step, threshold and ``R`` learned.
 
-    Parameters
-    ----------
-    image_axes, channels, kernel_size, dtype
-        Of `ConvolutionalRegularizer`; no channels, no regulariser.
-    step
-        First step, relative to the reciprocal of the largest eigenvalue.
-    threshold
-        First threshold, relative to the scene's scale.
+    Without `channels` there is no `ConvolutionalRegularizer` ``R``. The first `step` is relative to
+    the reciprocal of the largest eigenvalue, the first `threshold` to the scene's scale.
     """
 
     def __init__(
@@ -253,7 +227,7 @@ class UnrolledProximalGradient(torch.nn.Module):
             with torch.no_grad():
                 lipschitz = largest_eigenvalue(normal.gram, b, image_axes=self.image_axes)
         bound = torch.as_tensor(lipschitz, dtype=torch.float64, device=b.device).expand(problems)
-        step = torch.where(bound > 0, 1 / torch.where(bound > 0, bound, 1.0), 0.0)
+        step = quotient(1, bound)
         axes = tuple(range(-self.image_axes, 0))
         size = b.detach().abs().amax(dim=axes).double() * step
         size = torch.where(size > 0, size, 1.0)
@@ -283,24 +257,11 @@ def unrolled_bytes(
     checkpointing: bool = True,
     training: bool = True,
 ) -> int:
-    """Predict the bytes of `UnrolledProximalGradient` besides ``b`` and the workspace of ``G``.
+    """Predict the bytes of a network besides ``b``, of this shape, and the workspace of ``G``.
 
-    Parameters
-    ----------
-    shape
-        Shape of ``b``, all problems together.
-    itemsize
-        Bytes of a complex number: 8 or 16.
-    layers, channels, checkpointing
-        Of the network.
-    training
-        Whether gradients are taken; otherwise nothing is kept from layer to layer.
-
-    Returns
-    -------
-    int
-        The layer at work, about twelve images a channel, and what the others keep: an image each
-        with checkpointing, ten a channel without. What a convolution needs inside is not counted.
+    In training the layer at work, about twelve images a channel, and what the others keep: an image
+    each with checkpointing, ten a channel without. Otherwise nothing is kept from layer to layer.
+    What a convolution needs inside is not counted.
     """
     if not training:
         images = 5.0 + 4 * channels
