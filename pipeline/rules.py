@@ -29,29 +29,7 @@ Read = TypeVar("Read")
 
 
 class Run:
-    """All datasets of a run with their reconstructions and settings.
-
-    Parameters
-    ----------
-    config
-        The content of the config files.
-
-    Attributes
-    ----------
-    settings : Config
-        The checked config.
-    datasets : dict
-        The rows of the dataset table by name.
-    sources : dict
-        The files that each dataset is read from.
-    reconstructions : list of tuple
-        (dataset, reconstruction) of all that is to be made.
-
-    Raises
-    ------
-    ConfigError
-        If config, table or sources are at fault.
-    """
+    """All datasets of a run, their sources and settings; `ConfigError` if they are at fault."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.settings = load_config(config)
@@ -138,13 +116,7 @@ def once_made(read: Callable[[Path], Read], path: str | Path) -> Read:
 
 
 def later_mb(stage: str, plans: Sequence[str | Path]) -> int:
-    """Return the memory to ask for in a stage after the blocks [MB]; of several plans, the most.
-
-    Raises
-    ------
-    FileNotFoundError
-        Where a plan is not there yet, as of `once_made`.
-    """
+    """Return the memory to ask for in a stage after the blocks [MB]; of several plans, the most."""
     rows = [once_made(read_plan, plan).later.get(stage) for plan in plans]
     if None in rows:
         raise FileNotFoundError(errno.ENOENT, f"says nothing of {stage}", str(plans[0]))

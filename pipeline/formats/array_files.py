@@ -28,17 +28,7 @@ _HDF5_CHUNK_CACHE = 64 * 2**20
 
 
 class ArrayFile:
-    """The arrays of one file, by name.
-
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    names
-        What it holds.
-    load
-        Returns the array of a name, reading as little as the format allows.
-    """
+    """The arrays of one file, by name; ``load`` reads as little of one as the format allows."""
 
     def __init__(self, path: Path, names: list[str], load: Callable[[str], Stored]) -> None:
         self.path = path
@@ -81,21 +71,14 @@ class ArrayFile:
 
 
 def open_file(path: Path, stack: ExitStack, who: str) -> ArrayFile:
-    """Open a file by what it begins with, whatever its suffix.
+    """Open NumPy, HDF5 or MATLAB files by what they begin with, whatever their suffix.
 
-    Parameters
-    ----------
-    path
-        NumPy (.npy, .npz), HDF5, or MATLAB (v5 to v7.3).
-    stack
-        Closes what was opened.
-    who
-        Dataset and array; begins the message of an error.
+    ``stack`` closes what was opened; ``who``, dataset and array, begins the message of an error.
 
     Raises
     ------
     DataError
-        If it is missing, damaged, or none of these.
+        If the file is missing, damaged, or none of these.
     """
     try:
         with path.open("rb") as file:

@@ -35,15 +35,7 @@ class Check:
 
 
 class Largest(Check):
-    """Notes the largest magnitude along chosen axes.
-
-    Parameters
-    ----------
-    shape
-        Of the array.
-    kept
-        Numbers of the axes.
-    """
+    """Notes the largest magnitude along chosen axes, whose numbers are ``kept``."""
 
     def __init__(self, shape: tuple[int, ...], kept: tuple[int, ...]) -> None:
         self._kept = kept
@@ -60,36 +52,20 @@ class Largest(Check):
 
 @dataclass(frozen=True)
 class Content:
-    """What a store of one acquisition is to hold.
-
-    Attributes
-    ----------
-    table : ArrayTable
-        Of the kind of data.
-    attributes : mapping
-        Attributes of the store, JSON values.
-    arrays : mapping
-        `LazyArray` by path in the store.
-    sizes : mapping
-        See `Sizes`.
-    checks : mapping
-        By path: what the kind of data looks for in an array.
-    measured : tuple of tuple of str
-        Axes of the measurement: it must not be zero throughout at any place along them.
-    labels : mapping
-        By axis: what to say of a place on it beside its index.
-    finish : callable
-        Adds to the store what is known once the arrays are in it.
-    """
+    """What a store of one acquisition is to hold."""
 
     table: ArrayTable
     attributes: Mapping[str, Any]
     arrays: Mapping[str, LazyArray]
     sizes: Sizes
     checks: Mapping[str, Check] = field(default_factory=dict)
+    """By path: what the kind of data looks for in an array."""
     measured: tuple[tuple[str, ...], ...] = ((),)
+    """Axes of the measurement: it must not be zero throughout at any place along them."""
     labels: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
+    """By axis: what to say of a place on it beside its index."""
     finish: Callable[["zarr.Group"], None] = field(default=lambda group: None)
+    """Adds to the store what is known once the arrays are in it."""
 
     def place(self, axes: Iterable[str], index: Iterable[int]) -> str:
         """Return the words for a place in an array."""
@@ -100,18 +76,9 @@ class Content:
 
 
 def store_content(content: Content, raw: Path, dataset: str, record: Receipt) -> None:
-    """Check an acquisition and publish it as a store, copied tile by tile.
+    """Check an acquisition and publish it as the store of the marker ``raw``, copied tile by tile.
 
-    Parameters
-    ----------
-    content
-        What it is to hold.
-    raw
-        Marker of the store.
-    dataset
-        Name; begins the message of an error.
-    record
-        Receipt of the job, which times reading and writing.
+    The receipt times reading and writing.
 
     Raises
     ------
@@ -167,14 +134,8 @@ def require_agreement(
 ) -> None:
     """Raise `DataError` if two arrays disagree about the length of an axis.
 
-    Parameters
-    ----------
-    arrays
-        By path. Arrays in a group may have axes of a length of the group's own.
-    table, sizes, dataset
-        As of `Content`, and the dataset's name.
-    shared
-        Axes that may be 1 in all arrays but the measurement.
+    Arrays in a group may have axes of a length of the group's own. ``shared`` axes may be 1 in all
+    arrays but the measurement.
     """
     known = {("", axis): told for axis, told in sizes.items()}
     for path in sorted(arrays, key=lambda path: not table[path].measured):

@@ -14,19 +14,6 @@ class FlatFile:
 
     A lasting map would keep every page that was ever read among the resident memory of the process.
 
-    Attributes
-    ----------
-    path : Path
-        The file.
-    offset : int
-        Where the values begin [byte].
-    shape : tuple of int
-        Sizes of the axes.
-    dtype : dtype
-        Type of the values.
-    order : {"C", "F"}
-        Whether the last or the first axis is the fastest.
-
     Raises
     ------
     ValueError
@@ -35,9 +22,11 @@ class FlatFile:
 
     path: Path
     offset: int
+    """Where the values begin [byte]."""
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     order: Literal["C", "F"] = "C"
+    """Whether the last or the first axis is the fastest."""
 
     def __post_init__(self) -> None:
         if min(self.shape, default=0) < 0:

@@ -12,17 +12,7 @@ from pipeline.formats.mapping import Complex, Components, RealAndImaginary, Rear
 
 
 class MappedFiles:
-    """The files that the arrays of a dataset lie in, each opened once.
-
-    Parameters
-    ----------
-    source
-        File, or folder of files.
-    settings
-        Lengths of joined axes.
-    stack
-        Closes what was opened.
-    """
+    """The files that the arrays of a dataset lie in, each opened once and closed by ``stack``."""
 
     def __init__(self, source: Path, settings: IngestSettings, stack: ExitStack) -> None:
         self._source = source

@@ -17,13 +17,7 @@ def equations_of(data: MriMeasurement) -> Equations:
 
 
 class MriEquations:
-    """The normal equations of an MRI acquisition.
-
-    Parameters
-    ----------
-    data
-        The measurement.
-    """
+    """The normal equations of an MRI acquisition."""
 
     def __init__(self, data: MriMeasurement) -> None:
         self.data = data

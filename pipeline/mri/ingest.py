@@ -27,15 +27,7 @@ _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reac
 
 
 def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: str) -> Content:
-    """Return what the store of an acquisition is to hold.
-
-    Parameters
-    ----------
-    acquisition
-        As its source presents it.
-    settings, dataset
-        Of the job.
-    """
+    """Return what the store of an acquisition is to hold."""
     shape, arrays = acquisition.shape, acquisition.arrays
     affine = acquisition.affine
     if affine is None:
@@ -104,12 +96,7 @@ def _check_units(
 ) -> None:
     """Raise `DataError` if a trajectory leaves its range or seems to be in other units.
 
-    Parameters
-    ----------
-    extent
-        Largest magnitude of each component [rad/voxel].
-    acquisition, settings, dataset
-        What it belongs to.
+    ``extent`` is the largest magnitude of each component [rad/voxel].
     """
     if not extent.any():
         raise DataError(f"{dataset}: trajectory is zero throughout; expected k in rad/voxel")

@@ -33,13 +33,7 @@ def imagined(
     readout_samples: int,
     own_trajectory: bool,
 ) -> ImaginedScan:
-    """Return a measurement of so many samples of one coil of one frame, in whole readouts.
-
-    Raises
-    ------
-    ConfigError
-        If it has no samples.
-    """
+    """Return a measurement of so many samples of one coil of one frame, in whole readouts."""
     if samples < 1:
         raise ConfigError("estimate: how many `--samples` has one coil of one image?")
     length = min(readout_samples, samples)
@@ -54,13 +48,7 @@ def models(
     rates: Rates,
     who: str,
 ) -> tuple[list[MriCosts], list[str]]:
-    """Return the one way to run the model, and no lines; see `pipeline.engine.request.Models`.
-
-    Raises
-    ------
-    DataError
-        If coils are to be combined without coil maps.
-    """
+    """Return the one way to run the model, and no lines; see `pipeline.engine.request.Models`."""
     maps = data.coils > 1 if calibration is None else calibration.coil_maps != "none"
     if settings.solves and data.coils > 1 and not maps:
         raise DataError(

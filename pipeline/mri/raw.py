@@ -28,16 +28,8 @@ ALL = slice(None)
 class RawData(Acquisition):
     """An ingested acquisition; see also `Acquisition`.
 
-    Attributes
-    ----------
-    frames, coils, readouts, samples : int
-        Sizes of the k-space array.
-    own_trajectory : bool
-        Whether each frame has a trajectory of its own.
-    own_weights : bool
-        Whether each frame has density weights of its own.
-    pattern : {"radial", "stack-of-stars", "other"} or None
-        Of what kind the readouts are; None where nobody has looked.
+    Each frame may have a trajectory and density weights of its own. ``pattern`` is of what kind the
+    readouts are; None where nobody has looked.
     """
 
     kind = "mri"

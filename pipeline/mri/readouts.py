@@ -47,12 +47,7 @@ def sampling_pattern(trajectory: Readouts) -> Pattern:
 def is_radial(trajectory: Readouts, *, tolerance: float = 1e-4) -> bool:
     """Say whether each readout lies on a straight line through the centre of k-space.
 
-    Parameters
-    ----------
-    trajectory
-        ``[readout, sample, axis]`` of one frame.
-    tolerance
-        Distance from the line that passes, relative to the largest ``|k|``.
+    ``tolerance`` is the distance from the line that passes, relative to the largest ``|k|``.
     """
     if trajectory.shape[1] < 2:  # a point always lies on a line
         return False
@@ -91,12 +86,7 @@ def _across(points: NDArray[np.floating], directions: NDArray[np.floating]) -> N
 def is_stack_of_stars(trajectory: Readouts, *, tolerance: float = 1e-4) -> bool:
     """Say whether a 3D trajectory is spokes through the z axis, in planes of constant kz.
 
-    Parameters
-    ----------
-    trajectory
-        ``[readout, sample, (z, y, x)]`` of one frame.
-    tolerance
-        Deviation that passes, relative to the largest ``|k|``.
+    ``tolerance`` is the deviation that passes, relative to the largest ``|k|``.
     """
     if trajectory.shape[-1] != 3 or trajectory.shape[1] < 2:
         return False

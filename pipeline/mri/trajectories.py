@@ -3,8 +3,9 @@
 Each generator returns the trajectory of one frame as float64 ``[readout, sample, axis]`` in
 rad/voxel within ``[-pi, pi)``, in the conventions of `pipeline.geometry.axes`. Readouts are
 numbered through all frames: frame ``f`` continues where frame ``f - 1`` ended, so that the frames
-of a dynamic series are sampled differently and may be joined. Generators take the ``selection`` of
-readouts that is wanted, so that a long trajectory can be made piece by piece.
+of a dynamic series are sampled differently and may be joined. ``readouts`` are those of each frame;
+generators take the ``selection`` of them that is wanted, so that a long trajectory can be made
+piece by piece.
 """
 
 from collections.abc import Sequence
@@ -30,27 +31,9 @@ ALL = slice(None)
 def golden_radial(
     readouts: int, samples: int, *, frame: int = 0, selection: slice = ALL
 ) -> NDArray[np.float64]:
-    """Return 2D spokes through the centre, each turned by the golden angle against the last [1]_.
+    """Return 2D spokes through the centre, each turned by the golden angle against the last.
 
-    Parameters
-    ----------
-    readouts
-        Spokes of each frame.
-    samples
-        Samples of each spoke; sample ``samples // 2`` is the centre.
-    frame
-        Which frame.
-    selection
-        Which readouts of the frame.
-
-    Returns
-    -------
-    ndarray
-        float64 ``[readout, sample, (y, x)]`` [rad/voxel].
-
-    References
-    ----------
-    .. [1] S. Winkelmann et al., IEEE Trans. Med. Imaging 26, 68-76 (2007).
+    Sample ``samples // 2`` of each is the centre.
     """
     angles = GOLDEN_ANGLE * _numbers(readouts, frame, selection)
     directions = np.stack([np.sin(angles), np.cos(angles)], axis=-1)
@@ -68,29 +51,10 @@ def spiral(
 ) -> NDArray[np.float64]:
     """Return 2D spirals from the centre outwards, each turned by the golden angle [1]_ [2]_.
 
-    The radius is ``pi u**exponent`` at the angle ``2 pi turns u`` for ``0 <= u < 1``. Samples are
-    equally spaced along the curve.
-
-    Parameters
-    ----------
-    readouts
-        Interleaves of each frame.
-    samples
-        Samples of each interleaf; the first is the centre.
-    turns
-        Revolutions of one interleaf. By default as many as make the samples on an Archimedean
-        curve as far apart as the curves of a frame are.
-    exponent
-        1 is Archimedes' spiral; more samples the centre more densely.
-    frame
-        Which frame.
-    selection
-        Which readouts of the frame.
-
-    Returns
-    -------
-    ndarray
-        float64 ``[readout, sample, (y, x)]`` [rad/voxel].
+    The radius is ``pi u**exponent`` at the angle ``2 pi turns u`` for ``0 <= u < 1``: exponent 1 is
+    Archimedes' spiral, and more samples the centre more densely. There are by default as many turns
+    as make the samples on an Archimedean curve as far apart as the curves of a frame are. Samples
+    are equally spaced along the curve; the first is the centre.
 
     References
     ----------
@@ -117,21 +81,7 @@ def kooshball(
 ) -> NDArray[np.float64]:
     """Return 3D spokes through the centre, spread by the two-dimensional golden means [1]_.
 
-    Parameters
-    ----------
-    readouts
-        Spokes of each frame.
-    samples
-        Samples of each spoke; sample ``samples // 2`` is the centre.
-    frame
-        Which frame.
-    selection
-        Which readouts of the frame.
-
-    Returns
-    -------
-    ndarray
-        float64 ``[readout, sample, (z, y, x)]`` [rad/voxel].
+    Sample ``samples // 2`` of each is the centre.
 
     References
     ----------
@@ -152,26 +102,9 @@ def stack_of_stars(
 ) -> NDArray[np.float64]:
     """Return golden-angle spokes in (y, x), repeated on uniform partitions along z [1]_.
 
-    All partitions of one spoke are read before the spoke is turned: readout number
-    ``spoke * partitions + partition``.
-
-    Parameters
-    ----------
-    readouts
-        Spokes of each frame and partition.
-    samples
-        Samples of each spoke; sample ``samples // 2`` is the centre.
-    partitions
-        Partitions; partition ``partitions // 2`` is the centre.
-    frame
-        Which frame.
-    selection
-        Which of the frame's ``readouts * partitions`` readouts.
-
-    Returns
-    -------
-    ndarray
-        float64 ``[readout, sample, (z, y, x)]`` [rad/voxel].
+    All partitions of one spoke are read before the spoke is turned: readout number ``spoke *
+    partitions + partition``, where ``readouts`` counts the spokes of each frame and partition.
+    Partition ``partitions // 2`` and sample ``samples // 2`` are the centre.
 
     References
     ----------
@@ -197,21 +130,11 @@ def _spoke(samples: int) -> NDArray[np.float64]:
 
 
 def wrapped(trajectory: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return a trajectory in single precision, within ``[-pi, pi)``.
+    """Return a trajectory in single precision, within ``[-pi, pi)`` [rad/voxel].
 
-    On voxel positions, which are integers, k and k + 2 pi are the same, so that the upper edge, pi,
-    is moved to the lower one. Rounding to single precision can move a value that was just inside to
-    just outside, so this comes after it.
-
-    Parameters
-    ----------
-    trajectory
-        [rad/voxel], within ``[-pi, pi]`` up to rounding.
-
-    Returns
-    -------
-    ndarray
-        float32 [rad/voxel]; -pi is rounded to single precision.
+    It may leave ``[-pi, pi]`` by rounding. On voxel positions, which are integers, k and k + 2 pi
+    are the same, so that the upper edge, pi, is moved to the lower one. Rounding to single
+    precision can move a value that was just inside to just outside, so this comes after it.
     """
     single = np.asarray(trajectory, dtype=np.float32)
     turn = np.float32(2 * np.pi)
@@ -222,22 +145,11 @@ def wrapped(trajectory: NDArray[np.floating]) -> NDArray[np.float32]:
 def resampled(
     trajectory: NDArray[np.floating], from_shape: Sequence[int], to_shape: Sequence[int]
 ) -> NDArray[np.floating]:
-    """Return a trajectory for another matrix over the same field of view.
+    """Return a trajectory ``[..., axis]`` for another matrix over the same field of view.
 
-    On a coarser matrix the outer part of the result lies outside ``[-pi, pi)``: that resolution
-    cannot be had there.
-
-    Parameters
-    ----------
-    trajectory
-        ``[..., axis]`` [rad/voxel of ``from_shape``].
-    from_shape, to_shape
-        Matrices in the order of the trajectory's components.
-
-    Returns
-    -------
-    ndarray
-        Of the same shape and dtype [rad/voxel of ``to_shape``].
+    From rad per voxel of ``from_shape`` to rad per voxel of ``to_shape``; both are in the order of
+    the trajectory's components. On a coarser matrix the outer part of the result lies outside
+    ``[-pi, pi)``: that resolution cannot be had there.
     """
     if not trajectory.shape[-1] == len(from_shape) == len(to_shape):
         raise ValueError(

@@ -15,36 +15,23 @@ from pipeline.storage.sealed import remake
 
 @dataclass(frozen=True)
 class Acquired:
-    """Sizes of an ingested acquisition.
-
-    Attributes
-    ----------
-    kind : str
-        ``mri`` or ``rf``.
-    shape : tuple of int
-        Image matrix.
-    frames : int
-        Frames, each measured independently.
-    arrays : dict
-        Shape of each array of the store's own level; see `pipeline.mri.arrays` and
-        `pipeline.rf.arrays` for their axes.
-    pattern : str
-        MRI: ``radial``, ``stack-of-stars`` or ``other``; see
-        `pipeline.mri.readouts.sampling_pattern`.
-    rows : tuple of int
-        RF pairs: the largest measurement at one frequency along each axis; else empty.
-    """
+    """Sizes of an ingested acquisition."""
 
     kind: str
     shape: tuple[int, ...]
     frames: int
     arrays: Mapping[str, tuple[int, ...]]
+    """Shape of each array of the store's own level; see `pipeline.mri.arrays` and
+    `pipeline.rf.arrays` for their axes."""
     pattern: str
+    """MRI: ``radial``, ``stack-of-stars`` or ``other``; see
+    `pipeline.mri.readouts.sampling_pattern`."""
     rows: tuple[int, ...]
+    """RF pairs: the largest measurement at one frequency along each axis; else empty."""
 
     @classmethod
     def of(cls, marker: Path) -> Self:
-        """Read the marker of an acquisition, ``raw.json``.
+        """Read ``raw.json``, the marker of an acquisition.
 
         Raises
         ------

@@ -18,31 +18,16 @@ ALL = slice(None)
 
 
 class Acquisition:
-    """An ingested acquisition; its kind adds the rest.
-
-    Attributes
-    ----------
-    kind : str
-        Name of the kind, which finds its parts with `pipeline.kinds.part_of`.
-    marker : Path
-        JSON marker of the store.
-    arrays : set of str
-        Names of the arrays that are there, but for those in groups.
-    frames : int
-        Frames, each measured independently.
-    shape : tuple of int
-        Image matrix.
-    voxel_size : tuple of float
-        Per image axis [m].
-    affine : ndarray
-        float64 ``(4, 4)``, from voxel index ``(z, y, x)`` to position [m].
-    """
+    """An ingested acquisition; its kind adds the rest."""
 
     kind: ClassVar[str]
+    """Name of the kind, which finds its parts with `pipeline.kinds.part_of`."""
     frames: int
     shape: tuple[int, ...]
     voxel_size: tuple[float, ...]
+    """Per image axis [m]."""
     affine: NDArray[np.float64]
+    """float64 ``(4, 4)``, from voxel index ``(z, y, x)`` to position [m]."""
 
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
         self.marker = marker

@@ -29,15 +29,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def published_archive(path: Path, attributes: Mapping[str, Any]) -> Iterator["zarr.Group"]:
-    """Yield an empty Zarr group that becomes the file ``path`` when the block ends.
-
-    Parameters
-    ----------
-    path
-        The zip file.
-    attributes
-        Of the group, JSON values.
-    """
+    """Yield an empty Zarr group that becomes the zip file ``path`` when the block ends."""
     import zarr
     from zarr.storage import ZipStore
 
@@ -57,22 +49,9 @@ def add_array(
     compressors: Sequence[Any],
     dimension_names: Sequence[str] | None = None,
 ) -> None:
-    """Add an array to an archive, chunk after chunk: all at once would take as much memory again.
+    """Add an array, chunk after chunk: all at once would take as much memory again.
 
-    Parameters
-    ----------
-    group
-        Of the archive.
-    name
-        Of the array.
-    values
-        Its values, without NaN.
-    chunks
-        Their shape.
-    compressors
-        Zarr codecs.
-    dimension_names
-        Of its axes.
+    It holds no NaN: that is what a missing chunk reads as.
     """
     array = group.create_array(
         name,

@@ -56,20 +56,9 @@ def image_chunks(
 ) -> tuple[int, ...]:
     """Return the chunks of a stored image: whole trailing axes first, of about equal sizes.
 
-    Parameters
-    ----------
-    shape
-        Shape of the array.
-    itemsize
-        Size of a value [byte].
-    target_bytes
-        Size that no chunk exceeds [byte], unless a single value does.
-
-    Returns
-    -------
-    tuple of int
-        Chunk lengths. An axis that needs ``n`` chunks is cut into ``n`` nearly equal ones rather
-        than into full ones and a small rest.
+    An axis that needs ``n`` chunks is cut into ``n`` nearly equal ones rather than into full ones
+    and a small rest. No chunk exceeds ``target_bytes``, unless a single value of ``itemsize`` bytes
+    does.
     """
     left = max(1, target_bytes // itemsize)
     chunks: list[int] = []

@@ -84,22 +84,7 @@ def store_array(
 
 
 class Calibration:
-    """A calibration on disk, read piece by piece.
-
-    Attributes
-    ----------
-    marker : Path
-        JSON marker of the store.
-    coil_maps : str
-        Where the coil maps come from: ``source``, ``walsh`` or ``none``.
-    density : str
-        Where the weights come from: ``source``, ``radial``, ``stack-of-stars``, ``bistatic``,
-        ``pipe-menon`` or ``none``.
-    model_errors : dict
-        RF pairs: relative error of each model.
-    coherent : bool
-        RF pairs: whether phases of different pairs can be compared, once they are corrected.
-    """
+    """A calibration on disk, read piece by piece; attributes as of the store."""
 
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
         self.marker = marker
@@ -118,13 +103,7 @@ class Calibration:
 
     @classmethod
     def open(cls, marker: Path) -> Self:
-        """Open the calibration that ``marker`` stands for.
-
-        Raises
-        ------
-        DataError
-            If marker or store is missing or incomplete, or they do not belong together.
-        """
+        """Open the calibration that ``marker`` stands for."""
         return cls(open_published(marker), marker)
 
     def sensitivities(self, coils: slice = ALL) -> NDArray[np.complex64] | None:

@@ -18,12 +18,9 @@ _PROJECT = "kronufft"
 def circumstances() -> dict[str, Any]:
     """Return, as JSON values, what is needed to run a job again in the same way.
 
-    Returns
-    -------
-    dict
-        ``versions`` of every installed package, ``code`` (fingerprint of the modules that were
-        loaded), ``git`` (commit of the package's own repository, with ``-dirty`` where files were
-        changed since, or None), ``platform`` and ``command``.
+    ``versions`` are those of every installed package, ``code`` is the fingerprint of the modules
+    that were loaded, ``git`` the commit of the package's own repository, with ``-dirty`` where
+    files were changed since, or None.
     """
     return {
         "versions": installed_versions(),

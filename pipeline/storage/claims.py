@@ -132,13 +132,7 @@ class Claim:
         return {str(path): found.checksum for path, found in self._inputs.items()}
 
     def check(self, result: Path) -> None:
-        """Refuse to publish ``result`` if this run is not the last or its inputs have changed.
-
-        Raises
-        ------
-        SupersededError
-            Saying which.
-        """
+        """Raise `SupersededError` if this run is not the job's last, or its inputs have changed."""
         if not self._file.exists():
             raise SupersededError(
                 f"{result}: not published, because another run of the same job has begun since "
@@ -177,13 +171,7 @@ def discard(path: Path) -> None:
 
 @contextmanager
 def claimed(job: Path) -> Iterator[Claim]:
-    """Hold the claim of a job while the block runs.
-
-    Parameters
-    ----------
-    job
-        A file that only this job writes, such as its receipt.
-    """
+    """Hold the claim of a job while the block runs; only this job writes the file ``job``."""
     claim = Claim.take(job)
     before = _held.set(claim)
     try:

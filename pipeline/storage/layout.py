@@ -24,49 +24,30 @@ TILE_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class ArrayField:
-    """What one array of a store is.
-
-    Attributes
-    ----------
-    axes : tuple of str
-        Names of its axes. Arrays agree about the length of an axis; ``frame`` may also be 1, where
-        all frames share the values.
-    dtype : type
-        NumPy type of the stored values.
-    meaning : str
-        For the documentation.
-    unit : str
-        Of the values; empty for none.
-    optional : bool
-        Whether a store may do without it.
-    measured : bool
-        Whether it is the measurement, which tells the lengths of its axes. One frame has one.
-    lacks : int
-        How many of the last axes may be left out.
-    own : tuple of str
-        Axes whose length is this array's own.
-    apart : tuple of str
-        Axes of which a chunk holds a single element.
-    together : str
-        Axis along which chunks are copied together, because sources hold or compute them together.
-    compressed : bool
-        Whether chunks are compressed; measurements do not compress. All have a checksum.
-    even : bool
-        Whether an axis is cut into chunks of about equal sizes, or into full ones and a rest.
-    """
+    """What one array of a store is."""
 
     axes: tuple[str, ...]
+    """Names of its axes. Arrays agree about the length of an axis; ``frame`` may also be 1, where
+    all frames share the values."""
     dtype: type[np.generic]
     meaning: str
     unit: str = ""
     optional: bool = True
     measured: bool = False
+    """Whether it is the measurement, which tells the lengths of its axes. One frame has one."""
     lacks: int = 0
+    """How many of the last axes may be left out."""
     own: tuple[str, ...] = ()
+    """Axes whose length is this array's own."""
     apart: tuple[str, ...] = ()
+    """Axes of which a chunk holds a single element."""
     together: str = ""
+    """Axis along which chunks are copied together, because sources hold or compute them together.
+    """
     compressed: bool = True
+    """Whether chunks are compressed; measurements do not compress. All have a checksum."""
     even: bool = True
+    """Whether an axis is cut into chunks of about equal sizes, or into full ones and a rest."""
 
     def chunks(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return chunks of at most 8 MiB for an array of this shape."""
@@ -102,10 +83,7 @@ class ArrayField:
 class ArrayTable:
     """The arrays of a kind of data, by their paths in the store.
 
-    Attributes
-    ----------
-    fields : mapping
-        By path. ``<p>`` in a path stands for a number: ``pair/<p>/tx`` for ``pair/0/tx`` ...
+    ``<p>`` in a path stands for a number: ``pair/<p>/tx`` for ``pair/0/tx`` ...
     """
 
     fields: Mapping[str, ArrayField]
@@ -122,17 +100,7 @@ class ArrayTable:
         return re.sub(r"/\d+/", "/<p>/", path)
 
     def create(self, group: "zarr.Group", path: str, shape: Sequence[int]) -> "zarr.Array[Any]":
-        """Create an empty array; chunks that are never written read as NaN.
-
-        Parameters
-        ----------
-        group
-            Store under construction.
-        path
-            Of the array in it.
-        shape
-            Sizes of its axes.
-        """
+        """Create an empty array; chunks that are never written read as NaN."""
         from zarr.codecs import Crc32cCodec
 
         field = self[path]

@@ -59,23 +59,14 @@ def fingerprint(manifest: Manifest) -> str:
 
 
 def check_store(store: Path, manifest: Manifest, marker: Path, *, thorough: bool = False) -> None:
-    """Compare a store with its manifest.
+    """Compare a store with the manifest that its marker holds.
 
-    Parameters
-    ----------
-    store
-        The folder.
-    manifest
-        What its marker says.
-    marker
-        Begins the command that makes the store again.
-    thorough
-        Also compare the chunks' checksums with the manifest, and look for strangers.
+    A thorough check also compares the chunks' checksums with the manifest, and looks for strangers.
 
     Raises
     ------
     DataError
-        Naming the first file that is missing or not as it was.
+        Naming the first file that is missing or not as it was, and how to make it again.
     """
     for name, entry in manifest.items():
         file = store / name

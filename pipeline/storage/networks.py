@@ -28,16 +28,9 @@ def write_network(
 ) -> None:
     """Write a network, whole or not at all.
 
-    Parameters
-    ----------
-    path
-        The file.
-    arguments
-        JSON values with which `pipeline.solvers.unrolled.UnrolledProximalGradient` is made.
-    parameters
-        Its ``state_dict``.
-    training
-        JSON values: how it was trained.
+    ``arguments`` are those of `pipeline.solvers.unrolled.UnrolledProximalGradient`, ``parameters``
+    its ``state_dict``, ``training`` says how it was trained; the first and the last are JSON
+    values.
     """
     about = json.dumps({"arguments": dict(arguments), "training": dict(training)}, sort_keys=True)
     arrays = {name: value.detach().cpu().numpy() for name, value in parameters.items()}

@@ -27,21 +27,11 @@ Receipts = Sequence[Mapping[str, Any]]
 
 
 def gather_provenance(receipts: Receipts, plan: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return where an image comes from.
+    """Return where an image comes from: of the receipts of all its jobs, and the rows of its plan.
 
-    Parameters
-    ----------
-    receipts
-        Of all jobs that made it, in any order.
-    plan
-        The rows of its plan.
-
-    Returns
-    -------
-    dict
-        ``dataset``, ``reconstruction``, ``stages`` (of each: settings, code, git, device, inputs
-        and their checksums, versions, platforms, first start and last end), ``jobs`` and ``plan``.
-        What all jobs of a stage share stands there once; a list holds what they do not share.
+    Of each stage: settings, code, git, device, inputs and their checksums, versions, platforms,
+    first start and last end. What all its jobs share stands there once; a list holds what they do
+    not share.
     """
     merging = next(receipt for receipt in receipts if receipt["stage"] == "merge")
     stages = {}

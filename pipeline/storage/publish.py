@@ -56,11 +56,6 @@ def _check_claim(path: Path) -> None:
 def published_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes ``path`` if the block ends without an exception.
 
-    Parameters
-    ----------
-    path
-        Where the finished file is to be. Missing folders are made.
-
     Raises
     ------
     SupersededError
@@ -116,18 +111,9 @@ def _read_text(path: Path) -> str:
 
 @contextmanager
 def published_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes the folder ``path`` when the block ends.
+    """Yield a temporary path that becomes the folder ``path`` when the block, which makes it, ends.
 
-    Parameters
-    ----------
-    path
-        Where the finished folder is to be; one that is there already is replaced. The block makes
-        the folder at the temporary path.
-
-    Raises
-    ------
-    SupersededError
-        As `published_file` does.
+    A folder that is there already is replaced. Raises as `published_file` does.
     """
     temporary = _unfinished(path)
     replaced = temporary.with_name(f"{temporary.name}-replaced")
@@ -157,11 +143,6 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
     The marker is written after the rename with the fingerprint, the manifest, the shape and dtype
     of each array, and those attributes that are in `TOLD`. If the block raises, store and marker
     stay as they were. Equal contents give equal fingerprints.
-
-    Parameters
-    ----------
-    marker
-        Path of the JSON marker, for example ``results/brain/raw.json``.
 
     Raises
     ------

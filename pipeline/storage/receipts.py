@@ -29,18 +29,9 @@ class Receipt:
     """Collects what one job did and writes it on success.
 
     Used as a context manager around the whole job, which also claims it (see
-    `pipeline.storage.claims`); nothing is written if the job raises.
-
-    Parameters
-    ----------
-    path
-        Where the receipt goes.
-    stage
-        Name of the stage.
-    settings
-        What the job was told, so that it can be told again.
-    identity
-        What the job worked on: ``dataset``, and where they apply ``reconstruction`` and ``block``.
+    `pipeline.storage.claims`); nothing is written if the job raises. ``settings`` is what the job
+    was told; ``identity`` what it worked on: ``dataset``, and where they apply ``reconstruction``
+    and ``block``.
     """
 
     def __init__(

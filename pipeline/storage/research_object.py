@@ -37,7 +37,10 @@ Entity = dict[str, Any]
 def research_object(
     provenance: Mapping[str, Any], *, workflow: str, results: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the content of ``ro-crate-metadata.json``.
+    """Return the content of ``ro-crate-metadata.json``, JSON-LD.
+
+    It has the folder, its files, the script as main workflow, and one action, the run, with source,
+    settings of every stage, results, times and versions.
 
     Parameters
     ----------
@@ -47,12 +50,6 @@ def research_object(
         Name of the script in the folder that makes the image again.
     results
         Names of the magnitude images beside ``image.zarr``.
-
-    Returns
-    -------
-    dict
-        JSON-LD: the folder, its files, the script as main workflow, and one action, the run, with
-        source, settings of every stage, results, times and versions.
     """
     stages: Mapping[str, Mapping[str, Any]] = provenance["stages"]
     title = f"{provenance['dataset']} {provenance['reconstruction']}"

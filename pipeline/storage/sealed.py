@@ -46,13 +46,7 @@ def sealed_json(content: Mapping[str, Any]) -> str:
 
 
 def opened_json(text: str, path: Path) -> dict[str, Any]:
-    """Return the content of sealed JSON, without its checksum.
-
-    Raises
-    ------
-    DataError
-        If it is not JSON, no object, or not what its checksum was made for; names ``path``.
-    """
+    """Return the content of sealed JSON; `DataError` names ``path`` if it was changed."""
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -69,13 +63,7 @@ def sealed_text(text: str) -> str:
 
 
 def opened_text(sealed: str, path: Path) -> str:
-    """Return sealed text without its last line.
-
-    Raises
-    ------
-    DataError
-        If it is not what its checksum was made for; names ``path``.
-    """
+    """Return sealed text; `DataError` names ``path`` if it was changed."""
     text, comment, digest = sealed.rpartition(_COMMENT)
     found = digest.rstrip("\n") if comment else None
     _require_seal(found, hashlib.sha256(text.encode()).hexdigest(), path)

@@ -36,16 +36,9 @@ def share_path(folder: Path, block: str, shard: str) -> Path:
 
 
 def write_share(path: Path, arrays: Mapping[str, Array], attributes: Mapping[str, Any]) -> None:
-    """Write one share, whole or not at all.
+    """Write ``b``, ``energy``, ``diagonal`` and ``kernel/<name>``, whole or not at all.
 
-    Parameters
-    ----------
-    path
-        The zip file.
-    arrays
-        ``b``, ``energy``, ``diagonal``, and kernels under ``kernel/<name>``.
-    attributes
-        JSON values: ``block`` and ``shard``, which are checked when the share is read.
+    The attributes ``block`` and ``shard`` are checked when the share is read.
     """
     from zarr.codecs import Crc32cCodec
 
@@ -73,13 +66,7 @@ class StoredShare:
         return sorted(self._group[KERNEL].array_keys()) if KERNEL in self._group else []
 
     def read(self, name: str, images: slice) -> Array:
-        """Return some images' part of an array; all of it where the images share it.
-
-        Raises
-        ------
-        DataError
-            If the file is damaged.
-        """
+        """Return some images' part of an array; all of it where the images share it."""
         try:
             stored = self._group[name]
             return np.asarray(stored[images] if stored.shape[0] > 1 else stored[:])
@@ -91,13 +78,7 @@ class StoredShare:
 
 @contextmanager
 def open_share(path: Path, *, block: str, shard: str) -> Iterator[StoredShare]:
-    """Open a share for reading.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or damaged, or belongs to another shard.
-    """
+    """Open a share for reading; `DataError` if it is missing, damaged or of another shard."""
     with open_archive(path) as group:
         found = {name: group.attrs.get(name) for name in ("block", "shard")}
         if found != {"block": block, "shard": shard}:

@@ -33,19 +33,10 @@ def state_path(image: Path) -> Path:
 
 
 class SolverState:
-    """Keeps the state of a job's solves in a file, now and then.
+    """Keeps the state of a job's solves in a file, every so many ``seconds``; 0 keeps none.
 
-    Parameters
-    ----------
-    path
-        The file.
-    fingerprint
-        Returns what tells apart all that the result depends on; a file with another one is ignored.
-        Asked only when a state is read or written.
-    seconds
-        Time between two states; 0 keeps none.
-    who
-        Dataset and block, for the log.
+    ``fingerprint`` tells apart all that the result depends on: a file with another one is ignored.
+    It is asked only when a state is read or written. ``who`` begins what is said in the log.
 
     Attributes
     ----------

@@ -57,17 +57,7 @@ def _has_checksum(file: Path) -> bool:
 
 
 def verify(path: Path) -> int:
-    """Read all of one file or store and compare it with its checksums.
-
-    Parameters
-    ----------
-    path
-        One of `verifiable`.
-
-    Returns
-    -------
-    int
-        Bytes that were read.
+    """Read all of one file or store of `verifiable`; return how many bytes were read.
 
     Raises
     ------

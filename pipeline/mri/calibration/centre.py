@@ -30,17 +30,11 @@ _READ_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class CentreGrid:
-    """A coarse grid over the field of view that carries the centre of k-space.
+    """A coarse grid over the field of view of ``matrix`` that carries the centre of k-space.
 
-    Its voxels are half the size that the measured centre resolves. It has one voxel more at either
-    end than the field of view needs, so that each voxel of the full matrix lies between its voxels.
-
-    Parameters
-    ----------
-    matrix
-        The full matrix.
-    width
-        Diameter of the centre [Cartesian samples].
+    The centre has a diameter of ``width`` Cartesian samples. Voxels are half the size that it
+    resolves. The grid has one voxel more at either end than the field of view needs, so that each
+    voxel of the full matrix lies between its voxels.
     """
 
     matrix: tuple[int, ...]
@@ -86,24 +80,9 @@ def centre_images(
     threads: int,
     who: str,
 ) -> "Tensor":
-    """Grid the centre of k-space of all frames together.
+    """Grid the centre of k-space of all frames together, read in parts of some 64 MB.
 
-    K-space is read in parts of some 64 MB.
-
-    Parameters
-    ----------
-    raw
-        The acquisition.
-    weights
-        Returns the density weights of a frame, to be asked for some readouts at a time.
-    grid
-        Where the images are made.
-    nufft
-        How transforms are computed.
-    device, threads
-        What they are computed with.
-    who
-        Dataset, for progress and errors.
+    ``weights`` returns the density weights of a frame, to be asked for some readouts at a time.
 
     Returns
     -------

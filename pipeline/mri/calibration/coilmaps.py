@@ -17,20 +17,10 @@ from pipeline.geometry.grids import resampled_coordinates
 
 
 def resampled_maps(maps: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return coil maps on another matrix over the same field of view.
+    """Return coil maps on another matrix over the same field of view, by cubic convolution [1]_.
 
-    Parameters
-    ----------
-    maps
-        Complex ``(coil, *matrix)``.
-    shape
-        The other matrix.
-
-    Returns
-    -------
-    Tensor
-        Complex ``(coil, *shape)``, by cubic convolution [1]_; ``maps`` itself where the matrix is
-        the same.
+    ``maps`` are complex ``(coil, *matrix)``; they themselves are returned where the matrix is the
+    same.
     """
     if tuple(shape) == tuple(maps.shape[1:]):
         return maps
@@ -44,18 +34,8 @@ def resampled_maps(maps: Tensor, shape: Sequence[int]) -> Tensor:
 def interpolated(maps: Tensor, coordinates: Sequence[NDArray[np.float64]]) -> Tensor:
     """Return maps at other places by cubic convolution [1]_, axis by axis.
 
-    Parameters
-    ----------
-    maps
-        Complex ``(coil, *matrix)``.
-    coordinates
-        For each axis of the matrix, fractional indices; beyond the edges, maps go on as they are
-        there.
-
-    Returns
-    -------
-    Tensor
-        Complex ``(coil, *(number of coordinates per axis))``.
+    For each axis of ``maps`` ``(coil, *matrix)``, ``coordinates`` are fractional indices; beyond
+    the edges, maps go on as they are there.
     """
     for axis, wanted in enumerate(coordinates, start=1):
         weights = torch.from_numpy(cubic_convolution(wanted, maps.shape[axis])).to(maps)
@@ -66,10 +46,7 @@ def interpolated(maps: Tensor, coordinates: Sequence[NDArray[np.float64]]) -> Te
 def cubic_convolution(coordinates: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     """Return the matrix that interpolates ``size`` uniform values at ``coordinates`` [1]_.
 
-    Returns
-    -------
-    ndarray
-        float64 ``(len(coordinates), size)``; each row sums to 1.
+    float64 ``(len(coordinates), size)``; each row sums to 1.
     """
     below = np.floor(coordinates).astype(np.intp)
     matrix = np.zeros((len(coordinates), size))

@@ -163,24 +163,9 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
 def frame_weights(raw: RawData, how: str, frame: int, job: Calibrating) -> Weights:
     """Return the density weights of one frame, to be asked for some readouts at a time.
 
+    They are float32 ``[readout, sample]``, in image units. ``how`` is ``source`` or a method.
     Radial weights are computed when they are asked for, however long the trajectory is; the other
     methods need all of it at once.
-
-    Parameters
-    ----------
-    raw
-        The acquisition.
-    how
-        ``source``, or a method.
-    frame
-        Which.
-    job
-        Dataset, settings, and where Pipe-Menon computes.
-
-    Returns
-    -------
-    callable
-        Takes a slice of readouts; returns float32 ``[readout, sample]``, in image units.
 
     Raises
     ------

@@ -54,10 +54,7 @@ def radial_weights(trajectory: Readouts) -> NDArray[np.float64]:
 class RadialDensity:
     """The weights of `radial_weights`, for some readouts at a time of a trajectory of any length.
 
-    Parameters
-    ----------
-    trajectory
-        ``[readout, sample, axis]`` of one frame with 2 or 3 axes [rad/voxel]. Is read twice here.
+    The trajectory is read twice here.
 
     Raises
     ------
@@ -111,20 +108,10 @@ class RadialDensity:
 
 
 def stack_of_stars_weights(trajectory: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the weights of spokes in planes of constant kz.
+    """Return the weights of spokes in planes of constant kz, as `radial_weights` does.
 
     The spokes of each plane have radial weights in the plane; planes stand for the range of kz
     half-way to their neighbours, the outermost for as much outwards as inwards.
-
-    Parameters
-    ----------
-    trajectory
-        ``[readout, sample, (z, y, x)]`` of one frame [rad/voxel].
-
-    Returns
-    -------
-    ndarray
-        float64 ``[readout, sample]``, in image units.
     """
     height = np.asarray(trajectory[..., 0], dtype=np.float64).mean(axis=1)
     tolerance = _SAME_PLACE * float(np.abs(trajectory).max())
@@ -139,22 +126,11 @@ def stack_of_stars_weights(trajectory: NDArray[np.floating]) -> NDArray[np.float
 
 
 class _Spokes:
-    """Some readouts as lines through the centre.
+    """Some readouts as lines through the centre; none is without extent.
 
-    Parameters
-    ----------
-    trajectory
-        ``[readout, sample, axis]``, no readout without extent [rad/voxel].
-    tolerance
-        Distance between samples at the same place [rad/voxel].
-
-    Attributes
-    ----------
-    directions : ndarray
-        float64 ``[readout, axis]``: unit vectors, forwards.
-    ends : ndarray
-        float64 ``[2, readout]``: how far the forward and the backward half reach; zero where there
-        is no backward half [rad/voxel].
+    Samples no farther apart than ``tolerance`` are at the same place. ``directions`` are unit
+    vectors, forwards, ``[readout, axis]``; ``ends``, ``[2, readout]``, is how far the forward and
+    the backward half reach, zero where there is no backward half. All [rad/voxel].
     """
 
     def __init__(self, trajectory: NDArray[np.floating], tolerance: float) -> None:
@@ -173,12 +149,8 @@ class _Spokes:
     def weights(self, angles: NDArray[np.float64], length: "_SharedLength") -> NDArray[np.float64]:
         """Return the weights ``[readout, sample]`` in image units.
 
-        Parameters
-        ----------
-        angles
-            ``[2, readout]``: angle that the forward and the backward half stand for [rad or sr].
-        length
-            Length along the half-spokes of all readouts.
+        ``angles``, ``[2, readout]``, are what the forward and the backward half stand for [rad or
+        sr]; ``length`` is that along the half-spokes of all readouts.
         """
         dimensions = self.directions.shape[1]
         # What begins beside the centre has its first step whole: the trapezoidal rule needs it.
@@ -200,22 +172,11 @@ class _Spokes:
 def _intervals(
     positions: NDArray[np.float64], tolerance: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Return the part of a line that is nearer to each position than to the others.
+    """Return the part of a line that is nearer to each of ``[..., n]`` positions than to others.
 
-    Parameters
-    ----------
-    positions
-        ``[..., n]``, in any order.
-    tolerance
-        Neighbours no farther apart are repetitions of one position and have one part in common.
-
-    Returns
-    -------
-    lower, upper
-        ``[..., n]``: the ends of the part. The outermost reach as far outwards as inwards; where
-        there is only one position, its part is empty.
-    repeats
-        ``[..., n]``: how many have the part in common.
+    These are its lower and upper end, and how many positions have it in common: neighbours no
+    farther apart than ``tolerance`` are repetitions of one. The outermost parts reach as far
+    outwards as inwards; where there is only one position, its part is empty.
     """
     order = np.argsort(positions, axis=-1, kind="stable")
     line = np.take_along_axis(positions, order, axis=-1)
@@ -247,10 +208,7 @@ def _intervals(
 def _angles(directions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the angle that each of several directions in the plane stands for [rad].
 
-    Parameters
-    ----------
-    directions
-        ``(n, 2)``, unit vectors. Equal ones share their angle.
+    Directions are unit vectors, ``(n, 2)``. Equal ones share their angle.
     """
     azimuth = np.arctan2(directions[:, 0], directions[:, 1])
     order = np.argsort(azimuth)
@@ -273,20 +231,10 @@ def _angles(directions: NDArray[np.float64]) -> NDArray[np.float64]:
 def _kink(position: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
     """Return what the trapezoidal rule lacks of the integral of ``r f(r)`` from 0, over ``f(0)``.
 
-    By the Euler-Maclaurin formula this is ``step**2 B(t) / 2``, with Bernoulli's polynomial
-    ``B(t) = t**2 - t + 1/6``, where the first sample with ``r > 0`` is ``t`` steps from the centre.
-
-    Parameters
-    ----------
-    position
-        ``[readout, sample]``: signed radius.
-    tolerance
-        Radius that counts as zero.
-
-    Returns
-    -------
-    ndarray
-        float64 ``[readout]``; zero where no sample lies within a step of the centre.
+    By the Euler-Maclaurin formula this is ``step**2 B(t) / 2``, with Bernoulli's polynomial ``B(t)
+    = t**2 - t + 1/6``, where the first sample with ``r > 0`` is ``t`` steps from the centre. For
+    signed radii ``[readout, sample]``, of which those up to ``tolerance`` count as zero; zero where
+    no sample lies within a step of the centre.
     """
     ahead = np.where(position > tolerance, position, np.inf)
     first = ahead.min(axis=1)
@@ -302,13 +250,7 @@ def _kink(position: NDArray[np.float64], tolerance: float) -> NDArray[np.float64
 
 
 class _SharedLength:
-    """Length along half-spokes, counted more where fewer of them reach.
-
-    Parameters
-    ----------
-    ends
-        Radius that each half-spoke reaches.
-    """
+    """Length along half-spokes, which end at ``ends``, counted more where fewer of them reach."""
 
     def __init__(self, ends: NDArray[np.float64]) -> None:
         self._edges = np.concatenate([[0.0], np.sort(ends)])

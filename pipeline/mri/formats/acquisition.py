@@ -14,30 +14,20 @@ from pipeline.formats.lazy import LazyArray
 
 @dataclass(frozen=True)
 class MriAcquisition:
-    """One acquisition as its source presents it.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Image matrix, ``(y, x)`` or ``(z, y, x)``.
-    voxel_size : tuple of float
-        Per image axis [m].
-    arrays : mapping
-        `LazyArray` by name: ``kspace`` and ``trajectory`` [rad/voxel], and what else there is.
-    provenance : mapping
-        JSON values that tell where the data came from.
-    units : str
-        Units of the trajectory as the source stores it, for messages.
-    affine : ndarray or None
-        float64 ``(4, 4)`` from voxel index ``(z, y, x)`` to position [m], where the source has one.
-    """
+    """One acquisition as its source presents it."""
 
     shape: tuple[int, ...]
     voxel_size: tuple[float, ...]
+    """Per image axis [m]."""
     arrays: Mapping[str, LazyArray]
+    """`LazyArray` by name: ``kspace`` and ``trajectory`` [rad/voxel], and what else there is."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that tell where the data came from."""
     units: str = "rad_per_voxel"
+    """Units of the trajectory as the source stores it, for messages."""
     affine: NDArray[np.float64] | None = None
+    """float64 ``(4, 4)`` from voxel index ``(z, y, x)`` to position [m], where the source has one.
+    """
 
 
 def image_matrix(
@@ -45,14 +35,7 @@ def image_matrix(
 ) -> tuple[int, ...]:
     """Return the image matrix: from the settings, else of the source's maps or reference.
 
-    Parameters
-    ----------
-    settings, dataset
-        Of the job.
-    images
-        The source's arrays whose last three axes are ``(z, y, x)``.
-    dimensions
-        Number of image axes, which is that of trajectory components.
+    The last three axes of ``images`` are ``(z, y, x)``.
     """
     if settings.details.shape is not None:
         return settings.details.shape

@@ -48,17 +48,9 @@ _DIMENSIONS: Mapping[str, Mapping[int, str]] = {
 
 
 def open_cfl(base: Path) -> FlatFile:
-    """Open a pair of BART files.
+    """Open the BART files ``base`` + ``.cfl`` and ``.hdr``.
 
-    Parameters
-    ----------
-    base
-        Path without ``.cfl`` and ``.hdr``.
-
-    Returns
-    -------
-    FlatFile
-        complex64, with BART's dimensions in reverse: the last axis is dimension 0.
+    The array is complex64, with BART's dimensions in reverse: the last axis is dimension 0.
 
     Raises
     ------

@@ -20,36 +20,18 @@ _LOOP_RADIUS = 1.0  # [half field of view]
 
 @dataclass(frozen=True)
 class CoilArray:
-    """Sensitivities ``S_c(r) = sum_m coefficients[c, m] exp(j shifts[m].r)``.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Image matrix.
-    shifts : ndarray
-        float64 ``[term, axis]`` [rad/voxel].
-    coefficients : ndarray
-        complex128 ``[coil, term]``.
-    """
+    """Sensitivities ``S_c(r) = sum_m coefficients[c, m] exp(j shifts[m].r)``."""
 
     shape: tuple[int, ...]
     shifts: NDArray[np.float64]
+    """float64 ``[term, axis]`` [rad/voxel]."""
     coefficients: NDArray[np.complex128]
+    """complex128 ``[coil, term]``."""
 
     def maps(self, coils: slice = slice(None), rows: slice = slice(None)) -> NDArray[np.complex128]:
-        """Return the sensitivities at the voxels.
+        """Return the sensitivities at the voxels, complex128 ``[coil, *shape]``.
 
-        Parameters
-        ----------
-        coils
-            Which coils.
-        rows
-            Part of the first image axis.
-
-        Returns
-        -------
-        ndarray
-            complex128 ``[coil, *shape]``.
+        ``rows`` is the part of the first image axis that is wanted.
         """
         axes = [voxel_positions(size) for size in self.shape]
         axes[0] = axes[0][rows]
@@ -69,20 +51,9 @@ def coils_around(shape: Sequence[int], coils: int) -> CoilArray:
 
     Coils stand on a circle around z, in 3D on two circles if there are more than four. The field of
     a loop of radius a falls off with the distance d as ``(1 + (d / a)^2)^(-3/2)`` (Biot-Savart);
-    the series is its least-squares fit over the ball that touches the edges of the field of view.
-    The root sum of squares is 1 in the centre.
-
-    Parameters
-    ----------
-    shape
-        Image matrix.
-    coils
-        Number of coils. A single one is uniform.
-
-    Returns
-    -------
-    CoilArray
-        With 9 (2D) or 19 (3D) terms for each coil.
+    the series, of 9 (2D) or 19 (3D) terms, is its least-squares fit over the ball that touches the
+    edges of the field of view. The root sum of squares is 1 in the centre. A single coil is
+    uniform.
     """
     dimensions = len(shape)
     if coils == 1:

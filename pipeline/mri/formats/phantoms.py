@@ -19,24 +19,15 @@ _SAMPLES_AT_ONCE = 4096  # so that the temporaries stay in the processor's cache
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """A uniform ellipse (two axes) or ellipsoid (three axes).
-
-    Attributes
-    ----------
-    intensity : float
-        Added inside.
-    semi_axes : tuple of float
-        Along the image axes, before it is turned [half field of view].
-    centre : tuple of float
-        Along the image axes [half field of view].
-    angle : float
-        Rotation in the plane of the last two axes, from x towards y [rad].
-    """
+    """A uniform ellipse (two axes) or ellipsoid (three axes)."""
 
     intensity: float
     semi_axes: tuple[float, ...]
+    """Along the image axes, before it is turned [half field of view]."""
     centre: tuple[float, ...]
+    """Along the image axes [half field of view]."""
     angle: float = 0.0
+    """Rotation in the plane of the last two axes, from x towards y [rad]."""
 
     def to_unit_ball(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """Return the matrix from positions relative to the centre [voxel] to the unit ball."""
@@ -69,11 +60,6 @@ _SHEPP_LOGAN = (
 def shepp_logan(dimensions: int) -> tuple[Ellipsoid, ...]:
     """Return the Shepp-Logan phantom [1]_ in 2D or 3D [2]_, with Toft's higher contrast [3]_.
 
-    Parameters
-    ----------
-    dimensions
-        2 or 3.
-
     References
     ----------
     .. [1] L. A. Shepp, B. F. Logan, "The Fourier reconstruction of a head section", IEEE Trans.
@@ -95,15 +81,7 @@ def shepp_logan(dimensions: int) -> tuple[Ellipsoid, ...]:
 
 
 def moving_ellipsoid(dimensions: int, phase: float) -> Ellipsoid:
-    """Return a bright ellipse that circles within the Shepp-Logan phantom and changes its size.
-
-    Parameters
-    ----------
-    dimensions
-        2 or 3.
-    phase
-        Of the periodic motion [rad].
-    """
+    """Return a bright ellipse that circles within the Shepp-Logan phantom and changes its size."""
     size = 1 + 0.25 * np.cos(phase)
     return Ellipsoid(
         0.5,
@@ -113,15 +91,7 @@ def moving_ellipsoid(dimensions: int, phase: float) -> Ellipsoid:
 
 
 def random_ellipsoids(dimensions: int, generator: np.random.Generator) -> tuple[Ellipsoid, ...]:
-    """Return a body with four to eleven parts of random place, size, direction and intensity.
-
-    Parameters
-    ----------
-    dimensions
-        2 or 3.
-    generator
-        Draws them.
-    """
+    """Return a body with four to eleven parts of random place, size, direction and intensity."""
     uniform = generator.uniform
     parts = [Ellipsoid(1.0, tuple(uniform(0.6, 0.85, dimensions)), (0.0,) * dimensions)]
     for _ in range(generator.integers(4, 12)):
@@ -224,24 +194,10 @@ def voxel_average(
     *,
     supersampling: int | None = None,
 ) -> NDArray[np.float64]:
-    """Return the object averaged over each voxel.
+    """Return the object averaged over each voxel of some rows, float64 ``[row, ...]``.
 
-    Parameters
-    ----------
-    ellipsoids
-        The object.
-    shape
-        Image matrix.
-    rows
-        Part of the first image axis that is wanted.
-    supersampling
-        Points per axis in the voxels that a boundary may cross, by default 16 in 2D and 8 in 3D;
-        the other voxels are exact.
-
-    Returns
-    -------
-    ndarray
-        float64 of ``shape``, with ``rows`` of the first axis.
+    ``supersampling`` is the points per axis in the voxels that a boundary may cross, by default 16
+    in 2D and 8 in 3D; the other voxels are exact.
     """
     if supersampling is None:
         supersampling = 16 if len(shape) == 2 else 8

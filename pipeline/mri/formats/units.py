@@ -14,14 +14,8 @@ def to_rad_per_voxel(
 ) -> NDArray[np.float64]:
     """Return the factor on each component that turns ``units`` into rad/voxel.
 
-    Parameters
-    ----------
-    units
-        As the trajectory is stored: one of `pipeline.config.sources.Units`.
-    shape
-        Image matrix.
-    voxel_size
-        Per image axis [m].
+    They are one of `pipeline.config.sources.Units`; ``voxel_size`` is per axis of the image matrix
+    [m].
     """
     counts, sizes = np.asarray(shape, np.float64), np.asarray(voxel_size, np.float64)
     factors = {
@@ -39,17 +33,8 @@ def likely_units(
 ) -> str | None:
     """Return the units in which a trajectory would fill k-space best, and at least a third.
 
-    Parameters
-    ----------
-    extent
-        Largest magnitude of each component, as stored.
-    shape, voxel_size
-        As in `to_rad_per_voxel`.
-
-    Returns
-    -------
-    str or None
-        One of `pipeline.config.sources.Units`, or ``"degrees"``, which is none of them.
+    They are one of `pipeline.config.sources.Units`, or ``"degrees"``, which is none of them, or
+    None. ``extent`` is the largest magnitude of each component, as stored.
     """
     known: tuple[str, ...] = get_args(Units)
     reach = {

@@ -17,19 +17,7 @@ from pipeline.storage.calibration import Calibration
 
 
 class CoilMaps:
-    """The coil maps of an acquisition on the matrix of its reconstruction.
-
-    Parameters
-    ----------
-    job
-        The job, whose plan says whether the maps stay on the device.
-    calibration
-        Has the maps.
-    shape
-        Image matrix.
-    coils
-        How many.
-    """
+    """Coil maps on the matrix of a reconstruction, on the device or streamed as the plan says."""
 
     def __init__(
         self, job: BlockJob, calibration: Calibration, shape: tuple[int, ...], coils: int
@@ -70,15 +58,10 @@ class CoilMaps:
             yield self.prepared(stored)
 
     def normal(self, one_coil: LinearOperator, coil_batch: int | None) -> LinearOperator:
-        """Return ``sum_c conj(S_c) G (S_c x)``.
+        """Return ``sum_c conj(S_c) G (S_c x)``, where ``one_coil`` is ``G``.
 
-        Parameters
-        ----------
-        one_coil
-            ``G`` on images ``([image,] *shape)``.
-        coil_batch
-            Coils that are done together where the maps stay on the device; None leaves it to the
-            operator.
+        ``coil_batch`` coils are done together where the maps stay on the device; None leaves it to
+        the operator.
         """
         if self._all is None:
             return StreamedSenseNormal(one_coil, self._shape, self.batches)

@@ -27,33 +27,20 @@ _LEAST_SHRINKING = 0.3
 
 @dataclass(frozen=True)
 class MriCosts(ModelCosts):
-    """Costs of coils that share their samples, or of their root sum of squares.
-
-    Attributes
-    ----------
-    channels
-        Coils.
-    readouts
-        Readouts of one image, all frames that it joins.
-    samples
-        Samples of one readout.
-    shared_trajectory
-        Whether all images have the same samples.
-    maps
-        Whether there are coil maps.
-    explicit
-        Whether the normal operator goes forward and back rather than through kernels.
-    resident
-        Whether the maps of all coils stay where the job computes; else they stream.
-    """
+    """Costs of coils that share their samples, or of their root sum of squares."""
 
     channels: int
     readouts: int
+    """Readouts of one image, all frames that it joins."""
     samples: int
+    """Samples of one readout."""
     shared_trajectory: bool
+    """Whether all images have the same samples."""
     maps: bool
     explicit: bool = False
+    """Whether the normal operator goes forward and back rather than through kernels."""
     resident: bool = True
+    """Whether the maps of all coils stay where the job computes; else they stream."""
 
     batches = True
     kernel_of_first_channel = True

@@ -39,40 +39,27 @@ from pipeline.operators.terms import TermsNormal
 
 @dataclass(frozen=True)
 class Term:
-    """``B . F . C``: one of the terms that the signal of a coil is the sum of.
-
-    Attributes
-    ----------
-    samples
-        Returns ``B`` of a frame at some of its readouts, complex ``(readout, sample)``,
-        dimensionless.
-    voxels
-        ``C``, complex of the image's shape, dimensionless.
-    """
+    """``B . F . C``: one of the terms that the signal of a coil is the sum of."""
 
     samples: Callable[[int, slice], NDArray[np.complexfloating]]
+    """Returns ``B`` of a frame at some of its readouts, complex ``(readout, sample)``,
+    dimensionless."""
     voxels: NDArray[np.complexfloating]
+    """``C``, complex of the image's shape, dimensionless."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Where the images of one batch were sampled, and what each sample counts.
-
-    Attributes
-    ----------
-    trajectory
-        real, ``(axis, sample)`` where all images of the batch share one, else
-        ``(image, axis, sample)`` [rad/voxel].
-    weights
-        real, ``(sample,)`` or ``(image, sample)``.
-    factors
-        ``B`` of each term, complex ``(term, sample)`` or ``(image, term, sample)``; `None` for an
-        encoding without terms.
-    """
+    """Where the images of one batch were sampled, and what each sample counts."""
 
     trajectory: Tensor
+    """real, ``(axis, sample)`` where all images of the batch share one, else ``(image, axis,
+    sample)`` [rad/voxel]."""
     weights: Tensor
+    """real, ``(sample,)`` or ``(image, sample)``."""
     factors: Tensor | None = None
+    """``B`` of each term, complex ``(term, sample)`` or ``(image, term, sample)``; `None` for an
+    encoding without terms."""
 
     def roots(self) -> Tensor:
         """Return ``W^(1/2)``, to multiply samples ``(image, coil, sample)``."""
@@ -83,15 +70,7 @@ class Sampling:
 class Encoding:
     """A list of terms: the operators that are built from them, and the kernels these need.
 
-    Parameters
-    ----------
-    transforms
-        How transforms are computed.
-    device
-        Where.
-    terms
-        Whose sum the signal is; none where it is the Fourier transform alone, a single term without
-        factors.
+    Without terms the signal is the Fourier transform alone: a single term without factors.
     """
 
     def __init__(
@@ -138,10 +117,7 @@ class Encoding:
     def normal(self, kernels: Mapping[str, Tensor]) -> LinearOperator:
         """Return the normal operator of one coil, on images ``([image,] *shape)``.
 
-        Parameters
-        ----------
-        kernels
-            Spectra by the names that `kernels` gives, real ``(image or 1, *padded)``.
+        ``kernels`` are spectra by the names that `kernels` gives, real ``(image or 1, *padded)``.
         """
         spectra = [kernels[name] for name, *_ in self._products()]
         images = len(spectra[0])
@@ -151,13 +127,7 @@ class Encoding:
         return TermsNormal(self._voxels, toeplitz, images=None if images == 1 else images)
 
     def explicit_normal(self, sampling: Sampling) -> LinearOperator:
-        """Return the same as forward and adjoint, without kernels, from all samples of the images.
-
-        Parameters
-        ----------
-        sampling
-            Where all samples of the images lie.
-        """
+        """Return the same as forward and adjoint of all samples of the images, without kernels."""
         forward = self.around(self.transforms.nufft(sampling.trajectory), sampling)
         return forward.H @ Diagonal(sampling.weights) @ forward
 
@@ -165,24 +135,9 @@ class Encoding:
 class RightHandSide:
     """``b = A^H W y`` and ``e = y^H W y`` of a batch of images, summed tile by tile.
 
-    Parameters
-    ----------
-    encoding
-        What one coil measures.
-    images
-        Images of the batch.
-    device
-        Where the sums are.
-    one_coil
-        Whether the measurement has a single coil, whose image is left as it is. Several coils are
-        combined by their maps, or without maps by the sum of their squared magnitudes.
-
-    Attributes
-    ----------
-    b
-        complex ``(image, *shape)``.
-    energy
-        float64 ``(image,)``.
+    ``b`` is complex ``(image, *shape)``, ``energy`` float64 ``(image,)``. The image of a
+    measurement with ``one_coil`` is left as it is. Several coils are combined by their maps, or
+    without maps by the sum of their squared magnitudes.
     """
 
     def __init__(
@@ -200,14 +155,8 @@ class RightHandSide:
     def add(self, sampling: Sampling, samples: Tensor, maps: Tensor | None) -> None:
         """Add one tile.
 
-        Parameters
-        ----------
-        sampling
-            Where the samples lie. The same object for successive tiles of the same samples.
-        samples
-            complex ``(image, coil, sample)``, overwritten.
-        maps
-            The maps of these coils, complex ``(coil, *shape)``.
+        The same ``sampling`` object stands for successive tiles of the same samples; these are
+        complex ``(image, coil, sample)``, and overwritten; maps are complex ``(coil, *shape)``.
         """
         # In two steps and in place: there are millions of samples, and one copy of them is enough.
         # As real numbers: a product of complex and real ones takes five times as long.

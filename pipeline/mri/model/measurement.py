@@ -42,14 +42,7 @@ class _Tile:
 class MriMeasurement:
     """An MRI acquisition as normal equations.
 
-    Parameters
-    ----------
-    job
-        The job.
-    raw, calibration
-        The acquisition, its coil maps and its density weights.
-    terms
-        Of the encoding, where it is more than a Fourier transform.
+    ``terms`` are those of the encoding, where it is more than a Fourier transform.
 
     Raises
     ------
