@@ -12,6 +12,7 @@ import inspect
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import import_module
@@ -23,7 +24,7 @@ import typer
 from pipeline import __version__, stages
 from pipeline.engine.leases import leased_device
 from pipeline.engine.limits import Megabytes
-from pipeline.errors import DataError, KronufftError
+from pipeline.errors import DataError, KronufftError, one_line
 from pipeline.estimate_command import estimate
 from pipeline.tune_command import tune
 
@@ -143,11 +144,12 @@ def check(
     configfile: Annotated[Path, typer.Argument(help="The config file.")] = _CONFIG,
 ) -> None:
     """Check a config file and its dataset table without running anything."""
-    from pipeline.config.datasets import load_datasets
+    from pipeline.config.datasets import find_source_files, load_datasets
     from pipeline.config.file import read_config
 
     settings = read_config(configfile, default=_CONFIG)
     datasets = load_datasets(Path(settings.datasets), settings)
+    find_source_files(settings, datasets)
     for row in datasets.values():
         typer.echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")
 
@@ -208,9 +210,25 @@ def main() -> None:
         typer.echo(f"kronufft: {error}", err=True)
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        typer.echo(f"kronufft: no space left ({error}); nothing was published", err=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            told = f"no space left ({error}); nothing was published"
+        else:
+            named = f"{error.filename}: " if error.filename is not None else ""
+            told = f"{named}not readable or not writable ({error.strerror or error})"
+        typer.echo(f"kronufft: {one_line(told)}", err=True)
+        sys.exit(1)
+    except MemoryError as error:
+        told = f"more memory was asked for than this machine or its limit has ({error})"
+        typer.echo(f"kronufft: {one_line(told)}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        traceback.print_exc()
+        told = f"internal error: {type(error).__name__}: {error}"
+        typer.echo(
+            f"kronufft: {one_line(told)}; this is a defect of Kronufft: please report it with the "
+            "lines above",
+            err=True,
+        )
         sys.exit(1)
 
 

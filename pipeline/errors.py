@@ -5,9 +5,34 @@ The command line turns any of them into one line and exit status 1; every other 
 defect of ours and keeps its traceback.
 """
 
+_LONGEST_WORD = 200
+_LONGEST_LINE = 900
+
 
 class KronufftError(Exception):
-    """Base of all errors that are about the user's input, settings or machine."""
+    """Base of all errors that are about the user's input, settings or machine.
+
+    Its text is one line, whatever it quotes.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line that any terminal can show, with long words and texts cut short."""
+    words = (_shortened(_printable(word), _LONGEST_WORD) for word in text.split())
+    return _shortened(" ".join(words), _LONGEST_LINE)
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 3 :]}"
+
+
+def _printable(word: str) -> str:
+    if word.isprintable():
+        return word
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word)
 
 
 class ConfigError(KronufftError):

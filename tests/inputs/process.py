@@ -239,6 +239,8 @@ def _judge(
     elif not fault and "crash" in note:
         fault = f"traceback: {note['crash'].partition(':')[0]}"
         line = note["crash"]
+    elif not fault and "kronufft: internal error" in line:
+        fault = f"traceback: {line.split(': ')[2]}"
     elif not fault and status:
         fault = _fault_of_refusal(note, said, line)
     elif not fault and note["may"] == "refused":
@@ -246,7 +248,10 @@ def _judge(
     elif not fault and note.get("wrong"):
         fault, line = "wrong result", note["wrong"]
     command = note.get("command", "")
-    where = note.get("where", "")
+    frames = re.findall(
+        r'/(pipeline/\S+)", line (\d+)', (folder / "stderr").read_text(errors="replace")
+    )
+    where = note.get("where", ":".join(frames[-1]) if frames else "")
     about = f"{command}: {note['about']}" if command else note["about"]
     return Outcome(trial.name, seed, fault, where, line, about, round(seconds, 3), memory)
 

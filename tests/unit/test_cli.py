@@ -5,7 +5,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli import app, main
 
 STAGES = ["ingest", "calibrate", "plan", "reconstruct", "merge", "measure", "report"]
 
@@ -77,10 +77,15 @@ def test_a_users_error_is_one_line_and_status_one(tmp_path):
     assert done.stderr.splitlines() == [f"kronufft: {tmp_path / 'absent.yaml'}: no such file"]
 
 
-def test_a_defect_of_ours_keeps_its_traceback(tmp_path, monkeypatch):
+def test_a_defect_of_ours_keeps_its_traceback_and_asks_for_a_report(monkeypatch, capsys):
     def defect(path, default):
         raise RuntimeError("ours")
 
     monkeypatch.setattr("pipeline.config.file.read_config", defect)
-    result = CliRunner().invoke(app, ["check", "x.yaml"])
-    assert isinstance(result.exception, RuntimeError)
+    monkeypatch.setattr("sys.argv", ["kronufft", "check", "x.yaml"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    *above, last = capsys.readouterr().err.splitlines()
+    assert above[0].startswith("Traceback")
+    assert last.startswith("kronufft: internal error: RuntimeError: ours; this is a defect of")
