@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
+from pipeline.files import why_unreadable
 
 if TYPE_CHECKING:
     from pipeline.solvers.checkpoints import Checkpoint
@@ -46,13 +47,12 @@ class UnrolledSettings(SolverSettings):
         ConfigError
             If the file is not there.
         """
-        try:
-            return hashlib.sha256(Path(self.weights_file).read_bytes()).hexdigest()
-        except OSError as error:
+        path = Path(self.weights_file)
+        if reason := why_unreadable(path):
             raise ConfigError(
-                f"`weights_file` {self.weights_file} is not readable ({error.strerror}); "
-                "`kronufft train` makes it"
-            ) from None
+                f"`weights_file` {self.weights_file}: {reason}; `kronufft train` makes it"
+            )
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of the largest network that is planned for, and of its first step."""
@@ -81,6 +81,23 @@ class UnrolledSettings(SolverSettings):
 
         normal = problem.normal
         arguments, parameters = read_network(Path(self.weights_file))
+        try:
+            # Without memory first: what the file says of itself may not be what it holds.
+            if arguments.get("layers") == len({name.split(".")[1] for name in parameters}):
+                with torch.device("meta"):
+                    made = UnrolledProximalGradient(**arguments)
+                fits = {name: value.shape for name, value in made.state_dict().items()} == {
+                    name: value.shape for name, value in parameters.items()
+                }
+            else:
+                fits = False
+        except (TypeError, ValueError, RuntimeError, IndexError):
+            fits = False
+        if not fits:
+            raise DataError(
+                f"{self.weights_file}: holds other parameters than a network of {arguments} has; "
+                "train it again"
+            )
         network = UnrolledProximalGradient(**arguments, dtype=normal.b.dtype).to(normal.b.device)
         network.load_state_dict(parameters)
         if network.image_axes != problem.image_axes:

@@ -5,16 +5,47 @@ A typing error is met at the start and not after an hour.
 
 import difflib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
+from pipeline.files import read_text
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$")]
+_LARGEST_FILE = 10**7
+_MOST_VALUES = 10**5
+_MOST_FAULTS = 8
+_LONGEST_VALUE = 100
+
+Name = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$", max_length=200)
+]
+
+
+def _none_of(*taken: str) -> AfterValidator:
+    """Refuse the names of files that stand beside the folder that is to have the name."""
+
+    def check(name: str) -> str:
+        if name.lower() in taken:  # some file systems do not tell cases apart
+            raise ValueError(f"the name {name} is taken by a file of results; choose another")
+        return name
+
+    return AfterValidator(check)
+
+
+DatasetName = Annotated[
+    Name,
+    _none_of(
+        *("report.html", "report-so-far.html", "metrics.csv", "metrics.parquet", "tuning.json")
+    ),
+]
+ReconstructionName = Annotated[
+    Name, _none_of("raw.zarr", "raw.json", "calibration.zarr", "calibration.json", "receipts")
+]
 Matrix = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=2, max_length=3)]
 PerAxis = Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
 
@@ -74,24 +105,43 @@ def validate(model: type[AnySettings], content: Any, source: str) -> AnySettings
         return model.model_validate(content)
     except ValidationError as error:
         faults = []
-        for fault in error.errors():
+        for fault in error.errors()[:_MOST_FAULTS]:
             where = ".".join(str(part) for part in fault["loc"])
             if fault["type"] == "extra_forbidden":
                 known = _known_keys(model, fault["loc"])
                 faults.append(f"unknown key `{where}`{nearest(str(fault['loc'][-1]), known)}")
             else:
-                found = (
-                    ""
-                    if fault["type"] in ("missing", "value_error")
-                    else f" (found {fault['input']!r})"
-                )
+                told = fault["type"] not in ("missing", "value_error")
+                found = f" (found {_shown(fault['input'])})" if told else ""
                 said = fault["msg"].removeprefix("Value error, ")
                 faults.append(f"`{where}`: {said}{found}")
-        raise ConfigError(f"{source}: {'; '.join(faults)}") from None
+        more = f"; and {rest} more" if (rest := error.error_count() - len(faults)) else ""
+        raise ConfigError(f"{source}: {'; '.join(faults)}{more}") from None
 
 
-class _UniqueKeysLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice: other loaders take the last one and say nothing."""
+def _shown(value: Any) -> str:
+    try:
+        shown = repr(value)
+    except ValueError:  # Python writes no integers of thousands of digits
+        return "a number of thousands of digits"
+    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}..."
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, and aliases that stand for more than a config can hold.
+
+    Other loaders take the last one of two keys, and say nothing.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Return the document, or raise `ConfigError` if its aliases make it endless or huge."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _values_in(node, {}) > _MOST_VALUES:
+            raise ConfigError(
+                f"{self.name}: more than {_MOST_VALUES} values, counted as often as aliases repeat "
+                "them; write a config that holds what it says"
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping, or raise `ConfigError` with both lines of a key."""
@@ -109,15 +159,52 @@ class _UniqueKeysLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _values_in(node: yaml.Node, known: dict[yaml.Node, float]) -> float:
+    """Return how many values a node stands for; infinity if it contains itself."""
+    if node not in known:
+        known[node] = math.inf
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        elif isinstance(node, yaml.MappingNode):
+            parts = [part for entry in node.value for part in entry]
+        known[node] = 1 + sum(_values_in(part, known) for part in parts)
+    return known[node]
+
+
 def load_yaml(path: Path) -> Any:
-    """Read a YAML (or JSON) file with a safe loader that refuses a key that stands twice."""
+    """Read a YAML (or JSON) file with a safe loader that refuses a key that stands twice.
+
+    Raises
+    ------
+    ConfigError
+        If it is no file, not YAML, or holds what cannot be built: says what, and in which line.
+    """
     try:
-        with path.open() as file:
-            return yaml.load(file, _UniqueKeysLoader)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not readable as YAML ({error})") from None
+        text = read_text(path, _LARGEST_FILE)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        loader = _Loader(text)
+        loader.name = str(path)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except ConfigError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        fault = ", ".join(part for part in (error.context, error.problem) if part) + line
+    except yaml.reader.ReaderError as error:
+        fault = f"{chr(error.character)!r} at position {error.position} may not stand there"
+    except RecursionError:
+        fault = "nested too deeply; a config has some five levels"
+    except ValueError as error:  # of a number or a date
+        fault = str(error)
+    except (AttributeError, KeyError, TypeError):  # of the loader's converters
+        fault = "a value is not what its tag says"
+    raise ConfigError(f"{path}: not readable as YAML: {fault}")
 
 
 def canonical_json(settings: Settings) -> str:
@@ -131,6 +218,8 @@ def parse_settings(model: type[AnySettings], text: str) -> AnySettings:
     if text.lstrip().startswith("{"):
         try:
             content = json.loads(text)
+        except RecursionError:
+            raise ConfigError("--settings: nested too deeply") from None
         except ValueError as error:
             raise ConfigError(f"--settings: not readable as JSON ({error})") from None
         return validate(model, content, "--settings")

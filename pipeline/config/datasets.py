@@ -4,6 +4,7 @@ A stage sees only the settings that it uses: they are its rule's one parameter, 
 setting reruns the stages that use it and no others.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ from pydantic import model_validator
 
 from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.algorithms.registry import check_kind
-from pipeline.config.base import Name, Settings, nearest, validate
+from pipeline.config.base import DatasetName, ReconstructionName, Settings, nearest, validate
 from pipeline.config.calibration import CalibrateSettings, InstrumentSettings
 from pipeline.config.equations import AccumulateSettings
 from pipeline.config.file import Config
@@ -22,18 +23,20 @@ from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.config.sources import READERS, IngestSettings, Kind, SourceSettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import ConfigError
+from pipeline.files import read_text, why_unreadable
 
+_LARGEST_TABLE = 10**8
 DATASET_COLUMNS = ("dataset", "kind", "format", "source", "reconstruction")
 
 
 class Dataset(Settings):
     """A row of the dataset table."""
 
-    dataset: Name
+    dataset: DatasetName
     kind: Kind
     format: str
     source: str
-    reconstructions: tuple[Name, ...]
+    reconstructions: tuple[ReconstructionName, ...]
 
     @model_validator(mode="after")
     def _format_of_its_kind(self) -> Self:
@@ -69,14 +72,12 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
         format needs to be told.
     """
     try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such dataset table; set `datasets` in the config") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not readable ({error})") from None
+        text = read_text(path, _LARGEST_TABLE)
+    except ValueError as error:
+        raise ConfigError(f"dataset table {path}: {error}; set `datasets` in the config") from None
     lines = [
-        (number, line.rstrip("\r"))
-        for number, line in enumerate(text.split("\n"), start=1)
+        (number, line)
+        for number, line in enumerate(re.split("\r\n?|\n", text), start=1)
         if line.strip() and not line.startswith("#")
     ]
     if not lines:
@@ -214,20 +215,20 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
         If one is missing, or a network that a reconstruction applies, or what was tuned.
     """
     tuning = config.nufft.tuning
-    if tuning is not None and not Path(tuning).is_file():
+    if tuning is not None and (reason := why_unreadable(Path(tuning))):
         raise ConfigError(
-            f"`nufft.tuning` {tuning}: no such file; `kronufft tune --output {tuning}` makes it"
+            f"`nufft.tuning` {tuning}: {reason}; `kronufft tune --output {tuning}` makes it"
         )
     found = {}
     for name, dataset in datasets.items():
         settings = stage_settings(config, dataset, "ingest")
         files = settings.files() if isinstance(settings, IngestSettings) else []
-        missing = [str(file) for file in files if not file.exists()]
-        if missing:
-            raise ConfigError(
-                f"dataset `{name}`: no such file: {', '.join(missing)}; check `source` in "
-                f"{config.datasets} and `data_root` (now `{config.data_root}`)"
-            )
+        for file in files:
+            if reason := why_unreadable(file, folder=True):
+                raise ConfigError(
+                    f"dataset `{name}`: {file}: {reason}; check `source` in {config.datasets} and "
+                    f"`data_root` (now `{config.data_root}`)"
+                )
         for chosen in dataset.reconstructions:
             config.reconstructions[chosen].file_checksum()
         found[name] = files

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from pipeline.algorithms.registry import ALGORITHMS, parse_algorithm, settings_class
-from pipeline.config.base import Name, Settings, load_yaml, validate
+from pipeline.config.base import DatasetName, ReconstructionName, Settings, load_yaml, validate
 from pipeline.config.calibration import CalibrationSettings
 from pipeline.config.outputs import MetricsSettings, OutputSettings
 from pipeline.config.planning import MemorySettings
@@ -56,9 +56,9 @@ class Config(Settings):
     calibration: CalibrationSettings = CalibrationSettings()
     output: OutputSettings = OutputSettings()
     measure: MetricsSettings = MetricsSettings()
-    sources: dict[Name, SourceSettings] = Field(default_factory=dict)
+    sources: dict[DatasetName, SourceSettings] = Field(default_factory=dict)
     """Per dataset: what its files do not say themselves."""
-    reconstructions: Annotated[dict[Name, Reconstruction], Field(min_length=1)]
+    reconstructions: Annotated[dict[ReconstructionName, Reconstruction], Field(min_length=1)]
     """Named ways to reconstruct, which the table refers to."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from inputs.acquired import arrays_given, mutated, simulated
-from inputs.trial import Trial, check, kind, kinds, whole
+from inputs.trial import May, Trial, check, kind, kinds, whole
 
 
 def _finite() -> str | None:
@@ -88,7 +88,8 @@ def yaml(chance: Random, what: str) -> Trial:
                  if not YAML[what].startswith(key)]  # fmt: skip
         text = "\n".join([*lines, YAML[what]] if chance.random() < 0.7 else [YAML[what], *lines])
     made.write(text)
-    may = "either" if what == "a merge of itself" else "refused"
+    harmless = ("a merge of itself", "binary", "surrogates", "NUL, escaped")
+    may: May = "either" if what in harmless else "refused"
     return Trial(check, may, ("config.yaml",))
 
 
@@ -266,7 +267,7 @@ def reserved_dataset(chance: Random, name: str) -> Trial:
     made.config["sources"] = {name: made.config["sources"]["scan"]}
     made.write()
     taken = name in ("report.html", "metrics.csv", "metrics.parquet", "report-so-far.html",
-                     "ro-crate-metadata.json", "tuning.json")  # fmt: skip
+                     "tuning.json")  # fmt: skip
     return Trial(check, "refused" if taken else "either", (name,))
 
 

@@ -194,7 +194,7 @@ def test_wrong_header_and_missing_table_are_refused(tmp_path):
     settings = load_config(MINIMAL)
     with pytest.raises(ConfigError, match="expected the tab-separated columns"):
         load_datasets(_table(tmp_path, header="dataset,kind"), settings)
-    with pytest.raises(ConfigError, match="no such dataset table"):
+    with pytest.raises(ConfigError, match=r"dataset table .*absent\.tsv: no such file"):
         load_datasets(tmp_path / "absent.tsv", settings)
 
 
@@ -257,7 +257,7 @@ def test_a_missing_source_is_named_before_anything_runs(tmp_path):
     settings = load_config({**MINIMAL, "data_root": str(tmp_path)})
     row = "a\tmri\tnative\tx.zarr\tgridding"
     datasets = load_datasets(_table(tmp_path, row), settings)
-    with pytest.raises(ConfigError, match=r"dataset `a`: no such file: .*x\.zarr; check `source`"):
+    with pytest.raises(ConfigError, match=r"dataset `a`: .*x\.zarr: no such file or folder; check"):
         find_source_files(settings, datasets)
     (tmp_path / "x.zarr").mkdir()
     assert find_source_files(settings, datasets) == {"a": [tmp_path / "x.zarr"]}

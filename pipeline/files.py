@@ -1,0 +1,53 @@
+"""What a path that somebody else wrote must name before it is opened."""
+
+import stat
+from pathlib import Path
+
+
+def why_unreadable(path: Path, *, folder: bool = False) -> str | None:
+    """Return why ``path`` cannot be read like a file, or `None` if it can.
+
+    Pipes and devices are refused: reading them may never end.
+
+    Parameters
+    ----------
+    path
+        Any path, also one that no file can have.
+    folder
+        Whether it may be a folder.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "no such file or folder" if folder else "no such file"
+    except OSError as error:  # a name too long, a loop of links, a folder that is closed
+        return f"not readable ({error.strerror})"
+    except ValueError:
+        return "not a name that a file can have"
+    if stat.S_ISREG(mode) or (folder and stat.S_ISDIR(mode)):
+        return None
+    return "a folder, not a file" if stat.S_ISDIR(mode) else "a pipe, socket or device, not a file"
+
+
+def read_text(path: Path, most: int) -> str:
+    """Return the text of a small file.
+
+    Raises
+    ------
+    ValueError
+        If it is no file, larger than ``most`` bytes, or not text; says why.
+    """
+    reason = why_unreadable(path)
+    if reason is not None:
+        raise ValueError(reason)
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+        text = content.decode()
+    except OSError as error:
+        raise ValueError(f"not readable ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not text in UTF-8 ({error.reason} at byte {error.start})") from None
+    if len(content) > most:
+        raise ValueError(f"larger than {most / 1e6:g} MB")
+    return text
