@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import DataError
+from pipeline.files import why_unreadable
 from pipeline.storage.publish import published_file
+from pipeline.storage.sealed import DAMAGE
 
 if TYPE_CHECKING:
     import torch
@@ -53,16 +54,16 @@ def read_network(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             return _arguments(stored), {
                 name: torch.from_numpy(stored[name]) for name in stored.files if name != _ABOUT
             }
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             raise DataError(f"{path}: damaged ({error}); train the network again") from None
 
 
 def _opened(path: Path) -> Any:
+    if reason := why_unreadable(path):
+        raise DataError(f"{path}: {reason}; `kronufft train` makes a network")
     try:
         stored = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such network; `kronufft train` makes one") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: not readable as a network ({error})") from None
     if not hasattr(stored, "files") or _ABOUT not in stored.files:
         raise DataError(f"{path}: not a network; `kronufft train` makes one")
@@ -70,5 +71,8 @@ def _opened(path: Path) -> Any:
 
 
 def _arguments(stored: Any) -> dict[str, Any]:
-    arguments: dict[str, Any] = json.loads(str(stored[_ABOUT]))["arguments"]
+    about = json.loads(str(stored[_ABOUT]))
+    arguments = about.get("arguments") if isinstance(about, dict) else None
+    if not isinstance(arguments, dict):
+        raise ValueError(f"its `{_ABOUT}` does not say how it is made")
     return arguments
