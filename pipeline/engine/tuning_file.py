@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from pipeline.engine.rates import Rates
 from pipeline.errors import DataError
+from pipeline.files import why_unreadable
 from pipeline.operators.nufft_accuracy import Backend
 from pipeline.storage.publish import read_json, write_json
 
@@ -235,8 +236,8 @@ def read_tuning(path: Path) -> Tuning:
     DataError
         If the file is missing, was changed, or holds something else.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file; `kronufft tune --output {path}` makes it")
+    if reason := why_unreadable(path):
+        raise DataError(f"{path}: {reason}; `kronufft tune --output {path}` makes it")
     try:
         return Tuning.model_validate(read_json(path))
     except ValidationError as error:

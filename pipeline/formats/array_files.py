@@ -4,13 +4,15 @@ Files are untrusted: nothing in them is unpickled or evaluated, and sizes are ch
 bytes that are there.
 """
 
+import math
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,12 +133,29 @@ def _open_hdf5(path: Path, stack: ExitStack) -> ArrayFile:
         stored = file[name]
         if stored.external or stored.is_virtual:
             raise ValueError("its values lie in other files; copy them into this one")
+        _require_written(stored)
         if stored.dtype.names in (("real", "imag"), ("r", "i"), ("re", "im")):
             return CompoundComplex(stored)
         found: Stored = stored
         return found
 
     return ArrayFile(path, names, load)
+
+
+def _require_written(stored: "h5py.Dataset") -> None:
+    """Refuse values that were never written: as zeros, a coil would be lost unnoticed."""
+    import h5py
+
+    missing = ""
+    if stored.chunks is not None:
+        grid = zip(stored.shape, stored.chunks, strict=True)
+        expected = math.prod(-(-size // edge) for size, edge in grid)
+        if (found := stored.id.get_num_chunks()) < expected:
+            missing = f"{expected - found} of its {expected} chunks were"
+    elif stored.size and stored.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS:
+        missing = "its values were" if stored.id.get_offset() is None else ""
+    if missing:
+        raise ValueError(f"{missing} never written; write them, as zeros if zeros are meant")
 
 
 def _open_npz(path: Path, stack: ExitStack) -> ArrayFile:
@@ -149,15 +168,54 @@ def _open_npz(path: Path, stack: ExitStack) -> ArrayFile:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kronufft-")))
 
     def load(name: str) -> Stored:
-        member = members[name]
-        if member.compress_type == zipfile.ZIP_STORED:
-            return _map_npy(path, _start_of(path, member))
         unpacked = folder / f"{list(members).index(name)}.npy"
-        with archive.open(member) as packed, unpacked.open("wb") as file:
-            shutil.copyfileobj(packed, file, 2**20)
-        return _map_npy(unpacked, 0)
+        return _Packed(path, archive, members[name], unpacked)
 
     return ArrayFile(path, list(members), load)
+
+
+class _Packed:
+    """An array in a zip file, of which only the header is read before its values are asked for.
+
+    Then all of it is read once, which compares it with its checksum, and unpacked if need be.
+
+    Raises
+    ------
+    ValueError
+        If the header does not fit the member's size, or the disk is too small to unpack it.
+    """
+
+    def __init__(
+        self, path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, unpacked: Path
+    ) -> None:
+        self._path, self._archive, self._member, self._unpacked = path, archive, member, unpacked
+        with archive.open(member) as packed:
+            self.shape, _, self.dtype = _npy_header(packed)
+            held = member.file_size - packed.tell()
+        needed = math.prod(self.shape) * self.dtype.itemsize
+        if not self.dtype.hasobject and needed != held:
+            raise ValueError(f"the array {self.shape} needs {needed} bytes, there are {held}")
+
+    def __getitem__(self, selection: Any) -> NDArray[Any]:
+        return self._mapped[selection]
+
+    @cached_property
+    def _mapped(self) -> FlatFile:
+        member = self._member
+        if member.compress_type == zipfile.ZIP_STORED:
+            with self._archive.open(member) as values:
+                while values.read(2**20):
+                    pass
+            return _map_npy(self._path, _start_of(self._path, member))
+        free = shutil.disk_usage(self._unpacked.parent).free
+        if member.file_size > free:
+            raise OSError(
+                f"unpacked it takes {member.file_size / 1e6:.0f} MB, and {self._unpacked.parent} "
+                f"has {free / 1e6:.0f} free; set TMPDIR"
+            )
+        with self._archive.open(member) as packed, self._unpacked.open("wb") as file:
+            shutil.copyfileobj(packed, file, 2**20)
+        return _map_npy(self._unpacked, 0)
 
 
 def _start_of(path: Path, member: zipfile.ZipInfo) -> int:
@@ -169,7 +227,7 @@ def _start_of(path: Path, member: zipfile.ZipInfo) -> int:
     return member.header_offset + 30 + name + extra
 
 
-def _map_npy(path: Path, start: int) -> Stored:
+def _map_npy(path: Path, start: int) -> FlatFile:
     """Map the array whose NumPy header begins at byte ``start`` of a file."""
     with path.open("rb") as file:
         file.seek(start)
@@ -180,7 +238,7 @@ def _map_npy(path: Path, start: int) -> Stored:
     return FlatFile(path, data, shape, dtype, "F" if fortran_order else "C")
 
 
-def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file)

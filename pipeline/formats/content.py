@@ -1,5 +1,7 @@
 """What `ingest` writes of an acquisition, whatever its kind: checked, and copied tile by tile."""
 
+import math
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +91,7 @@ def store_content(content: Content, raw: Path, dataset: str, record: Receipt) ->
     order = list(content.table.fields)
     paths = sorted(content.arrays, key=lambda path: order.index(content.table.pattern(path)))
     shapes = {path: content.arrays[path].shape for path in paths}
+    _require_room(content, shapes, raw, dataset)
     steps = sum(len(list(content.table[path].tiles(shapes[path]))) for path in paths)
     with published_store(raw) as group, track(f"{dataset}: ingest", steps) as advance:
         group.attrs.update(content.attributes)
@@ -99,6 +102,22 @@ def store_content(content: Content, raw: Path, dataset: str, record: Receipt) ->
         shape=content.attributes["shape"],
         arrays={path: list(shape) for path, shape in shapes.items() if "/" not in path},
     )
+
+
+def _require_room(
+    content: Content, shapes: Mapping[str, tuple[int, ...]], raw: Path, dataset: str
+) -> None:
+    """Refuse arrays that the disk cannot hold: a file may declare what nobody has measured."""
+    items = {path: np.dtype(content.table[path].dtype).itemsize for path in shapes}
+    sizes = {path: math.prod(shape) * items[path] for path, shape in shapes.items()}
+    largest = max(sizes, key=lambda path: sizes[path])
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(raw.parent).free
+    if sizes[largest] > free:
+        raise DataError(
+            f"{dataset}: {largest} of shape {shapes[largest]} takes {sizes[largest] / 1e6:.0f} MB, "
+            f"and {raw.parent} has {free / 1e6:.0f} MB free; is its shape right?"
+        )
 
 
 def _require_arrays(content: Content, dataset: str) -> None:

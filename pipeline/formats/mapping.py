@@ -5,6 +5,8 @@ to the file and only its part is read.
 """
 
 import math
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -95,7 +97,7 @@ class Rearranged:
             part = np.asarray(
                 self._stored[tuple(self._stored_slice(entry, wanted) for entry in self._entries)]
             )
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self._who}: its values are not readable ({error})") from None
         # A joined axis is cut along its slowest name only; the faster ones are cut afterwards.
         lengths, cuts = [], []

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.metrics.costs import slab_planes
+from pipeline.storage.sealed import DAMAGE
 
 if TYPE_CHECKING:
     import zarr
@@ -44,7 +45,10 @@ def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tup
     step = slab_planes(images.shape[1:], images.chunks[1])
     for first in range(0, depth, step):
         where = slice(first, min(first + step, depth))
-        slab = np.asarray(images[frame, where])
+        try:
+            slab = np.asarray(images[frame, where])
+        except DAMAGE as error:
+            raise DataError(f"{who} is damaged ({error}); merge it again") from None
         _require_finite(slab, f"{who} frame {frame}", first)
         yield where, slab
 

@@ -22,6 +22,8 @@ from pipeline.storage.chunks import centred_affine
 if TYPE_CHECKING:
     import zarr
 
+_SHORTEST, _LONGEST = 1e-12, 1e6  # of a voxel [m]
+_FLATTEST = 1e-6  # volume of the cell that three unit vectors along the voxels' axes span
 _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi upwards
 _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reaches
 
@@ -32,6 +34,7 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
     affine = acquisition.affine
     if affine is None:
         affine = centred_affine(shape, acquisition.voxel_size)
+    _require_places(affine, acquisition.voxel_size, dataset)
     matrix = f"the image matrix is {shape}"
     sizes = {"axis": len(shape), **dict(zip("zyx", as_volume(shape), strict=True))}
     checks: dict[str, Check] = {}
@@ -54,6 +57,21 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
         checks=checks,
         finish=_note_pattern,
     )
+
+
+def _require_places(
+    affine: NDArray[np.float64], voxel_size: tuple[float, ...], dataset: str
+) -> None:
+    """Refuse voxels that no viewer could place; they would stop the merge."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    sizes = np.array([*voxel_size, *lengths])
+    if not (np.isfinite(affine).all() and np.all((sizes > _SHORTEST) & (sizes < _LONGEST))):
+        raise DataError(
+            f"{dataset}: voxels of {voxel_size} m with the affine {affine.tolist()}; expected "
+            f"finite numbers, and sizes between {_SHORTEST:g} and {_LONGEST:g} m"
+        )
+    if abs(np.linalg.det(affine[:3, :3] / lengths)) < _FLATTEST:
+        raise DataError(f"{dataset}: the affine {affine.tolist()} is singular; correct it")
 
 
 def _note_pattern(group: "zarr.Group") -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from pipeline.config.sources import IngestSettings, reader_module
 from pipeline.engine import processes
 from pipeline.engine.needs import Need
+from pipeline.errors import DataError
+from pipeline.files import why_unreadable
 from pipeline.formats.content import store_content
 from pipeline.kinds import part_of
 from pipeline.storage.claims import note_input, source_checksum
@@ -38,7 +40,12 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
     """
     with Receipt(receipt, "ingest", settings=settings, dataset=dataset) as record:
         for file in settings.files():
-            note_input(file, source_checksum)
+            if reason := why_unreadable(file, folder=True):
+                raise DataError(f"{dataset}: {file}: {reason}; check `source` and `data_root`")
+            try:
+                note_input(file, source_checksum)
+            except OSError as error:
+                raise DataError(f"{dataset}: {file}: not readable ({error.strerror})") from None
         reader = import_module(reader_module(settings.kind, settings.format))
         with reader.open_source(settings, dataset) as acquisition:
             content = part_of(settings.kind, "ingest").content_of(acquisition, settings, dataset)

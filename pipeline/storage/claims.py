@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pipeline.errors import SupersededError
+from pipeline.errors import DataError, SupersededError
+from pipeline.files import why_unreadable
 
 Checksum = Callable[[Path], str]
 
@@ -51,7 +52,11 @@ def source_checksum(path: Path) -> str:
     """
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        for file in sorted(entry for entry in path.rglob("*") if not entry.is_dir()):
+            if (reason := why_unreadable(file)) and file.exists():
+                raise DataError(f"{file}: {reason}; a source holds files and folders")
+            if reason:  # a link to nothing
+                continue
             digest.update(f"{file.relative_to(path)} {file.stat().st_size}\n".encode())
         return f"sha256-of-names-and-sizes:{digest.hexdigest()}"
     size = path.stat().st_size

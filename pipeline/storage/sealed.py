@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.errors import DataError
 
 DAMAGE = (
-    *(OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError),
+    *(OSError, ValueError, TypeError, KeyError, RuntimeError, EOFError, RecursionError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
 )
 """What reading a damaged zip file or Zarr store can raise."""
@@ -49,7 +49,7 @@ def opened_json(text: str, path: Path) -> dict[str, Any]:
     """Return the content of sealed JSON; `DataError` names ``path`` if it was changed."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); {remake(path)}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}")

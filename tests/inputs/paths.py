@@ -106,9 +106,9 @@ def path(chance: Random, name: str) -> Trial:
     # An empty file name stands for the folder itself, which may be right.
     may = "either" if (where, what) in (("data_root", "empty"), ("source of bart", "empty"),
                                         ("source of gotcha", "empty")) else "refused"  # fmt: skip
-    words = ("scan", "config.yaml", "table.tsv", "thing", "weights_file", "tuning")
+    words = ("scan", "config.yaml", "table.tsv", "thing", "weights_file", "tuning", "/proc", "/dev")
     if where == "datasets":
-        words = (*words, what.strip("a "), "xxx", "a/a", ": not readable")
+        words = (*words, what.strip("a "), "xxx", "a/a", ": not readable", "dataset table")
     return Trial(whole("merge"), may, words)
 
 

@@ -196,7 +196,7 @@ ODD = (
         "version 2 with pickles",
         "an array at the root",
         "kspace is a group",
-        "nothing",
+        "an empty group",
     ),
     *("text", "bytes", "objects", "float64", "int16", "a group more", "sharded", "transposed"),
     *("a marker", "a marker that lies", "a link out", "a zip in a zip", "a zip with .."),

@@ -1,6 +1,5 @@
 """The project's own layout, as left by another run or written by another program."""
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import describe_files
-from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, zarr_source
+from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zarr_source
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, voxel_size
 
@@ -24,18 +23,14 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisiti
     """
     source = zarr_source(settings, dataset)
     with ExitStack() as stack:
-        try:
+        with understood(f"{dataset}: {source}"):
             group = stack.enter_context(opened_zarr(source))
             attributes: dict[str, Any] = dict(group.attrs)
             arrays = {
-                name: ZarrArray(stored, f"{source}/{name}")
+                name: ZarrArray(stored, f"{source}/{name}", complete=not ARRAYS[name].optional)
                 for name, stored in group.arrays()
                 if name in ARRAYS
             }
-        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"{dataset}: {source} is not readable as a Zarr (version 3) group: {error!r}"
-            ) from None
         if attributes.get("kind") != "mri":
             raise DataError(
                 f"{dataset}: {source} has the attribute kind = {attributes.get('kind')!r}; "
@@ -74,11 +69,15 @@ def _geometry(
         size = tuple(float(length) for length in attributes["voxel_size"])
         stored = attributes.get("affine")
         affine = None if stored is None else np.asarray(stored, np.float64).reshape(4, 4)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{who} lacks a usable attribute: {error!r}") from None
-    if len(shape) not in (2, 3) or min(shape) < 1 or len(size) != len(shape) or min(size) <= 0:
+    except KeyError as error:
+        raise DataError(f"{who} has no attribute {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"{who}: shape, voxel_size or affine are not lists of numbers: {error}"
+        ) from None
+    if len(shape) not in (2, 3) or min(shape) < 2 or len(size) != len(shape):
         raise DataError(
             f"{who} has the attributes shape = {shape} and voxel_size = {size}; expected one "
-            "positive value per image axis, for 2 or 3 axes"
+            "value per image axis, for 2 or 3 axes of 2 voxels or more"
         )
     return shape, size, affine

@@ -222,7 +222,7 @@ def _structure(path: Path, who: str) -> dict[str, Any]:
     except NotImplementedError:
         raise DataError(f"{who} is of MATLAB version 7.3; save it again with `-v7`") from None
     except damage as error:
-        raise DataError(f"{who} is truncated or no MATLAB file ({error!r})") from None
+        raise DataError(f"{who} is truncated or no MATLAB file ({error})") from None
     data = found.get("data")
     fields = {name: getattr(data, name) for name in getattr(data, "_fieldnames", ())}
     missing = [name for name in ("fp", "freq", *_POSITION_FIELDS) if name not in fields]

@@ -8,7 +8,6 @@ and ``calib/gain_rx``. With the attribute ``time_sign`` of -1 or ``"-"`` all com
 conjugated.
 """
 
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.lazy import LazyArray, describe_files, whole
-from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, zarr_source
+from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zarr_source
 from pipeline.rf.arrays import CLOCKS, GAINS, PATHS, SHARED
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
 from pipeline.rf.formats.layout import Conjugated, WithoutLast, factors_of
@@ -42,14 +41,10 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisitio
     """
     source = zarr_source(settings, dataset)
     with ExitStack() as stack:
-        try:
+        with understood(f"{dataset}: {source}"):
             group = stack.enter_context(opened_zarr(source))
             content = _Store(group, source, f"{dataset}: {source}")
             acquisition = content.pulses() if content.is_phase_history else content.pairs()
-        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"{dataset}: {source} is not readable as RF data in Zarr, version 3: {error!r}"
-            ) from None
         yield acquisition
 
 
@@ -62,14 +57,14 @@ class _Store:
         self._group = group
         self._attributes: dict[str, Any] = dict(group.attrs)
         if "scene" in group:
-            self._attributes |= dict(group["scene"].attrs)
+            self._attributes |= dict(self._part(group, "scene").attrs)
         if self._attributes.get("kind", "rf") != "rf":
             raise DataError(
                 f"{who} has the attribute kind = {self._attributes['kind']!r}; expected 'rf'"
             )
         self.arrays = self._lazy(group)
         if "calib" in group:
-            self.arrays |= self._lazy(group["calib"])
+            self.arrays |= self._lazy(self._part(group, "calib"))
         self.scene = self._scene()
         sign = self._attributes.get("time_sign", 1)
         if sign not in _TIME_SIGNS:
@@ -82,6 +77,13 @@ class _Store:
             "source": self._attributes.get("source"),
             "provenance": self._attributes.get("provenance"),
         }
+
+    def _part(self, group: Any, name: str) -> Any:
+        """Return a group in another one."""
+        part = group[name]
+        if not hasattr(part, "arrays"):
+            raise DataError(f"{self.who}: `{part.path}` is an array; expected a group")
+        return part
 
     @property
     def is_phase_history(self) -> bool:
@@ -96,11 +98,12 @@ class _Store:
 
     def pairs(self) -> RfAcquisition:
         """Return pairs of antenna arrays."""
-        folder: Any = self._group["pair"]
-        names = sorted(folder.group_keys(), key=int)
-        if names != [str(index) for index in range(len(names))] or not names:
+        folder = self._part(self._group, "pair")
+        found = set(folder.group_keys())
+        names = [str(index) for index in range(len(found))]
+        if found != set(names) or not names:
             raise DataError(
-                f"{self.who}: `pair` holds {', '.join(names) or 'nothing'}; expected 0, 1, 2 ..."
+                f"{self.who}: `pair` holds {', '.join(found) or 'nothing'}; expected 0, 1, 2 ..."
             )
         clocks = {name: self._whole(self.arrays, name) for name in CLOCKS if name in self.arrays}
         if self._conjugated and "phase" in clocks:
@@ -117,7 +120,7 @@ class _Store:
             arrays["y"] = WithoutLast(measured) if several else measured
         pairs = []
         for index, name in enumerate(names):
-            own = self._lazy(folder[name])
+            own = self._lazy(self._part(folder, name))
             if "y" not in arrays:
                 if "y" not in own:
                     raise DataError(
@@ -176,7 +179,9 @@ class _Store:
 
     def _lazy(self, group: Any) -> dict[str, LazyArray]:
         return {
-            _OTHER_NAMES.get(name, name): ZarrArray(stored, f"{self._path}/{stored.path}")
+            _OTHER_NAMES.get(name, name): ZarrArray(
+                stored, f"{self._path}/{stored.path}", complete=name == "y"
+            )
             for name, stored in group.arrays()
         }
 
@@ -200,9 +205,9 @@ class _Store:
                 origin=tuple(attributes.get("origin", attributes.get("origin_m", (0, 0, 0)))),
                 range=attributes.get("range"),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{self.who} lacks a usable attribute of the scene: {error!r}"
-            ) from None
+        except KeyError as error:
+            raise DataError(f"{self.who} has no attribute {error} of the scene") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{self.who}: the scene's attributes: {error}") from None
         except DataError as error:
             raise DataError(f"{self.who}: {error}") from None

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pipeline.errors import DataError
 from pipeline.geometry.axes import voxel_positions
 
+_SHORTEST, _FARTHEST = 1e-12, 1e12  # m: beyond, float64 has no digits left for a phase
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -50,17 +52,20 @@ class Scene:
         origin = tuple(float(x) for x in self.origin) + (0.0,) * (3 - len(self.origin))
         if len(shape) not in (2, 3) or min(shape) < 1:
             raise DataError(f"scene: found shape {shape}; it needs 2 or 3 axes of 1 voxel or more.")
-        if len(spacing) != len(shape) or not all(math.isfinite(s) and s > 0 for s in spacing):
+        if len(spacing) != len(shape) or not all(_SHORTEST < s < _FARTHEST for s in spacing):
             raise DataError(
-                f"scene: found spacing {spacing}; it needs {len(shape)} positive numbers [m], one "
-                "per axis."
+                f"scene: found spacing {spacing}; it needs {len(shape)} numbers between "
+                f"{_SHORTEST:g} and {_FARTHEST:g} [m], one per axis."
             )
-        if len(origin) != 3 or not all(math.isfinite(x) for x in origin):
+        if len(origin) != 3 or not all(abs(x) < _FARTHEST for x in origin):
             raise DataError(
-                f"scene: found origin {origin}; it needs 2 or 3 finite coordinates [m]."
+                f"scene: found origin {origin}; it needs 2 or 3 coordinates below "
+                f"{_FARTHEST:g} [m]."
             )
-        if self.range is not None and not (math.isfinite(self.range) and self.range > 0):
-            raise DataError(f"scene: found range {self.range}; it must be positive [m].")
+        if self.range is not None and not 0 < self.range < _FARTHEST:
+            raise DataError(
+                f"scene: found range {self.range}; it must be positive and below {_FARTHEST:g} [m]."
+            )
         for name, value in (("shape", shape), ("spacing", spacing), ("origin", origin)):
             object.__setattr__(self, name, value)
         if self.range is not None and self._largest_cosine() >= 1:
