@@ -192,8 +192,9 @@ class _Packed:
         with archive.open(member) as packed:
             self.shape, _, self.dtype = _npy_header(packed)
             held = member.file_size - packed.tell()
+        _refuse_objects(self.dtype)
         needed = math.prod(self.shape) * self.dtype.itemsize
-        if not self.dtype.hasobject and needed != held:
+        if needed != held:
             raise ValueError(f"the array {self.shape} needs {needed} bytes, there are {held}")
 
     def __getitem__(self, selection: Any) -> NDArray[Any]:
@@ -233,9 +234,13 @@ def _map_npy(path: Path, start: int) -> FlatFile:
         file.seek(start)
         shape, fortran_order, dtype = _npy_header(file)
         data = file.tell()
+    _refuse_objects(dtype)
+    return FlatFile(path, data, shape, dtype, "F" if fortran_order else "C")
+
+
+def _refuse_objects(dtype: np.dtype[Any]) -> None:
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not read from data files")
-    return FlatFile(path, data, shape, dtype, "F" if fortran_order else "C")
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

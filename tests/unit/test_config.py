@@ -328,7 +328,7 @@ def test_a_missing_network_is_named_before_anything_runs(tmp_path):
     network = {"algorithm": "unrolled", "weights_file": str(tmp_path / "net.npz")}
     config = load_config({"reconstructions": {"a": network}})
     datasets = load_datasets(_table(tmp_path, "d\trf\tsimulation\trf6\ta"), config)
-    with pytest.raises(ConfigError, match=r"net\.npz is not readable .*kronufft train"):
+    with pytest.raises(ConfigError, match=r"net\.npz: no such file; .*kronufft train"):
         find_source_files(config, datasets)
     (tmp_path / "net.npz").write_bytes(b"one")
     first = stage_settings(config, datasets["d"], "reconstruct", "a")

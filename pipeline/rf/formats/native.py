@@ -103,7 +103,7 @@ class _Store:
         names = [str(index) for index in range(len(found))]
         if found != set(names) or not names:
             raise DataError(
-                f"{self.who}: `pair` holds {', '.join(found) or 'nothing'}; expected 0, 1, 2 ..."
+                f"{self.who}: `pair` holds {', '.join(sorted(found)) or 'nothing'}; expected 0, 1, 2 ..."
             )
         clocks = {name: self._whole(self.arrays, name) for name in CLOCKS if name in self.arrays}
         if self._conjugated and "phase" in clocks:
