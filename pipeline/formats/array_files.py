@@ -245,9 +245,12 @@ def _refuse_objects(dtype: np.dtype[Any]) -> None:
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+    try:
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        return np.lib.format.read_array_header_2_0(file)
+    except ValueError as error:
+        raise ValueError(f"its header is damaged: {str(error).partition(':')[0]}") from None
 
 
 def _open_matlab(path: Path) -> ArrayFile:

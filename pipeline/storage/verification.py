@@ -87,6 +87,8 @@ def _verify(path: Path) -> int:
             read_text(path)
         case ".gz":
             with gzip.open(path) as file:
+                if not file.read(_PIECE):
+                    raise EOFError("it is empty")
                 while file.read(_PIECE):
                     pass
         case _:

@@ -89,7 +89,7 @@ def image(chance: Random) -> Trial:
     if content == path.read_bytes():
         content = b""
     path.write_bytes(content)
-    return Trial(stages("measure"), "refused", ("image.json",), about=about)
+    return Trial(stages("measure"), "refused", ("scan/cg",), about=about)
 
 
 @kind("show", 20, base=True)
@@ -175,7 +175,7 @@ def network_arrays(chance: Random) -> Trial:
         del arrays[name]
     np.savez("network.npz", **arrays)
     _unrolled()
-    return Trial(whole("merge"), named=("network.npz",), about=name)
+    return Trial(whole("merge"), named=("network.npz", "scan"), about=name)
 
 
 @kind("tuning file", 20)

@@ -27,7 +27,9 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisiti
             group = stack.enter_context(opened_zarr(source))
             attributes: dict[str, Any] = dict(group.attrs)
             arrays = {
-                name: ZarrArray(stored, f"{source}/{name}", complete=not ARRAYS[name].optional)
+                name: ZarrArray(
+                    stored, f"{dataset}: {source}/{name}", complete=not ARRAYS[name].optional
+                )
                 for name, stored in group.arrays()
                 if name in ARRAYS
             }
@@ -70,10 +72,10 @@ def _geometry(
         stored = attributes.get("affine")
         affine = None if stored is None else np.asarray(stored, np.float64).reshape(4, 4)
     except KeyError as error:
-        raise DataError(f"{who} has no attribute {error}") from None
+        raise DataError(f"{who} lacks a usable attribute: there is no {error}") from None
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
-            f"{who}: shape, voxel_size or affine are not lists of numbers: {error}"
+            f"{who} lacks a usable attribute: shape, voxel_size or affine: {error}"
         ) from None
     if len(shape) not in (2, 3) or min(shape) < 2 or len(size) != len(shape):
         raise DataError(

@@ -8,6 +8,7 @@ and ``calib/gain_rx``. With the attribute ``time_sign`` of -1 or ``"-"`` all com
 conjugated.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -78,6 +79,12 @@ class _Store:
             "provenance": self._attributes.get("provenance"),
         }
 
+    def _model_error(self) -> float | None:
+        error = self._attributes.get("model_error")
+        if error is None or (isinstance(error, int | float) and 0 <= error < math.inf):
+            return error
+        raise DataError(f"{self.who}: model_error is {error!r}; expected a number, 0 or more")
+
     def _part(self, group: Any, name: str) -> Any:
         """Return a group in another one."""
         part = group[name]
@@ -103,7 +110,8 @@ class _Store:
         names = [str(index) for index in range(len(found))]
         if found != set(names) or not names:
             raise DataError(
-                f"{self.who}: `pair` holds {', '.join(sorted(found)) or 'nothing'}; expected 0, 1, 2 ..."
+                f"{self.who}: `pair` holds {', '.join(sorted(found)) or 'nothing'}; expected 0, 1, "
+                "2 ..."
             )
         clocks = {name: self._whole(self.arrays, name) for name in CLOCKS if name in self.arrays}
         if self._conjugated and "phase" in clocks:
@@ -140,7 +148,7 @@ class _Store:
             arrays={**arrays, **resident({"frequencies": self.frequencies, **shared})},
             pairs=pairs,
             coherent=bool(self._attributes.get("coherent", True)),
-            model_error=self._attributes.get("model_error"),
+            model_error=self._model_error(),
             provenance=self.provenance,
         )
 
@@ -180,7 +188,7 @@ class _Store:
     def _lazy(self, group: Any) -> dict[str, LazyArray]:
         return {
             _OTHER_NAMES.get(name, name): ZarrArray(
-                stored, f"{self._path}/{stored.path}", complete=name == "y"
+                stored, f"{self.who}/{stored.path}", complete=name == "y"
             )
             for name, stored in group.arrays()
         }
@@ -206,8 +214,8 @@ class _Store:
                 range=attributes.get("range"),
             )
         except KeyError as error:
-            raise DataError(f"{self.who} has no attribute {error} of the scene") from None
+            raise DataError(f"{self.who} lacks a usable attribute: there is no {error}") from None
         except (TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"{self.who}: the scene's attributes: {error}") from None
+            raise DataError(f"{self.who} lacks a usable attribute of the scene: {error}") from None
         except DataError as error:
             raise DataError(f"{self.who}: {error}") from None

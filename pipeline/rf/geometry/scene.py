@@ -54,8 +54,8 @@ class Scene:
             raise DataError(f"scene: found shape {shape}; it needs 2 or 3 axes of 1 voxel or more.")
         if len(spacing) != len(shape) or not all(_SHORTEST < s < _FARTHEST for s in spacing):
             raise DataError(
-                f"scene: found spacing {spacing}; it needs {len(shape)} numbers between "
-                f"{_SHORTEST:g} and {_FARTHEST:g} [m], one per axis."
+                f"scene: found spacing {spacing}; it needs {len(shape)} positive numbers [m], "
+                f"one per axis, between {_SHORTEST:g} and {_FARTHEST:g}."
             )
         if len(origin) != 3 or not all(abs(x) < _FARTHEST for x in origin):
             raise DataError(
