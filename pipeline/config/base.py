@@ -46,7 +46,9 @@ DatasetName = Annotated[
 ReconstructionName = Annotated[
     Name, _none_of("raw.zarr", "raw.json", "calibration.zarr", "calibration.json", "receipts")
 ]
-Matrix = Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=2, max_length=3)]
+Matrix = Annotated[
+    tuple[Annotated[int, Field(ge=2, le=10**6)], ...], Field(min_length=2, max_length=3)
+]
 PerAxis = Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
 
 

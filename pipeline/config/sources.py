@@ -133,7 +133,7 @@ class SimulationSettings(Settings):
     coils: Annotated[int, Field(ge=1, le=256)] = 8
     frames: Annotated[int, Field(ge=1)] = 1
     """More than one frame moves an ellipse and turns the trajectory from frame to frame."""
-    snr_db: float | None = None
+    snr_db: Annotated[float, Field(ge=-200, le=400)] | None = None
     """20 log10 of the k-space's rms over the complex noise's rms; none adds no noise."""
     seed: Annotated[int, Field(ge=0)] = 0
 

@@ -61,6 +61,11 @@ def models(
     """
     if isinstance(data, RfRawData):
         if not data.pairs:
+            if settings.fusion != "coherent":
+                raise PlanError(
+                    f"{who}: `fusion: {settings.fusion}` is of pairs of antenna arrays, and these "
+                    "data are a phase history; leave `fusion` out"
+                )
             return [_pulse_costs(data, settings, who)], []
         coherent = data.coherent if calibration is None else calibration.coherent
         if settings.fusion == "coherent" and data.pairs > 1 and not coherent:

@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write all outcomes here")
     told = parser.parse_args()
+    sys.stdout.reconfigure(errors="backslashreplace")  # names may hold what no terminal shows
     warm_up()
     listed = known()
 

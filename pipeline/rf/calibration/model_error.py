@@ -187,6 +187,11 @@ def run(raw: RfRawData, group: zarr.Group, job: Calibrating, receipt: Receipt) -
     """Return the errors, for the record: no array is written."""
     with receipt.phase("model_error"):
         errors = _pair_errors(raw, job.dataset) if raw.pairs else _aperture_errors(raw)
+    if not all(map(math.isfinite, errors.values())):
+        raise DataError(
+            f"{job.dataset}: an antenna stands in the scene, where its field has no limit; correct "
+            "its position, or move the scene"
+        )
     return {NAME: errors}
 
 

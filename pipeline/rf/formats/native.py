@@ -196,7 +196,10 @@ class _Store:
     def _measured(self, arrays: Mapping[str, LazyArray]) -> LazyArray:
         if "y" not in arrays:
             raise DataError(f"{self.who} has no `y`; it has {', '.join(arrays) or 'nothing'}")
-        return Conjugated(arrays["y"]) if self._conjugated else arrays["y"]
+        measured = arrays["y"]
+        if len(measured.shape) < 3:
+            raise DataError(f"{self.who}: `y` has the shape {measured.shape}; it lacks axes")
+        return Conjugated(measured) if self._conjugated else measured
 
     def _whole(self, arrays: Mapping[str, LazyArray], name: str) -> NDArray[Any]:
         if name not in arrays:
