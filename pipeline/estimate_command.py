@@ -5,8 +5,6 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.config.base import validate
-from pipeline.config.planning import PlanSettings
 from pipeline.errors import ConfigError
 
 _AUTO = "auto"
@@ -72,37 +70,39 @@ def estimate(
     ] = None,
 ) -> None:
     """Say what a reconstruction would take, on data and devices that need not be there."""
+    if (shape is None) == (raw is None):
+        raise ConfigError("estimate: give either --shape and sizes, or --raw")
+
+    from pipeline.algorithms.registry import check_kind
+    from pipeline.config.base import validate
+    from pipeline.config.planning import PlanSettings
+    from pipeline.config.sources import Kind
+    from pipeline.engine.limits import MEGABYTE, Limits, planned_limits
+    from pipeline.engine.plan import plan_or_advise
+    from pipeline.engine.presentation import plan_lines
+    from pipeline.engine.request import request_for
+    from pipeline.kinds import open_raw, part_of
+
     chosen: dict[str, Any] = {"algorithm": algorithm}
     if iterations is not None:
         chosen["iterations"] = iterations
     for text in option or []:
         key, _, value = text.partition("=")
         chosen[key] = value
-    settings = validate(
-        PlanSettings,
-        {
-            "reconstruction": chosen,
-            "nufft": {
-                "tolerance": tolerance,
-                "backend": backend,
-                "tuning": None if tuning is None else str(tuning),
-            },
-            "memory": {
-                "host_mb": _number_or_auto(host_mb, "--host-mb"),
-                "shards": _number_or_auto(shards, "--shards"),
-            },
-            "precision": precision,
-            "deterministic": deterministic,
+    tuned = None if tuning is None else str(tuning)
+    content = {
+        "reconstruction": chosen,
+        "nufft": {"tolerance": tolerance, "backend": backend, "tuning": tuned},
+        "memory": {
+            "host_mb": _number_or_auto(host_mb, "--host-mb"),
+            "shards": _number_or_auto(shards, "--shards"),
         },
-        "estimate",
-    )
-    if (shape is None) == (raw is None):
-        raise ConfigError("estimate: give either --shape and sizes, or --raw")
-
-    from pipeline.kinds import open_raw, part_of
-    from pipeline.stages.estimate import estimate as run
-
+        "precision": precision,
+        "deterministic": deterministic,
+    }
+    settings = validate(PlanSettings, content, "estimate")
     data: Any
+    kind: Kind
     if raw is not None:
         data = open_raw(raw)
         kind = data.kind
@@ -118,4 +118,15 @@ def estimate(
             axes = sizes_of(rows, "--rows") if rows else ()
             sizes = {"pairs": pairs, "frequencies": frequencies, "rows": axes}
         data = part_of(kind, "plan").imagined(sizes_of(shape or "", "--shape"), frames, **sizes)
-    run(kind, data, settings, device_mb=device_mb, threads=threads)
+    check_kind(settings.reconstruction, kind)
+    limits = Limits(device_mb, planned_limits("cpu", 0, settings.memory.host_mb).host_mb)
+    models = part_of(kind, "plan").models
+    request = request_for(models, data, None, settings, limits, threads=threads, who="estimate")
+    plan = plan_or_advise(request)
+    work = request.work
+    matrix = " x ".join(map(str, work.shape))
+    images = f"{work.images} images of " if work.images > 1 else ""
+    stored = work.images * work.model.bytes_per_image / MEGABYTE
+    title = f"{settings.reconstruction.algorithm}: {images}{matrix} from {work.model}"
+    lines = [*plan_lines(title, plan), f"The measurement itself is {stored:.0f} MB on disk."]
+    typer.echo("\n".join(lines))

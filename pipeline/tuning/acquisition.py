@@ -22,32 +22,18 @@ _FRAMES = 16
 
 @dataclass(frozen=True)
 class Acquisition:
-    """An acquisition as far as it decides what transforms cost.
-
-    Attributes
-    ----------
-    shape
-        Image matrix.
-    coils, frames
-        Numbers of them.
-    trajectories
-        float32 ``[frame, axis, sample]`` [rad/voxel]: of the first frames, or the one that all
-        share.
-    shared
-        Whether all frames share one trajectory.
-    source
-        Where the samples lie: a file, or the kind of trajectory.
-    raw
-        Marker of the data, if there are any.
-    """
+    """An acquisition as far as it decides what transforms cost."""
 
     shape: tuple[int, ...]
     coils: int
     frames: int
     trajectories: torch.Tensor
+    """float32 ``[frame, axis, sample]`` [rad/voxel]: of the first frames, or of all if `shared`."""
     shared: bool
     source: str
+    """Where the samples lie: a file, or the kind of trajectory."""
     raw: Path | None = None
+    """Marker of the data, if there are any."""
 
     @property
     def samples(self) -> int:
@@ -96,16 +82,8 @@ def imagined_acquisition(
 ) -> Acquisition:
     """Return an acquisition of given sizes, each frame with a trajectory of its own.
 
-    Parameters
-    ----------
-    shape
-        Image matrix.
-    coils, frames
-        Numbers of them.
-    samples
-        Of one frame; rounded up to whole readouts of twice the matrix.
-    trajectory
-        ``radial`` is golden-angle radial in 2D and a kooshball in 3D.
+    Samples of a frame are rounded up to whole readouts of twice the matrix. ``radial`` is
+    golden-angle radial in 2D and a kooshball in 3D.
 
     Raises
     ------

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal
 
@@ -14,7 +15,7 @@ from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectru
 from pipeline.progress import track
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.exact_sums import exact_lags
-from pipeline.tuning.timing import Timing, race, shortest
+from pipeline.tuning.timing import race, shortest, spread
 
 _SAMPLES = 2**14
 _BRIGHT = 3
@@ -77,16 +78,9 @@ def product_error(acquisition: Acquisition, way: Decomposition, device: torch.de
 
 
 class Products:
-    """Toeplitz products of a batch of images with coil maps, to be timed.
+    """Toeplitz products of a batch of coils, and frames of all coils, to be timed.
 
-    Parameters
-    ----------
-    acquisition
-        Sizes; the time does not depend on the values.
-    transforms
-        Coils, and frames of all coils, that are done together.
-    device
-        Where.
+    The values are random: the time does not depend on them.
     """
 
     def __init__(self, acquisition: Acquisition, transforms: int, device: torch.device) -> None:
@@ -105,15 +99,12 @@ class Products:
     def operator(self, way: Decomposition, threads: int) -> SenseNormal:
         """Return the normal operator of the batch."""
         toeplitz = way.operator(self._spectra, self.shape, threads)
-        return SenseNormal(toeplitz, self._maps, len(self._maps) if self._on_device else None)
+        together = len(self._maps) if self.device.type == "cuda" else None
+        return SenseNormal(toeplitz, self._maps, together)
 
     def seconds(self, operator: SenseNormal) -> float:
         """Return the time of one application to the batch."""
         return shortest(lambda: operator(self._images), self.device)
-
-    @property
-    def _on_device(self) -> bool:
-        return self.device.type == "cuda"
 
 
 def measure_products(
@@ -124,24 +115,28 @@ def measure_products(
     threads: int,
     seconds: float,
 ) -> list[ProductTiming]:
-    """Return error and time of each decomposition; parameters as of `measure_transforms`."""
+    """Return error and time of each decomposition, of so many transforms at once."""
     deadline = time.monotonic() + seconds
     products = Products(acquisition, transforms, device)
     ways = decompositions(device)
     operators = {way: products.operator(way, threads) for way in ways}
     for operator in operators.values():
         products.seconds(operator)
+
+    def run(way: Decomposition) -> tuple[float]:
+        return (products.seconds(operators[way]),)
+
     errors: dict[str, float] = {}
     with track("Toeplitz products", len(ways)) as advance:
         runs = race(
-            {way: lambda way=way: (products.seconds(operators[way]),) for way in ways},  # type: ignore[misc]
+            {way: partial(run, way) for way in ways},
             deadline=deadline,
             rivals=lambda way: [other for other in ways if other != way],
             advance=lambda way: advance(note=way.fft),
         )
     found = []
     for way, parts in runs.items():
-        timing = Timing(tuple(run[0] for run in parts))
+        times = [sum(part) for part in parts]
         if way.fft not in errors:  # the size of the pieces does not change it
             errors[way.fft] = product_error(acquisition, way, device)
         found.append(
@@ -149,8 +144,8 @@ def measure_products(
                 fft=way.fft,
                 piece_bytes=way.piece_bytes,
                 error=errors[way.fft],
-                seconds=timing.best / products.transforms,
-                spread=timing.spread,
+                seconds=min(times) / products.transforms,
+                spread=spread(times),
             )
         )
     return found

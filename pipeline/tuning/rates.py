@@ -36,18 +36,9 @@ def measure_rates(
     threads: int,
     start: float,
 ) -> Rates:
-    """Return rates by which the plan predicts what was measured.
+    """Return rates by which the plan predicts the times of the chosen transform and product.
 
-    Parameters
-    ----------
-    acquisition, device, threads
-        As of `measure_transforms`.
-    chosen, product
-        What was found for transform and Toeplitz product.
-    transforms
-        Transforms that are done together.
-    start
-        Seconds of a job that does nothing.
+    ``transforms`` are done together; ``start`` are the seconds of a job that does nothing.
     """
     candidate = Candidate.of(chosen)
     points, flops = transform_work(

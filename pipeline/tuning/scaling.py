@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -39,23 +39,19 @@ def measure_batches(
     """Return what transforms and Toeplitz products cost in batches of different sizes."""
     sizes = batch_sizes(acquisition)
 
-    def runner(size: int) -> Callable[[], tuple[float, float]]:
-        def run() -> tuple[float, float]:
-            batch = Batch.of(acquisition, size, device, candidate.precision)
-            forward, adjoint, _ = run_batch(candidate, acquisition, batch, device, threads)
-            products = Products(acquisition, size, device)
-            operator = products.operator(way, threads)
-            products.seconds(operator)
-            product = products.seconds(operator) / products.transforms
-            return (forward + adjoint) / batch.transforms, product
-
-        return run
+    def run(size: int) -> tuple[float, float]:
+        batch = Batch.of(acquisition, size, device, candidate.precision)
+        forward, adjoint, _ = run_batch(candidate, acquisition, batch, device, threads)
+        products = Products(acquisition, size, device)
+        operator = products.operator(way, threads)
+        products.seconds(operator)
+        product = products.seconds(operator) / products.transforms
+        return (forward + adjoint) / batch.transforms, product
 
     with track("batches", len(sizes)) as advance:
         runs = race(
-            {size: runner(size) for size in sizes},
+            {size: partial(run, size) for size in sizes},
             deadline=time.monotonic() + seconds,
-            rivals=lambda _: (),
             advance=lambda size: advance(note=f"{size} at once"),
         )
     return [
@@ -76,18 +72,12 @@ def measure_threads(
     device = torch.device("cpu")
     batch = Batch.of(acquisition, transforms, device, candidate.precision)
 
-    def runner(number: int) -> Callable[[], tuple[float]]:
-        def run() -> tuple[float]:
-            forward, adjoint, _ = run_batch(candidate, acquisition, batch, device, number)
-            return ((forward + adjoint) / batch.transforms,)
+    def run(number: int) -> tuple[float]:
+        forward, adjoint, _ = run_batch(candidate, acquisition, batch, device, number)
+        return ((forward + adjoint) / batch.transforms,)
 
-        return run
-
-    runs = race(
-        {number: runner(number) for number in numbers},
-        deadline=time.monotonic() + seconds,
-        rivals=lambda _: (),
-    )
+    deadline = time.monotonic() + seconds
+    runs = race({number: partial(run, number) for number in numbers}, deadline=deadline)
     return [
         ThreadTiming(threads=number, seconds=min(run[0] for run in parts))
         for number, parts in sorted(runs.items())

@@ -41,17 +41,7 @@ _DATASET = Dataset(
 def start_seconds(device: str, threads: int) -> float:
     """Return the wall time, without imports, of a job that has next to nothing to do [s].
 
-    Parameters
-    ----------
-    device
-        Torch's name.
-    threads
-        CPU threads.
-
-    Raises
-    ------
-    DeviceError
-        If the job fails.
+    Raises `DeviceError` if the job fails.
     """
     config = load_config({**_CONFIG, "compute": {"device": device, "threads": threads}})
     settings = stage_settings(config, _DATASET, "reconstruct", "start")

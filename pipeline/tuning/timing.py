@@ -7,7 +7,6 @@ nearest to what the machine can do; and candidates that take turns meet the same
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -21,21 +20,9 @@ _HOPELESS = {1: 4.0, 2: 2.0}
 """Times another's best at which repeating is a waste, after so many runs; 1.3 after more."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of several runs."""
-
-    runs: tuple[float, ...]
-
-    @property
-    def best(self) -> float:
-        """The shortest."""
-        return min(self.runs)
-
-    @property
-    def spread(self) -> float:
-        """How much longer the median run took, relative to the shortest."""
-        return statistics.median(self.runs) / self.best - 1
+def spread(runs: Sequence[float]) -> float:
+    """Return how much longer the median run took, relative to the shortest."""
+    return statistics.median(runs) / min(runs) - 1
 
 
 def timed(run: Callable[[], object], device: torch.device) -> float:
@@ -55,17 +42,17 @@ def shortest(run: Callable[[], object], device: torch.device) -> float:
     return min(runs)
 
 
-def best_of(run: Callable[[], object], device: torch.device, *, repeats: int = _LEAST) -> float:
+def best_of(run: Callable[[], object], device: torch.device) -> float:
     """Return the shortest time of several calls, after one that warms up."""
     run()
-    return min(timed(run, device) for _ in range(repeats))
+    return min(timed(run, device) for _ in range(_LEAST))
 
 
 def race(
     runs: Mapping[Key, Callable[[], Sequence[float]]],
     *,
     deadline: float,
-    rivals: Callable[[Key], Sequence[Key]],
+    rivals: Callable[[Key], Sequence[Key]] = lambda _: (),
     advance: Callable[[Key], None] = lambda _: None,
 ) -> dict[Key, list[Sequence[float]]]:
     """Time several things in turns until the deadline. The very first run warms up.

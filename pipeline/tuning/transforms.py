@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from importlib.util import find_spec
 from typing import Self
 
@@ -17,7 +18,7 @@ from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_tran
 from pipeline.progress import track
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.exact_sums import ErrorProbe
-from pipeline.tuning.timing import race, shortest, timed
+from pipeline.tuning.timing import race, shortest, spread, timed
 
 DTYPES = {"single": torch.complex64, "double": torch.complex128}
 
@@ -57,13 +58,7 @@ class Candidate:
     @classmethod
     def of(cls, timing: TransformTiming) -> Self:
         """Return the way that was timed."""
-        return cls(
-            timing.backend,
-            timing.precision,
-            timing.tolerance,
-            timing.oversampling,
-            timing.kernel_width,
-        )
+        return cls(**{field.name: getattr(timing, field.name) for field in fields(cls)})
 
     def transform(
         self,
@@ -181,22 +176,9 @@ def measure_transforms(
     threads: int,
     seconds: float,
 ) -> list[TransformTiming]:
-    """Return error and time of each candidate.
+    """Return error and time of each candidate around a wanted tolerance.
 
-    Parameters
-    ----------
-    acquisition
-        What is to be transformed.
-    device
-        Where.
-    tolerance
-        The wanted one; the candidates lie around it.
-    precisions
-        To try.
-    threads
-        CPU threads.
-    seconds
-        Time to spend. What is not reached is left out, the least likely first.
+    What is not reached in so many seconds is left out, the least likely first.
     """
     start = time.monotonic()
     waiting = candidates(acquisition, device, tolerance, precisions)
@@ -255,8 +237,8 @@ def _timed_transforms(
     with track("times", len(bearable)) as advance:
         runs = race(
             {
-                each: lambda each=each: run_batch(  # type: ignore[misc]
-                    each, acquisition, batches[each.precision], device, threads
+                each: partial(
+                    run_batch, each, acquisition, batches[each.precision], device, threads
                 )
                 for each in bearable
             },
@@ -313,13 +295,12 @@ def _timing(
     if not runs:
         return TransformTiming(**known, note=f"not timed: about {foretold:.2g} s, or out of time")
     forward, adjoint, setup = (min(parts) for parts in zip(*runs, strict=True))
-    both = sorted(run[0] + run[1] for run in runs)
     return TransformTiming(
         **known,
         forward_seconds=forward / batch.transforms,
         adjoint_seconds=adjoint / batch.transforms,
         setup_seconds=setup / batch.frames,
-        spread=both[len(both) // 2] / both[0] - 1,
+        spread=spread([run[0] + run[1] for run in runs]),
         repeats=len(runs),
         workspace_bytes=_workspace_bytes(candidate, acquisition, batch, threads),
     )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import torch
 from rich.console import Console
@@ -23,6 +24,7 @@ from pipeline.engine.tuning_file import (
 )
 from pipeline.errors import DeviceError
 from pipeline.host_memory import return_freed_memory
+from pipeline.operators.nufft_accuracy import Backend
 from pipeline.storage.circumstances import installed_versions
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.presentation import draw, print_tables
@@ -32,16 +34,7 @@ from pipeline.tuning.scaling import measure_batches, measure_threads
 from pipeline.tuning.start import start_seconds
 from pipeline.tuning.transforms import Candidate, measure_transforms, transforms_together
 
-_COMPUTING = (
-    "kronufft",
-    "torch",
-    "numpy",
-    "scipy",
-    "ducc0",
-    "finufft",
-    "cufinufft",
-    "torchkbnufft",
-)
+_COMPUTING = ("kronufft", "torch", "numpy", "scipy", *get_args(Backend))
 _BUSY = 0.5
 # Shares of the time; the rest goes to rates and to the start of a job.
 _TRANSFORMS, _PRODUCTS, _BATCHES, _THREADS = 0.6, 0.1, 0.1, 0.05
@@ -59,22 +52,8 @@ def tune(
 ) -> Measurement:
     """Measure for one acquisition, add it to a file, print tables and draw a picture.
 
-    Parameters
-    ----------
-    acquisition
-        What is to be reconstructed.
-    tolerance
-        Relative error wanted of each transform.
-    precisions
-        To try.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    threads
-        CPU threads of a job.
-    seconds
-        Time to spend, about.
-    output
-        The file; what it holds of other acquisitions stays. The picture stands beside it.
+    Parameters are those of the command `kronufft tune`. What the file holds of other acquisitions
+    stays.
 
     Raises
     ------
