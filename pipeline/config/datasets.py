@@ -11,7 +11,6 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.algorithms.registry import check_kind
 from pipeline.config.base import DatasetName, ReconstructionName, Settings, nearest, validate
 from pipeline.config.calibration import CalibrateSettings, InstrumentSettings
@@ -21,7 +20,6 @@ from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.config.sources import READERS, IngestSettings, Kind, SourceSettings
-from pipeline.config.transforms import NufftSettings
 from pipeline.errors import ConfigError
 from pipeline.files import read_text, why_unreadable
 
@@ -50,19 +48,8 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
     """Read the dataset table and check it against the config.
 
     The table is tab-separated with the columns `DATASET_COLUMNS`; lines that begin with ``#`` are
-    comments. Several reconstructions of a dataset are separated by commas.
-
-    Parameters
-    ----------
-    path
-        The table.
-    config
-        The config whose reconstructions and sources the table refers to.
-
-    Returns
-    -------
-    dict
-        Rows by dataset name, in the table's order.
+    comments. Several reconstructions of a dataset are separated by commas. The rows stand by name,
+    in the table's order.
 
     Raises
     ------
@@ -138,14 +125,7 @@ def stage_settings(
 ) -> Settings:
     """Return exactly the settings that one job of ``stage`` uses.
 
-    Parameters
-    ----------
-    config, dataset
-        As loaded.
-    stage
-        Name of the stage.
-    reconstruction
-        Name of the reconstruction, for the stages that belong to one.
+    Stages that belong to one reconstruction need its name.
     """
     details = config.sources.get(dataset.dataset, SourceSettings())
     # What was measured goes into the plan, and what the plan chose by it into the jobs' rows.
@@ -153,14 +133,13 @@ def stage_settings(
     # Known or found by `calibrate`: measurements are stored as they were acquired.
     instruments = {name: getattr(details, name) for name in InstrumentSettings.model_fields}
     if stage == "ingest":
+        source = dataset.source
+        if dataset.format != "simulation":
+            source = str(Path(config.data_root) / source)
         return IngestSettings(
             kind=dataset.kind,
             format=dataset.format,
-            source=(
-                dataset.source
-                if dataset.format == "simulation"
-                else str(Path(config.data_root) / dataset.source)
-            ),
+            source=source,
             details=details.model_copy(update=dict.fromkeys(("calibration", *instruments))),
         )
     if stage == "calibrate":
@@ -169,41 +148,31 @@ def stage_settings(
             nufft=untuned,
             instruments=InstrumentSettings(**instruments) if dataset.kind == "rf" else None,
         )
-    return _reconstruction_settings(
-        config, dataset, stage, config.reconstructions[str(reconstruction)], untuned
-    )
-
-
-def _reconstruction_settings(
-    config: Config,
-    dataset: Dataset,
-    stage: str,
-    chosen: AlgorithmSettings,
-    nufft: NufftSettings,
-) -> Settings:
-    """Return the settings of a stage that belongs to one reconstruction."""
-    job: dict[str, Any] = {
-        "nufft": nufft,
+    chosen = config.reconstructions[str(reconstruction)]
+    used: dict[str, Any] = {
+        "nufft": config.nufft if stage == "plan" else untuned,
         "precision": config.compute.precision,
         "deterministic": config.compute.deterministic,
     }
+    found: Settings
     match stage:
         case "plan":
-            return PlanSettings(
-                **{**job, "nufft": config.nufft}, reconstruction=chosen, memory=config.memory
-            )
+            found = PlanSettings(**used, reconstruction=chosen, memory=config.memory)
         case "accumulate":
-            return AccumulateSettings(**job, reconstruction=chosen.of_equations())
+            found = AccumulateSettings(**used, reconstruction=chosen.of_equations())
         case "reconstruct":
-            return ReconstructSettings(**job, reconstruction=chosen, network=chosen.file_checksum())
+            network = chosen.file_checksum()
+            found = ReconstructSettings(**used, reconstruction=chosen, network=network)
         case "merge":
-            return MergeSettings(output=config.output)
+            found = MergeSettings(output=config.output)
         case "measure":
-            return MeasureSettings(
+            found = MeasureSettings(
                 frames_per_image=chosen.frames_per_image,
                 metrics=config.measure if dataset.kind == "rf" else None,
             )
-    raise ValueError(f"no settings for a stage {stage!r}")
+        case _:
+            raise ValueError(f"no settings for a stage {stage!r}")
+    return found
 
 
 def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, list[Path]]:
