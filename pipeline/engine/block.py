@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.algorithms.base import AlgorithmSettings, SolverSettings
-from pipeline.engine.accumulation import Measurement
+from pipeline.engine.accumulation import Measurement, Share
 from pipeline.engine.job import BlockJob
-from pipeline.engine.share import Share
 from pipeline.engine.solving import Histories, solve
 from pipeline.engine.table import PlanRow
 from pipeline.geometry.axes import as_volume

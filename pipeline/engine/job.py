@@ -1,5 +1,7 @@
 """What all accumulate and reconstruct jobs share: settings, device, tiles, timing and streams."""
 
+from __future__ import annotations
+
 import gc
 import math
 import sys
@@ -17,7 +19,6 @@ from pipeline.config.equations import AccumulateSettings
 from pipeline.engine import canary
 from pipeline.engine.limits import torch_device
 from pipeline.engine.machine import Machine, Transforms
-from pipeline.engine.share import Shard
 from pipeline.engine.stream import Read, StreamAccount, stream
 from pipeline.engine.table import PlanRow
 from pipeline.errors import DataError, DeviceError
@@ -36,7 +37,7 @@ class TileSizes:
     """Coils, or RF pairs."""
     readouts: int
 
-    def halved(self) -> "TileSizes | None":
+    def halved(self) -> TileSizes | None:
         """Return half of it: fewer channels, then fewer images, then fewer readouts.
 
         None where one readout of one channel of one image cannot be halved.
@@ -46,6 +47,21 @@ class TileSizes:
             if size > 1:
                 return replace(self, **{name: math.ceil(size / 2)})
         return None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A piece of the measurements of each image."""
+
+    channels: range
+    """MRI: coils. RF: pairs; a phase history has one channel."""
+    readouts: range
+    """MRI: readouts of an image, those of joined frames one after the other. RF: frequencies of
+    each pair, or pulses of a phase history."""
+
+    def is_first_of_channels(self) -> bool:
+        """Tell whether this shard accounts for what all channels share, such as the kernel."""
+        return self.channels.start == 0
 
 
 def prepare_process(receipt: Receipt, device: str, threads: int) -> None:

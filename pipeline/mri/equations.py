@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.engine.accumulation import Share
 from pipeline.engine.block import Equations
-from pipeline.engine.share import Share
 from pipeline.mri.model.measurement import MriMeasurement
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.engine.accumulation import Share
 from pipeline.engine.block import Equations
-from pipeline.engine.share import Share
 from pipeline.operators.base import Diagonal
 from pipeline.operators.terms import TermsNormal
 from pipeline.rf.model.pair_tiles import FactorsNormal

@@ -14,8 +14,7 @@ from pipeline.engine.images import Images
 from pipeline.engine.limits import Megabytes, planned_limits
 from pipeline.engine.needs import require_fit
 from pipeline.engine.table import Plan, PlanRow, read_plan
-from pipeline.geometry.axes import as_volume
-from pipeline.geometry.grids import resampled_affine
+from pipeline.geometry.axes import as_volume, resampled_affine
 from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw
 from pipeline.merge.costs import fitting_threads, merge_memory

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.geometry.grids import resampled_coordinates
+from pipeline.geometry.axes import resampled_coordinates
 
 
 def resampled_maps(maps: Tensor, shape: Sequence[int]) -> Tensor:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config.equations import image_shape
-from pipeline.engine.job import BlockJob
-from pipeline.engine.share import Shard, Share
+from pipeline.engine.accumulation import Share
+from pipeline.engine.job import BlockJob, Shard
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.mri.model.coil_maps import CoilMaps

@@ -9,8 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pipeline.engine.job import BlockJob
-from pipeline.engine.share import Shard
+from pipeline.engine.job import BlockJob, Shard
 from pipeline.engine.stream import Arrays, StreamAccount
 from pipeline.rf.model.instruments import CorrectedPairs
 from pipeline.rf.model.pair_blocks import PairBlocks

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.engine.job import BlockJob
-from pipeline.engine.share import Shard, Share
+from pipeline.engine.accumulation import Share
+from pipeline.engine.job import BlockJob, Shard
 from pipeline.operators.inner import inner_product
 from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.instruments import CorrectedPairs

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.engine.job import BlockJob
-from pipeline.engine.share import Shard, Share
+from pipeline.engine.accumulation import Share
+from pipeline.engine.job import BlockJob, Shard
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.operators.inner import inner_product

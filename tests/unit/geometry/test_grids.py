@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.geometry.grids import resampled_affine, resampled_coordinates
+from pipeline.geometry.axes import resampled_affine, resampled_coordinates
 
 
 def test_coordinates():
