@@ -12,7 +12,6 @@ from stage_runs import reconstructed
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.formats.content import store_content
-from pipeline.formats.lazy import ResidentArray
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, resident
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
@@ -41,7 +40,7 @@ def pulses(
     **arrays: np.ndarray,
 ) -> RfAcquisition:
     """Return a phase history of one frame that measured ``[pulse, freq]``."""
-    history = PhaseHistory(frequencies, paths, ResidentArray(measured))
+    history = PhaseHistory(frequencies, paths, measured)
     return RfAcquisition.of_pulses(scene, history, arrays)
 
 

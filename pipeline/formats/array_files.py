@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.formats.flat_file import FlatFile
-from pipeline.formats.mapping import Stored
+from pipeline.formats.lazy import LazyArray
 
 if TYPE_CHECKING:
     import h5py
@@ -32,12 +32,12 @@ _HDF5_CHUNK_CACHE = 64 * 2**20
 class ArrayFile:
     """The arrays of one file, by name; ``load`` reads as little of one as the format allows."""
 
-    def __init__(self, path: Path, names: list[str], load: Callable[[str], Stored]) -> None:
+    def __init__(self, path: Path, names: list[str], load: Callable[[str], LazyArray]) -> None:
         self.path = path
         self.names = names
         self._load = load
 
-    def array(self, name: str | None, who: str) -> Stored:
+    def array(self, name: str | None, who: str) -> LazyArray:
         """Return the array ``name``, or the only one if it is None.
 
         Raises
@@ -129,14 +129,14 @@ def _open_hdf5(path: Path, stack: ExitStack) -> ArrayFile:
         lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
     )
 
-    def load(name: str) -> Stored:
+    def load(name: str) -> LazyArray:
         stored = file[name]
         if stored.external or stored.is_virtual:
             raise ValueError("its values lie in other files; copy them into this one")
         _require_written(stored)
         if stored.dtype.names in (("real", "imag"), ("r", "i"), ("re", "im")):
             return CompoundComplex(stored)
-        found: Stored = stored
+        found: LazyArray = stored
         return found
 
     return ArrayFile(path, names, load)
@@ -167,7 +167,7 @@ def _open_npz(path: Path, stack: ExitStack) -> ArrayFile:
     }
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kronufft-")))
 
-    def load(name: str) -> Stored:
+    def load(name: str) -> LazyArray:
         unpacked = folder / f"{list(members).index(name)}.npy"
         return _Packed(path, archive, members[name], unpacked)
 
@@ -258,10 +258,10 @@ def _open_matlab(path: Path) -> ArrayFile:
 
     names = [name for name, _, _ in scipy.io.whosmat(str(path))]
 
-    def load(name: str) -> Stored:
+    def load(name: str) -> LazyArray:
         # The format is compressed as a whole and limited to 2 GiB an array: there is no reading
         # of parts.
-        found: Stored = np.asarray(
+        found: LazyArray = np.asarray(
             scipy.io.loadmat(str(path), variable_names=[name], struct_as_record=True)[name]
         )
         return found

@@ -194,7 +194,7 @@ def _copy(
     stored = content.table.create(group, path, array.shape)
     for tile in expected.tiles(array.shape):
         with record.phase("read"):
-            values = array.read(tile)
+            values = array[tile]
             record.count_bytes("read", values.nbytes)
             with np.errstate(over="ignore"):  # an overflow is infinite, and found below
                 values = values.astype(expected.dtype, copy=False)

@@ -1,5 +1,6 @@
 """Arrays that are read, converted or computed only where they are asked for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,8 @@ Selection = tuple[slice, ...]
 class LazyArray(Protocol):
     """An array that is read, converted or computed only where it is asked for.
 
-    Its axes are those that the table of its kind of data lists for its name.
+    A NumPy array is one in memory. Its axes are those that the table of its kind of data lists for
+    its name.
     """
 
     @property
@@ -25,37 +27,33 @@ class LazyArray(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the values that `read` returns."""
+        """Type of the values."""
 
-    def read(self, selection: Selection) -> NDArray[Any]:
+    def __getitem__(self, selection: Selection, /) -> NDArray[Any]:
         """Return the part that ``selection``, one slice of step 1 per axis, covers."""
 
 
 @dataclass(frozen=True)
-class ResidentArray:
-    """A `LazyArray` in memory, for what is small."""
+class Derived:
+    """A `LazyArray` whose values come from a function of the selection."""
 
-    values: NDArray[Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    compute: Callable[[Selection], NDArray[Any]]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes."""
-        return self.values.shape
+    def __getitem__(self, selection: Selection) -> NDArray[Any]:
+        return self.compute(selection)
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return self.values.dtype
 
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
-        part: NDArray[Any] = self.values[selection]
-        return part
+def elementwise(function: Callable[[NDArray[Any]], NDArray[Any]], array: LazyArray) -> Derived:
+    """Return a function of each value of an array."""
+    dtype = function(np.empty(0, array.dtype)).dtype
+    return Derived(array.shape, dtype, lambda selection: function(array[selection]))
 
 
 def whole(array: LazyArray) -> NDArray[Any]:
     """Return all values of an array."""
-    return array.read((slice(None),) * len(array.shape))
+    return array[(slice(None),) * len(array.shape)]
 
 
 def existing_source(settings: IngestSettings, dataset: str) -> Path:

@@ -8,7 +8,13 @@ from pipeline.config.sources import ArraySettings, IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.array_files import ArrayFile, open_file
 from pipeline.formats.lazy import LazyArray
-from pipeline.formats.mapping import Complex, Components, RealAndImaginary, Rearranged, Scaled
+from pipeline.formats.mapping import (
+    Rearranged,
+    Scaled,
+    joined_components,
+    joined_parts,
+    real_and_imaginary,
+)
 
 
 class MappedFiles:
@@ -69,13 +75,13 @@ def _mapped(
 
     mapped: LazyArray
     if array.components is not None:
-        mapped = Components([part(component) for component in array.components], who)
+        mapped = joined_components([part(component) for component in array.components], who)
     elif array.real is not None:
-        mapped = Complex(part(array.real), part(array.imag), who)
+        mapped = joined_parts(part(array.real), part(array.imag), who)
     else:
         mapped = part(array.name)
     if name == "trajectory" and mapped.dtype.kind == "c" and mapped.shape[-1] == 1:
-        mapped = RealAndImaginary(mapped)
+        mapped = real_and_imaginary(mapped)
     if array.scale != 1.0 or array.conjugate:
         mapped = Scaled(mapped, array.scale, conjugate=array.conjugate)
     return mapped

@@ -1,6 +1,6 @@
 """From the axes and values that a file stores to the project's.
 
-Each class is a `LazyArray` over others or over a stored array, so that a selection is carried down
+Each result is a `LazyArray` over others or over a stored array, so that a selection is carried down
 to the file and only its part is read.
 """
 
@@ -8,28 +8,13 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError
-from pipeline.formats.lazy import LazyArray, Selection
-
-
-class Stored(Protocol):
-    """An array in a file, sliced like a NumPy array: h5py's, a memory map, or one in memory."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes."""
-
-    @property
-    def dtype(self) -> Any:
-        """Type of the values."""
-
-    def __getitem__(self, selection: Any, /) -> Any:
-        """Return a part."""
+from pipeline.formats.lazy import Derived, LazyArray, Selection
 
 
 class Rearranged:
@@ -58,7 +43,7 @@ class Rearranged:
 
     def __init__(
         self,
-        stored: Stored,
+        stored: LazyArray,
         axes: Sequence[str],
         target: Sequence[str],
         lengths: Mapping[str, int],
@@ -87,8 +72,7 @@ class Rearranged:
         self.shape = tuple(self._sizes.get(name, 1) for name in target)
         self.dtype: np.dtype[Any] = np.dtype(stored.dtype)
 
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
+    def __getitem__(self, selection: Selection) -> NDArray[Any]:
         wanted = {
             name: slice(*part.indices(size)[:2])
             for name, part, size in zip(self._target, selection, self.shape, strict=True)
@@ -145,82 +129,58 @@ def _split(
     return {name: lengths.get(name, size // known) for name in entry}
 
 
-class Complex:
-    """Real and imaginary part that are stored apart."""
+def joined_parts(real: LazyArray, imag: LazyArray, who: str) -> Derived:
+    """Return real and imaginary part that are stored apart as complex numbers."""
+    if real.shape != imag.shape:
+        raise DataError(
+            f"{who}: the real part has shape {real.shape}, the imaginary part {imag.shape}"
+        )
+    dtype = np.result_type(real.dtype, imag.dtype, np.complex64)
 
-    def __init__(self, real: LazyArray, imag: LazyArray, who: str) -> None:
-        if real.shape != imag.shape:
-            raise DataError(
-                f"{who}: the real part has shape {real.shape}, the imaginary part {imag.shape}"
-            )
-        self._real, self._imag = real, imag
-        self.shape = real.shape
-        self.dtype: np.dtype[Any] = np.result_type(real.dtype, imag.dtype, np.complex64)
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
-        part = self._real.read(selection).astype(self.dtype)
-        part.imag = self._imag.read(selection)
+    def compute(selection: Selection) -> NDArray[Any]:
+        part = real[selection].astype(dtype)
+        part.imag = imag[selection]
         return part
 
+    return Derived(real.shape, dtype, compute)
 
-class Components:
-    """Trajectory components that are stored apart, each with an ``axis`` of length one."""
 
-    def __init__(self, components: Sequence[LazyArray], who: str) -> None:
-        shapes = [component.shape for component in components]
-        if any(shape != shapes[0] for shape in shapes):
-            raise DataError(f"{who}: its components have different shapes: {shapes}")
-        self._components = components
-        self.shape = (*shapes[0][:-1], len(components))
-        self.dtype: np.dtype[Any] = np.result_type(*(component.dtype for component in components))
+def joined_components(components: Sequence[LazyArray], who: str) -> Derived:
+    """Return trajectory components that are stored apart, each with an ``axis`` of length one."""
+    shapes = [component.shape for component in components]
+    if any(shape != shapes[0] for shape in shapes):
+        raise DataError(f"{who}: its components have different shapes: {shapes}")
 
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
+    def compute(selection: Selection) -> NDArray[Any]:
         wanted = (*selection[:-1], slice(0, 1))
-        parts = [component.read(wanted) for component in self._components[selection[-1]]]
-        return np.concatenate(parts, axis=-1)
+        return np.concatenate([one[wanted] for one in components[selection[-1]]], axis=-1)
+
+    dtype = np.result_type(*(component.dtype for component in components))
+    return Derived((*shapes[0][:-1], len(components)), dtype, compute)
 
 
-class Stacked:
-    """Arrays of one shape, joined along a new axis.
+def stacked(parts: Sequence[LazyArray], axis: int) -> Derived:
+    """Return arrays of one shape, joined along a new axis of this number."""
 
-    Parameters
-    ----------
-    parts
-        One for each element of the new axis.
-    axis
-        Its number.
-    """
+    def compute(selection: Selection) -> NDArray[Any]:
+        rest = (*selection[:axis], *selection[axis + 1 :])
+        chosen = [part[rest] for part in parts[selection[axis]]]
+        # A single one is not copied.
+        return np.expand_dims(chosen[0], axis) if len(chosen) == 1 else np.stack(chosen, axis=axis)
 
-    def __init__(self, parts: Sequence[LazyArray], axis: int) -> None:
-        self._parts = parts
-        self._axis = axis
-        shape = parts[0].shape
-        self.shape = (*shape[:axis], len(parts), *shape[axis:])
-        self.dtype: np.dtype[Any] = np.result_type(*(part.dtype for part in parts))
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
-        rest = (*selection[: self._axis], *selection[self._axis + 1 :])
-        parts = [part.read(rest) for part in self._parts[selection[self._axis]]]
-        if len(parts) == 1:  # not copied
-            return np.expand_dims(parts[0], self._axis)
-        return np.stack(parts, axis=self._axis)
+    shape = parts[0].shape
+    dtype = np.result_type(*(part.dtype for part in parts))
+    return Derived((*shape[:axis], len(parts), *shape[axis:]), dtype, compute)
 
 
-class RealAndImaginary:
-    """A 2D trajectory stored as complex numbers: its components are their two parts."""
+def real_and_imaginary(array: LazyArray) -> Derived:
+    """Return a 2D trajectory that is stored as complex numbers: its components are their parts."""
 
-    def __init__(self, array: LazyArray) -> None:
-        self._array = array
-        self.shape = (*array.shape[:-1], 2)
-        self.dtype: np.dtype[Any] = np.zeros((), array.dtype).real.dtype
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
-        part = self._array.read((*selection[:-1], slice(0, 1)))
+    def compute(selection: Selection) -> NDArray[Any]:
+        part = array[(*selection[:-1], slice(0, 1))]
         return np.concatenate([part.real, part.imag], axis=-1)[..., selection[-1]]
+
+    return Derived((*array.shape[:-1], 2), np.zeros((), array.dtype).real.dtype, compute)
 
 
 class Scaled:
@@ -253,12 +213,11 @@ class Scaled:
         self.shape = (*array.shape[:-1], len(self._order))
         self.dtype: np.dtype[Any] = np.result_type(array.dtype, np.float64)
 
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
+    def __getitem__(self, selection: Selection) -> NDArray[Any]:
         *front, last = selection
         if self._order == list(range(self._array.shape[-1])):
-            part = self._array.read(selection)
+            part = self._array[selection]
         else:
-            part = self._array.read((*front, slice(None)))[..., self._order[last]]
+            part = self._array[(*front, slice(None))][..., self._order[last]]
         part = part * self._factor[last]
         return np.conj(part) if self._conjugate else part

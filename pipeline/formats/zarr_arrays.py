@@ -57,8 +57,7 @@ class ZarrArray:
             )
         self._may_lack = False
 
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
+    def __getitem__(self, selection: Selection) -> NDArray[Any]:
         if self._may_lack:
             self._require_chunks()
         try:

@@ -10,8 +10,8 @@ import numpy as np
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.content import Content, Sizes
-from pipeline.formats.lazy import LazyArray, ResidentArray, whole
-from pipeline.formats.mapping import Stacked
+from pipeline.formats.lazy import LazyArray, whole
+from pipeline.formats.mapping import stacked
 from pipeline.geometry.axes import as_volume
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
@@ -76,12 +76,12 @@ def _pairs(
 ) -> Content:
     arrays, pairs = dict(acquisition.arrays), acquisition.pairs
     if "phase" in arrays:  # frames may share it, and then it may have no axis of them
-        arrays["phase"] = ResidentArray(np.atleast_2d(whole(arrays["phase"])))
+        arrays["phase"] = np.atleast_2d(whole(arrays["phase"]))
     if "y" not in arrays:
         measured = [arrays[f"pair/{index}/y"] for index in range(len(pairs))]
         if len({each.shape for each in measured}) == 1:
             arrays = {path: each for path, each in arrays.items() if not path.endswith("/y")}
-            arrays["y"] = Stacked(measured, axis=1)
+            arrays["y"] = stacked(measured, axis=1)
     if "y" in arrays:
         frames, rows = arrays["y"].shape[0], [arrays["y"].shape[3:]] * len(pairs)
     else:

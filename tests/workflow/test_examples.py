@@ -85,7 +85,7 @@ def test_sub_apertures_make_the_parking_lot_that_of_exact_back_projection(parkin
     )
     x, y = 0.2 * (rows - 250), 0.2 * (columns - 250)
     exact = back_projection(
-        history.measurements.read((slice(None), slice(None))),
+        history.measurements[(slice(None), slice(None))],
         2 * np.pi * history.frequencies / SPEED_OF_LIGHT,
         history.paths.transmitter,
         np.stack([x, y, np.zeros_like(x)], axis=-1),

@@ -25,15 +25,13 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.flat_file import FlatFile
-from pipeline.formats.lazy import LazyArray, Selection, describe_files, existing_source
+from pipeline.formats.lazy import LazyArray, describe_files, elementwise, existing_source
 from pipeline.formats.mapping import Rearranged, Scaled
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
@@ -77,18 +75,6 @@ def open_cfl(base: Path) -> FlatFile:
     return FlatFile(values, 0, tuple(reversed(sizes)), np.dtype("<c8"))
 
 
-class _RealPart:
-    """The real part of a trajectory, which BART stores as complex numbers."""
-
-    def __init__(self, array: LazyArray) -> None:
-        self._array = array
-        self.shape = array.shape
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        return np.asarray(self._array.read(selection).real)
-
-
 @contextmanager
 def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
     """Open BART files.
@@ -105,7 +91,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisiti
         name: _with_our_axes(open_cfl(base), name, f"{dataset}: {base}")
         for name, base in files.items()
     }
-    trajectory = _RealPart(arrays["trajectory"])
+    trajectory = elementwise(np.real, arrays["trajectory"])  # stored as complex numbers
     if trajectory.shape[-1] != 3:
         raise DataError(
             f"{dataset}: {files['trajectory']}: dimension 0 has {trajectory.shape[-1]} components; "
@@ -151,6 +137,6 @@ def _with_our_axes(stored: FlatFile, name: str, who: str) -> Rearranged:
 def _is_3d(trajectory: LazyArray) -> bool:
     """Say whether the component z is ever nonzero."""
     return any(
-        np.any(trajectory.read((*tile[:-1], slice(2, 3))))
+        np.any(trajectory[(*tile[:-1], slice(2, 3))])
         for tile in ARRAYS["trajectory"].tiles(trajectory.shape)
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings, SimulationSettings
 from pipeline.errors import ConfigError
-from pipeline.formats.lazy import Selection
+from pipeline.formats.lazy import Derived, LazyArray, Selection
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.formats.acquisition import MriAcquisition, voxel_size
 from pipeline.mri.formats.coil_arrays import CoilArray, coils_around
@@ -152,20 +152,16 @@ def _still_average(shape: tuple[int, ...], first: int, last: int) -> NDArray[np.
     return voxel_average(shepp_logan(len(shape)), shape, slice(first, last))
 
 
-@dataclass(frozen=True)
-class Computed:
-    """A `LazyArray` whose values come from a function of the selection."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    compute: Callable[..., NDArray[Any]]
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
+def _computed(
+    shape: tuple[int, ...], dtype: type[np.generic], compute: Callable[..., NDArray[Any]]
+) -> Derived:
+    def values(selection: Selection) -> NDArray[Any]:
         bounds = [
-            slice(*part.indices(size)[:2]) for part, size in zip(selection, self.shape, strict=True)
+            slice(*part.indices(size)[:2]) for part, size in zip(selection, shape, strict=True)
         ]
-        return self.compute(*bounds).astype(self.dtype, copy=False)
+        return compute(*bounds).astype(dtype, copy=False)
+
+    return Derived(shape, np.dtype(dtype), values)
 
 
 @contextmanager
@@ -200,10 +196,9 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisiti
     )
 
 
-def _arrays(scene: Scene) -> dict[str, Computed]:
+def _arrays(scene: Scene) -> dict[str, LazyArray]:
     settings, volume = scene.settings, as_volume(scene.shape)
     sizes = (scene.readouts, settings.samples)
-    real, complex_ = np.dtype(np.float32), np.dtype(np.complex64)
     flat = len(scene.shape) == 2
 
     def kspace(
@@ -239,8 +234,10 @@ def _arrays(scene: Scene) -> dict[str, Computed]:
         return np.stack(images)[:, :, rows, columns]
 
     return {
-        "kspace": Computed((settings.frames, settings.coils, *sizes), complex_, kspace),
-        "trajectory": Computed((settings.frames, *sizes, len(scene.shape)), real, trajectory),
-        "sensitivities": Computed((settings.coils, *volume), complex_, sensitivities),
-        "reference": Computed((settings.frames, *volume), complex_, reference),
+        "kspace": _computed((settings.frames, settings.coils, *sizes), np.complex64, kspace),
+        "trajectory": _computed(
+            (settings.frames, *sizes, len(scene.shape)), np.float32, trajectory
+        ),
+        "sensitivities": _computed((settings.coils, *volume), np.complex64, sensitivities),
+        "reference": _computed((settings.frames, *volume), np.complex64, reference),
     }

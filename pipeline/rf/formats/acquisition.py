@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
-from pipeline.formats.lazy import LazyArray, ResidentArray
-from pipeline.formats.mapping import Stacked
+from pipeline.formats.lazy import LazyArray
+from pipeline.formats.mapping import stacked
 from pipeline.rf.arrays import PATHS
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies
@@ -103,7 +103,7 @@ class RfAcquisition:
         small = {"frequencies": history.frequencies, **paths, **(arrays or {})}
         return cls(
             scene=scene,
-            arrays={"y": Stacked([history.measurements], axis=0), **resident(small)},
+            arrays={"y": stacked([history.measurements], axis=0), **resident(small)},
             provenance=history.provenance,
         )
 
@@ -111,7 +111,7 @@ class RfAcquisition:
 def resident(arrays: Mapping[str, NDArray[Any]], pair: int | None = None) -> dict[str, LazyArray]:
     """Return arrays in memory by their paths in the store, of all pairs or of one."""
     folder = "" if pair is None else f"pair/{pair}/"
-    return {f"{folder}{name}": ResidentArray(np.asarray(each)) for name, each in arrays.items()}
+    return {f"{folder}{name}": np.asarray(each) for name, each in arrays.items()}
 
 
 def scene_of(settings: IngestSettings, dataset: str) -> Scene:

@@ -14,7 +14,7 @@ from pipeline.formats.lazy import LazyArray, describe_files, existing_source, wh
 from pipeline.formats.mapped_files import MappedFiles
 from pipeline.rf.arrays import BY_ELEMENTS, CLOCKS, GAINS, PAIR_SOURCE, PULSE_SOURCE, SHARED
 from pipeline.rf.formats.acquisition import RfAcquisition, resident, scene_of
-from pipeline.rf.formats.layout import Interleaved, WithoutLast, factors_of
+from pipeline.rf.formats.layout import Interleaved, factors_of, without_last
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies
 from pipeline.storage.layout import ArrayTable
 
@@ -106,7 +106,7 @@ class _Arrays:
         """Return what pairs measured, all of which have as many elements."""
         measured = self.arrays["y"]
         if not self.by_elements:
-            return WithoutLast(measured) if measured.shape[-1] == 1 else measured
+            return without_last(measured) if measured.shape[-1] == 1 else measured
         if antennas is None:
             raise ConfigError(
                 f"{self.dataset}: the axes of `y` are tx and rx, but there are no "

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats.lazy import LazyArray, ResidentArray, Selection
+from pipeline.formats.lazy import LazyArray, Selection
 from pipeline.geometry.axes import as_volume
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, resident
 from pipeline.rf.geometry.antennas import Pair, centre_frequency, wavenumbers
@@ -103,7 +103,7 @@ class PointScene:
             history = PhaseHistory(
                 frequencies=self.frequencies,
                 paths=paths_of_pair(self.pairs[0]),
-                measurements=ResidentArray(np.ascontiguousarray(measured)),
+                measurements=np.ascontiguousarray(measured),
                 provenance=provenance,
                 who=who,
             )
@@ -155,8 +155,7 @@ class SimulatedPair:
         )
         self.dtype = np.dtype(np.complex128)
 
-    def read(self, selection: Selection) -> NDArray[np.complex128]:
-        """Return the values in ``selection``."""
+    def __getitem__(self, selection: Selection) -> NDArray[np.complex128]:
         return self._points.measurement(self._pair)[None][selection]
 
 

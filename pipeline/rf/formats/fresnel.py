@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.lazy import ResidentArray, describe_files
+from pipeline.formats.lazy import describe_files
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, scene_of
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import checked_frequencies, green, wavenumbers
@@ -117,7 +117,7 @@ def read_fresnel(path: Path, dataset: str) -> PhaseHistory:
             receiver=_on_circle(receiver - 1),
             reference_path=np.full(len(pairs), 2 * RADIUS),
         ),
-        measurements=ResidentArray(((total - incident) / reference).astype(np.complex64)),
+        measurements=((total - incident) / reference).astype(np.complex64),
         provenance={"format": "fresnel", "files": describe_files([path]), "header": header},
         who=dataset,
     )

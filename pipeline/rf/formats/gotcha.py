@@ -130,7 +130,7 @@ class _JoinedPulses:
     def shape(self) -> tuple[int, ...]:
         return sum(self.pulses), self.frequencies
 
-    def read(self, selection: Selection) -> NDArray[Any]:
+    def __getitem__(self, selection: Selection) -> NDArray[Any]:
         wanted, frequencies = selection
         first, last, _ = wanted.indices(self.shape[0])
         parts, start = [], 0

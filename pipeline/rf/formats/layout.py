@@ -10,23 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.formats.lazy import LazyArray, Selection
+from pipeline.formats.lazy import Derived, LazyArray, Selection
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import unit_phasor
 
 
-class WithoutLast:
-    """An array without its last axis, which has length one."""
-
-    def __init__(self, array: LazyArray) -> None:
-        self._array = array
-        self.shape = array.shape[:-1]
-        self.dtype: np.dtype[Any] = array.dtype
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
-        return np.asarray(self._array.read((*selection, slice(None)))[..., 0])
+def without_last(array: LazyArray) -> Derived:
+    """Return an array without its last axis, which has length one."""
+    return Derived(array.shape[:-1], array.dtype, lambda part: array[(*part, slice(0, 1))][..., 0])
 
 
 class Interleaved:
@@ -54,26 +46,12 @@ class Interleaved:
         self.shape = (*measured.shape[:3], *antennas.measurement_shape)
         self.dtype: np.dtype[Any] = measured.dtype
 
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
-        part = self._measured.read((*selection[:3], slice(None), slice(None)))
+    def __getitem__(self, selection: Selection) -> NDArray[Any]:
+        part = self._measured[(*selection[:3], slice(None), slice(None))]
         (t1, t2), (r1, r2) = self._grids
         split = part.reshape(*part.shape[:3], t1, t2, r1, r2).swapaxes(4, 5)
         joined = split.reshape(*part.shape[:3], *self.shape[3:])
         return np.asarray(joined[:, :, :, selection[3], selection[4]])
-
-
-class Conjugated:
-    """An array whose time dependence is ``exp(-j w t)``, brought to ours."""
-
-    def __init__(self, array: LazyArray) -> None:
-        self._array = array
-        self.shape = array.shape
-        self.dtype = array.dtype
-
-    def read(self, selection: Selection) -> NDArray[Any]:
-        """Return the values in ``selection``."""
-        return np.asarray(np.conj(self._array.read(selection)))
 
 
 def factors_of(

@@ -23,7 +23,7 @@ from pipeline.formats.lazy import LazyArray, describe_files, whole
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zarr_source
 from pipeline.rf.arrays import CLOCKS, GAINS, PATHS, SHARED
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
-from pipeline.rf.formats.layout import Conjugated, WithoutLast, factors_of
+from pipeline.rf.formats.layout import factors_of, without_last
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 
@@ -125,7 +125,7 @@ class _Store:
                     f"there are positions or factors of {len(names)}"
                 )
             several = len(measured.shape) == 6 and measured.shape[-1] == 1
-            arrays["y"] = WithoutLast(measured) if several else measured
+            arrays["y"] = without_last(measured) if several else measured
         pairs = []
         for index, name in enumerate(names):
             own = self._lazy(self._part(folder, name))
@@ -199,7 +199,7 @@ class _Store:
         measured = arrays["y"]
         if len(measured.shape) < 3:
             raise DataError(f"{self.who}: `y` has the shape {measured.shape}; it lacks axes")
-        return Conjugated(measured) if self._conjugated else measured
+        return elementwise(np.conj, measured) if self._conjugated else measured
 
     def _whole(self, arrays: Mapping[str, LazyArray], name: str) -> NDArray[Any]:
         if name not in arrays:

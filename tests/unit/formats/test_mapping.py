@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError
-from pipeline.formats.mapping import Complex, Components, RealAndImaginary, Rearranged, Scaled
+from pipeline.formats.mapping import (
+    Rearranged,
+    Scaled,
+    joined_components,
+    joined_parts,
+    real_and_imaginary,
+)
 
 KSPACE = ("frame", "coil", "readout", "sample")
 SIZES = {"frame": 3, "coil": 2, "readout": 4, "sample": 5}
@@ -54,14 +60,14 @@ def test_any_stored_order(axes, selection):
     sizes = [int(np.prod([SIZES[n] for n in e.split() if n != "1"], dtype=int)) for e in axes]
     mapped = Rearranged(unjoined.reshape(sizes), axes, KSPACE, SIZES, "test")
     assert mapped.shape == ours.shape
-    np.testing.assert_array_equal(mapped.read(selection), ours[selection])
+    np.testing.assert_array_equal(mapped[selection], ours[selection])
 
 
 def test_one_length_of_a_joined_axis_follows_from_the_others():
     stored = random(24, 5)
     mapped = Rearranged(stored, ["frame readout", "sample"], KSPACE, {"readout": 4}, "test")
     assert mapped.shape == (6, 1, 4, 5)
-    np.testing.assert_array_equal(mapped.read((ALL,) * 4)[:, 0], stored.reshape(6, 4, 5))
+    np.testing.assert_array_equal(mapped[(ALL,) * 4][:, 0], stored.reshape(6, 4, 5))
 
 
 @pytest.mark.parametrize(
@@ -86,39 +92,41 @@ def plain(values):
 def test_values_in_parts():
     values = random(3, 2, 4, 5)
     selection = (slice(1, 3), ALL, slice(0, 2), slice(2, 5))
-    both = Complex(plain(values.real), plain(values.imag), "test")
-    np.testing.assert_array_equal(both.read(selection), values[selection])
+    both = joined_parts(plain(values.real), plain(values.imag), "test")
+    np.testing.assert_array_equal(both[selection], values[selection])
     with pytest.raises(DataError, match=r"\(3, 2, 4, 5\).*\(1, 2, 4, 5\)"):
-        Complex(plain(values.real), plain(values.imag[:1]), "test")
+        joined_parts(plain(values.real), plain(values.imag[:1]), "test")
 
 
 def test_components_and_their_order():
     stored = np.random.default_rng(5).standard_normal((3, 4, 5, 3))
     axes = ("frame", "readout", "sample", "axis")
     apart = [Rearranged(stored[..., i], axes[:3], axes, {}, "test") for i in range(3)]
-    joined = Components(apart, "test")
+    joined = joined_components(apart, "test")
     assert joined.shape == stored.shape
     selection = (slice(1, 2), slice(1, 4), ALL, slice(1, 3))
-    np.testing.assert_array_equal(joined.read(selection), stored[selection])
+    np.testing.assert_array_equal(joined[selection], stored[selection])
     factor = np.array([1.0, 2.0, 3.0])
     turned = Scaled(joined, factor, order=[2, 0, 1])
     expected = stored[..., [2, 0, 1]] * factor
-    np.testing.assert_array_equal(turned.read(selection), expected[selection])
+    np.testing.assert_array_equal(turned[selection], expected[selection])
     with pytest.raises(DataError, match="different shapes"):
-        Components([apart[0], Rearranged(stored[:2, ..., 0], axes[:3], axes, {}, "test")], "test")
+        joined_components(
+            [apart[0], Rearranged(stored[:2, ..., 0], axes[:3], axes, {}, "test")], "test"
+        )
 
 
 def test_complex_numbers_as_a_plane():
     stored = random(3, 4, 5)
     axes = ("frame", "readout", "sample", "axis")
-    plane = RealAndImaginary(Rearranged(stored, axes[:3], axes, {}, "test"))
+    plane = real_and_imaginary(Rearranged(stored, axes[:3], axes, {}, "test"))
     assert plane.shape == (3, 4, 5, 2)
     np.testing.assert_array_equal(
-        plane.read((ALL, slice(1, 3), ALL, slice(1, 2))), stored.imag[:, 1:3, :, None]
+        plane[(ALL, slice(1, 3), ALL, slice(1, 2))], stored.imag[:, 1:3, :, None]
     )
 
 
 def test_scale_and_conjugate():
     values = random(3, 2, 4, 5)
     mapped = Scaled(plain(values), -2.5, conjugate=True)
-    np.testing.assert_allclose(mapped.read((ALL,) * 4), -2.5 * values.conj())
+    np.testing.assert_allclose(mapped[(ALL,) * 4], -2.5 * values.conj())

@@ -48,8 +48,7 @@ def mapping(**changes):
 def read(chosen):
     with open_source(chosen, "scan") as acquisition:
         return acquisition.shape, {
-            name: array.read((ALL,) * len(array.shape))
-            for name, array in acquisition.arrays.items()
+            name: array[(ALL,) * len(array.shape)] for name, array in acquisition.arrays.items()
         }
 
 

@@ -29,8 +29,7 @@ def settings(source, shape=None, **names):
 def read(chosen):
     with open_source(chosen, "scan") as acquisition:
         return acquisition.shape, {
-            name: array.read((ALL,) * len(array.shape))
-            for name, array in acquisition.arrays.items()
+            name: array[(ALL,) * len(array.shape)] for name, array in acquisition.arrays.items()
         }
 
 

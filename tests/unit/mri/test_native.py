@@ -46,7 +46,7 @@ def test_round_trip(tmp_path, stored, source):
         assert set(acquisition.arrays) == set(stored)
         for name, array in acquisition.arrays.items():
             selection = tuple(slice(size // 2, size) for size in array.shape)
-            np.testing.assert_array_equal(array.read(selection), stored[name][selection])
+            np.testing.assert_array_equal(array[selection], stored[name][selection])
 
 
 def test_other_matrix(tmp_path, stored):

@@ -83,21 +83,20 @@ def test_arrays_can_be_read_in_any_pieces(trajectory, shape, readouts):
         kspace = acquisition.arrays["kspace"]
         assert kspace.shape == (3, 3, readouts, 18)
         whole = {
-            name: array.read((ALL,) * len(array.shape))
-            for name, array in acquisition.arrays.items()
+            name: array[(ALL,) * len(array.shape)] for name, array in acquisition.arrays.items()
         }
         for name, array in acquisition.arrays.items():
             assert whole[name].shape == array.shape
             assert whole[name].dtype == array.dtype
             selection = tuple(slice(size // 3, size) for size in array.shape)
-            np.testing.assert_array_equal(array.read(selection), whole[name][selection])
+            np.testing.assert_array_equal(array[selection], whole[name][selection])
     assert np.ptp(whole["trajectory"], axis=0).max() > 0.1  # frames differ
     assert np.ptp(whole["reference"].real, axis=0).max() > 0.1
 
 
 def test_reference_of_a_moving_object_is_the_average_of_all_its_parts():
     with open_source(settings(frames=3), "test") as acquisition:
-        reference = acquisition.arrays["reference"].read((ALL,) * 4)
+        reference = acquisition.arrays["reference"][(ALL,) * 4]
     for frame, image in enumerate(reference):
         parts = (*shepp_logan(2), moving_ellipsoid(2, 2 * np.pi * frame / 3))
         np.testing.assert_array_equal(image[0], voxel_average(parts, (20, 24)).astype(np.complex64))
@@ -110,7 +109,7 @@ def test_noise_has_the_stated_level_and_its_seed():
         "clean": {}, "noisy": {"snr_db": 10.0}, "other": {"snr_db": 10.0, "seed": 1}
     }.items():  # fmt: skip
         with open_source(settings(**level, **extra), "test") as acquisition:
-            read[name] = acquisition.arrays["kspace"].read((ALL,) * 4)
+            read[name] = acquisition.arrays["kspace"][(ALL,) * 4]
     noise = read["noisy"] - read["clean"]
     found = 20 * np.log10(np.linalg.norm(read["clean"]) / np.linalg.norm(noise))
     assert found == pytest.approx(10.0, abs=0.1)
@@ -123,8 +122,7 @@ def test_kspace_belongs_to_object_and_maps():
     # a low-pass part of k-space must match it.
     with open_source(settings(shape=(96, 90), samples=40), "test") as acquisition:
         read = {
-            name: array.read((ALL,) * len(array.shape))
-            for name, array in acquisition.arrays.items()
+            name: array[(ALL,) * len(array.shape)] for name, array in acquisition.arrays.items()
         }
     low = np.abs(read["trajectory"][0]).max(axis=-1) < 0.4
     k = read["trajectory"][0][low].astype(np.float64)

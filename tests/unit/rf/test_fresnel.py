@@ -77,7 +77,7 @@ def test_a_thin_cylinder_gives_its_contrast_and_path(path, order):
     k = 2 * np.pi * history.frequencies / SPEED_OF_LIGHT
     # Amplitudes differ by how far the cylinder is from the antennas, phases by half a degree
     # because 2D fields are spherical only far away.
-    found = history.measurements.read((ALL, ALL)) / CONTRAST_AREA
+    found = history.measurements[(ALL, ALL)] / CONTRAST_AREA
     np.testing.assert_allclose(np.abs(found), 1, atol=0.05)
     np.testing.assert_allclose(
         found / np.abs(found), np.exp(-1j * differences[:, None] * k), atol=1e-2
@@ -152,7 +152,7 @@ def test_measured_cylinders(target):
     k = 2 * np.pi * history.frequencies / SPEED_OF_LIGHT
     # Area of the wave vectors' plane per sample: the outlines stand out that a plain sum blurs.
     turn = np.abs(np.cross(history.paths.transmitter, history.paths.receiver)[:, 2:])
-    values = history.measurements.read((ALL, ALL)) * turn * k**2
+    values = history.measurements[(ALL, ALL)] * turn * k**2
     # Equally spaced frequencies: one exponential for all of them.
     rotation = np.exp(1j * (k[1] - k[0]) * history.paths.path_differences(points))
     wave = rotation ** round(k[0] / (k[1] - k[0]))

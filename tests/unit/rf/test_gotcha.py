@@ -60,11 +60,11 @@ def test_files_are_joined_in_order(tmp_path):
     np.testing.assert_allclose(history.paths.transmitter, positions, atol=1e-3)
     np.testing.assert_array_equal(history.paths.transmitter, history.paths.receiver)
     expected = measured(positions, np.linalg.norm(positions, axis=1)).T
-    values = history.measurements.read((ALL, ALL))
+    values = history.measurements[(ALL, ALL)]
     assert values.dtype == history.measurements.dtype == np.complex64
     np.testing.assert_allclose(values, expected, atol=1e-6)
     for selection in [(slice(3, 7), slice(2, 9)), (slice(6, 9), ALL), (slice(2, 2), ALL)]:
-        np.testing.assert_array_equal(history.measurements.read(selection), values[selection])
+        np.testing.assert_array_equal(history.measurements[selection], values[selection])
     assert [entry["file"] for entry in history.provenance["files"]] == [str(f) for f in files]
 
 
@@ -82,7 +82,7 @@ def test_signs_are_ours(tmp_path):
     model = np.exp(-1j * k[:, None, None] * differences) @ AMPLITUDES
     # Positions in single precision move each pulse by a phase of up to 0.3 rad, the same for all
     # frequencies and points.
-    values = history.measurements.read((ALL, ALL)).T
+    values = history.measurements[(ALL, ALL)].T
     alignment = np.abs(np.sum(values * model.conj(), axis=0)) / np.sum(np.abs(model) ** 2, axis=0)
     np.testing.assert_allclose(alignment, 1, atol=2e-3)
     wrong = np.abs(np.sum(values * model, axis=0)) / np.sum(np.abs(model) ** 2, axis=0)
@@ -172,7 +172,7 @@ def test_trihedral_of_the_measured_scene():
     if not folder.exists():
         pytest.skip(f"{folder} is not there")
     history = read_gotcha(gotcha_files(folder), "gotcha")
-    values = history.measurements.read((ALL, ALL))
+    values = history.measurements[(ALL, ALL)]
     step = 0.25
     x, y = np.arange(-18, -12, step), np.arange(19, 25, step)
     points = np.stack(np.meshgrid(x, y, [0.0], indexing="ij"), axis=-1)[:, :, 0]
