@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.lazy import LazyArray, describe_files, whole
+from pipeline.formats.lazy import LazyArray, describe_files, elementwise, whole
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zarr_source
 from pipeline.rf.arrays import CLOCKS, GAINS, PATHS, SHARED
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
