@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import ShapeError
 
@@ -51,14 +52,14 @@ class LinearOperator(ABC):
         self.device = device
 
     @abstractmethod
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         """Apply the operator to ``(..., *domain)``."""
 
     @abstractmethod
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         """Apply the conjugate transpose to ``(..., *codomain)``."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Apply the operator: ``(..., *domain)`` to ``(..., *codomain)``.
 
         Raises
@@ -69,12 +70,12 @@ class LinearOperator(ABC):
         self._check(x, self.domain, "forward")
         return _Application.apply(x, self, False)  # type: ignore[no-any-return, no-untyped-call]
 
-    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def adjoint(self, y: Tensor) -> Tensor:
         """Apply the conjugate transpose: ``(..., *codomain)`` to ``(..., *domain)``."""
         self._check(y, self.codomain, "adjoint")
         return _Application.apply(y, self, True)  # type: ignore[no-any-return, no-untyped-call]
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator."""
         return self.forward(x)
 
@@ -97,7 +98,7 @@ class LinearOperator(ABC):
         """Bytes of one complex number that the operator works on."""
         return (self.dtype or torch.complex64).itemsize
 
-    def _check(self, x: torch.Tensor, expected: Shape, direction: str) -> None:
+    def _check(self, x: Tensor, expected: Shape, direction: str) -> None:
         name = f"{type(self).__name__}.{direction}"
         if x.ndim < len(expected) or tuple(x.shape[x.ndim - len(expected) :]) != expected:
             raise ShapeError(
@@ -124,19 +125,19 @@ class _Application(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(x: torch.Tensor, operator: LinearOperator, adjoint: bool) -> torch.Tensor:
+    def forward(x: Tensor, operator: LinearOperator, adjoint: bool) -> Tensor:
         return operator._adjoint(x) if adjoint else operator._forward(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _, ctx.operator, ctx.adjoint = inputs
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return _Application.apply(gradient, ctx.operator, not ctx.adjoint), None, None  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def jvp(ctx: Any, tangent: torch.Tensor, *_: None) -> torch.Tensor:
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
         return _Application.apply(tangent, ctx.operator, ctx.adjoint)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -149,10 +150,10 @@ class Adjoint(LinearOperator):
         )
         self.operator = operator
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         return self.operator._adjoint(x)
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         return self.operator._forward(y)
 
     @property
@@ -185,10 +186,10 @@ class Composition(LinearOperator):
         )
         self.outer, self.inner = outer, inner
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         return self.outer._forward(self.inner._forward(x))
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         return self.inner._adjoint(self.outer._adjoint(y))
 
 
@@ -201,10 +202,10 @@ class Sum(LinearOperator):
         super().__init__(one.domain, one.codomain, dtype=one.dtype, device=one.device)
         self.one, self.other = one, other
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         return self.one._forward(x) + self.other._forward(x)
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         return self.one._adjoint(y) + self.other._adjoint(y)
 
 
@@ -220,7 +221,7 @@ class Diagonal(LinearOperator):
         Shape of inputs and outputs; `values`' own shape if not given.
     """
 
-    def __init__(self, values: torch.Tensor, domain: Sequence[int] | None = None) -> None:
+    def __init__(self, values: Tensor, domain: Sequence[int] | None = None) -> None:
         shape = tuple(values.shape if domain is None else domain)
         sizes = zip(reversed(values.shape), reversed(shape), strict=False)
         if values.ndim > len(shape) or any(size not in (1, whole) for size, whole in sizes):
@@ -230,8 +231,8 @@ class Diagonal(LinearOperator):
         super().__init__(shape, shape, dtype=values.dtype.to_complex(), device=values.device)
         self.values = values
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         return x * self.values
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         return y * self.values.conj()

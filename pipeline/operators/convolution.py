@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.operators.fourier import Library, host_fft
 from pipeline.operators.threads import share
@@ -43,26 +44,18 @@ class Convolution(ABC):
     The spectrum is real, ``(frame, *padded)``, and includes the factor ``1 / prod(padded)``.
     """
 
-    def __init__(self, spectrum: torch.Tensor, shape: Sequence[int], tiling: Tiling) -> None:
+    def __init__(self, spectrum: Tensor, shape: Sequence[int], tiling: Tiling) -> None:
         self.spectrum = spectrum
         self.shape = tuple(shape)
         self.tiling = tiling
 
-    def convolve(self, images: torch.Tensor, *, out: torch.Tensor) -> None:
+    def convolve(self, images: Tensor, *, out: Tensor) -> None:
         """Convolve every image of ``(frame, coil, *shape)`` into `out` of the same shape."""
         for frames, coils in self._tiles(*images.shape[:2]):
-            self._convolve(
-                frames, images[frames, coils].flatten(3), None, out[frames, coils].flatten(3)
-            )
+            source, target = (array[frames, coils].flatten(3) for array in (images, out))
+            self._convolve(frames, source, None, target, mixing=False)
 
-    def combine(
-        self,
-        images: torch.Tensor,
-        maps: torch.Tensor,
-        coil_batch: int | None,
-        *,
-        out: torch.Tensor,
-    ) -> None:
+    def combine(self, images: Tensor, maps: Tensor, coil_batch: int | None, *, out: Tensor) -> None:
         """Weight with each coil's map, convolve, weight with its conjugate, and add the coils.
 
         `images` and `out`, which is overwritten, are ``(frame, *shape)``, `maps` are
@@ -70,16 +63,10 @@ class Convolution(ABC):
         """
         out.zero_()
         for frames, coils in self._tiles(len(images), len(maps), coil_batch):
-            self._convolve(
-                frames,
-                images[frames].flatten(2)[:, None],
-                maps[coils].flatten(2),
-                out[frames].flatten(2)[:, None],
-            )
+            source, target = (array[frames].flatten(2)[:, None] for array in (images, out))
+            self._convolve(frames, source, maps[coils].flatten(2), target, mixing=False)
 
-    def combine_terms(
-        self, image: torch.Tensor, maps: torch.Tensor, kernels: slice, *, out: torch.Tensor
-    ) -> None:
+    def combine_terms(self, image: Tensor, maps: Tensor, kernels: slice, *, out: Tensor) -> None:
         """Weight with the map of each term, convolve, weight with the conjugates, and add.
 
         `image` and `out`, which is overwritten, are ``shape``, `maps` ``(term, *shape)``. Of
@@ -92,7 +79,8 @@ class Convolution(ABC):
             self._convolve(kernels, source, maps, target, mixing=True)
             return
         for kernel, weights in zip(range(kernels.start, kernels.stop), maps, strict=True):
-            self._convolve(slice(kernel, kernel + 1), source, weights[None], target)
+            one = slice(kernel, kernel + 1)
+            self._convolve(one, source, weights[None], target, mixing=False)
 
     def _tiles(
         self, frames: int, coils: int, coil_batch: int | None = None
@@ -104,13 +92,7 @@ class Convolution(ABC):
 
     @abstractmethod
     def _convolve(
-        self,
-        frames: slice,
-        source: torch.Tensor,
-        maps: torch.Tensor | None,
-        target: torch.Tensor,
-        *,
-        mixing: bool = False,
+        self, frames: slice, source: Tensor, maps: Tensor | None, target: Tensor, mixing: bool
     ) -> None:
         """Convolve one tile.
 
@@ -142,13 +124,7 @@ class DeviceConvolution(Convolution):
     """The same on any device, with `torch.fft`."""
 
     def _convolve(
-        self,
-        frames: slice,
-        source: torch.Tensor,
-        maps: torch.Tensor | None,
-        target: torch.Tensor,
-        *,
-        mixing: bool = False,
+        self, frames: slice, source: Tensor, maps: Tensor | None, target: Tensor, mixing: bool
     ) -> None:
         size, length = self.shape[0], self.tiling.padded[0]
         coils = source.shape[1] if maps is None else len(maps)
@@ -201,7 +177,7 @@ class HostConvolution(Convolution):
 
     def __init__(
         self,
-        spectrum: torch.Tensor,
+        spectrum: Tensor,
         shape: Sequence[int],
         tiling: Tiling,
         *,
@@ -218,13 +194,7 @@ class HostConvolution(Convolution):
         self._idle: list[_Buffers] = []
 
     def _convolve(
-        self,
-        frames: slice,
-        source: torch.Tensor,
-        maps: torch.Tensor | None,
-        target: torch.Tensor,
-        *,
-        mixing: bool = False,
+        self, frames: slice, source: Tensor, maps: Tensor | None, target: Tensor, mixing: bool
     ) -> None:
         tiling, size = self.tiling, self.shape[0]
         x, y = source.numpy(), target.numpy()

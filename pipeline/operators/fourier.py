@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.errors import ConfigError, DependencyError
 from pipeline.operators.threads import thread_count
@@ -80,7 +81,7 @@ def provider(name: Provider, device: torch.device) -> Library:
     return name
 
 
-def irfftn(half: torch.Tensor, shape: Sequence[int], *, threads: int | None = None) -> torch.Tensor:
+def irfftn(half: Tensor, shape: Sequence[int], *, threads: int | None = None) -> Tensor:
     """Inverse transform of a Hermitian array of which the last axis is half, unscaled.
 
     `half` is complex, ``(*shape[:-1], shape[-1] // 2 + 1)``; all its axes are transformed, with the
@@ -89,7 +90,7 @@ def irfftn(half: torch.Tensor, shape: Sequence[int], *, threads: int | None = No
     axes, workers = tuple(range(half.ndim)), thread_count(threads)
     library = provider("auto", half.device)
     if library == "torch":
-        found: torch.Tensor = torch.fft.irfftn(half, s=tuple(shape), dim=axes, norm="forward")
+        found: Tensor = torch.fft.irfftn(half, s=tuple(shape), dim=axes, norm="forward")
         return found
     if library == "ducc0":
         from ducc0.fft import c2r

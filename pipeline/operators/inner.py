@@ -1,13 +1,14 @@
 """Inner products that are accurate whatever the precision of the images."""
 
 import torch
+from torch import Tensor
 
 _CHUNK_ON_CPU, _CHUNK_ON_DEVICE = 2**16, 2**20
 """Numbers that are converted to double precision at a time: on a CPU what stays in its cache, and
 what the C library uses again rather than map anew, which takes five times as long."""
 
 
-def inner_product(x: torch.Tensor, y: torch.Tensor, image_axes: int) -> torch.Tensor:
+def inner_product(x: Tensor, y: Tensor, image_axes: int) -> Tensor:
     """Return the real part of ``<x, y>`` for each image, accumulated in float64.
 
     In complex64 accumulation alone moves the tenth iterate of conjugate gradients by a percent.

@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
@@ -48,7 +49,7 @@ class Kronecker(LinearOperator):
     the argument, not to the factors. Weights of blocks are a `Diagonal` on the codomain.
     """
 
-    def __init__(self, factors: Sequence[torch.Tensor], *, tile_bytes: int | None = None) -> None:
+    def __init__(self, factors: Sequence[Tensor], *, tile_bytes: int | None = None) -> None:
         _check_factors(factors)
         self.blocks = tuple(factors[0].shape[:-2])
         self.outputs = tuple(int(factor.shape[-2]) for factor in factors)
@@ -78,7 +79,7 @@ class Kronecker(LinearOperator):
             tile_bytes=self.tile_bytes,
         )
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         batch = x.shape[: x.ndim - len(self.domain)]
         arrays = x.resolve_conj().resolve_neg().reshape(-1, *self.inputs)
         tiling = self.tiling(len(arrays))
@@ -87,9 +88,7 @@ class Kronecker(LinearOperator):
             self._forward_tile(arrays[images], tiling, result[images])
         return result.view(*batch, *self.codomain)
 
-    def _forward_tile(
-        self, arrays: torch.Tensor, tiling: KroneckerTiling, result: torch.Tensor
-    ) -> None:
+    def _forward_tile(self, arrays: Tensor, tiling: KroneckerTiling, result: Tensor) -> None:
         way = tiling.schedule
         source = arrays.permute(way.entry).contiguous()
         for blocks in tiling.block_tiles():
@@ -99,7 +98,7 @@ class Kronecker(LinearOperator):
             else:
                 self._contract(source, way, blocks, out=target)
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         batch = y.shape[: y.ndim - len(self.codomain)]
         data = y.resolve_conj().resolve_neg().reshape(-1, math.prod(self.blocks), *self.outputs)
         tiling = self.tiling(len(data))
@@ -108,9 +107,7 @@ class Kronecker(LinearOperator):
             self._adjoint_tile(data[images], tiling, result[images])
         return result.view(*batch, *self.domain)
 
-    def _adjoint_tile(
-        self, data: torch.Tensor, tiling: KroneckerTiling, result: torch.Tensor
-    ) -> None:
+    def _adjoint_tile(self, data: Tensor, tiling: KroneckerTiling, result: Tensor) -> None:
         # A^H y = conj(A^T conj(y)): data and image are conjugated, in passes that are needed
         # anyway, rather than the factors, which are larger.
         way = tiling.schedule
@@ -121,12 +118,8 @@ class Kronecker(LinearOperator):
         torch.conj_physical(total, out=target)
 
     def _contract(
-        self,
-        source: torch.Tensor,
-        way: Schedule,
-        blocks: slice,
-        out: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        self, source: Tensor, way: Schedule, blocks: slice, out: Tensor | None = None
+    ) -> Tensor:
         """Contract all modes for some blocks, the last one into `out` if it is given."""
         first, *later = way.steps
         factor = self.factors[first.mode][blocks]
@@ -139,9 +132,7 @@ class Kronecker(LinearOperator):
             state = _product(factor, state, step.consumed, step.placed, into)
         return state
 
-    def _add_transpose(
-        self, data: torch.Tensor, way: Schedule, blocks: slice, total: torch.Tensor
-    ) -> None:
+    def _add_transpose(self, data: Tensor, way: Schedule, blocks: slice, total: Tensor) -> None:
         """Apply the transpose of some blocks to the conjugate of `data`; add it to `total`."""
         first, *later = way.steps
         state = torch.conj_physical(data, out=data.new_empty(data.shape)).view(len(data), -1)
@@ -154,12 +145,12 @@ class Kronecker(LinearOperator):
         )
 
 
-def _blocks_first(arrays: torch.Tensor, layout: Sequence[int]) -> torch.Tensor:
+def _blocks_first(arrays: Tensor, layout: Sequence[int]) -> Tensor:
     """View ``(image, block, *axes)`` as ``(block, ...)`` with the others in the given order."""
     return arrays.movedim(1, 0).permute(0, *(axis + 1 for axis in layout))
 
 
-def _unfolded(array: torch.Tensor, rows: tuple[int, ...], side: Side) -> torch.Tensor:
+def _unfolded(array: Tensor, rows: tuple[int, ...], side: Side) -> Tensor:
     """View a contiguous array as matrices, whose rows are its first or last axis.
 
     `rows` are the leading axes, which stay, and the size of that axis.
@@ -169,12 +160,8 @@ def _unfolded(array: torch.Tensor, rows: tuple[int, ...], side: Side) -> torch.T
 
 
 def _product(
-    matrices: torch.Tensor,
-    arrays: torch.Tensor,
-    consumed: Side,
-    placed: Side,
-    out: torch.Tensor | None = None,
-) -> torch.Tensor:
+    matrices: Tensor, arrays: Tensor, consumed: Side, placed: Side, out: Tensor | None = None
+) -> Tensor:
     """Multiply one axis of each block's array, first or last in memory, with the block's matrix.
 
     `matrices` are ``(block, new, old)``; `arrays` and the result ``(block, element)``, contiguous.
@@ -188,7 +175,7 @@ def _product(
     return torch.bmm(left, right, out=into).view(count, -1)
 
 
-def _check_factors(factors: Sequence[torch.Tensor]) -> None:
+def _check_factors(factors: Sequence[Tensor]) -> None:
     found = ", ".join(f"{tuple(f.shape)} {f.dtype} on {f.device}" for f in factors) or "none"
     if not factors or any(factor.ndim < 2 or factor.numel() == 0 for factor in factors):
         raise ShapeError(

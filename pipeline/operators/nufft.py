@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
@@ -64,7 +65,7 @@ class NUFFT(LinearOperator):
     def __init__(
         self,
         shape: Sequence[int],
-        trajectory: torch.Tensor,
+        trajectory: Tensor,
         *,
         coils: int | None = None,
         tolerance: float = 1e-3,
@@ -131,21 +132,21 @@ class NUFFT(LinearOperator):
             for frame in trajectory.detach().reshape(self.frames, len(self.shape), samples)
         ]
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         batch = x.shape[: x.ndim - len(self.domain)]
         images = self._transforms(x, len(self.shape))
         samples = images.new_empty(*images.shape[:3], self.samples)
         self._run(images, samples, adjoint=False)
         return samples.reshape(*batch, *self.codomain)
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         batch = y.shape[: y.ndim - len(self.codomain)]
         samples = self._transforms(y, 1)
         images = samples.new_empty(*samples.shape[:3], *self.shape)
         self._run(images, samples, adjoint=True)
         return images.reshape(*batch, *self.domain)
 
-    def _transforms(self, array: torch.Tensor, trailing: int) -> torch.Tensor:
+    def _transforms(self, array: Tensor, trailing: int) -> Tensor:
         """Return a contiguous ``(batch, frame, coil, ...)`` view or copy."""
         array = array.detach().resolve_conj().resolve_neg().contiguous()
         sizes = array.shape[array.ndim - trailing :]
@@ -153,7 +154,7 @@ class NUFFT(LinearOperator):
             return array.reshape(1, 1, -1, *sizes)
         return array.reshape(-1, self.frames, self.coils or 1, *sizes)
 
-    def _run(self, images: torch.Tensor, samples: torch.Tensor, *, adjoint: bool) -> None:
+    def _run(self, images: Tensor, samples: Tensor, *, adjoint: bool) -> None:
         replicas = len(self._plans[0])
 
         def work(task: int, _: int) -> None:

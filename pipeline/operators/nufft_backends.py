@@ -22,6 +22,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import ConfigError
 from pipeline.operators.nufft_accuracy import (
@@ -42,7 +43,7 @@ class Plan(ABC):
     """NUFFTs of one trajectory. Not to be called from two threads at once."""
 
     shape: tuple[int, ...]
-    trajectory: torch.Tensor
+    trajectory: Tensor
     """Real, ``(axis, sample)`` [rad/voxel]."""
     tolerance: float
     """Relative l2 error allowed in each transform."""
@@ -65,14 +66,14 @@ class Plan(ABC):
         """Sort the points and fill the tables, as far as that can be done before the data."""
 
     @abstractmethod
-    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+    def forward(self, images: Tensor, samples: Tensor) -> None:
         """Fill `samples` ``(transforms, sample)`` from `images` ``(transforms, *shape)``."""
 
     @abstractmethod
-    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+    def adjoint(self, samples: Tensor, images: Tensor) -> None:
         """Fill `images` ``(transforms, *shape)`` from `samples` ``(transforms, sample)``."""
 
-    def _groups(self, *arrays: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    def _groups(self, *arrays: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Yield those transforms of all arrays that are done in one call."""
         return zip(*(torch.split(array, self.group) for array in arrays), strict=True)
 
@@ -123,10 +124,10 @@ class _Ducc0Plan(Plan):
                 f"oversampling {factor:g}; raise one of the two (oversampling is at most 2.4)."
             ) from error
 
-    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+    def forward(self, images: Tensor, samples: Tensor) -> None:
         self._plan.u2nu(forward=True, grid=images.numpy(), out=samples.numpy())
 
-    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+    def adjoint(self, samples: Tensor, images: Tensor) -> None:
         self._plan.nu2u(forward=False, points=samples.numpy(), out=images.numpy())
 
 
@@ -150,11 +151,11 @@ class _FinufftPlan(Plan):
         self._coordinates = [axis.contiguous().numpy() for axis in self.trajectory]
         self._plans: dict[int, Any] = {}
 
-    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+    def forward(self, images: Tensor, samples: Tensor) -> None:
         for image, sample in self._groups(images, samples):
             self._plan(len(image)).execute_adjoint(image.numpy(), out=sample.numpy())
 
-    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+    def adjoint(self, samples: Tensor, images: Tensor) -> None:
         for sample, image in self._groups(samples, images):
             self._plan(len(image)).execute(sample.numpy(), out=image.numpy())
 
@@ -193,13 +194,13 @@ class _CufinufftPlan(Plan):
         self._coordinates = [axis.contiguous() for axis in self.trajectory]
         self._plans: dict[tuple[int, int], Any] = {}
 
-    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+    def forward(self, images: Tensor, samples: Tensor) -> None:
         self._execute(2, images, samples)
 
-    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+    def adjoint(self, samples: Tensor, images: Tensor) -> None:
         self._execute(1, samples, images)
 
-    def _execute(self, kind: int, source: torch.Tensor, target: torch.Tensor) -> None:
+    def _execute(self, kind: int, source: Tensor, target: Tensor) -> None:
         # The plans are bound to the stream that was current when they were made.
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
@@ -268,10 +269,10 @@ class _TorchKbNufftPlan(Plan):
         }
         self._forward, self._adjoint = KbNufft(**options), KbNufftAdjoint(**options)
 
-    def forward(self, images: torch.Tensor, samples: torch.Tensor) -> None:
+    def forward(self, images: Tensor, samples: Tensor) -> None:
         samples.copy_(self._forward(images[None], self.trajectory)[0])
 
-    def adjoint(self, samples: torch.Tensor, images: torch.Tensor) -> None:
+    def adjoint(self, samples: Tensor, images: Tensor) -> None:
         images.copy_(self._adjoint(samples[None], self.trajectory)[0])
 
 

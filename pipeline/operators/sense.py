@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
@@ -36,9 +37,7 @@ class SenseNormal(LinearOperator):
     Maps ``([frame,] *shape)`` to the same; self-adjoint.
     """
 
-    def __init__(
-        self, normal: LinearOperator, maps: torch.Tensor, coil_batch: int | None = None
-    ) -> None:
+    def __init__(self, normal: LinearOperator, maps: Tensor, coil_batch: int | None = None) -> None:
         shape = tuple(maps.shape[1:])
         frames = normal.domain[: -len(shape)]
         if not (normal.domain == normal.codomain == (*frames, *shape) and len(frames) <= 1):
@@ -57,7 +56,7 @@ class SenseNormal(LinearOperator):
         self.frames = frames
         self.coil_batch = coil_batch
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         if not isinstance(self.normal, Toeplitz):
             return self._by_batches(x)
         images = x.detach().resolve_conj().resolve_neg().contiguous()
@@ -67,7 +66,7 @@ class SenseNormal(LinearOperator):
             self.normal.convolution.combine(image, self.maps, self.coil_batch, out=total)
         return result.reshape(x.shape)
 
-    def _by_batches(self, x: torch.Tensor) -> torch.Tensor:
+    def _by_batches(self, x: Tensor) -> Tensor:
         total = torch.zeros_like(x)
         between = (1,) * (x.ndim - self.maps.ndim + 1)
         for maps in torch.split(self.maps, self.coil_batch or 1):
@@ -76,7 +75,7 @@ class SenseNormal(LinearOperator):
             total += (images * batch.conj()).sum(0)
         return total
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         return self._forward(y)
 
 
@@ -89,10 +88,7 @@ class StreamedSenseNormal(LinearOperator):
     """
 
     def __init__(
-        self,
-        normal: LinearOperator,
-        shape: Sequence[int],
-        batches: Callable[[], Iterator[torch.Tensor]],
+        self, normal: LinearOperator, shape: Sequence[int], batches: Callable[[], Iterator[Tensor]]
     ) -> None:
         super().__init__(normal.domain, normal.domain, dtype=normal.dtype, device=normal.device)
         self.normal = normal
@@ -100,12 +96,12 @@ class StreamedSenseNormal(LinearOperator):
         self.shape = tuple(shape)
         self.batches = batches
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         total = torch.zeros_like(x)
         for maps in self.batches():
             total += SenseNormal(self.normal, maps, len(maps))._forward(x)
             del maps  # before the next ones come
         return total
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         return self._forward(y)

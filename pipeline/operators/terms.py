@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
@@ -35,9 +36,7 @@ class TermsNormal(LinearOperator):
     take one transform each way, and the memory of a convolution for each.
     """
 
-    def __init__(
-        self, factors: torch.Tensor, toeplitz: Toeplitz, images: int | None = None
-    ) -> None:
+    def __init__(self, factors: Tensor, toeplitz: Toeplitz, images: int | None = None) -> None:
         terms, shape = len(factors), toeplitz.shape
         allowed = tuple((count * (images or 1),) for count in (terms, terms**2))
         fits = factors.shape[1:] == shape and toeplitz.frames in allowed
@@ -60,7 +59,7 @@ class TermsNormal(LinearOperator):
             count = toeplitz.frames[0] // images
             self._kernels = [slice(first * count, (first + 1) * count) for first in range(images)]
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         shape = (-1, len(self._kernels), *self.toeplitz.shape)
         batch = x.detach().resolve_conj().resolve_neg().contiguous().view(shape)
         result = torch.empty_like(batch)
@@ -69,5 +68,5 @@ class TermsNormal(LinearOperator):
                 self.toeplitz.convolution.combine_terms(image, self.factors, kernels, out=total)
         return result.view(x.shape)
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         return self._forward(y)

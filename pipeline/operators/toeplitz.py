@@ -19,6 +19,7 @@ from contextlib import suppress
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
@@ -73,15 +74,15 @@ def kernel_dtype(
 
 def toeplitz_spectrum(
     shape: Sequence[int],
-    trajectory: torch.Tensor,
-    weights: torch.Tensor | None = None,
+    trajectory: Tensor,
+    weights: Tensor | None = None,
     *,
     tolerance: float = KERNEL_TOLERANCE,
     backend: str = "auto",
     dtype: torch.dtype = torch.complex64,
     threads: int | None = None,
     deterministic: bool = False,
-) -> torch.Tensor:
+) -> Tensor:
     """Compute the spectrum of ``A^H W A``.
 
     Parameters
@@ -181,7 +182,7 @@ class Toeplitz(LinearOperator):
 
     def __init__(
         self,
-        spectrum: torch.Tensor,
+        spectrum: Tensor,
         shape: Sequence[int],
         *,
         coils: int | None = None,
@@ -211,7 +212,7 @@ class Toeplitz(LinearOperator):
             else HostConvolution(kernels, self.shape, tiling, library=library, threads=self.threads)
         )
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
+    def _forward(self, x: Tensor) -> Tensor:
         images = x.detach().resolve_conj().resolve_neg().contiguous()
         if self.frames:
             images = images.reshape(-1, *self.frames, self.coils or 1, *self.shape)
@@ -222,7 +223,7 @@ class Toeplitz(LinearOperator):
             self.convolution.convolve(image, out=convolved)
         return result.reshape(x.shape)
 
-    def _adjoint(self, y: torch.Tensor) -> torch.Tensor:
+    def _adjoint(self, y: Tensor) -> Tensor:
         return self._forward(y)
 
     @property
@@ -237,12 +238,7 @@ def toeplitz_spectrum_bytes(shape: Sequence[int], *, itemsize: int, frames: int 
 
 
 def toeplitz_spectrum_workspace_bytes(
-    shape: Sequence[int],
-    samples: int,
-    *,
-    backend: Backend,
-    itemsize: int = 8,
-    threads: int = 1,
+    shape: Sequence[int], samples: int, *, backend: Backend, itemsize: int = 8, threads: int = 1
 ) -> int:
     """Predict the bytes that `toeplitz_spectrum` needs for one frame besides input and spectra.
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import choose_oversampling
@@ -22,15 +23,15 @@ _CHUNK = 2**18
 def half_kernel(
     shape: tuple[int, ...],
     padded: tuple[int, ...],
-    trajectory: torch.Tensor,
-    weights: torch.Tensor,
+    trajectory: Tensor,
+    weights: Tensor,
     *,
     tolerance: float,
     backend: str,
     dtype: torch.dtype,
     threads: int | None,
     deterministic: bool,
-) -> torch.Tensor:
+) -> Tensor:
     """Return the conjugate kernel, FFT order, last axis from 0 to half of the padded length."""
     library = choose_backend(
         shape,
@@ -67,12 +68,12 @@ def half_kernel(
 
 
 def _shifted(
-    weights: torch.Tensor,
-    trajectory: torch.Tensor,
+    weights: Tensor,
+    trajectory: Tensor,
     corner: Sequence[int],
     box: Sequence[int],
     dtype: torch.dtype,
-) -> torch.Tensor:
+) -> Tensor:
     """Return the weights with the phases that move the kernel's box to its corner.
 
     A NUFFT's indices begin at ``-(N // 2)``. Phases are formed in double precision, and in chunks,
