@@ -7,14 +7,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import KronufftError
 from pipeline.report.accounts import MOST_JOBS, Bar, longest_jobs, memory_chart, time_bars, totals
 from pipeline.report.failures import Failure
 from pipeline.report.reconstructions import Reconstruction, describe_reconstruction, short
 from pipeline.report.shown import AnySeries
 from pipeline.report.streams import STREAM_NOTE
 from pipeline.report.wording import duration, length, memory
+from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +71,9 @@ def report_page(
     )
     environment.filters.update(duration=duration, memory=memory, length_text=length)
     jobs = table[table["kind"] == "job"]
+    unreadable: list[str] = []
     sections = [
-        _dataset_section(name, table[table["dataset"] == name], receipts, series)
+        _dataset_section(name, table[table["dataset"] == name], receipts, series, unreadable)
         for name in table["dataset"].dropna().unique()
     ]
     scatters = [
@@ -81,7 +85,7 @@ def report_page(
         sections=sections,
         cards=[one for section in sections for one in section.reconstructions],
         totals=totals(table),
-        problems=problems,
+        problems=[*problems, *unreadable],
         failures=failures,
         stream_note=STREAM_NOTE,
         scatters=scatters,
@@ -97,21 +101,26 @@ def _dataset_section(
     table: "pd.DataFrame",
     receipts: Sequence[Mapping[str, Any]],
     series: Mapping[tuple[str, str], AnySeries],
+    unreadable: list[str],
 ) -> DatasetSection:
+    """Return what the page shows of a dataset; add to ``unreadable`` what it cannot show."""
     own = [receipt for receipt in receipts if receipt.get("dataset") == name]
     time, phases = time_bars(table[table["kind"] == "job"])
+    shown = []
+    for reconstruction in table["reconstruction"].dropna().unique():
+        if (name, reconstruction) not in series:
+            continue
+        rows = table[table["reconstruction"] == reconstruction]
+        measured = _receipt(own, "measure", reconstruction)
+        try:
+            shown.append(describe_reconstruction(rows, measured, series[name, reconstruction]))
+        except (KronufftError, *DAMAGE) as error:  # one damaged chunk must not hide the others
+            image = Path("results", name, reconstruction, "image.json")
+            unreadable.append(f"{image}: damaged ({error}); {remake(image)}")
     return DatasetSection(
         name=name,
         facts=_dataset_facts(own),
-        reconstructions=tuple(
-            describe_reconstruction(
-                table[table["reconstruction"] == reconstruction],
-                _receipt(own, "measure", reconstruction),
-                series[name, reconstruction],
-            )
-            for reconstruction in table["reconstruction"].dropna().unique()
-            if (name, reconstruction) in series
-        ),
+        reconstructions=tuple(shown),
         time=time,
         phases=phases,
     )

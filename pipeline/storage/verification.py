@@ -2,22 +2,25 @@
 
 import gzip
 import itertools
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
 from pipeline.storage.archives import open_archive
 from pipeline.storage.manifest import check_store
+from pipeline.storage.provenance import PROVENANCE
 from pipeline.storage.publish import open_published, read_json, read_text, store_beside
+from pipeline.storage.research_object import RO_CRATE
 from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import zarr
 
 _PIECE = 2**24
-_FOREIGN = ("ro-crate-metadata.json",)
+_FOREIGN = (RO_CRATE,)
 """JSON of other standards, which have no place for a checksum of ours."""
 
 
@@ -47,6 +50,29 @@ def _found(where: Path) -> Iterator[Path]:
             marked = entry.suffix == ".zarr" and entry.with_suffix(".json").is_file()
             if not entry.name.startswith(".") and not marked:
                 yield from _found(entry)
+        yield from (path for path in _needed(where) if not path.exists())
+
+
+def _needed(folder: Path) -> Iterator[Path]:
+    """Yield the files that an image stands among, where it is one's folder."""
+    marker = folder / "image.json"
+    if not marker.is_file():
+        if (folder / "plan.tsv").is_file() and (folder / PROVENANCE).is_file():
+            yield marker  # which was there when the provenance was written
+        return
+    try:
+        plan: Any = open_published(marker).attrs.get("plan", ())
+        blocks = [str(row["block"]) for row in plan]
+        crate = json.loads((folder / RO_CRATE).read_text())["@graph"]
+        parts = [part["@id"].rstrip("/") for entity in crate for part in entity.get("hasPart", ())]
+    except (DataError, *DAMAGE):
+        return  # told where it is read, or no folder of the workflow's
+    yield from (folder / part for part in parts)
+    if (folder / "receipts").is_dir():
+        jobs = ("plan", *(f"reconstruct-{block}" for block in blocks), "merge")
+        yield from (folder / "receipts" / f"{job}.json" for job in jobs)
+    if (folder / "blocks").is_dir():  # which `snakemake clean` takes away
+        yield from (folder / "blocks" / f"{block}.zarr.zip" for block in blocks)
 
 
 def _has_checksum(file: Path) -> bool:

@@ -92,6 +92,21 @@ def image(chance: Random) -> Trial:
     return Trial(stages("measure"), "refused", ("scan/cg",), about=about)
 
 
+@kind("damaged image, reported", 6, base=True)
+def reported(chance: Random) -> Trial:
+    """The page is made without the damaged image, and says how to make it again."""
+    path = next(p for p in Path("results/scan/cg/image.zarr/image/c").rglob("*") if p.is_file())
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 16
+    path.write_bytes(content)
+
+    def wrong() -> str | None:
+        page = Path("results/report.html").read_text()
+        return None if "--force results/scan/cg/image.json" in page else "the page does not tell"
+
+    return Trial(stages("report"), "accepted", wrong=wrong)
+
+
 @kind("show", 20, base=True)
 def show(chance: Random) -> Trial:
     path = chance.choice(_files())
