@@ -33,13 +33,7 @@ def equations_of(data: PairsMeasurement | PhaseHistoryMeasurement) -> Equations:
 
 
 class PairsEquations:
-    """The normal equations of pairs of antenna arrays, one frame at a time.
-
-    Parameters
-    ----------
-    data
-        The measurement.
-    """
+    """The normal equations of pairs of antenna arrays, one frame at a time."""
 
     def __init__(self, data: PairsMeasurement) -> None:
         self.data = data
@@ -125,13 +119,7 @@ class PairsEquations:
 
 
 class PhaseHistoryEquations:
-    """The normal equations of a phase history, one frame at a time.
-
-    Parameters
-    ----------
-    data
-        The measurement.
-    """
+    """The normal equations of a phase history, one frame at a time."""
 
     def __init__(self, data: PhaseHistoryMeasurement) -> None:
         self.data = data

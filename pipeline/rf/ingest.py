@@ -25,13 +25,6 @@ if TYPE_CHECKING:
 def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: str) -> Content:
     """Return what the store of an acquisition is to hold.
 
-    Parameters
-    ----------
-    acquisition
-        As its source presents it.
-    settings, dataset
-        Of the job.
-
     Raises
     ------
     DataError

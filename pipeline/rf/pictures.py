@@ -39,18 +39,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class SceneSeries:
-    """The images of one RF reconstruction, and what is known of the scene.
+    """The images of one RF reconstruction ``[frame, *volume]``, and what is known of the scene.
 
-    Parameters
-    ----------
-    images
-        Array ``[frame, *volume]``, stored or in memory; a scene of two axes is ``(1, n1, n2)``.
-    scene
-        Their grid.
-    reference
-        Returns the reference of a frame, of the volume's shape, or None.
-    targets
-        Known positions ``[target, 3]`` [m], or None.
+    A scene of two axes is ``(1, n1, n2)``, and so is the reference of a frame, which may be None.
+    Targets are known positions ``[target, 3]`` [m], or None.
     """
 
     images: Any

@@ -18,16 +18,7 @@ from pipeline.storage.calibration import Calibration
 def imagined(
     shape: tuple[int, ...], frames: int, *, pairs: int, frequencies: int, rows: tuple[int, ...]
 ) -> PairAcquisition:
-    """Return pairs of antenna arrays that need not exist.
-
-    Parameters
-    ----------
-    shape
-        Scene axes.
-    frames, pairs, frequencies
-        How many.
-    rows
-        Measurements of a pair along each axis.
+    """Return pairs that need not exist, each of ``rows`` measurements along the axes.
 
     Raises
     ------

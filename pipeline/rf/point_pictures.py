@@ -16,18 +16,9 @@ LOWEST_DB = -48.0
 def point_cut(cut: Mapping[str, Any], title: str) -> str:
     """Draw a cut through a point, what is expected of it, and the width at half power.
 
-    Parameters
-    ----------
-    cut
-        ``offsets_m`` and ``decibels``, and where it is known ``expected_decibels``, ``width_m``
-        and ``direction``, as `pipeline.rf.measures.scenes` records them.
-    title
-        Stands above it.
-
-    Returns
-    -------
-    str
-        Data URI of an SVG.
+    The cut has ``offsets_m`` and ``decibels``, and where it is known ``expected_decibels``,
+    ``width_m`` and ``direction``, as `pipeline.rf.measures.scenes` records them. Return an SVG's
+    data URI.
     """
     figure, axes = empty_figure(4.6, 2.7)
     offsets, levels = np.array(cut["offsets_m"]), np.array(cut["decibels"])

@@ -39,23 +39,7 @@ ALL = slice(None)
 
 
 class RfRawData(Acquisition):
-    """An ingested RF acquisition; see also `Acquisition`.
-
-    Attributes
-    ----------
-    layout : {"pairs", "phase-history"}
-        How the measurements are arranged; decides which methods apply.
-    scene : Scene
-        Grid of the image.
-    frequencies : ndarray
-        float64 ``[freq]`` [Hz].
-    frames, pairs, pulses : int
-        Sizes; a phase history has no pairs, and only it has pulses.
-    coherent : bool
-        Whether the source says that the phases of different pairs can be compared.
-    model_error : float or None
-        Relative error of stored factors, where their source knows it.
-    """
+    """An ingested RF acquisition; see also `Acquisition`. Only a phase history has pulses."""
 
     kind = "rf"
 

@@ -88,11 +88,8 @@ MOST_PAIRS = 64
 def pair_table(pairs: list[dict[str, Any]]) -> Table:
     """Return a table of pairs, with the columns that their entries have.
 
-    Parameters
-    ----------
-    pairs
-        For each pair its number, and where they are known ``model``, ``model_error_db``,
-        ``weight`` (modulus), ``energy`` (of the measurements) and what was streamed.
+    Each has its number, and where they are known ``model``, ``model_error_db``, ``weight``
+    (modulus), ``energy`` (of the measurements) and what was streamed.
     """
     if not pairs:
         return ()

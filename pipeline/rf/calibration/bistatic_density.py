@@ -39,14 +39,8 @@ SAMPLE_BYTES = 8 + 5 * 8 + 4
 def is_bistatic_rotation(scene: Scene, paths: AntennaPaths) -> bool:
     """Return whether antennas circle a scene of two axes, in its plane and by even steps.
 
-    Transmitters must go once round. Receivers may leave out one sector about each transmitter.
-
-    Parameters
-    ----------
-    scene
-        Grid of the image.
-    paths
-        One pulse for each transmitter and receiver that were heard together.
+    There is a pulse for each transmitter and receiver that were heard together. Transmitters must
+    go once round. Receivers may leave out one sector about each transmitter.
     """
     if len(scene.shape) != 2 or scene.range is not None:
         return False
@@ -67,19 +61,9 @@ def is_bistatic_rotation(scene: Scene, paths: AntennaPaths) -> bool:
 def bistatic_weights(
     scene: Scene, paths: AntennaPaths, frequencies: ArrayLike
 ) -> NDArray[np.float32]:
-    """Return the density weights of a bistatic rotation.
+    """Return the density weights of a bistatic rotation, float32 ``[pulse, freq]``, of mean 1.
 
-    Parameters
-    ----------
-    scene, paths
-        For which `is_bistatic_rotation` holds.
-    frequencies
-        ``(freq,)``, increasing [Hz].
-
-    Returns
-    -------
-    ndarray
-        float32 ``[pulse, freq]``, of mean 1.
+    Frequencies increase [Hz]; `is_bistatic_rotation` holds for scene and paths.
     """
     k = wavenumbers(frequencies)
     transmitters, receivers = _angles(scene, paths)

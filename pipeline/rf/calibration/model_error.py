@@ -42,25 +42,13 @@ all sampled voxels and frequencies, several times."""
 class ModelError:
     """Error of a model against the first Born sum, phase and amplitude.
 
-    Attributes
-    ----------
-    level : str
-        Which model.
-    relative : float
-        ``|y_model - y_exact| / |y_exact|``, expected for uncorrelated scatterers at the sampled
-        voxels.
-    pairs : tuple of float
-        The same for each pair that was sampled.
-    sampled : tuple of int
-        Which pairs these are.
-    voxels : int
-        Number of voxels at which it was measured.
+    ``|y_model - y_exact| / |y_exact|``, expected for uncorrelated scatterers at the sampled voxels.
     """
 
     level: str
     relative: float
-    pairs: tuple[float, ...]
-    sampled: tuple[int, ...]
+    pairs: tuple[float, ...]  # the same for each pair that was sampled
+    sampled: tuple[int, ...]  # which pairs these are
     voxels: int
 
 
@@ -76,24 +64,12 @@ def model_errors(
     voxels: int = SMALLEST_SAMPLE,
     seed: int = 0,
 ) -> dict[Level, ModelError]:
-    """Measure the errors of models against one exact sum.
+    """Measure the errors of models against one exact sum, at random voxels.
 
-    Parameters
-    ----------
-    scene, pairs, frequencies, spectrum, born_k2, dimensions
-        As of `pipeline.rf.geometry.pair_model.pair_model`. At most 16 pairs and 8 frequencies are
-        sampled, the ends of both among them; none is left out where there are fewer.
-    levels
-        Which models.
-    voxels
-        How many voxels to draw, 64 or more, with replacement.
-    seed
-        Seeds the draw.
-
-    Returns
-    -------
-    dict
-        Of those levels that fit the scene and all pairs that were sampled.
+    Of those levels that fit the scene and all pairs that were sampled: at most 16 pairs and 8
+    frequencies are, the ends of both among them; none is left out where there are fewer. At 64
+    voxels or more, drawn with replacement. The rest is as of
+    `pipeline.rf.geometry.pair_model.pair_model`.
 
     Raises
     ------

@@ -43,21 +43,11 @@ def target_response(
     centre: NDArray[np.float64],
     weights: NDArray[np.complex128] | None,
 ) -> NDArray[np.complex128]:
-    """Return what a pair measures of a point scatterer of amplitude 1.
+    """Return what a pair measures of a point scatterer of amplitude 1 at ``position``.
 
-    complex128 ``[freq, m1, m2]``. Paths are exact; the scatterer is isotropic.
-
-    Parameters
-    ----------
-    antennas
-        The pair.
-    frequencies
-        ``[freq]`` [Hz].
-    position, centre
-        Of the scatterer, and of the scene, ``(3,)`` [m].
-    weights
-        What the pair's centre measures of a scatterer in the scene's centre, ``[freq]``; None for
-        path loss and phase of free space.
+    complex128 ``[freq, m1, m2]``. Paths are exact; the scatterer is isotropic. The weights,
+    ``[freq]``, are what the pair's centre measures of a scatterer in the scene's centre; None for
+    path loss and phase of free space.
     """
     k = wavenumbers(frequencies)
     legs = [np.linalg.norm(position - array, axis=1) for array in (antennas.tx, antennas.rx)]
@@ -83,35 +73,21 @@ def target_response(
 class DelayFit:
     """Phase and delay of a response that is known at some frequencies.
 
-    Attributes
-    ----------
-    delay : float
-        [s].
-    phase : float
-        [rad], at frequency 0.
-    coherence : float
-        Modulus of the sum over frequencies at that delay, relative to the sum of moduli.
+    The coherence is the modulus of its sum over frequencies at that delay, over the sum of moduli.
     """
 
-    delay: float
-    phase: float
+    delay: float  # s
+    phase: float  # rad, at frequency 0
     coherence: float
 
 
 def fit_delay(
     response: NDArray[np.complex128], frequencies: NDArray[np.float64], *, largest: float | None
 ) -> DelayFit:
-    """Fit ``exp(j (phase - 2 pi f delay))`` to a complex response by matched search.
+    """Fit ``exp(j (phase - 2 pi f delay))`` to a response, ``[freq]``, by matched search.
 
-    Parameters
-    ----------
-    response
-        complex128 ``[freq]``.
-    frequencies
-        ``[freq]``, increasing [Hz].
-    largest
-        Longest delay to look for, of either sign [s]; None for half of what the smallest step of
-        frequency tells apart.
+    ``largest`` is the longest delay to look for, of either sign [s]; None for half of what the
+    smallest step of frequency tells apart.
     """
     from scipy.optimize import minimize_scalar
 
@@ -147,14 +123,9 @@ def fit_delay(
 def fit_elements(
     measured: NDArray[np.complex128], who: str
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128], float]:
-    """Split responses of transmitters and receivers into a gain of each: the nearest product.
+    """Split responses, ``[tx, rx]``, into a gain of each element: the nearest product.
 
-    Parameters
-    ----------
-    measured
-        complex128 ``[tx, rx]``: response of each combination, relative to what it should be.
-    who
-        The pair; begins the message of an error.
+    Responses, complex128, are relative to what they should be.
 
     Returns
     -------
@@ -185,24 +156,7 @@ def frequencies_together(rows: tuple[int, ...]) -> int:
 
 
 class SeenTarget:
-    """The reference target as one pair measured it.
-
-    Parameters
-    ----------
-    raw
-        The acquisition.
-    pair
-        Which.
-    target
-        Where it is, and what is looked for.
-    dataset
-        Begins the message of an error.
-
-    Raises
-    ------
-    DataError
-        If the pair has no positions.
-    """
+    """The reference target as one pair measured it; `DataError` if the pair has no positions."""
 
     def __init__(
         self, raw: RfRawData, pair: int, target: ReferenceTargetSettings, dataset: str

@@ -22,20 +22,7 @@ class PhaseHistory:
     """One phase history as its source presents it.
 
     Signs are those of `pipeline.rf.geometry.antenna_paths`: the phase of a measurement falls with
-    the length of its path.
-
-    Attributes
-    ----------
-    frequencies : ndarray
-        float64 ``[freq]`` [Hz], increasing.
-    paths : AntennaPaths
-        Positions and reference path of each pulse [m].
-    measurements : LazyArray
-        complex64 ``[pulse, freq]``.
-    provenance : mapping
-        JSON values that tell where the data came from.
-    who : str
-        The dataset, begins the message of an error.
+    the length of its path. The provenance is JSON values; ``who`` begins the message of an error.
 
     Raises
     ------
@@ -43,9 +30,9 @@ class PhaseHistory:
         If frequencies, positions and measurements contradict each other.
     """
 
-    frequencies: NDArray[np.float64]
+    frequencies: NDArray[np.float64]  # [freq], Hz, increasing
     paths: AntennaPaths
-    measurements: LazyArray
+    measurements: LazyArray  # complex64 [pulse, freq]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     who: str = "phase history"
 
@@ -69,18 +56,16 @@ class RfAcquisition:
 
     Attributes
     ----------
-    scene : Scene
-        Grid of the image.
-    arrays : mapping
+    arrays
         `LazyArray` by path in the store, of `pipeline.rf.arrays.PAIRS` or ``PULSES``, but for the
         positions of pairs.
-    pairs : sequence of (Pair or None)
+    pairs
         Antennas of each pair, None where only factors are known; empty for a phase history.
-    coherent : bool
+    coherent
         Whether the phases of different pairs can be compared, once they are corrected.
-    model_error : float or None
+    model_error
         Relative error of the factors, where the source knows it.
-    provenance : mapping
+    provenance
         JSON values that tell where the data came from.
     """
 
@@ -115,13 +100,7 @@ def resident(arrays: Mapping[str, NDArray[Any]], pair: int | None = None) -> dic
 
 
 def scene_of(settings: IngestSettings, dataset: str) -> Scene:
-    """Return the image's grid as the settings give it.
-
-    Raises
-    ------
-    ConfigError
-        If they do not.
-    """
+    """Return the image's grid as the settings give it, or raise `ConfigError`."""
     scene = settings.details.scene
     if scene is None:
         raise ConfigError(

@@ -24,39 +24,17 @@ from pipeline.rf.model.born import simulate
 
 @dataclass(frozen=True, eq=False)
 class PointScene:
-    """Point scatterers and the antennas that measure them.
-
-    Attributes
-    ----------
-    scene : Scene
-        Grid that the image is to have.
-    pairs : tuple of Pair
-        Antennas.
-    frequencies : ndarray
-        float64 ``(freq,)`` [Hz].
-    positions : ndarray
-        float64 ``(point, 3)`` [m]; they need not be on the grid.
-    amplitudes : ndarray
-        complex128 ``(point,)``: reflectivities.
-    snr_db : float or None
-        Mean power of the signal over that of the noise [dB]; `None` for no noise.
-    seed : int
-        Seeds the noise.
-    dimensions : int
-        2 or 3, of the field.
-    born_k2 : bool
-        Whether the amplitudes are contrasts.
-    """
+    """Point scatterers, on a scene's grid or off it, and the antennas that measure them."""
 
     scene: Scene
     pairs: tuple[Pair, ...]
-    frequencies: NDArray[np.float64]
-    positions: NDArray[np.float64]
-    amplitudes: NDArray[np.complex128]
-    snr_db: float | None = None
+    frequencies: NDArray[np.float64]  # [freq], Hz
+    positions: NDArray[np.float64]  # [point, 3], m
+    amplitudes: NDArray[np.complex128]  # [point]: reflectivities
+    snr_db: float | None = None  # mean powers, signal over noise; None for no noise
     seed: int = 0
-    dimensions: int = 3
-    born_k2: bool = False
+    dimensions: int = 3  # 2 or 3, of the field
+    born_k2: bool = False  # whether the amplitudes are contrasts
 
     def signal(self, pair: int) -> NDArray[np.complex128]:
         """Return what a pair measures without noise, complex128 ``(freq, m1, m2)``."""
@@ -80,10 +58,7 @@ class PointScene:
         return math.sqrt(energy / samples) * 10 ** (-self.snr_db / 20)
 
     def measurement(self, pair: int, frame: int = 0) -> NDArray[np.complex128]:
-        """Return what a pair measures in a frame, complex128 ``(freq, m1, m2)``.
-
-        Frames differ in their noise only.
-        """
+        """Return complex128 ``(freq, m1, m2)`` of a pair in a frame; frames differ in noise only."""
         signal = self.signal(pair)
         if self.snr_db is None:
             return signal
@@ -169,18 +144,8 @@ def rf6(seed: int = 0, *, scatterers: int = 40, snr_db: float | None = 20.0) -> 
     where waves are plane to -60 dB; the gain of each pair makes a scatterer of amplitude 1 in the
     middle of the scene give measurements of modulus 1.
 
-    Parameters
-    ----------
-    seed
-        Draws positions and phases of the scatterers, and the noise.
-    scatterers
-        How many points of amplitude 1, in different voxels.
-    snr_db
-        Signal to noise [dB]; `None` for no noise.
-
-    Returns
-    -------
-    PointScene
+    The seed draws positions and phases of the scatterers, in different voxels and of amplitude 1,
+    and the noise. Its level is ``snr_db`` [dB]; `None` for no noise.
     """
     range_, size, elements, tones = 1e8, 64, 8, 16
     aperture = 1.5 / 30
@@ -217,20 +182,8 @@ def spotlight(*, size: int = 501, extent: float = 10.0, targets: int = 3) -> Poi
 
     128 pulses within 3 degrees of azimuth about 50 degrees, 30 degrees above the ground and 10 km
     away; 512 frequencies within 600 MHz about 10 GHz. The single pair sends and receives each pulse
-    from one place.
-
-    Parameters
-    ----------
-    size
-        Voxels of each axis.
-    extent
-        From the first to the last voxel [m].
-    targets
-        How many of the three; the first stands in the centre.
-
-    Returns
-    -------
-    PointScene
+    from one place. The first target stands in the centre, and ``extent`` [m] is from the first to
+    the last of ``size`` voxels of an axis.
 
     References
     ----------

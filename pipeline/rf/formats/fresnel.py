@@ -61,18 +61,8 @@ def read_fresnel(path: Path, dataset: str) -> PhaseHistory:
     So an image is contrast times area, real and positive for a dielectric [2]_, and all frequencies
     see the target alike.
 
-    Parameters
-    ----------
-    path
-        The ``.exp`` file.
-    dataset
-        Name of the dataset; begins the message of an error.
-
-    Returns
-    -------
-    PhaseHistory
-        One pulse for each view and receiver, in the plane of the first two axes; views follow each
-        other, receivers within a view in the order of their numbers.
+    There is one pulse for each view and receiver, in the plane of the first two axes; views follow
+    each other, receivers within a view in the order of their numbers.
 
     Raises
     ------

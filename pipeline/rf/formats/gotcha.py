@@ -48,23 +48,11 @@ def gotcha_files(source: Path) -> list[Path]:
 
 
 def read_gotcha(files: Sequence[Path], dataset: str) -> PhaseHistory:
-    """Read positions and frequencies of files that are joined into one phase history.
+    """Read positions and frequencies of files that are joined, in order, into one phase history.
 
-    The measurements stay in the files, one of which at a time is in memory.
-
-    Parameters
-    ----------
-    files
-        In the order in which their pulses are joined.
-    dataset
-        Name of the dataset; begins the message of an error.
-
-    Returns
-    -------
-    PhaseHistory
-        One antenna that sends and receives. A reference range that is the antenna's distance but
-        for its single precision, which would be worth 0.2 rad at 10 GHz and 10 km, is replaced by
-        the distance.
+    The measurements stay in the files, one of which at a time is in memory. One antenna sends and
+    receives. A reference range that is the antenna's distance but for its single precision, which
+    would be worth 0.2 rad at 10 GHz and 10 km, is replaced by the distance.
 
     Raises
     ------

@@ -24,14 +24,7 @@ def without_last(array: LazyArray) -> Derived:
 class Interleaved:
     """Measurements by elements, ``[frame, pair, freq, tx, rx]``, as ``[..., m1, m2]``.
 
-    Parameters
-    ----------
-    measured
-        ``[frame, pair, freq, tx, rx]``.
-    antennas
-        A pair, whose grids tell the order; see `pipeline.rf.geometry.antennas.Pair`.
-    who
-        Begins the message of an error.
+    The grids of a pair of antennas tell the order.
     """
 
     def __init__(self, measured: LazyArray, antennas: Pair, who: str) -> None:
@@ -59,21 +52,15 @@ def factors_of(
 ) -> dict[str, NDArray[Any]]:
     """Return what stands for positions in a pair, by our names; nothing if nothing does.
 
+    ``A_i`` of all axes, or where none has ``A_i``, ``kappa_i`` and ``rowphase_i``.
+
     Parameters
     ----------
     given
-        ``A_i`` ``[freq, m_i, n_i]``, or ``kappa_i`` ``[freq, m_i]``, counted from the scene's
-        origin; with or without ``rowphase_i`` ``[freq, m_i]`` [rad]. One of the two for each axis
-        of the scene.
-    scene
-        Grid of the image.
-    who
-        Begins the message of an error.
-
-    Returns
-    -------
-    dict
-        ``A_i`` of all axes, or where none has ``A_i``, ``kappa_i`` and ``rowphase_i``.
+        For each axis of the scene ``A_i`` ``[freq, m_i, n_i]``, or ``kappa_i`` ``[freq, m_i]``,
+        counted from the scene's origin; with or without ``rowphase_i`` ``[freq, m_i]`` [rad].
+    scene, who
+        Grid of the image, and the begin of the message of an error.
     """
     axes = range(1, len(scene.shape) + 1)
     factors: dict[str, NDArray[Any]] = {}

@@ -18,13 +18,7 @@ SCENES: Mapping[str, Callable[[int], PointScene]] = {
 
 @contextmanager
 def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
-    """Simulate the scene that the source names.
-
-    Raises
-    ------
-    ConfigError
-        If there is none of that name.
-    """
+    """Simulate the scene that the source names; raise `ConfigError` if there is none."""
     if settings.source not in SCENES:
         raise ConfigError(
             f"{dataset}: unknown scene `{settings.source}`; the source of an RF simulation is one "

@@ -27,14 +27,10 @@ PULSE_BYTES = 7 * 8 * 3
 
 @dataclass(frozen=True)
 class AntennaPaths:
-    """Antenna positions and reference paths of a phase history.
+    """Antenna positions and reference paths of a phase history, which may be sliced.
 
-    Attributes
-    ----------
-    transmitter, receiver : ndarray
-        float64 ``[pulse, 3]`` [m]. The same positions if one antenna does both.
-    reference_path : ndarray
-        float64 ``[pulse]``: length from transmitter over the reference point to receiver [m].
+    Transmitters and receivers are the same positions if one antenna does both. The reference path
+    runs from transmitter over the reference point to receiver.
 
     Raises
     ------
@@ -42,9 +38,9 @@ class AntennaPaths:
         If the shapes disagree or a value is not finite.
     """
 
-    transmitter: NDArray[np.float64]
-    receiver: NDArray[np.float64]
-    reference_path: NDArray[np.float64]
+    transmitter: NDArray[np.float64]  # [pulse, 3], m
+    receiver: NDArray[np.float64]  # [pulse, 3], m
+    reference_path: NDArray[np.float64]  # [pulse], m
 
     def __post_init__(self) -> None:
         pulses = len(self.reference_path)
@@ -87,15 +83,7 @@ class AntennaPaths:
     def path_differences(self, points: ArrayLike) -> NDArray[np.float64]:
         """Return by how much the path over each point exceeds the reference path.
 
-        Parameters
-        ----------
-        points
-            Positions ``[..., 3]`` [m].
-
-        Returns
-        -------
-        ndarray
-            float64 ``[pulse, ...]`` [m].
+        Of positions ``[..., 3]`` [m], float64 ``[pulse, ...]`` [m].
         """
         x = np.asarray(points, dtype=np.float64)
         pulses = (len(self), *(1,) * (x.ndim - 1))
@@ -105,20 +93,10 @@ class AntennaPaths:
         return difference
 
     def gradients(self, point: ArrayLike) -> NDArray[np.float64]:
-        """Return the gradient of the path differences at a point.
+        """Return the gradient of the path differences at a point ``(3,)`` [m].
 
-        The wave vector of pulse ``p`` for plane waves about the point is ``k`` times this.
-
-        Parameters
-        ----------
-        point
-            Position ``(3,)`` [m].
-
-        Returns
-        -------
-        ndarray
-            float64 ``[pulse, 3]``, dimensionless: the sum of the unit vectors from both antennas
-            to the point.
+        float64 ``[pulse, 3]``, dimensionless: the sum of the unit vectors from both antennas to the
+        point. The wave vector of pulse ``p`` for plane waves about the point is ``k`` times this.
         """
         gradient = np.zeros((len(self), 3))
         for antenna in (self.transmitter, self.receiver):

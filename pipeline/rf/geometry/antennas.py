@@ -96,15 +96,7 @@ class Pair:
         return self.tx.mean(axis=0), self.rx.mean(axis=0)
 
     def check_measurement(self, shape: Sequence[int], name: str) -> None:
-        """Raise `DataError` unless ``shape`` ends in the measurements of this pair.
-
-        Parameters
-        ----------
-        shape
-            Shape of measured data, ``(..., m1, m2)``.
-        name
-            Which data; begins the message.
-        """
+        """Raise `DataError` unless ``shape`` ends in the ``(m1, m2)`` of this pair."""
         if tuple(shape[-2:]) != self.measurement_shape:
             raise DataError(
                 f"{name}: found measurements of shape {tuple(shape[-2:])}, but {len(self.tx)} "
@@ -126,14 +118,7 @@ def _checked_positions(name: str, positions: ArrayLike) -> NDArray[np.float64]:
 
 
 def checked_frequencies(frequencies: ArrayLike, who: str = "frequencies") -> NDArray[np.float64]:
-    """Return frequencies as float64 ``(freq,)`` [Hz].
-
-    Parameters
-    ----------
-    frequencies
-        In the order of the data.
-    who
-        Begins the message of an error.
+    """Return frequencies as float64 ``(freq,)`` [Hz]; ``who`` begins the message of an error.
 
     Raises
     ------
@@ -202,13 +187,7 @@ def green(
 
 
 def checked_spectrum(spectrum: ArrayLike, frequencies: int) -> NDArray[np.complex128]:
-    """Return the spectrum of a waveform, complex128 ``(freq,)``.
-
-    Raises
-    ------
-    DataError
-        If it has another shape or values that are not finite.
-    """
+    """Return the spectrum of a waveform, finite complex128 ``(freq,)``, or raise `DataError`."""
     array = np.asarray(spectrum, dtype=np.complex128)
     if array.shape != (frequencies,) or not np.isfinite(array).all():
         raise DataError(

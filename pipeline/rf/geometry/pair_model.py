@@ -59,23 +59,15 @@ class PairModel:
 
     Attributes
     ----------
-    level : str
-        Which terms are kept.
-    scene : Scene
-        Grid of the image.
-    centres : tuple of ndarray
+    centres
         Where voxel phases and chirps see the transmitters and the receivers, ``(3,)`` each [m].
-    wavenumbers : tuple of ndarray
-        For each scene axis float64 ``(*blocks, m_i)`` [rad/voxel], not wrapped.
-    row_phases : tuple of ndarray
-        For each scene axis float64 ``(*blocks, m_i)`` [rad]: the paths of the elements. The factors
-        contain them; they cancel in ``A^H A``.
-    weights : ndarray
+    wavenumbers, row_phases
+        For each scene axis float64 ``(*blocks, m_i)``, not wrapped [rad/voxel], and the paths of
+        the elements [rad], which factors contain and which cancel in ``A^H A``.
+    weights
         complex128 ``(freq,)``: path loss, gain and carrier phase at the centre of the scene.
-    k : ndarray
-        float64 ``(freq,)``: wavenumbers of the band [rad/m].
-    centre_k : float
-        Wavenumber of its centre frequency [rad/m].
+    k, centre_k
+        Wavenumbers of the band, float64 ``(freq,)``, and of its centre frequency [rad/m].
     """
 
     level: Level
@@ -113,20 +105,10 @@ class PairModel:
     def factor(
         self, axis: int, voxels: NDArray[np.integer] | None = None
     ) -> NDArray[np.complex128]:
-        """Return the factor of a scene axis, or columns of it.
+        """Return the factor of a scene axis, or its columns for the ``voxels`` along that axis.
 
-        Parameters
-        ----------
-        axis
-            Scene axis.
-        voxels
-            Indices of the voxels along that axis, ``(column,)``; all if `None`.
-
-        Returns
-        -------
-        ndarray
-            complex128 ``(*blocks, m_i, column)``, of unit modulus. Its phases were formed in
-            float64 and reduced modulo 2 pi, so that it may be cast.
+        complex128 ``(*blocks, m_i, column)``, of unit modulus. Its phases were formed in float64
+        and reduced modulo 2 pi, so that it may be cast.
         """
         columns = slice(None) if voxels is None else voxels
         steps = voxel_positions(self.scene.shape[axis])[columns]
@@ -137,17 +119,9 @@ class PairModel:
         return unit_phasor(phase)
 
     def columns(self, voxels: NDArray[np.integer]) -> NDArray[np.complex128]:
-        """Return what single voxels of reflectivity 1 give.
+        """Return what single voxels of reflectivity 1 give, complex128 ``(freq, m1, m2, voxel)``.
 
-        Parameters
-        ----------
-        voxels
-            Flat indices in C order, ``(voxel,)``.
-
-        Returns
-        -------
-        ndarray
-            complex128 ``(freq, m1, m2, voxel)``.
+        Of flat indices in C order, ``(voxel,)``.
         """
         indices = np.unravel_index(voxels, self.scene.shape)
         parts = [self.factor(axis, index) for axis, index in enumerate(indices)]
@@ -174,18 +148,14 @@ def pair_model(
     born_k2: bool = False,
     dimensions: int = 3,
 ) -> PairModel:
-    """Build the Kronecker model of a pair.
+    """Build the Kronecker model of a pair whose antennas are not paired one by one.
 
     Parameters
     ----------
-    scene
-        Grid of the image.
-    pair
-        Antennas; not paired one by one, which `pipeline.rf.geometry.phase_history` is for.
+    scene, pair, level
+        Grid of the image, antennas, and which terms to keep.
     frequencies
         ``(freq,)``, increasing [Hz].
-    level
-        Which terms to keep.
     spectrum
         Complex spectrum of the waveform, ``(freq,)``; ones if `None`.
     born_k2
@@ -193,10 +163,6 @@ def pair_model(
     dimensions
         3, or 2 for cylindrical waves in the plane of a scene of two axes; third coordinates are
         then ignored.
-
-    Returns
-    -------
-    PairModel
 
     Raises
     ------

@@ -43,24 +43,13 @@ _HELD_ANGLE = np.deg2rad(5)
 class SubAperture:
     """Some pulses and frequencies of a phase history that share one voxel phase.
 
-    Their measurements of an image ``c`` are
-    ``weights * NUFFT(trajectory)(c * voxel_phase)``.
-
-    Attributes
-    ----------
-    scene : Scene
-        Grid of the image, Cartesian.
-    paths : AntennaPaths
-        Antenna positions and reference paths of all pulses of the phase history.
-    k : ndarray
-        float64 ``[freq]``: all wavenumbers of the phase history [rad/m].
-    pulses, band : slice
-        Which pulses and frequencies.
+    Their measurements of an image ``c`` are ``weights * NUFFT(trajectory)(c * voxel_phase)``. Paths
+    and wavenumbers are those of the whole phase history, the axes of the scene Cartesian.
     """
 
     scene: Scene
     paths: AntennaPaths
-    k: NDArray[np.float64]
+    k: NDArray[np.float64]  # [freq], rad/m
     pulses: slice
     band: slice
 
@@ -76,17 +65,10 @@ class SubAperture:
         return _wrapped(self.k[self.band, None] * rates[:, None, :])
 
     def weights(self, *, path_loss: bool = False) -> NDArray[np.complex128]:
-        """Return the phase of each sample at the centre of the scene.
+        """Return the phase of each sample at the scene's centre, complex128 ``[pulse, freq]``.
 
-        Parameters
-        ----------
-        path_loss
-            Include ``1 / ((4 pi)^2 R_t R_r)``, the amplitude of point scatterers there.
-
-        Returns
-        -------
-        ndarray
-            complex128 ``[pulse, freq]``.
+        With ``path_loss`` times ``1 / ((4 pi)^2 R_t R_r)``, the amplitude of point scatterers
+        there.
         """
         paths, centre = self.paths[self.pulses], self.scene.centre
         excess = paths.path_differences(centre)
@@ -109,18 +91,9 @@ class SubAperture:
     def curvature_error(self, voxels: NDArray[np.integer], *, voxel_phase: bool = True) -> float:
         """Return the relative l2 error of the measurements of uncorrelated scatterers.
 
-        Parameters
-        ----------
-        voxels
-            Flat indices of the voxels where it is measured.
-        voxel_phase
-            Whether the voxel phase is applied.
-
-        Returns
-        -------
-        float
-            Root mean square of ``|exp(-j model) - exp(-j exact)|`` over the voxels, at most 64
-            pulses, and the lowest, middle and highest frequency.
+        The root mean square of ``|exp(-j model) - exp(-j exact)|``, with or without the voxel
+        phase, over the voxels of these flat indices, at most 64 pulses, and the lowest, middle and
+        highest frequency.
         """
         positions, centre = self.scene.positions(voxels), self.scene.centre
         held = np.zeros(len(voxels))
@@ -153,8 +126,8 @@ class SubAperture:
     def _held_antennas(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Antennas of evenly spread pulses, whose mean curvature the voxel phase holds.
 
-        Seen under nearly one angle it is that of the middle pulse. Where the angles differ more,
-        no single pulse stands for all, and their mean leaves the least error.
+        Seen under nearly one angle it is that of the middle pulse. Where the angles differ more, no
+        single pulse stands for all, and their mean leaves the least error.
         """
         paths = self.paths[self.pulses]
         middle = len(paths) // 2
@@ -169,16 +142,7 @@ class SubAperture:
 
 
 def whole_aperture(scene: Scene, paths: AntennaPaths, frequencies: ArrayLike) -> SubAperture:
-    """Return a phase history as a single sub-aperture.
-
-    Parameters
-    ----------
-    scene
-        Grid of the image, Cartesian.
-    paths
-        Antenna positions and reference paths of the pulses [m].
-    frequencies
-        ``(freq,)``, increasing [Hz].
+    """Return a phase history as a single sub-aperture; frequencies increase [Hz].
 
     Raises
     ------
@@ -204,6 +168,7 @@ def sub_apertures(
     """Split a phase history until each part is served by one voxel phase.
 
     Pulses or frequencies are halved, whichever helps more, until the error is below the tolerance.
+    The parts together hold each measurement once.
 
     Parameters
     ----------
@@ -215,11 +180,6 @@ def sub_apertures(
         Most sub-apertures allowed; each costs a voxel phase and a transform.
     seed
         Seeds the draw of voxels.
-
-    Returns
-    -------
-    list of SubAperture
-        Which together hold each measurement once.
 
     Raises
     ------

@@ -28,18 +28,10 @@ Direction = tuple[str, NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class WaveVectors:
-    """Where the scene's spectrum is sampled.
+    """Where the scene's spectrum is sampled, and what each sample adds to a matched filter."""
 
-    Attributes
-    ----------
-    vectors : ndarray
-        float64 ``[sample, axis]`` [rad/m], along the axes of the scene.
-    weights : ndarray
-        float64 ``[sample]``: what each adds to a matched filter.
-    """
-
-    vectors: NDArray[np.float64]
-    weights: NDArray[np.float64]
+    vectors: NDArray[np.float64]  # [sample, axis of the scene], rad/m
+    weights: NDArray[np.float64]  # [sample]
 
     def directions(self) -> tuple[Direction, ...]:
         """Return the lines along which a point's response is cut.
@@ -68,19 +60,9 @@ class WaveVectors:
     def response(
         self, direction: NDArray[np.float64], offsets: NDArray[np.float64]
     ) -> NDArray[np.complex128]:
-        """Return a matched filter's response to a point along a line.
+        """Return a matched filter's response to a point along a line, relative to a carrier.
 
-        Parameters
-        ----------
-        direction
-            Unit vector of the line.
-        offsets
-            Distances from the point [m].
-
-        Returns
-        -------
-        ndarray
-            complex128 of the shape of ``offsets``, 1 at the point, relative to a carrier.
+        complex128, 1 at the point, at some ``offsets`` from it [m] along a unit vector.
         """
         along = self.vectors @ direction
         if np.ptp(along) <= 0:
@@ -108,7 +90,9 @@ def wave_vectors(
     point: NDArray[np.float64],
     axes: int,
 ) -> WaveVectors:
-    """Return where measurements sample the spectrum of a scene about a point.
+    """Return where measurements sample the spectrum of a scene of 2 or 3 axes about a point.
+
+    Of at most a million measurements: of more, every second path, or third, and so on.
 
     Parameters
     ----------
@@ -118,15 +102,8 @@ def wave_vectors(
         For each of them, ``[freq]``: what a measurement adds to the matched filter.
     k
         Wavenumbers, ``[freq]`` [rad/m].
-    point
-        Position, ``(3,)`` [m].
-    axes
-        2 or 3, of the scene.
-
-    Returns
-    -------
-    WaveVectors
-        Of at most a million measurements: of more, every second path, or third, and so on.
+    point, axes
+        Position, ``(3,)`` [m], and axes of the scene.
     """
     measurements = sum(map(len, paths)) * len(k)
     step = max(1, -(-measurements // MOST_SAMPLES))

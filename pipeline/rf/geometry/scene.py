@@ -89,17 +89,9 @@ class Scene:
         return voxel_positions(self.shape[axis]) * self.spacing[axis]
 
     def positions(self, voxels: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.float64]:
-        """Return where voxels are.
+        """Return where voxels are, float64 ``(voxel, 3)`` [m].
 
-        Parameters
-        ----------
-        voxels
-            Flat indices in C order, or a slice of them; all if not given.
-
-        Returns
-        -------
-        ndarray
-            float64 ``(voxel, 3)`` [m].
+        All of them, or those of flat indices in C order, or of a slice of them.
         """
         flat = np.arange(*voxels.indices(self.voxels)) if isinstance(voxels, slice) else voxels
         offsets = np.zeros((flat.size, 3))
@@ -116,15 +108,8 @@ class Scene:
     def voxels_at(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return where positions lie between the voxels: the inverse of `positions`.
 
-        Parameters
-        ----------
-        positions
-            ``(point, 3)`` [m]. Of a scene of two axes only the first two coordinates count.
-
-        Returns
-        -------
-        ndarray
-            float64 ``(point, axis)``: indices, within the scene or not.
+        Of ``(point, 3)`` [m] the indices, float64 ``(point, axis)``, within the scene or not. Of a
+        scene of two axes only the first two coordinates count.
         """
         offsets = positions - self.centre
         if self.range is not None:

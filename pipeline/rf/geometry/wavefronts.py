@@ -30,19 +30,9 @@ _SLAB = 2**20
 def voxel_path(
     scene: Scene, tx: NDArray[np.float64], rx: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return what a plane wave lacks of the path from a transmitter over each voxel to a receiver.
+    """Return what a plane wave lacks of the path from a transmitter over voxels to a receiver.
 
-    Parameters
-    ----------
-    scene
-        Grid of the image.
-    tx, rx
-        Positions, ``(3,)`` [m].
-
-    Returns
-    -------
-    ndarray
-        float64 of the scene's shape [m]; 0 at the origin of the scene.
+    float64 of the scene's shape [m], 0 at its origin. Antenna positions are ``(3,)`` [m].
     """
     result = np.zeros(scene.voxels)
     for start in range(0, scene.voxels, _SLAB):
@@ -57,21 +47,9 @@ def path_curvature(
     tx: NDArray[np.float64],
     rx: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the curvature of a path at positions; see `voxel_path`.
+    """Return the curvature of a path, as `voxel_path`, at positions ``(position, 3)`` [m].
 
-    Parameters
-    ----------
-    positions
-        ``(position, 3)`` [m].
-    centre
-        Where the plane wave is right, ``(3,)`` [m].
-    tx, rx
-        Antenna positions, ``(3,)`` [m].
-
-    Returns
-    -------
-    ndarray
-        float64 ``(position,)`` [m].
+    float64 ``(position,)`` [m]. At ``centre``, ``(3,)`` [m], the plane wave is right.
     """
     offsets = positions - centre
     total = np.zeros(len(positions))
@@ -91,13 +69,13 @@ class SeparableRows:
 
     Attributes
     ----------
-    paths : tuple of ndarray
+    paths
         For each scene axis float64 ``(m_i,)`` [m]: the elements' paths beyond the ranges. Their sum
         is the best separable fit; it is exact for linear arrays.
-    directions : tuple of ndarray
+    directions
         For each scene axis float64 ``(m_i,)``: component of the sum of both unit vectors from the
         elements to the centre of the scene. A third axis has a single row.
-    ranges : tuple of float
+    ranges
         Distances of the centres of both arrays from the centre of the scene [m].
     """
 
@@ -107,22 +85,11 @@ class SeparableRows:
 
 
 def separable_rows(scene: Scene, pair: Pair) -> SeparableRows:
-    """Separate the paths of a pair to the centre of a scene.
+    """Separate the paths of a pair, not paired one by one, to the centre of a scene.
 
     Each element has the direction from its own position, averaged over the other axis of its array.
     To first order that is its offset transverse to the line of sight, divided by the range, so that
     oblique arrays need no treatment of their own.
-
-    Parameters
-    ----------
-    scene
-        Grid of the image.
-    pair
-        Antennas, not paired one by one.
-
-    Returns
-    -------
-    SeparableRows
     """
     paths, directions = [np.zeros(1)] * 3, [np.zeros(1)] * 3
     ranges = []
@@ -148,18 +115,9 @@ def chirp_paths(
 ) -> tuple[NDArray[np.float64], ...]:
     """Return the Fresnel approximation of the curvature, separated over the scene axes.
 
-    Parameters
-    ----------
-    scene
-        Grid of the image.
-    antennas
-        Centres of both arrays, ``(3,)`` each [m].
-
-    Returns
-    -------
-    tuple of ndarray
-        For each scene axis float64 ``(n_i,)`` [m]: ``u_i^2 (1 - uhat_i^2) / (2 R)`` of both legs.
-        The products ``u_i u_j uhat_i uhat_j``, which do not separate, are left out.
+    For each axis float64 ``(n_i,)`` [m]: ``u_i^2 (1 - uhat_i^2) / (2 R)`` of the legs from the
+    centres of both arrays, ``(3,)`` [m]. The products ``u_i u_j uhat_i uhat_j``, which do not
+    separate, are left out.
     """
     paths = []
     for axis in range(len(scene.shape)):

@@ -26,29 +26,10 @@ def measure(
     jobs: Sequence[Mapping[str, Any]],
     settings: MetricsSettings,
 ) -> tuple[Rows, dict[str, Any]]:
-    """Measure the images of a reconstruction.
+    """Measure the images of a reconstruction, complex ``[frame, z, y, x]``.
 
-    Parameters
-    ----------
-    record
-        Receipt whose phases are timed.
-    raw
-        The acquisition.
-    images
-        complex ``[frame, z, y, x]``.
-    groups
-        Measured frames of each image.
-    rows
-        The images' rows of the metrics, to which columns are added.
-    jobs
-        Receipts of the jobs that made the images.
-    settings
-        How.
-
-    Returns
-    -------
-    rows, told
-        Further rows, of points; and what the receipt keeps for the report.
+    Columns are added to the images' ``rows`` of the metrics, whose ``groups`` are the measured
+    frames of each. Return further rows, of points, and what the receipt keeps for the report.
     """
     points: Rows = []
     curves: Rows = []

@@ -44,25 +44,10 @@ def constant_false_alarm_rate(
     """Return where an image exceeds a threshold that follows the noise around each voxel.
 
     Cell averaging [1]_: the mean power of the training cells, which surround a voxel beyond its
-    guard cells, times the factor that gives the probability for complex normal noise in which
-    voxels are independent. Voxels that are wider apart than the image resolves; neighbours that
-    are not independent raise the rate.
-
-    Parameters
-    ----------
-    image
-        Complex, or its magnitude.
-    probability
-        Of a false alarm in a voxel, in (0, 1).
-    guard
-        Voxels on each side of the voxel under test, on each axis, that are left out.
-    training
-        Voxels on each side beyond those that are averaged.
-
-    Returns
-    -------
-    ndarray
-        bool, of the image's shape. Towards the edges fewer cells are averaged.
+    guard cells, times the factor that gives the probability of a false alarm in a voxel for complex
+    normal noise in which voxels are independent. Voxels that are wider apart than the image
+    resolves; neighbours that are not independent raise the rate. ``guard`` and ``training`` count
+    the voxels on each side, on each axis. Towards the edges fewer cells are averaged.
 
     Raises
     ------
@@ -95,19 +80,10 @@ def constant_false_alarm_rate(
 
 
 def local_maxima(image: NDArray[Any], where: NDArray[np.bool_] | float) -> NDArray[np.int64]:
-    """Return the voxels that exceed all their neighbours.
+    """Return the voxels that exceed all their neighbours, the strongest first.
 
-    Parameters
-    ----------
-    image
-        Complex, or its magnitude.
-    where
-        Voxels that count, of the image's shape, or the magnitude that they must exceed.
-
-    Returns
-    -------
-    ndarray
-        int64 ``[detection, axis]``, the strongest first. A plateau counts once.
+    int64 ``[detection, axis]``; a plateau counts once. ``where`` tells the voxels that count, or
+    the magnitude that they must exceed.
     """
     from scipy.ndimage import label, maximum_filter
 
@@ -128,19 +104,9 @@ def score_detections(
 ) -> DetectionScore:
     """Compare detections with true targets, each of which can explain one detection.
 
-    Parameters
-    ----------
-    detections, targets
-        Voxel indices ``[detection, axis]`` and ``[target, axis]``; targets may lie between voxels.
-    tolerance
-        Largest distance of a detection from its target [voxel].
-    voxels
-        Of the image.
-
-    Returns
-    -------
-    DetectionScore
-        With as many targets detected as is possible at all.
+    Both are voxel indices, ``[detection, axis]`` and ``[target, axis]``; targets may lie between
+    voxels, and the tolerance is the largest distance of a detection [voxel]. As many targets are
+    detected as is possible at all.
     """
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import maximum_bipartite_matching

@@ -21,18 +21,10 @@ _CHUNK_VALUES = 2**22
 
 @dataclass(frozen=True)
 class Cut:
-    """An image along a straight line through a point.
+    """An image along a straight line through a point."""
 
-    Attributes
-    ----------
-    offsets : ndarray
-        float64 ``[sample]``: uniform signed distance from the point [m], ascending.
-    values : ndarray
-        complex128 ``[sample]``; the phase is relative to a carrier along the line.
-    """
-
-    offsets: NDArray[np.float64]
-    values: NDArray[np.complex128]
+    offsets: NDArray[np.float64]  # uniform signed distances from the point, m, ascending
+    values: NDArray[np.complex128]  # the phase is relative to a carrier along the line
 
 
 @dataclass(frozen=True)
@@ -41,14 +33,14 @@ class LobeFigures:
 
     Attributes
     ----------
-    width : float
+    width
         Between the half-power points of the main lobe [m].
-    pslr_db : float
+    pslr_db
         Peak side lobe ratio: the highest power beyond the main lobe over the peak's [dB].
-    islr_db : float
+    islr_db
         Integrated side lobe ratio: energy beyond the main lobe, within the extent, over the energy
         of the main lobe [dB]. The main lobe ends at the first minimum on either side.
-    extent : tuple of float
+    extent
         Distance on either side of the peak to which side lobes were looked at [m]: smaller than
         what was asked for where the image ends.
     """
@@ -61,22 +53,10 @@ class LobeFigures:
 
 @dataclass(frozen=True)
 class PointResponse:
-    """A point in an image.
+    """A point in an image, with a cut and its lobes along each direction."""
 
-    Attributes
-    ----------
-    voxel : tuple of float
-        Index of the peak, between voxels.
-    magnitude : float
-        At the peak.
-    cuts : tuple of Cut
-        Along each direction.
-    lobes : tuple of LobeFigures
-        Of each cut.
-    """
-
-    voxel: tuple[float, ...]
-    magnitude: float
+    voxel: tuple[float, ...]  # index of the peak, between voxels
+    magnitude: float  # at the peak
     cuts: tuple[Cut, ...]
     lobes: tuple[LobeFigures, ...]
 
@@ -99,20 +79,14 @@ def point_response(
         Complex image of any number of axes, sampled above the rate that its bandwidth asks for.
     spacing
         Distance of neighbouring voxels on each axis [m].
-    voxel
-        Index where the peak is expected.
+    voxel, search
+        Index where the peak is expected, and how far from it that may be along each axis.
     extent
         How far from the peak side lobes are looked at [m].
     directions
         ``[cut, axis]``, of any length but zero: along which cuts are made. The axes if not given.
-    search
-        How far from ``voxel`` the peak may be along each axis [voxel].
     oversampling
         Samples of a cut per voxel.
-
-    Returns
-    -------
-    PointResponse
 
     Raises
     ------
@@ -229,18 +203,10 @@ def _cut(
 
 @dataclass(frozen=True)
 class _Interpolant:
-    """The band-limited function that part of an image samples.
+    """The band-limited function that part of an image samples."""
 
-    Attributes
-    ----------
-    first : ndarray
-        Index of the part's first voxel.
-    spectrum : ndarray
-        Its discrete Fourier transform, after its carrier has been moved to frequency 0.
-    """
-
-    first: NDArray[np.float64]
-    spectrum: NDArray[np.complex128]
+    first: NDArray[np.float64]  # index of the part's first voxel
+    spectrum: NDArray[np.complex128]  # after its carrier has been moved to frequency 0
 
     @classmethod
     def around(

@@ -27,62 +27,30 @@ than -13 dB."""
 
 @dataclass(frozen=True)
 class CutThrough:
-    """A cut through a point, and what band and aperture let expect of it.
-
-    Attributes
-    ----------
-    direction : str
-        Name.
-    cut : Cut
-        Of the image.
-    lobes : LobeFigures
-        Of the image.
-    expected : ndarray or None
-        complex128 ``[sample]``: the matched filter's response, 1 at the point.
-    expected_width : float
-        Of its main lobe [m]; NaN where it is not known.
-    """
+    """A named cut through a point, and what band and aperture let expect of it."""
 
     direction: str
     cut: Cut
     lobes: LobeFigures
-    expected: NDArray[np.complex128] | None
-    expected_width: float
+    expected: NDArray[np.complex128] | None  # the matched filter's response, 1 at the point
+    expected_width: float  # of its main lobe, m; NaN where it is not known
 
 
 @dataclass(frozen=True)
 class ScenePoint:
-    """A point of an image.
+    """A point of an image: a known target, or the brightest."""
 
-    Attributes
-    ----------
-    position : tuple of float
-        Where a target is known to be, or the brightest point was found [m].
-    displacement : float
-        Distance of the maximum that was found there [m]; NaN if there is none, 0 for the brightest.
-    magnitude : float
-        Of the maximum.
-    cuts : tuple of CutThrough
-        Empty where the response of a single point cannot be told.
-    """
-
-    position: tuple[float, float, float]
-    displacement: float
-    magnitude: float
-    cuts: tuple[CutThrough, ...]
+    position: tuple[float, float, float]  # where it is known to be, or was found, m
+    displacement: float  # of its maximum, m; NaN if there is none, 0 for the brightest
+    magnitude: float  # of the maximum
+    cuts: tuple[CutThrough, ...]  # empty where the response of a single point cannot be told
 
 
 class PointMeasurement:
     """Measures points in the images of one scene.
 
-    Parameters
-    ----------
-    scene
-        Grid of the images.
-    waves
-        Where measurements sample the spectrum; None where antenna positions are unknown.
-    extent
-        How far from a point side lobes are looked at [m], or ``auto``.
+    It needs to know where measurements sample the spectrum, None where antenna positions are
+    unknown, and how far from a point side lobes are looked at [m], or ``auto``.
     """
 
     def __init__(self, scene: Scene, waves: WaveVectors | None, extent: float | str) -> None:

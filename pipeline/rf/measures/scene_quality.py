@@ -27,20 +27,11 @@ def normalised_error_db(image: NDArray[Any], reference: NDArray[Any]) -> float:
 def decibel_similarity(
     image: NDArray[Any], reference: NDArray[Any], *, floor_db: float = -50.0
 ) -> float:
-    """Return the structural similarity [1]_ of magnitudes in dB.
+    """Return the structural similarity [1]_ of magnitudes in dB, in [-1, 1].
 
-    Parameters
-    ----------
-    image, reference
-        Two or three axes; of three, slices along the first are compared and averaged.
-    floor_db
-        Both are in dB relative to the largest magnitude of the reference, and clipped to between
-        this and 0. It is the data range.
-
-    Returns
-    -------
-    float
-        In [-1, 1]; NaN for a reference of zeros or an image smaller than the window of 7 x 7.
+    Of three axes, slices along the first are compared and averaged. Both images are in dB relative
+    to the largest magnitude of the reference, and clipped to between ``floor_db`` and 0, which is
+    the data range. NaN for a reference of zeros or an image smaller than the window of 7 x 7.
 
     References
     ----------

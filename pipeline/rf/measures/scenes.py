@@ -24,33 +24,18 @@ _FLOOR_DB = -60.0
 
 @dataclass(frozen=True)
 class SceneRows:
-    """What is measured of one RF image.
+    """What is measured of one RF image."""
 
-    Attributes
-    ----------
-    image : dict
-        Columns of the image's own row.
-    points : list of dict
-        A row for each point and each direction in which its response is known.
-    curves : list of dict
-        Cuts through the first of these points, JSON values, for the report.
-    """
-
-    image: dict[str, Any]
-    points: list[dict[str, Any]]
-    curves: list[dict[str, Any]]
+    image: dict[str, Any]  # columns of the image's own row
+    points: list[dict[str, Any]]  # a row for each point and direction whose response is known
+    curves: list[dict[str, Any]]  # cuts through the first of these points, JSON values
 
 
 class SceneMeasurement:
     """Measures the images of one RF acquisition.
 
-    Parameters
-    ----------
-    raw
-        The acquisition. Where it names targets, they are measured and counted; where not, the
-        brightest point is. Where it has a reference, errors are taken.
-    settings
-        How.
+    Where it names targets, they are measured and counted; where not, the brightest point is. Where
+    it has a reference, errors are taken.
     """
 
     def __init__(self, raw: RfRawData, settings: MetricsSettings) -> None:

@@ -196,19 +196,8 @@ def simulate(
 ) -> NDArray[np.complex128]:
     """Return what a pair measures of point scatterers, without noise.
 
-    Parameters
-    ----------
-    positions
-        ``(point, 3)`` [m].
-    amplitudes
-        Complex reflectivities, ``(point,)``.
-    pair, frequencies, spectrum, born_k2, dimensions
-        As of `Born`.
-
-    Returns
-    -------
-    ndarray
-        complex128 ``(freq, m1, m2)``.
+    complex128 ``(freq, m1, m2)``, of positions ``(point, 3)`` [m] and complex reflectivities
+    ``(point,)``; the rest is as of `Born`.
     """
     operator = Born(
         positions,

@@ -32,22 +32,12 @@ _PIECE = 2**14
 
 @dataclass(frozen=True, eq=False)
 class PairCorrection:
-    """The instrument of one pair.
+    """The instrument of one pair; gains that are None are ones."""
 
-    Attributes
-    ----------
-    phase : ndarray
-        float64 ``[frame]`` [rad].
-    delay : float
-        [s].
-    gain_tx, gain_rx : ndarray or None
-        complex128 ``[element]``; ones if None.
-    """
-
-    phase: NDArray[np.float64]
-    delay: float = 0.0
-    gain_tx: NDArray[np.complex128] | None = None
-    gain_rx: NDArray[np.complex128] | None = None
+    phase: NDArray[np.float64]  # [frame], rad
+    delay: float = 0.0  # s
+    gain_tx: NDArray[np.complex128] | None = None  # [element]
+    gain_rx: NDArray[np.complex128] | None = None  # [element]
 
     def clock(self, frame: int, frequencies: NDArray[np.float64]) -> NDArray[np.complex128]:
         """Return what clock and cables do at some frequencies [Hz], complex128 ``[freq]``."""
@@ -65,14 +55,7 @@ class PairCorrection:
     ) -> NDArray[np.complex128]:
         """Return what the measurements were multiplied by, complex128 ``[freq, m1, m2]``.
 
-        Parameters
-        ----------
-        frame
-            Index.
-        frequencies
-            ``[freq]`` [Hz].
-        antennas
-            The pair; it may be None where elements have no gains.
+        The antennas may be None where elements have no gains.
         """
         clock, gains = self.clock(frame, frequencies)[:, None, None], self.gains(antennas)
         return clock if gains is None else np.asarray(clock * gains)
@@ -88,15 +71,7 @@ class PairCorrection:
 
 
 class CorrectedPairs:
-    """The measurements of pairs without what their instruments add, as far as that is known.
-
-    Parameters
-    ----------
-    raw
-        The acquisition, as it was measured.
-    calibration
-        Has the corrections, if there are any.
-    """
+    """Measurements of pairs without what their instruments add, as far as calibration found it."""
 
     def __init__(self, raw: RfRawData, calibration: Calibration) -> None:
         self._raw = raw

@@ -96,16 +96,9 @@ class PairBlocks(LinearOperator):
 def pair_blocks(
     model: PairModel, *, dtype: torch.dtype, device: torch.device | str = "cpu"
 ) -> PairBlocks:
-    """Make the blocks of a model on a device, from antenna positions and wavenumbers.
+    """Make the blocks of a model, or of its `PairModel.band`, on a device.
 
-    Parameters
-    ----------
-    model
-        Of the frequencies that are wanted; see `PairModel.band`.
-    dtype
-        complex64 or complex128. Phases are formed in double precision in either case.
-    device
-        Where.
+    Phases are formed in double precision, whether ``dtype`` is complex64 or complex128.
     """
 
     def there(values: object) -> torch.Tensor:

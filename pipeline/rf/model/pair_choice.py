@@ -23,43 +23,23 @@ _REFERENCE = Rates.host(1)
 
 @dataclass(frozen=True)
 class PairAcquisition:
-    """What decides how the normal operator of pairs may run.
-
-    Attributes
-    ----------
-    shape
-        Scene axes.
-    rows
-        Rows of the factor of each axis, of the largest pair.
-    pairs, frequencies, frames
-        How many.
-    stored
-        Whether the factors of every pair, or its wave vectors, came with the data.
-    wave_vectors
-        Whether it is the wave vectors.
-    """
+    """What decides how the normal operator of pairs may run."""
 
     shape: tuple[int, ...]
-    rows: tuple[int, ...]
+    rows: tuple[int, ...]  # of the factor of each axis, of the largest pair
     pairs: int
     frequencies: int
     frames: int = 1
-    stored: bool = False
-    wave_vectors: bool = False
+    stored: bool = False  # whether factors or wave vectors of every pair came with the data
+    wave_vectors: bool = False  # whether it is the wave vectors
 
     def costs(
         self, level: PairLevel, *, normal: str = "auto", coherent: bool = True
     ) -> tuple[PairCosts, ...]:
         """Return the forms of the normal operator that a level and settings allow.
 
-        Parameters
-        ----------
-        level
-            Of the model.
-        normal
-            ``auto``, ``toeplitz`` or ``factors``, as in the settings; ``none`` solves nothing.
-        coherent
-            Whether all pairs see one image, so that their kernels may be added.
+        ``normal`` is as in the settings; ``none`` solves nothing. Where all pairs see one image
+        (``coherent``), their kernels may be added.
         """
         plane_waves = level in ("W", "W+D(fc)", "UPA") or (level == "stored" and self.wave_vectors)
         forms: list[NormalForm] = []
@@ -85,24 +65,12 @@ class PairAcquisition:
 
 @dataclass(frozen=True)
 class PairChoice:
-    """The model of the wavefronts, and the forms of its normal operator.
-
-    Attributes
-    ----------
-    level
-        Of the model.
-    costs
-        Of the forms that are allowed, the fastest first.
-    error
-        Relative error of the model; `None` where nobody has measured it.
-    warning
-        What to say about it; empty where there is nothing to say.
-    """
+    """The model of the wavefronts, and the forms of its normal operator."""
 
     level: PairLevel
-    costs: tuple[PairCosts, ...]
-    error: float | None
-    warning: str
+    costs: tuple[PairCosts, ...]  # of the forms that are allowed, the fastest first
+    error: float | None  # relative; None where nobody has measured it
+    warning: str  # empty where there is nothing to say
 
 
 def choose_pair_model(
@@ -123,8 +91,6 @@ def choose_pair_model(
     ----------
     errors
         Relative error of each level that the geometry allows, as `calibrate` measured it.
-    acquisition
-        Sizes.
     model
         ``auto`` (the cheapest level that is right to -20 dB), or a level.
     normal
@@ -137,8 +103,6 @@ def choose_pair_model(
         How often the normal operator will be applied.
     rates
         Of the machine; they decide the form, not the level.
-    who
-        Dataset and reconstruction, for the message of an error.
 
     Raises
     ------

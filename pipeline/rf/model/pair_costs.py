@@ -54,36 +54,16 @@ def voxel_phase_of(level: PairLevel) -> VoxelPhase:
 
 @dataclass(frozen=True)
 class PairCosts(ModelCosts):
-    """Costs of pairs of antenna arrays, of one model and one form of the normal operator.
+    """Costs of pairs of antenna arrays, of one model and one form of the normal operator."""
 
-    Attributes
-    ----------
-    channels
-        Pairs.
-    readouts
-        Frequencies.
-    rows
-        Rows of the Kronecker factor of each axis, of the largest pair.
-    level
-        Model of the wavefronts.
-    form
-        How the normal operator runs.
-    resident
-        Whether the factors of all pairs and frequencies stay where the job computes.
-    reads_factors
-        Whether factors are read, rather than made from positions.
-    coherent
-        Whether all pairs see one image; else each has its own.
-    """
-
-    channels: int
-    readouts: int
-    rows: tuple[int, ...]
+    channels: int  # pairs
+    readouts: int  # frequencies
+    rows: tuple[int, ...]  # of the Kronecker factor of each axis, of the largest pair
     level: PairLevel
     form: NormalForm
-    resident: bool = False
-    reads_factors: bool = False
-    coherent: bool = True
+    resident: bool = False  # whether all factors stay where the job computes
+    reads_factors: bool = False  # whether factors are read, rather than made from positions
+    coherent: bool = True  # whether all pairs see one image; else each has its own
 
     def __str__(self) -> str:
         return f"{self.channels} pairs of {self.readouts} frequencies"
@@ -221,10 +201,7 @@ class PairCosts(ModelCosts):
         return 2 * pairs * frequencies * made / rates.gemm + passes
 
     def _products(self, pairs: int, frequencies: int) -> tuple[tuple[int, ...], int]:
-        """Return the rows of a Kronecker product, and how many there are.
-
-        Narrowband frequencies are the rows of the last factor.
-        """
+        """Return rows and number of Kronecker products; narrowband, rows hold the band."""
         if self.level == "N":
             return (*self.rows[:-1], frequencies), pairs
         return self.rows, pairs * frequencies

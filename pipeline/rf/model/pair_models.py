@@ -21,21 +21,10 @@ from pipeline.rf.raw import RfRawData
 
 
 class PairModels:
-    """The models of all pairs of an acquisition.
+    """The models of all pairs of an acquisition, at one level of approximation.
 
-    Parameters
-    ----------
-    job
-        The job, for its device and precision.
-    raw
-        The acquisition.
-    level
-        How wavefronts are approximated; ``stored`` takes wave vectors or factors as they are.
-
-    Attributes
-    ----------
-    reads_factors : bool
-        Whether factors are read, rather than made from positions or wave vectors.
+    ``stored`` takes wave vectors or factors as they are; ``reads_factors`` tells whether factors
+    are read, rather than made from positions or wave vectors.
     """
 
     def __init__(self, job: BlockJob, raw: RfRawData, level: PairLevel) -> None:
@@ -71,12 +60,7 @@ class PairModels:
     def blocks(self, pair: int, frequencies: slice, stored: tuple[Tensor, ...] = ()) -> PairBlocks:
         """Return the operator of a pair at some frequencies, on the device.
 
-        Parameters
-        ----------
-        pair, frequencies
-            Which.
-        stored
-            What `read_factors` returned, where factors are read.
+        ``stored`` is what `read_factors` returned, where factors are read.
         """
         if self.reads_factors:
             return PairBlocks([factor.to(self.job.complex) for factor in stored])

@@ -34,19 +34,8 @@ class PairTile:
 class PairStream:
     """Streams tiles of pairs, each with the operator that measures it.
 
-    Factors are made on the device from antenna positions, or are read with the tile where they
-    came with the data. Where the plan has seen that they fit, they stay.
-
-    Parameters
-    ----------
-    job
-        The job, for its tiles and its accounts.
-    models
-        What each pair measures.
-    measured
-        The measurements.
-    resident
-        Whether operators stay.
+    Factors are made on the device from antenna positions, or are read with the tile where they came
+    with the data. Where the plan has seen that they fit, they stay (``resident``).
     """
 
     def __init__(
@@ -130,17 +119,8 @@ class PairStream:
 class FactorsNormal:
     """``sum_p A_p^H |w_p|^2 A_p``, forward and back through the factors, tile by tile.
 
-    Parameters
-    ----------
-    stream
-        Of the operators.
-    shard
-        All pairs and frequencies.
-    weights
-        ``|w|^2`` by pair, real ``(freq,)`` each.
-    coherent
-        Whether all pairs see one image ``(..., *shape)``; else each has its own,
-        ``(..., pair, *shape)``.
+    The weights ``|w|^2`` are real ``(freq,)`` by pair. Where pairs are coherent, all see one image
+    ``(..., *shape)``; else each has its own, ``(..., pair, *shape)``.
     """
 
     def __init__(

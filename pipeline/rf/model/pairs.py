@@ -36,18 +36,12 @@ ALL_PAIRS = "pairs"
 class PairsMeasurement:
     """Measurements by pairs of antenna arrays, as normal equations of one frame at a time.
 
-    A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
-    Where pairs are not coherent, each has normal equations of its own: ``b`` of a share is then
-    ``(1, pair, *shape)``, zero for pairs outside the shard, and so are energy and diagonal
-    ``(1, pair)``.
+    A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter. Where
+    pairs are not coherent, each has normal equations of its own: ``b`` of a share is then ``(1,
+    pair, *shape)``, zero for pairs outside the shard, and so are energy and diagonal ``(1, pair)``.
 
-    Parameters
-    ----------
-    job
-        The job, whose row says how wavefronts are approximated, how the normal operator runs, and
-        whether factors stay.
-    raw, calibration
-        The acquisition, and what its instruments add.
+    The job's row says how wavefronts are approximated, how the normal operator runs, and whether
+    factors stay.
     """
 
     def __init__(self, job: BlockJob, raw: RfRawData, calibration: Calibration) -> None:

@@ -86,16 +86,17 @@ def plane_wave_factor(
 ) -> torch.Tensor:
     """Make a factor of plane waves, ``exp(-j (k_m (n - N // 2) + r_m + c_n))``.
 
+    Phases are formed in double precision. Exponentials are computed for ``2 sqrt(N)`` voxels a row
+    and multiplied for the others, in the precision of the factor.
+
     Parameters
     ----------
     wavenumbers
         float64 ``(*blocks, M)`` [rad/voxel].
     size
         Voxels ``N``.
-    row_phases
-        float64 ``(*blocks, M)`` [rad]; none if not given.
-    column_phases
-        float64 ``(*blocks, N)`` [rad]; none if not given.
+    row_phases, column_phases
+        float64 ``(*blocks, M)`` and ``(*blocks, N)`` [rad]; none if not given.
     dtype
         complex64 or complex128.
 
@@ -103,11 +104,6 @@ def plane_wave_factor(
     -------
     Tensor
         ``(*blocks, M, N)``, contiguous, on the device of the wavenumbers.
-
-    Notes
-    -----
-    Phases are formed in double precision. Exponentials are computed for ``2 sqrt(N)`` voxels a row
-    and multiplied for the others, in the precision of the factor.
     """
     fine, coarse = _strides(size)
     steps = torch.arange(fine, dtype=torch.float64, device=wavenumbers.device)
@@ -164,23 +160,10 @@ def _half(padded: Sequence[int]) -> tuple[int, ...]:
 def _conjugate_kernel(
     wavenumbers: torch.Tensor, size: int, length: int, *, whole: bool
 ) -> torch.Tensor:
-    """Return ``sum_m exp(-j k_m d)`` for each block.
+    """Return ``sum_m exp(-j k_m d)`` for each block, for ``|d| < N`` voxels.
 
-    Parameters
-    ----------
-    wavenumbers
-        Double precision, ``(block, M)`` [rad/voxel].
-    size
-        Voxels ``N``: the kernel is wanted for ``|d| < N``.
-    length
-        Padded length.
-    whole
-        Whether to return also negative ``d``, which are redundant.
-
-    Returns
-    -------
-    Tensor
-        ``(block, length)`` in FFT order with zeros between, or ``(block, length // 2 + 1)``.
+    Of float64 wavenumbers ``(block, M)`` [rad/voxel]. The kernel is ``(block, length)`` in FFT
+    order with zeros between, or without the redundant negative ``d``, ``(block, length // 2 + 1)``.
     """
     fine, coarse = _strides(size)
     steps = torch.arange(fine, dtype=torch.float64, device=wavenumbers.device)
@@ -229,14 +212,7 @@ def _blocks_at_once(shape: Sequence[int], rows: Sequence[int], blocks: int) -> i
 def plane_wave_factor_workspace_bytes(rows: int, size: int, *, itemsize: int) -> int:
     """Predict the bytes that `plane_wave_factor` needs besides its arguments and the factor.
 
-    Parameters
-    ----------
-    rows
-        Rows of all blocks.
-    size
-        Voxels.
-    itemsize
-        Bytes of a complex number of the factor: 8 or 16.
+    ``rows`` are those of all blocks, ``itemsize`` is of the factor: 8 or 16.
     """
     fine, coarse = _strides(size)
     # A phase, its negative, a one and a complex number each for those in work; both sets stay.
@@ -246,18 +222,9 @@ def plane_wave_factor_workspace_bytes(rows: int, size: int, *, itemsize: int) ->
 def plane_wave_spectrum_workspace_bytes(
     shape: Sequence[int], rows: Sequence[int], blocks: int, *, itemsize: int
 ) -> int:
-    """Predict the bytes that `plane_wave_spectrum` needs besides its arguments and the spectrum.
+    """Predict the bytes of `plane_wave_spectrum` besides its arguments and the spectrum.
 
-    Parameters
-    ----------
-    shape
-        Scene axes.
-    rows
-        Rows ``M_i`` of each factor.
-    blocks
-        Number of blocks.
-    itemsize
-        Bytes of a complex number of the operator's precision: 8 or 16.
+    ``rows`` are those of each factor, ``itemsize`` is of the operator's precision: 8 or 16.
     """
     half = math.prod(_half(padded_shape(shape)))
     adding = _blocks_at_once(shape, rows, blocks) * _block_bytes(shape, rows)

@@ -22,24 +22,12 @@ _VOXEL_PHASE = 80
 
 @dataclass(frozen=True)
 class PulseCosts(ModelCosts):
-    """Costs of pulses, the sub-apertures of which each have a voxel phase and a kernel.
+    """Costs of pulses, the sub-apertures of which each have a voxel phase and a kernel."""
 
-    Attributes
-    ----------
-    readouts
-        Pulses.
-    samples
-        Frequencies of one pulse.
-    apertures
-        Sub-apertures.
-    aperture_samples
-        Samples of the largest sub-aperture.
-    """
-
-    readouts: int
-    samples: int
-    apertures: int
-    aperture_samples: int
+    readouts: int  # pulses
+    samples: int  # frequencies of one pulse
+    apertures: int  # sub-apertures
+    aperture_samples: int  # of the largest sub-aperture
 
     channels = 1
 

@@ -24,18 +24,9 @@ from pipeline.storage.calibration import Calibration
 
 
 class PhaseHistoryMeasurement:
-    """A phase history as normal equations of one frame at a time.
+    """A phase history as normal equations of one frame at a time, with density weights if any.
 
     A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
-
-    Parameters
-    ----------
-    job
-        The job.
-    raw
-        The acquisition.
-    calibration
-        Its density weights, where it has some.
     """
 
     def __init__(self, job: BlockJob, raw: RfRawData, calibration: Calibration) -> None:

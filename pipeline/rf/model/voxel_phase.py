@@ -22,19 +22,9 @@ def curvature_paths(
 ) -> torch.Tensor:
     """Return what plane waves lack of the paths over each voxel, on a device.
 
-    The same as `pipeline.rf.geometry.wavefronts.voxel_path`, made from positions where it is used.
-
-    Parameters
-    ----------
-    scene
-        Grid of the image, Cartesian.
-    antennas
-        A transmitter and a receiver, ``(3,)`` each [m].
-
-    Returns
-    -------
-    Tensor
-        float64 of the scene's shape [m]; 0 at the origin of the scene.
+    The same as `pipeline.rf.geometry.wavefronts.voxel_path`, made from a transmitter's and a
+    receiver's position, ``(3,)`` each [m], where it is used: float64 of the shape of a Cartesian
+    scene [m].
     """
     offsets = [
         torch.from_numpy(scene.offsets(axis))
