@@ -19,7 +19,7 @@ from pipeline.config.file import Config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
-from pipeline.config.sources import READERS, IngestSettings, Kind, SourceSettings
+from pipeline.config.sources import FORMATS, IngestSettings, Kind, SourceSettings
 from pipeline.errors import ConfigError
 from pipeline.files import read_text, why_unreadable
 
@@ -38,7 +38,7 @@ class Dataset(Settings):
 
     @model_validator(mode="after")
     def _format_of_its_kind(self) -> Self:
-        allowed = READERS[self.kind]
+        allowed = FORMATS[self.kind]
         if self.format not in allowed:
             raise ValueError(f"a dataset of kind {self.kind} has one of {', '.join(allowed)}")
         return self

@@ -28,27 +28,13 @@ RfArrayName = Literal[
 Kind = Literal["mri", "rf"]
 Units = Literal["rad_per_voxel", "cycles_per_voxel", "cycles_per_fov", "rad_per_m", "cycles_per_m"]
 
-
-READERS: Mapping[Kind, Mapping[str, str]] = {
-    "mri": {
-        "native": "pipeline.mri.formats.native",
-        "arrays": "pipeline.mri.formats.arrays",
-        "bart": "pipeline.mri.formats.bart",
-        "simulation": "pipeline.mri.formats.simulation",
-    },
-    "rf": {
-        "native": "pipeline.rf.formats.native",
-        "arrays": "pipeline.rf.formats.arrays",
-        "gotcha": "pipeline.rf.formats.gotcha",
-        "fresnel": "pipeline.rf.formats.fresnel",
-        "simulation": "pipeline.rf.formats.simulation",
-    },
+FORMATS: Mapping[Kind, tuple[str, ...]] = {
+    "mri": ("native", "arrays", "bart", "simulation"),
+    "rf": ("native", "arrays", "gotcha", "fresnel", "simulation"),
 }
-"""Formats of each kind of data, and the modules that read them.
-
-Each has a context manager ``open_source(settings, dataset)`` that yields the acquisition. They are
-imported by name, and only the one that a dataset needs: a changed reader concerns no other.
-"""
+"""Formats of each kind of data. ``pipeline.<kind>.formats.<format>`` reads one: its context manager
+``open_source(settings, dataset)`` yields the acquisition. It is imported by name, and only where a
+dataset needs it: a changed reader concerns no other."""
 
 
 def reader_module(kind: Kind, format_: str) -> str:
@@ -59,12 +45,11 @@ def reader_module(kind: Kind, format_: str) -> str:
     ConfigError
         If data of this kind do not come in this format.
     """
-    known = READERS[kind]
-    if format_ not in known:
+    if format_ not in FORMATS[kind]:
         raise ConfigError(
-            f"format `{format_}`: a dataset of kind {kind} has one of {', '.join(known)}"
+            f"format `{format_}`: a dataset of kind {kind} has one of {', '.join(FORMATS[kind])}"
         )
-    return known[format_]
+    return f"pipeline.{kind}.formats.{format_}"
 
 
 class ArraySettings(Settings):

@@ -16,13 +16,14 @@ from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of
 
 Trajectory = Literal["radial", "spiral", "stack-of-stars", "random"]
 
+_CPU = torch.device("cpu")
 _FRAMES = 16
 """Frames whose trajectories are kept: enough to fill a batch."""
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """An acquisition as far as it decides what transforms cost."""
+    """An acquisition as far as it decides what transforms cost, and what a job would compute on."""
 
     shape: tuple[int, ...]
     coils: int
@@ -34,6 +35,8 @@ class Acquisition:
     """Where the samples lie: a file, or the kind of trajectory."""
     raw: Path | None = None
     """Marker of the data, if there are any."""
+    device: torch.device = _CPU
+    threads: int = 1
 
     @property
     def samples(self) -> int:

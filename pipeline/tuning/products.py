@@ -50,13 +50,13 @@ def decompositions(device: torch.device) -> list[Decomposition]:
     ]
 
 
-def product_error(acquisition: Acquisition, way: Decomposition, device: torch.device) -> float:
+def product_error(acquisition: Acquisition, way: Decomposition) -> float:
     """Return the relative l2 distance of a product from the exact sum, in single precision.
 
     The kernel is part of it. The image is a few voxels, so that the exact sum is that of as few
     values of the kernel.
     """
-    shape = acquisition.shape
+    shape, device = acquisition.shape, acquisition.device
     generator = torch.Generator().manual_seed(1)
     chosen = torch.randperm(acquisition.samples, generator=generator)[:_SAMPLES]
     trajectory = acquisition.trajectories[0][:, chosen]
@@ -83,22 +83,23 @@ class Products:
     The values are random: the time does not depend on them.
     """
 
-    def __init__(self, acquisition: Acquisition, transforms: int, device: torch.device) -> None:
-        self.shape, self.device = acquisition.shape, device
+    def __init__(self, acquisition: Acquisition, transforms: int) -> None:
+        self.shape, self.device = acquisition.shape, acquisition.device
+        self._threads = acquisition.threads
         coils = min(acquisition.coils, transforms)
         frames = min(max(1, transforms // coils), acquisition.frames)
         self.transforms = coils * frames
         kernels = 1 if acquisition.shared else frames
-        spectra = torch.rand(kernels, *padded_shape(self.shape), device=device)
+        spectra = torch.rand(kernels, *padded_shape(self.shape), device=self.device)
         self._spectra = spectra if kernels > 1 else spectra[0]
-        self._maps = torch.randn(coils, *self.shape, dtype=torch.complex64, device=device)
-        self._images = torch.randn(frames, *self.shape, dtype=torch.complex64, device=device)
+        self._maps = torch.randn(coils, *self.shape, dtype=torch.complex64, device=self.device)
+        self._images = torch.randn(frames, *self.shape, dtype=torch.complex64, device=self.device)
         if frames == 1:
             self._images = self._images[0]
 
-    def operator(self, way: Decomposition, threads: int) -> SenseNormal:
+    def operator(self, way: Decomposition) -> SenseNormal:
         """Return the normal operator of the batch."""
-        toeplitz = way.operator(self._spectra, self.shape, threads)
+        toeplitz = way.operator(self._spectra, self.shape, self._threads)
         together = len(self._maps) if self.device.type == "cuda" else None
         return SenseNormal(toeplitz, self._maps, together)
 
@@ -108,18 +109,13 @@ class Products:
 
 
 def measure_products(
-    acquisition: Acquisition,
-    device: torch.device,
-    *,
-    transforms: int,
-    threads: int,
-    seconds: float,
+    acquisition: Acquisition, *, transforms: int, seconds: float
 ) -> list[ProductTiming]:
     """Return error and time of each decomposition, of so many transforms at once."""
     deadline = time.monotonic() + seconds
-    products = Products(acquisition, transforms, device)
-    ways = decompositions(device)
-    operators = {way: products.operator(way, threads) for way in ways}
+    products = Products(acquisition, transforms)
+    ways = decompositions(acquisition.device)
+    operators = {way: products.operator(way) for way in ways}
     for operator in operators.values():
         products.seconds(operator)
 
@@ -138,7 +134,7 @@ def measure_products(
     for way, parts in runs.items():
         times = [sum(part) for part in parts]
         if way.fft not in errors:  # the size of the pieces does not change it
-            errors[way.fft] = product_error(acquisition, way, device)
+            errors[way.fft] = product_error(acquisition, way)
         found.append(
             ProductTiming(
                 fft=way.fft,

@@ -28,12 +28,10 @@ _READ_BYTES = 2**27
 
 def measure_rates(
     acquisition: Acquisition,
-    device: torch.device,
     chosen: TransformTiming,
     product: ProductTiming,
     *,
     transforms: int,
-    threads: int,
     start: float,
 ) -> Rates:
     """Return rates by which the plan predicts the times of the chosen transform and product.
@@ -50,37 +48,31 @@ def measure_rates(
     )
     assert chosen.adjoint_seconds is not None
     assert chosen.setup_seconds is not None
-    grid = _grid_seconds(candidate, acquisition, device, transforms, threads)
+    grid = _grid_seconds(candidate, acquisition, transforms)
     gridding = max(chosen.adjoint_seconds - grid, _LEAST_PART * chosen.adjoint_seconds)
     return Rates(
         spread=points / gridding,
         sort=acquisition.samples / chosen.setup_seconds,
         fft=flops / min(grid, chosen.adjoint_seconds),
         toeplitz=toeplitz_flops(acquisition.shape) / product.seconds,
-        gemm=_gemm_rate(device),
-        memory=_memory_rate(acquisition, device),
-        read=_read_rate(acquisition, device),
+        gemm=_gemm_rate(acquisition.device),
+        memory=_memory_rate(acquisition),
+        read=_read_rate(acquisition),
         start=start,
     )
 
 
-def _grid_seconds(
-    candidate: Candidate,
-    acquisition: Acquisition,
-    device: torch.device,
-    transforms: int,
-    threads: int,
-) -> float:
+def _grid_seconds(candidate: Candidate, acquisition: Acquisition, transforms: int) -> float:
     """Return the seconds of an adjoint of hardly any samples: filling and transforming its grid."""
-    batch = Batch.of(acquisition, transforms, device, candidate.precision)
+    batch = Batch.of(acquisition, transforms, candidate.precision)
     transform = candidate.transform(
         acquisition.shape,
         batch.trajectory[..., :_FEW_SAMPLES].contiguous(),
         coils=batch.coils,
-        threads=threads,
+        threads=acquisition.threads,
     )
     samples = batch.samples[..., :_FEW_SAMPLES].contiguous()
-    return best_of(lambda: transform.adjoint(samples), device) / batch.transforms
+    return best_of(lambda: transform.adjoint(samples), acquisition.device) / batch.transforms
 
 
 def _gemm_rate(device: torch.device) -> float:
@@ -88,17 +80,18 @@ def _gemm_rate(device: torch.device) -> float:
     return COMPLEX_MULTIPLY_ADD * _MATRIX**3 / best_of(lambda: matrix @ matrix, device)
 
 
-def _memory_rate(acquisition: Acquisition, device: torch.device) -> float:
+def _memory_rate(acquisition: Acquisition) -> float:
     """Return the bytes a second of ``y += a x`` on a batch of images: two reads and a write."""
+    device = acquisition.device
     images = max(1, _PASS_BYTES // (8 * math.prod(acquisition.shape)))
     x, y = torch.zeros(2, images, *acquisition.shape, dtype=torch.complex64, device=device)
     return float(3 * x.nbytes) / best_of(lambda: y.add_(x, alpha=2.0), device)
 
 
-def _read_rate(acquisition: Acquisition, device: torch.device) -> float:
+def _read_rate(acquisition: Acquisition) -> float:
     """Return the bytes a second from a store to the device; of a passing one if there is none."""
     if acquisition.raw is not None:
-        return _read_store(acquisition.raw, device)
+        return _read_store(acquisition.raw, acquisition.device)
     with tempfile.TemporaryDirectory(prefix="kronufft-tune-") as folder:
         marker = Path(folder) / "raw.json"
         sizes = (1, 1, _READ_BYTES // 2**12, 2**9)
@@ -106,7 +99,7 @@ def _read_rate(acquisition: Acquisition, device: torch.device) -> float:
             group.attrs.update(shape=[2, 2], voxel_size=[1.0, 1.0], affine=[[1.0]])
             ARRAYS.create(group, "kspace", sizes)[:] = 0
             ARRAYS.create(group, "trajectory", (1, 1, 1, 2))[:] = 0
-        return _read_store(marker, device)
+        return _read_store(marker, acquisition.device)
 
 
 def _read_store(marker: Path, device: torch.device) -> float:

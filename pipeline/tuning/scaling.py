@@ -2,9 +2,8 @@
 
 import math
 import time
+from dataclasses import replace
 from functools import partial
-
-import torch
 
 from pipeline.engine.tuning_file import BatchTiming, ThreadTiming
 from pipeline.progress import track
@@ -28,22 +27,16 @@ def batch_sizes(acquisition: Acquisition) -> list[int]:
 
 
 def measure_batches(
-    acquisition: Acquisition,
-    device: torch.device,
-    candidate: Candidate,
-    way: Decomposition,
-    *,
-    threads: int,
-    seconds: float,
+    acquisition: Acquisition, candidate: Candidate, way: Decomposition, *, seconds: float
 ) -> list[BatchTiming]:
     """Return what transforms and Toeplitz products cost in batches of different sizes."""
     sizes = batch_sizes(acquisition)
 
     def run(size: int) -> tuple[float, float]:
-        batch = Batch.of(acquisition, size, device, candidate.precision)
-        forward, adjoint, _ = run_batch(candidate, acquisition, batch, device, threads)
-        products = Products(acquisition, size, device)
-        operator = products.operator(way, threads)
+        batch = Batch.of(acquisition, size, candidate.precision)
+        forward, adjoint, _ = run_batch(candidate, acquisition, batch)
+        products = Products(acquisition, size)
+        operator = products.operator(way)
         products.seconds(operator)
         product = products.seconds(operator) / products.transforms
         return (forward + adjoint) / batch.transforms, product
@@ -65,15 +58,15 @@ def measure_batches(
 
 
 def measure_threads(
-    acquisition: Acquisition, candidate: Candidate, *, transforms: int, threads: int, seconds: float
+    acquisition: Acquisition, candidate: Candidate, *, transforms: int, seconds: float
 ) -> list[ThreadTiming]:
-    """Return what transforms cost on 1, 2, 4, ... threads of the CPU, up to `threads`."""
+    """Return what transforms cost on 1, 2, 4, ... threads of the CPU, up to those of a job."""
+    threads = acquisition.threads
     numbers = sorted({min(threads, 2**power) for power in range(threads.bit_length() + 1)})
-    device = torch.device("cpu")
-    batch = Batch.of(acquisition, transforms, device, candidate.precision)
+    batch = Batch.of(acquisition, transforms, candidate.precision)
 
     def run(number: int) -> tuple[float]:
-        forward, adjoint, _ = run_batch(candidate, acquisition, batch, device, number)
+        forward, adjoint, _ = run_batch(candidate, replace(acquisition, threads=number), batch)
         return ((forward + adjoint) / batch.transforms,)
 
     deadline = time.monotonic() + seconds

@@ -82,6 +82,11 @@ class Candidate:
             threads=threads,
         )
 
+    def of_one_coil(self, acquisition: Acquisition, trajectory: torch.Tensor) -> NUFFT:
+        """Return the transform of one image and other samples than the acquisition's."""
+        where = trajectory.to(acquisition.device)
+        return self.transform(acquisition.shape, where, coils=None, threads=acquisition.threads)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -94,15 +99,14 @@ class Batch:
     frames: int
 
     @classmethod
-    def of(
-        cls, acquisition: Acquisition, transforms: int, device: torch.device, precision: Precision
-    ) -> "Batch":
+    def of(cls, acquisition: Acquisition, transforms: int, precision: Precision) -> "Batch":
         """Return at least so many transforms, coil after coil and then frame after frame."""
         coils = min(acquisition.coils, transforms)
         frames = min(math.ceil(transforms / coils), acquisition.frames)
         if acquisition.shared:  # a batch of one trajectory
             coils, frames = coils * frames, 1
         frames = min(frames, len(acquisition.trajectories))
+        device = acquisition.device
         trajectory = acquisition.trajectory(frames).to(device)
         lead = (*((frames,) if trajectory.ndim == 3 else ()), coils)
         dtype = DTYPES[precision]
@@ -127,15 +131,12 @@ def transforms_together(acquisition: Acquisition) -> int:
 
 
 def candidates(
-    acquisition: Acquisition,
-    device: torch.device,
-    tolerance: float,
-    precisions: Sequence[Precision],
+    acquisition: Acquisition, tolerance: float, precisions: Sequence[Precision]
 ) -> list[Candidate]:
     """Return what is installed and works on the device, the most likely first."""
     backends: tuple[Backend, ...] = (
         ("ducc0", "finufft", "torchkbnufft")
-        if device.type == "cpu"
+        if acquisition.device.type == "cpu"
         else ("cufinufft", "torchkbnufft")
     )
     axes = len(acquisition.shape)
@@ -168,20 +169,14 @@ def candidates(
 
 
 def measure_transforms(
-    acquisition: Acquisition,
-    device: torch.device,
-    *,
-    tolerance: float,
-    precisions: Sequence[Precision],
-    threads: int,
-    seconds: float,
+    acquisition: Acquisition, *, tolerance: float, precisions: Sequence[Precision], seconds: float
 ) -> list[TransformTiming]:
     """Return error and time of each candidate around a wanted tolerance.
 
     What is not reached in so many seconds is left out, the least likely first.
     """
     start = time.monotonic()
-    waiting = candidates(acquisition, device, tolerance, precisions)
+    waiting = candidates(acquisition, tolerance, precisions)
     probe = ErrorProbe(acquisition.shape, acquisition.trajectories[0])
     errors: dict[Candidate, tuple[float, float]] = {}
     foretold: dict[Candidate, float] = {}
@@ -190,37 +185,32 @@ def measure_transforms(
             if errors and time.monotonic() - start > _ERRORS_SHARE * seconds:
                 break
             try:
-                transform = candidate.transform(
-                    acquisition.shape, probe.trajectory.to(device), coils=None, threads=threads
-                )
+                transform = candidate.of_one_coil(acquisition, probe.trajectory)
                 errors[candidate] = probe.errors(transform)
             except KronufftError:  # no kernel for this tolerance at this oversampling
                 advance()
                 continue
-            small = timed(lambda: transform.adjoint(transform(_ones(transform))), device)  # noqa: B023
-            foretold[candidate] = _foretold(candidate, acquisition, device, threads, small)
+            foretold[candidate] = _foretold(
+                candidate, acquisition, _both_ways(transform, acquisition)
+            )
             advance(note=f"{candidate.backend} {max(errors[candidate]):.1e}")
-    return _timed_transforms(
-        acquisition, device, errors, foretold, threads=threads, deadline=start + seconds
-    )
+    return _timed_transforms(acquisition, errors, foretold, deadline=start + seconds)
 
 
 def _timed_transforms(
     acquisition: Acquisition,
-    device: torch.device,
     errors: dict[Candidate, tuple[float, float]],
     foretold: dict[Candidate, float],
     *,
-    threads: int,
     deadline: float,
 ) -> list[TransformTiming]:
     left = max(0.0, deadline - time.monotonic())
     # As many at once as leave time to repeat, but enough for all threads.
     affordable = int(_RUN * left / min(foretold.values(), default=1.0))
     most = transforms_together(acquisition)
-    together = min(most, max(threads, affordable))
+    together = min(most, max(acquisition.threads, affordable))
     batches: dict[Precision, Batch] = {
-        each.precision: Batch.of(acquisition, together, device, each.precision) for each in errors
+        each.precision: Batch.of(acquisition, together, each.precision) for each in errors
     }
 
     def rivals(candidate: Candidate) -> Iterator[Candidate]:
@@ -237,9 +227,7 @@ def _timed_transforms(
     with track("times", len(bearable)) as advance:
         runs = race(
             {
-                each: partial(
-                    run_batch, each, acquisition, batches[each.precision], device, threads
-                )
+                each: partial(run_batch, each, acquisition, batches[each.precision])
                 for each in bearable
             },
             deadline=deadline,
@@ -248,28 +236,26 @@ def _timed_transforms(
         )
     return [
         _timing(candidate, errors[candidate], runs.get(candidate), batches[candidate.precision],
-                acquisition, threads, foretold[candidate])
+                acquisition, foretold[candidate])
         for candidate in errors
     ]  # fmt: skip
 
 
 def run_batch(
-    candidate: Candidate,
-    acquisition: Acquisition,
-    batch: Batch,
-    device: torch.device,
-    threads: int,
+    candidate: Candidate, acquisition: Acquisition, batch: Batch
 ) -> tuple[float, float, float]:
     """Return the seconds of forward and adjoint of a batch, and of what comes before."""
     made: list[NUFFT] = []
-    setup = timed(
-        lambda: made.append(
+    device, threads = acquisition.device, acquisition.threads
+
+    def set_up() -> None:
+        made.append(
             candidate.transform(
                 acquisition.shape, batch.trajectory, coils=batch.coils, threads=threads
             )
-        ),
-        device,
-    )
+        )
+
+    setup = timed(set_up, device)
     transform = made[0]
     # Some libraries sort when first used; and the first use meets fresh memory.
     first = timed(lambda: transform.adjoint(batch.samples), device)
@@ -284,14 +270,9 @@ def _timing(
     runs: Sequence[Sequence[float]] | None,
     batch: Batch,
     acquisition: Acquisition,
-    threads: int,
     foretold: float,
 ) -> TransformTiming:
-    known = {
-        **vars(candidate),
-        "forward_error": errors[0],
-        "adjoint_error": errors[1],
-    }
+    known = {**vars(candidate), "forward_error": errors[0], "adjoint_error": errors[1]}
     if not runs:
         return TransformTiming(**known, note=f"not timed: about {foretold:.2g} s, or out of time")
     forward, adjoint, setup = (min(parts) for parts in zip(*runs, strict=True))
@@ -302,19 +283,17 @@ def _timing(
         setup_seconds=setup / batch.frames,
         spread=spread([run[0] + run[1] for run in runs]),
         repeats=len(runs),
-        workspace_bytes=_workspace_bytes(candidate, acquisition, batch, threads),
+        workspace_bytes=_workspace_bytes(candidate, acquisition, batch),
     )
 
 
-def _workspace_bytes(
-    candidate: Candidate, acquisition: Acquisition, batch: Batch, threads: int
-) -> int:
+def _workspace_bytes(candidate: Candidate, acquisition: Acquisition, batch: Batch) -> int:
     workers = parallel_transforms(
         acquisition.shape,
         batch.frames,
         batch.coils,
         backend=candidate.backend,
-        threads=threads,
+        threads=acquisition.threads,
         deterministic=False,
     )
     working, _ = nufft_workspace_bytes(
@@ -325,27 +304,22 @@ def _workspace_bytes(
         tolerance=candidate.tolerance,
         itemsize=DTYPES[candidate.precision].itemsize,
         frames=batch.frames,
-        threads=threads,
+        threads=acquisition.threads,
         workers=workers,
         oversampling=candidate.oversampling,
     )
     return working
 
 
-def _foretold(
-    candidate: Candidate,
-    acquisition: Acquisition,
-    device: torch.device,
-    threads: int,
-    small: float,
-) -> float:
-    """Return about how long forward and adjoint of all samples will take."""
+def _foretold(candidate: Candidate, acquisition: Acquisition, small: float) -> float:
+    """Return about how long forward and adjoint of all samples will take; of a few: ``small``."""
     samples = acquisition.samples
     part = acquisition.trajectories[0][:, :: max(1, samples // _PART)].contiguous()
-    transform = candidate.transform(acquisition.shape, part.to(device), coils=None, threads=threads)
-    seconds = timed(lambda: transform.adjoint(transform(_ones(transform))), device)
+    seconds = _both_ways(candidate.of_one_coil(acquisition, part), acquisition)
     return small + max(0.0, seconds - small) * samples / part.shape[1]
 
 
-def _ones(transform: NUFFT) -> torch.Tensor:
-    return torch.ones(transform.domain, dtype=transform.dtype, device=transform.device)
+def _both_ways(transform: NUFFT, acquisition: Acquisition) -> float:
+    """Return the seconds of forward and adjoint."""
+    image = torch.ones(transform.domain, dtype=transform.dtype, device=acquisition.device)
+    return timed(lambda: transform.adjoint(transform(image)), acquisition.device)

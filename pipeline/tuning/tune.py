@@ -4,6 +4,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
@@ -17,6 +18,7 @@ from pipeline.engine.tuning_file import (
     Identity,
     Measurement,
     Precision,
+    ThreadTiming,
     TransformTiming,
     Tuning,
     read_tuning,
@@ -73,25 +75,23 @@ def tune(
             file=sys.stderr,
             flush=True,
         )
+    acquisition = replace(acquisition, device=where, threads=threads)
     transforms = measure_transforms(
-        acquisition,
-        where,
-        tolerance=tolerance,
-        precisions=precisions,
-        threads=threads,
-        seconds=_TRANSFORMS * seconds,
+        acquisition, tolerance=tolerance, precisions=precisions, seconds=_TRANSFORMS * seconds
     )
     chosen = _reference(transforms, tolerance)
-    together = transforms_together(acquisition)
-    products = measure_products(
-        acquisition,
-        where,
-        transforms=together,
-        threads=threads,
-        seconds=_PRODUCTS * seconds,
-    )
-    product = min(products, key=lambda found: found.seconds)
     candidate = Candidate.of(chosen)
+    together = transforms_together(acquisition)
+    products = measure_products(acquisition, transforms=together, seconds=_PRODUCTS * seconds)
+    product = min(products, key=lambda found: found.seconds)
+    way = Decomposition(product.fft, product.piece_bytes)
+    batches = measure_batches(acquisition, candidate, way, seconds=_BATCHES * seconds)
+    numbers: list[ThreadTiming] = []
+    if where.type == "cpu":
+        numbers = measure_threads(
+            acquisition, candidate, transforms=together, seconds=_THREADS * seconds
+        )
+    start = start_seconds(str(where), threads)
     measurement = Measurement(
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=identity(where, threads),
@@ -103,36 +103,9 @@ def tune(
         tolerance=tolerance,
         transforms=tuple(transforms),
         products=tuple(products),
-        batches=tuple(
-            measure_batches(
-                acquisition,
-                where,
-                candidate,
-                Decomposition(product.fft, product.piece_bytes),
-                threads=threads,
-                seconds=_BATCHES * seconds,
-            )
-        ),
-        threads=tuple(
-            measure_threads(
-                acquisition,
-                candidate,
-                transforms=together,
-                threads=threads,
-                seconds=_THREADS * seconds,
-            )
-            if where.type == "cpu"
-            else ()
-        ),
-        rates=measure_rates(
-            acquisition,
-            where,
-            chosen,
-            product,
-            transforms=together,
-            threads=threads,
-            start=start_seconds(str(where), threads),
-        ),
+        batches=tuple(batches),
+        threads=tuple(numbers),
+        rates=measure_rates(acquisition, chosen, product, transforms=together, start=start),
     )
     write_tuning(output, known.with_measurement(measurement))
     picture = output.with_suffix(".svg")

@@ -75,8 +75,7 @@ def timed_again(folder: Path, tuning: Path, threads: int, seconds: float) -> Non
     ]
     allowed.sort(key=lambda found: found is not chosen)  # it is surely timed if it comes first
     ways = {index: Candidate.of(found) for index, found in enumerate(allowed)}
-    device = torch.device("cpu")
-    batch = Batch.of(acquisition, transforms_together(acquisition), device, "single")
+    batch = Batch.of(acquisition, transforms_together(acquisition), "single")
     torch.set_num_threads(threads)
     processor: dict[int, list[float]] = {index: [] for index in ways}
 

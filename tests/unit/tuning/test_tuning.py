@@ -122,7 +122,7 @@ def test_measured_errors_are_those_of_a_dense_matrix(backend):
 
 
 def test_products_are_as_exact_as_single_precision():
-    found = {product_error(acquisition((9, 8, 10), 900), way, CPU) for way in decompositions(CPU)}
+    found = {product_error(acquisition((9, 8, 10), 900), way) for way in decompositions(CPU)}
     assert min(found) > 0
     assert max(found) < 5e-6
 
@@ -140,7 +140,7 @@ def test_pieces_do_not_change_a_product():
 def test_candidates_are_timed_and_the_choice_keeps_the_tolerance():
     small = acquisition()
     found = measure_transforms(
-        small, CPU, tolerance=1e-3, precisions=("single",), threads=2, seconds=3
+        replace(small, threads=2), tolerance=1e-3, precisions=("single",), seconds=3
     )
     assert "finufft" in {each.backend for each in found}
     timed = [each for each in found if each.seconds]
@@ -160,9 +160,9 @@ def test_candidates_are_timed_and_the_choice_keeps_the_tolerance():
 
 
 def test_nothing_is_tried_that_a_library_does_not_reach():
-    tried = candidates(acquisition(), CPU, 1e-5, ("single",))
+    tried = candidates(acquisition(), 1e-5, ("single",))
     assert {each.backend for each in tried} >= {"finufft"}
-    both = candidates(acquisition(), CPU, 1e-3, ("single", "double"))
+    both = candidates(acquisition(), 1e-3, ("single", "double"))
     assert {("finufft", "single"), ("finufft", "double")} <= {
         (each.backend, each.precision) for each in both
     }
