@@ -36,13 +36,12 @@ def merge_memory(
     return Need({"process": processes.MERGE, "receipts": RECEIPT_BYTES * jobs, **parts})
 
 
-def fitting_threads(
+def fitting_merge(
     images: Images, *, threads: int, jobs: int, host_mb: int, settings: OutputSettings | None = None
-) -> int:
-    """Return how many chunks can be in work within a limit [MB], at least one."""
-    while (
-        threads > 1
-        and merge_memory(images, threads=threads, jobs=jobs, settings=settings).host_mb > host_mb
-    ):
+) -> tuple[int, Need]:
+    """Return how many chunks can be in work within a limit [MB], at least one; and their need."""
+    while True:
+        need = merge_memory(images, threads=threads, jobs=jobs, settings=settings)
+        if threads <= 1 or need.host_mb <= host_mb:
+            return threads, need
         threads -= 1
-    return threads

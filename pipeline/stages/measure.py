@@ -80,10 +80,13 @@ def measure(
         record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=limits.host_mb * 10**6)
         blocks = [job for job in jobs if job.get("stage") == "reconstruct"]
         groups = _joined_frames(settings.frames_per_image, measured.frames, images.shape[0], image)
-        with record.phase("compare"):
-            rows = _image_rows(images, measured, groups, who=f"{dataset}/{reconstruction}")
-        for row in rows:
-            row.update(kind="image", **_solution_of(row["frame"], blocks))
+        rows: list[dict[str, Any]] = []
+        who = f"{dataset}/{reconstruction}"
+        with record.phase("compare"), track(f"measure {who}", len(groups)) as advance:
+            for frame, group in enumerate(groups):
+                row = _image_row(images, measured, frame, group, who)
+                rows.append({**row, "kind": "image", **_solution_of(frame, blocks)})
+                advance()
         points, told = part_of(acquired.kind, "measures").measure(
             record, measured, images, groups, rows, jobs, settings.metrics or MetricsSettings()
         )
@@ -124,17 +127,6 @@ def _joined_frames(
             f"{len(groups)}; run `reconstruct` and `merge` again with the present settings"
         )
     return groups
-
-
-def _image_rows(
-    images: "zarr.Array[Any]", raw: Acquisition, groups: Sequence[range], *, who: str
-) -> list[dict[str, Any]]:
-    rows = []
-    with track(f"measure {who}", len(groups)) as advance:
-        for frame, group in enumerate(groups):
-            rows.append(_image_row(images, raw, frame, group, who))
-            advance()
-    return rows
 
 
 def _image_row(

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from pipeline.config.outputs import MergeSettings
 from pipeline.engine.images import Images
 from pipeline.engine.limits import Megabytes, planned_limits
 from pipeline.engine.needs import require_fit
-from pipeline.engine.table import Plan, PlanRow, read_plan
+from pipeline.engine.table import Plan, read_plan
 from pipeline.geometry.axes import as_volume, resampled_affine
 from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw
-from pipeline.merge.costs import fitting_threads, merge_memory
+from pipeline.merge.costs import fitting_merge
 from pipeline.merge.outputs import Merged, Output, outputs, unwanted
 from pipeline.merge.series import BlockSeries, store_images
 from pipeline.storage.provenance import (
@@ -81,7 +81,20 @@ def merge(
             wanted = outputs(settings.output)
             for output in wanted.values():
                 output.check(series.shape)
-            threads = _fitting_threads(threads, series, jobs, settings, host_mb, job)
+            limits = planned_limits("cpu", "auto", host_mb)
+            threads, need = fitting_merge(
+                Images(series.shape, series.dtype.itemsize),
+                threads=threads,
+                jobs=len(list(jobs.jobs())),
+                host_mb=limits.host_mb,
+                settings=settings.output,
+            )
+            require_fit(need, limits, who=f"{dataset} {reconstruction}: merge")
+            job.record(
+                threads=threads,
+                predicted_host_bytes=need.host_bytes,
+                limit_host_bytes=limits.host_mb * 10**6,
+            )
         volume = series.shape[1:]
         affine = resampled_affine(source.affine, as_volume(source.shape), volume)
         voxel_size = np.linalg.norm(affine[:3, :3], axis=0)
@@ -110,10 +123,13 @@ def merge(
                 with job.phase(name):
                     output.write(path, merged)
             with job.phase("provenance"):
-                history = gather_provenance(
-                    [*_receipts_before(raw, jobs, receipt), job.account()],
-                    [row.model_dump() for row in _rows(jobs)],
-                )
+                rows = [
+                    row.model_dump()
+                    for block, last in jobs.blocks.items()
+                    for row in (*jobs.shards(block), last)
+                ]
+                receipts = [*_receipts_before(raw, jobs, receipt), job.account()]
+                history = gather_provenance(receipts, rows)
                 group.attrs["provenance"] = repeatable_part(history)
                 for name, text in _provenance_files(history, wanted.values()).items():
                     published.enter_context(published_file(image.with_name(name))).write_text(text)
@@ -129,32 +145,6 @@ def merge(
         )  # fmt: skip
 
 
-def _fitting_threads(
-    threads: int,
-    series: BlockSeries,
-    jobs: Plan,
-    settings: MergeSettings,
-    host_mb: Megabytes,
-    job: Receipt,
-) -> int:
-    """Return how many chunks can be in work within the limit, and record what they need."""
-    images = Images(series.shape, series.dtype.itemsize)
-    count = len(list(jobs.jobs()))
-    limits = planned_limits("cpu", "auto", host_mb)
-    threads = fitting_threads(
-        images, threads=threads, jobs=count, host_mb=limits.host_mb, settings=settings.output
-    )
-    need = merge_memory(images, threads=threads, jobs=count, settings=settings.output)
-    who = f"{job.content['dataset']} {job.content['reconstruction']}: merge"
-    require_fit(need, limits, who=who)
-    job.record(
-        threads=threads,
-        predicted_host_bytes=need.host_bytes,
-        limit_host_bytes=limits.host_mb * 10**6,
-    )
-    return threads
-
-
 def _receipts_before(raw: Path, jobs: Plan, receipt: Path) -> list[dict[str, Any]]:
     """Return the receipts of the jobs before this one; a stage run by hand may have left none."""
     files = [
@@ -162,12 +152,6 @@ def _receipts_before(raw: Path, jobs: Plan, receipt: Path) -> list[dict[str, Any
         *(receipt.with_name(f"{name}.json") for name in ("plan", *jobs.jobs())),
     ]
     return [read_json(file) for file in files if file.exists()]
-
-
-def _rows(jobs: Plan) -> Iterator[PlanRow]:
-    for block, row in jobs.blocks.items():
-        yield from jobs.shards(block)
-        yield row
 
 
 def _provenance_files(history: Mapping[str, Any], written: Iterable[Output]) -> dict[str, str]:

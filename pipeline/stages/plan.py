@@ -13,7 +13,7 @@ from pipeline.engine.request import request_for
 from pipeline.engine.table import PlanRow, write_plan
 from pipeline.errors import ConfigError
 from pipeline.kinds import open_raw, part_of
-from pipeline.merge.costs import fitting_threads, merge_memory
+from pipeline.merge.costs import fitting_merge
 from pipeline.metrics.costs import measure_memory
 from pipeline.report.costs import report_memory
 from pipeline.storage.acquired import Acquired
@@ -91,9 +91,9 @@ def _later_stages(
     """Return what the stages after the blocks need; `report`, what it takes to show these."""
     images = Images.of(acquired, settings.reconstruction, double=settings.precision == "double")
     costs = part_of(acquired.kind, "image_costs")
-    threads = fitting_threads(images, threads=threads, jobs=jobs, host_mb=limits.host_mb)
+    _, merging = fitting_merge(images, threads=threads, jobs=jobs, host_mb=limits.host_mb)
     return {
-        "merge": merge_memory(images, threads=threads, jobs=jobs),
+        "merge": merging,
         "measure": measure_memory(
             acquired, images, jobs=jobs, of_kind=costs.measuring(acquired, images)
         ),

@@ -19,24 +19,7 @@ _KNOWN = 48
 def exact_voxels(
     data: Tensor, trajectory: Tensor, shape: tuple[int, ...], voxels: Tensor
 ) -> Tensor:
-    """Evaluate ``sum_m data[m] exp(+j k_m.r)`` in float64 at some voxels.
-
-    Parameters
-    ----------
-    data
-        complex or real, ``(..., sample)``.
-    trajectory
-        real, ``(axis, sample)`` [rad/voxel].
-    shape
-        Image matrix.
-    voxels
-        Flat indices, ``(voxel,)``.
-
-    Returns
-    -------
-    Tensor
-        complex128, ``(..., voxel)``.
-    """
+    """Evaluate `exact_lags` at some voxels, given by their flat indices ``(voxel,)``."""
     indices = torch.unravel_index(voxels, shape)
     positions = torch.stack(
         [
@@ -48,7 +31,11 @@ def exact_voxels(
 
 
 def exact_lags(data: Tensor, trajectory: Tensor, positions: Tensor) -> Tensor:
-    """Evaluate ``sum_m data[m] exp(+j k_m.r)`` in float64 at positions ``(axis, position)``."""
+    """Evaluate ``sum_m data[m] exp(+j k_m.r)`` in float64, as complex128 ``(..., position)``.
+
+    Data are ``(..., sample)``, trajectories ``(axis, sample)`` [rad/voxel], positions
+    ``(axis, position)`` [voxel].
+    """
     total = torch.zeros(*data.shape[:-1], positions.shape[1], dtype=torch.complex128)
     for start in range(0, data.shape[-1], _SAMPLES_AT_ONCE):
         part = slice(start, start + _SAMPLES_AT_ONCE)
@@ -62,22 +49,8 @@ class ErrorProbe:
 
     Errors of transforms depend on the image: white noise is the usual case, a constant image and a
     single voxel in the corner, where gridding kernels are corrected most, are the worst ones known.
-
-    Parameters
-    ----------
-    shape
-        Image matrix.
-    trajectory
-        real, ``(axis, sample)`` [rad/voxel]; a random subset is used, on the CPU.
-
-    Attributes
-    ----------
-    trajectory
-        The subset, float64 but rounded to float32, so that every precision gets the same one.
-    images
-        Three of complex64, ``shape``.
-    data
-        complex64 ``(sample,)``.
+    Of the trajectory, ``(axis, sample)`` [rad/voxel], a random subset is used, on the CPU: float64
+    but rounded to float32, so that every precision gets the same one.
     """
 
     def __init__(self, shape: tuple[int, ...], trajectory: Tensor) -> None:
@@ -96,13 +69,7 @@ class ErrorProbe:
         self._voxels = exact_voxels(self.data, self.trajectory, shape, self._places)
 
     def errors(self, transform: NUFFT) -> tuple[float, float]:
-        """Return the largest relative errors of forward and adjoint transforms.
-
-        Parameters
-        ----------
-        transform
-            Of one coil, on `trajectory`, on any device.
-        """
+        """Return the largest relative errors of a transform of one coil and of its adjoint."""
         device, dtype = transform.device, transform.dtype
         forward = 0.0
         for image, exact in zip(self.images, self._samples, strict=True):

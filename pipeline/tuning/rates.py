@@ -1,19 +1,29 @@
 """The rates that a plan predicts seconds by, from what was measured."""
 
+import io
 import math
+import subprocess
+import sys
 import tempfile
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from pipeline.config.base import canonical_json
+from pipeline.config.datasets import Dataset, stage_settings
+from pipeline.config.file import load_config
 from pipeline.engine.rates import Rates, toeplitz_flops
 from pipeline.engine.transform_costs import transform_work
 from pipeline.engine.tuning_file import ProductTiming, TransformTiming
+from pipeline.errors import DeviceError
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.raw import RawData
 from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD
-from pipeline.storage.publish import published_store
+from pipeline.run import run
+from pipeline.storage.publish import published_store, read_json
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.timing import best_of
 from pipeline.tuning.transforms import DTYPES, Batch, Candidate
@@ -24,6 +34,27 @@ _LEAST_PART = 0.05
 _MATRIX = 768
 _PASS_BYTES = 2**24
 _READ_BYTES = 2**27
+_TINY = (16, 14)
+_STARTS = 3
+_START_CONFIG: dict[str, Any] = {
+    "memory": {"shards": 1},
+    "sources": {
+        "tune": {
+            "shape": _TINY,
+            "simulation": {
+                "trajectory": "golden-radial", "readouts": 24, "samples": 32, "coils": 2
+            },
+        }
+    },
+    "reconstructions": {"start": {"algorithm": "cg-sense", "iterations": 2}},
+}  # fmt: skip
+_START_DATASET = Dataset(
+    dataset="tune",
+    kind="mri",
+    format="simulation",
+    source="shepp-logan",
+    reconstructions=("start",),
+)
 
 
 def measure_rates(
@@ -32,12 +63,12 @@ def measure_rates(
     product: ProductTiming,
     *,
     transforms: int,
-    start: float,
 ) -> Rates:
     """Return rates by which the plan predicts the times of the chosen transform and product.
 
-    ``transforms`` are done together; ``start`` are the seconds of a job that does nothing.
+    So many transforms are done together.
     """
+    start = _start_seconds(acquisition)
     candidate = Candidate.of(chosen)
     points, flops = transform_work(
         acquisition.shape,
@@ -117,3 +148,36 @@ def _read_store(marker: Path, device: torch.device) -> float:
         if read >= _READ_BYTES:
             break
     return read / seconds
+
+
+def _start_seconds(acquisition: Acquisition) -> float:
+    """Return the wall time, without imports, of a job that has next to nothing to do [s].
+
+    Raises `DeviceError` if the job fails.
+    """
+    device, threads = str(acquisition.device), acquisition.threads
+    config = load_config({**_START_CONFIG, "compute": {"device": device, "threads": threads}})
+    settings = stage_settings(config, _START_DATASET, "reconstruct", "start")
+    with tempfile.TemporaryDirectory(prefix="kronufft-tune-") as name:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            files = run(config, _START_DATASET, "start", Path(name), until="plan")
+        receipt = files.receipt("reconstruct-0000")
+        arguments: list[object] = [
+            *("--settings", canonical_json(settings)),
+            *("--dataset", files.dataset, "--reconstruction", "start", "--block", "0000"),
+            *("--raw", files.raw, "--calibration", files.calibration, "--plan", files.plan),
+            *("--shares", files.shares, "--image", files.block("0000"), "--receipt", receipt),
+            *("--device", device, "--threads", threads),
+        ]
+        found = []
+        for _ in range(_STARTS):
+            done = subprocess.run(
+                [sys.executable, "-m", "pipeline", "reconstruct", *map(str, arguments)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise DeviceError(f"tune: a job of {_TINY} voxels failed: {done.stderr.strip()}")
+            found.append(float(read_json(receipt)["seconds"]))
+        return min(found)

@@ -1,11 +1,14 @@
 """Measure the ways to compute transforms on this machine, choose, and write down both."""
 
+import math
 import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +18,7 @@ from rich.console import Console
 from pipeline.engine.limits import torch_device
 from pipeline.engine.tuned_choice import choose_transforms
 from pipeline.engine.tuning_file import (
+    BatchTiming,
     Identity,
     Measurement,
     Precision,
@@ -27,17 +31,25 @@ from pipeline.engine.tuning_file import (
 from pipeline.errors import DeviceError
 from pipeline.host_memory import return_freed_memory
 from pipeline.operators.nufft_accuracy import Backend
+from pipeline.progress import track
 from pipeline.storage.circumstances import installed_versions
 from pipeline.tuning.acquisition import Acquisition
 from pipeline.tuning.presentation import draw, print_tables
-from pipeline.tuning.products import Decomposition, measure_products
+from pipeline.tuning.products import Decomposition, Products, measure_products
 from pipeline.tuning.rates import measure_rates
-from pipeline.tuning.scaling import measure_batches, measure_threads
-from pipeline.tuning.start import start_seconds
-from pipeline.tuning.transforms import Candidate, measure_transforms, transforms_together
+from pipeline.tuning.timing import race
+from pipeline.tuning.transforms import (
+    Batch,
+    Candidate,
+    measure_transforms,
+    run_batch,
+    transforms_together,
+)
 
 _COMPUTING = ("kronufft", "torch", "numpy", "scipy", *get_args(Backend))
 _BUSY = 0.5
+_MOST_BYTES = 2**29
+"""Bytes of the images of the largest batch."""
 # Shares of the time; the rest goes to rates and to the start of a job.
 _TRANSFORMS, _PRODUCTS, _BATCHES, _THREADS = 0.6, 0.1, 0.1, 0.05
 
@@ -85,13 +97,12 @@ def tune(
     products = measure_products(acquisition, transforms=together, seconds=_PRODUCTS * seconds)
     product = min(products, key=lambda found: found.seconds)
     way = Decomposition(product.fft, product.piece_bytes)
-    batches = measure_batches(acquisition, candidate, way, seconds=_BATCHES * seconds)
+    batches = _measure_batches(acquisition, candidate, way, seconds=_BATCHES * seconds)
     numbers: list[ThreadTiming] = []
     if where.type == "cpu":
-        numbers = measure_threads(
+        numbers = _measure_threads(
             acquisition, candidate, transforms=together, seconds=_THREADS * seconds
         )
-    start = start_seconds(str(where), threads)
     measurement = Measurement(
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=identity(where, threads),
@@ -105,7 +116,7 @@ def tune(
         products=tuple(products),
         batches=tuple(batches),
         threads=tuple(numbers),
-        rates=measure_rates(acquisition, chosen, product, transforms=together, start=start),
+        rates=measure_rates(acquisition, chosen, product, transforms=together),
     )
     write_tuning(output, known.with_measurement(measurement))
     picture = output.with_suffix(".svg")
@@ -113,6 +124,67 @@ def tune(
     print_tables(measurement, Console(width=None if sys.stdout.isatty() else 140))
     _say(measurement, output, picture)
     return measurement
+
+
+def _batch_sizes(acquisition: Acquisition) -> list[int]:
+    """Return 1, 2, 4, ... coils, and all coils of 1, 2, 4, ... frames."""
+    coils = acquisition.coils
+    frames = acquisition.frames if acquisition.shared else len(acquisition.trajectories)
+    sizes = {min(coils, 2**power) for power in range(coils.bit_length() + 1)}
+    sizes |= {coils * min(frames, 2**power) for power in range(frames.bit_length() + 1)}
+    fitting = max(1, _MOST_BYTES // (8 * math.prod(acquisition.shape)))
+    return sorted(size for size in sizes if size <= fitting)
+
+
+def _measure_batches(
+    acquisition: Acquisition, candidate: Candidate, way: Decomposition, *, seconds: float
+) -> list[BatchTiming]:
+    """Return what transforms and Toeplitz products cost in batches of different sizes."""
+    sizes = _batch_sizes(acquisition)
+
+    def run(size: int) -> tuple[float, float]:
+        batch = Batch.of(acquisition, size, candidate.precision)
+        forward, adjoint, _ = run_batch(candidate, acquisition, batch)
+        products = Products(acquisition, size)
+        operator = products.operator(way)
+        products.seconds(operator)
+        product = products.seconds(operator) / products.transforms
+        return (forward + adjoint) / batch.transforms, product
+
+    with track("batches", len(sizes)) as advance:
+        runs = race(
+            {size: partial(run, size) for size in sizes},
+            deadline=time.monotonic() + seconds,
+            advance=lambda size: advance(note=f"{size} at once"),
+        )
+    return [
+        BatchTiming(
+            transforms=size,
+            seconds=min(run[0] for run in parts),
+            product_seconds=min(run[1] for run in parts),
+        )
+        for size, parts in sorted(runs.items())
+    ]
+
+
+def _measure_threads(
+    acquisition: Acquisition, candidate: Candidate, *, transforms: int, seconds: float
+) -> list[ThreadTiming]:
+    """Return what transforms cost on 1, 2, 4, ... threads of the CPU, up to those of a job."""
+    threads = acquisition.threads
+    numbers = sorted({min(threads, 2**power) for power in range(threads.bit_length() + 1)})
+    batch = Batch.of(acquisition, transforms, candidate.precision)
+
+    def run(number: int) -> tuple[float]:
+        forward, adjoint, _ = run_batch(candidate, replace(acquisition, threads=number), batch)
+        return ((forward + adjoint) / batch.transforms,)
+
+    deadline = time.monotonic() + seconds
+    runs = race({number: partial(run, number) for number in numbers}, deadline=deadline)
+    return [
+        ThreadTiming(threads=number, seconds=min(run[0] for run in parts))
+        for number, parts in sorted(runs.items())
+    ]
 
 
 def identity(device: torch.device, threads: int) -> Identity:

@@ -327,7 +327,7 @@ def test_sizes_that_cannot_be_are_refused(tmp_path):
 
 @pytest.mark.slow
 def test_tune_writes_a_file_and_a_picture_that_a_plan_uses(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("pipeline.tuning.start._RUNS", 1)  # jobs, of which the fastest counts
+    monkeypatch.setattr("pipeline.tuning.rates._STARTS", 1)  # jobs, of which the fastest counts
     write_acquisition(tmp_path, shape=SHAPE, coils=2, readouts=9, samples=16)
     path = tmp_path / "made" / "tuning.json"
     found = tune(
