@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option, echo
 
 from pipeline.errors import ConfigError
 
@@ -25,49 +25,37 @@ def _number_or_auto(text: str, option: str) -> Any:
 
 
 def estimate(
-    algorithm: Annotated[str, typer.Option("--algorithm", help="As in `reconstructions`.")],
-    shape: Annotated[
-        str | None, typer.Option("--shape", help="Image matrix, such as 256x256x256.")
-    ] = None,
-    raw: Annotated[
-        Path | None, typer.Option("--raw", help="Take the sizes of this raw.json instead.")
-    ] = None,
-    coils: Annotated[int, typer.Option("--coils", min=1)] = 1,
-    samples: Annotated[
-        int, typer.Option("--samples", min=0, help="Of one coil of one image, all readouts.")
-    ] = 0,
+    algorithm: Annotated[str, Option(help="As in `reconstructions`.")],
+    shape: Annotated[str | None, Option(help="Image matrix, such as 256x256x256.")] = None,
+    raw: Annotated[Path | None, Option(help="Take the sizes of this raw.json instead.")] = None,
+    coils: Annotated[int, Option(min=1)] = 1,
+    samples: Annotated[int, Option(min=0, help="Of one coil of one image, all readouts.")] = 0,
     readout: Annotated[
-        int, typer.Option("--samples-per-readout", min=1, help="Tiles are whole readouts.")
+        int, Option("--samples-per-readout", min=1, help="Tiles are whole readouts.")
     ] = 512,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Images.")] = 1,
+    frames: Annotated[int, Option(min=1, help="Images.")] = 1,
     shared: Annotated[
-        bool, typer.Option("--shared-trajectory", help="All frames have the same samples.")
+        bool, Option("--shared-trajectory", help="All frames have the same samples.")
     ] = False,
-    pairs: Annotated[int, typer.Option("--pairs", min=0, help="RF: pairs of arrays.")] = 0,
-    frequencies: Annotated[int, typer.Option("--frequencies", min=1, help="RF.")] = 1,
+    pairs: Annotated[int, Option(min=0, help="RF: pairs of arrays.")] = 0,
+    frequencies: Annotated[int, Option(min=1, help="RF.")] = 1,
     rows: Annotated[
-        str | None, typer.Option("--rows", help="RF: measurements along each axis, such as 32x16.")
+        str | None, Option(help="RF: measurements along each axis, such as 32x16.")
     ] = None,
-    iterations: Annotated[int | None, typer.Option("--iterations", min=1)] = None,
+    iterations: Annotated[int | None, Option(min=1)] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another setting of `reconstructions`, such as penalty=tv."),
+        Option("--set", help="Another setting of `reconstructions`, such as penalty=tv."),
     ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="single or double.")] = "single",
-    deterministic: Annotated[bool, typer.Option("--deterministic")] = False,
-    tolerance: Annotated[float, typer.Option("--tolerance", help="Of the NUFFT.")] = 1e-3,
-    backend: Annotated[str, typer.Option("--backend", help="Of the NUFFT.")] = _AUTO,
-    device_mb: Annotated[
-        int, typer.Option("--device-mb", min=0, help="Memory of the GPU; 0 is a CPU.")
-    ] = 0,
-    host_mb: Annotated[
-        str, typer.Option("--host-mb", help="Memory of one job; auto is this machine's.")
-    ] = _AUTO,
-    shards: Annotated[str, typer.Option("--shards", help="As in `memory`.")] = _AUTO,
-    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
-    tuning: Annotated[
-        Path | None, typer.Option("--tuning", help="What `kronufft tune` measured.")
-    ] = None,
+    precision: Annotated[str, Option(help="single or double.")] = "single",
+    deterministic: Annotated[bool, Option("--deterministic")] = False,
+    tolerance: Annotated[float, Option(help="Of the NUFFT.")] = 1e-3,
+    backend: Annotated[str, Option(help="Of the NUFFT.")] = _AUTO,
+    device_mb: Annotated[int, Option(min=0, help="Memory of the GPU; 0 is a CPU.")] = 0,
+    host_mb: Annotated[str, Option(help="Memory of one job; auto is this machine's.")] = _AUTO,
+    shards: Annotated[str, Option(help="As in `memory`.")] = _AUTO,
+    threads: Annotated[int, Option(min=1)] = 1,
+    tuning: Annotated[Path | None, Option(help="What `kronufft tune` measured.")] = None,
 ) -> None:
     """Say what a reconstruction would take, on data and devices that need not be there."""
     if (shape is None) == (raw is None):
@@ -129,4 +117,4 @@ def estimate(
     stored = work.images * work.model.bytes_per_image / MEGABYTE
     title = f"{settings.reconstruction.algorithm}: {images}{matrix} from {work.model}"
     lines = [*plan_lines(title, plan), f"The measurement itself is {stored:.0f} MB on disk."]
-    typer.echo("\n".join(lines))
+    echo("\n".join(lines))

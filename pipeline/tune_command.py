@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+from typer import Option
 
 from pipeline.engine.leases import leased_device
 from pipeline.engine.limits import usable_cores
@@ -12,32 +12,20 @@ from pipeline.estimate_command import sizes_of
 
 
 def tune(
-    raw: Annotated[
-        Path | None, typer.Option("--raw", help="Measure for this raw.json; or, instead:")
-    ] = None,
-    shape: Annotated[
-        str | None, typer.Option("--shape", help="Image matrix, such as 128x128x128.")
-    ] = None,
-    coils: Annotated[int, typer.Option("--coils", min=1)] = 8,
-    samples: Annotated[
-        int, typer.Option("--samples", min=2, help="Of one coil of one frame.")
-    ] = 200_000,
-    frames: Annotated[int, typer.Option("--frames", min=1)] = 1,
-    trajectory: Annotated[
-        Literal["radial", "spiral", "stack-of-stars", "random"], typer.Option("--trajectory")
-    ] = "radial",
-    tolerance: Annotated[
-        float, typer.Option("--tolerance", min=1e-9, max=0.1, help="Error wanted.")
-    ] = 1e-3,
-    precision: Annotated[Literal["single", "double", "both"], typer.Option("--precision")] = "both",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Of a job; all cores if not given.")
-    ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Time to spend, about.")] = 60,
-    output: Annotated[
-        Path, typer.Option("--output", help="Adds to this file; a picture goes beside it.")
-    ] = Path("results/tuning.json"),
+    raw: Annotated[Path | None, Option(help="Measure for this raw.json; or, instead:")] = None,
+    shape: Annotated[str | None, Option(help="Image matrix, such as 128x128x128.")] = None,
+    coils: Annotated[int, Option(min=1)] = 8,
+    samples: Annotated[int, Option(min=2, help="Of one coil of one frame.")] = 200_000,
+    frames: Annotated[int, Option(min=1)] = 1,
+    trajectory: Literal["radial", "spiral", "stack-of-stars", "random"] = "radial",
+    tolerance: Annotated[float, Option(min=1e-9, max=0.1, help="Error wanted.")] = 1e-3,
+    precision: Literal["single", "double", "both"] = "both",
+    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int | None, Option(min=1, help="Of a job; all cores if not given.")] = None,
+    seconds: Annotated[float, Option(min=1, help="Time to spend, about.")] = 60,
+    output: Annotated[Path, Option(help="Adds to this file; a picture goes beside it.")] = Path(
+        "results/tuning.json"
+    ),
 ) -> None:
     """Measure time and error of transforms on this machine, and choose for a tolerance."""
     if (raw is None) == (shape is None):
