@@ -8,7 +8,7 @@ from acquisitions import config_of, dataset_in
 
 from pipeline.engine.table import read_plan
 from pipeline.run import Files, run
-from pipeline.storage.blocks import open_block
+from pipeline.storage.archives import open_archive
 from pipeline.storage.publish import read_json
 
 
@@ -30,6 +30,6 @@ def reconstructed(
     )  # fmt: skip
     images = []
     for block in read_plan(files.plan).blocks:
-        with open_block(files.block(block)) as group:
+        with open_archive(files.block(block)) as group:
             images.append(group["image"][:])
     return np.concatenate(images), read_json(files.receipt(f"reconstruct-{block}"))

@@ -10,10 +10,10 @@ from pipeline.formats.array_files import ArrayFile, open_file
 from pipeline.formats.lazy import LazyArray
 from pipeline.formats.mapping import (
     Rearranged,
-    Scaled,
     joined_components,
     joined_parts,
     real_and_imaginary,
+    scaled,
 )
 
 
@@ -83,5 +83,5 @@ def _mapped(
     if name == "trajectory" and mapped.dtype.kind == "c" and mapped.shape[-1] == 1:
         mapped = real_and_imaginary(mapped)
     if array.scale != 1.0 or array.conjugate:
-        mapped = Scaled(mapped, array.scale, conjugate=array.conjugate)
+        mapped = scaled(mapped, array.scale, conjugate=array.conjugate)
     return mapped

@@ -183,41 +183,29 @@ def real_and_imaginary(array: LazyArray) -> Derived:
     return Derived((*array.shape[:-1], 2), np.zeros((), array.dtype).real.dtype, compute)
 
 
-class Scaled:
-    """An array times a factor, or a factor per element of its last axis; optionally conjugated.
+def scaled(
+    array: LazyArray,
+    factor: ArrayLike = 1.0,
+    *,
+    conjugate: bool = False,
+    order: Sequence[int] | None = None,
+) -> Derived:
+    """Return an array times a factor, or one for each element of its last axis.
 
-    Parameters
-    ----------
-    array
-        The values before.
-    factor
-        Real number, or one for each element of the last axis.
-    conjugate
-        Conjugate the values.
-    order
-        Which element of the last axis comes first, second ...; by default as they are.
+    ``order`` says which element of the last axis comes first, second ...; by default as they are.
     """
+    stored = list(range(array.shape[-1]))
+    chosen = stored if order is None else list(order)
+    factors = np.broadcast_to(np.asarray(factor, np.float64), (len(chosen),))
 
-    def __init__(
-        self,
-        array: LazyArray,
-        factor: ArrayLike = 1.0,
-        *,
-        conjugate: bool = False,
-        order: Sequence[int] | None = None,
-    ) -> None:
-        self._array = array
-        self._conjugate = conjugate
-        self._order = list(range(array.shape[-1])) if order is None else list(order)
-        self._factor = np.broadcast_to(np.asarray(factor, np.float64), (len(self._order),))
-        self.shape = (*array.shape[:-1], len(self._order))
-        self.dtype: np.dtype[Any] = np.result_type(array.dtype, np.float64)
-
-    def __getitem__(self, selection: Selection) -> NDArray[Any]:
+    def compute(selection: Selection) -> NDArray[Any]:
         *front, last = selection
-        if self._order == list(range(self._array.shape[-1])):
-            part = self._array[selection]
+        if chosen == stored:
+            part = array[selection]
         else:
-            part = self._array[(*front, slice(None))][..., self._order[last]]
-        part = part * self._factor[last]
-        return np.conj(part) if self._conjugate else part
+            part = array[(*front, slice(None))][..., chosen[last]]
+        part = part * factors[last]
+        return np.conj(part) if conjugate else part
+
+    dtype = np.result_type(array.dtype, np.float64)
+    return Derived((*array.shape[:-1], len(chosen)), dtype, compute)

@@ -10,7 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 from pipeline.engine.table import PlanRow
 from pipeline.errors import DataError
 from pipeline.merge.chunks import store_chunks
-from pipeline.storage.blocks import image_chunks, image_codecs, open_block
+from pipeline.storage.archives import open_archive
+from pipeline.storage.blocks import image_chunks, image_codecs
 from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class BlockSeries:
         _check_plan(plan)
         found: dict[str, tuple[Path, tuple[int, ...], np.dtype[np.complexfloating]]] = {}
         for path in paths:
-            with open_block(path) as group:
+            with open_archive(path) as group:
                 name = str(group.attrs.get("block"))
                 image = group.get("image")
                 if not isinstance(image, zarr.Array) or (image.ndim, image.dtype.kind) != (4, "c"):
@@ -191,7 +192,7 @@ def _check_block(path: Path, row: PlanRow, first_image: object, shape: Sequence[
 
 def _read(path: Path, selection: tuple[slice, ...]) -> NDArray[np.complexfloating]:
     """Read a part of one block's images; damage on disk raises `DataError` naming the file."""
-    with open_block(path) as group:
+    with open_archive(path) as group:
         image: Any = group["image"]
         try:
             return np.asarray(image[selection])

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pipeline.engine.accumulation import Share
 from pipeline.engine.block import Equations
-from pipeline.mri.model.measurement import MriMeasurement
+from pipeline.mri.measurement import MriMeasurement
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
 

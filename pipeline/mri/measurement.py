@@ -1,10 +1,277 @@
-"""MRI data as normal equations."""
+"""MRI: coils, density weights, and the normal equations of images from tiles of k-space."""
 
-from pipeline.engine.accumulation import Measurement
-from pipeline.engine.job import BlockJob
-from pipeline.mri.model.measurement import MriMeasurement
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.config.equations import image_shape
+from pipeline.engine.accumulation import Measurement, Share
+from pipeline.engine.job import BlockJob, Shard
+from pipeline.engine.stream import Arrays
+from pipeline.errors import DataError
+from pipeline.mri.model.coil_maps import CoilMaps
+from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling, Term
 from pipeline.mri.raw import RawData
+from pipeline.mri.readouts import POSITIONS_AT_ONCE
+from pipeline.mri.trajectories import resampled
+from pipeline.pieces import pieces
 from pipeline.storage.calibration import Calibration
+
+_EDGE = np.pi * (1 + 1e-6)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Some coils of some readouts, which are on the device together."""
+
+    coils: slice
+    readouts: range
+    new_readouts: bool
+    """Whether the tile before was of other readouts."""
+    last_of_readouts: bool
+    last_of_coils: bool
+
+
+class MriMeasurement:
+    """An MRI acquisition as normal equations.
+
+    ``terms`` are those of the encoding, where it is more than a Fourier transform.
+
+    Raises
+    ------
+    DataError
+        If coil maps or weights that the settings need are missing.
+    """
+
+    def __init__(
+        self,
+        job: BlockJob,
+        raw: RawData,
+        calibration: Calibration,
+        terms: Sequence[Term] = (),
+    ) -> None:
+        self.job = job
+        self.settings = job.settings
+        self.raw = raw
+        self.calibration = calibration
+        self.shape = image_shape(raw.shape, self.settings)
+        self.encoding = Encoding(job.transforms(self.shape), job.device, terms)
+        joined = self.settings.frames_per_image
+        self.frames_per_image = raw.frames if joined == "all" else joined
+        self.toeplitz = self.settings.solves and self.settings.normal != "explicit"
+        if self.toeplitz:
+            self.encoding.transforms.require_kernels(job.device)
+        self._weighted = not self.settings.solves or self.settings.weights == "density"
+        self._kernels_of_all: tuple[Shard, dict[str, Tensor]] | None = None
+        self._checked = False
+        self.maps = self._coil_maps()
+        self.by_squares = self.maps is None and raw.coils > 1
+        job.receipt.record(
+            coils=raw.coils, samples=raw.readouts * raw.samples * self.frames_per_image
+        )
+
+    def accumulate(self, images: range, shard: Shard) -> Share:
+        """Return the share of ``shard`` in the normal equations of some images.
+
+        Root sums of squares, of several coils without maps, cannot be cut along readouts.
+        """
+        job = self.job
+        shared = self.share_samples(images)
+        known = self._known_kernels(shard) if shared else {}
+        makes_kernels = self.toeplitz and shard.is_first_of_channels() and not known
+        tiles = list(self._tiles(shard))
+        total = RightHandSide(self.encoding, len(images), job.device, one_coil=self.raw.coils == 1)
+        diagonal = torch.zeros(len(images), dtype=torch.float64, device=job.device)
+        kernels: dict[str, Tensor] = {}
+        sampling: Sampling | None = None
+        order = iter(tiles)
+        for arrays in job.stream(partial(self._read, images, tile) for tile in tiles):
+            tile = next(order)
+            samples, *others = arrays
+            del arrays
+            maps = self._maps_of(tile, others)
+            if tile.new_readouts or sampling is None:
+                sampling = self._sampling(*others, shared=shared)
+            with job.phase("right_hand_side"):
+                total.add(sampling, samples.to(job.complex), maps)
+                if tile.last_of_coils:
+                    total.end_coils()
+            del samples, others, maps
+            if not tile.last_of_readouts:
+                continue
+            # These positions are done with; the next ones are being read.
+            total.free_transform()
+            if shard.is_first_of_channels():
+                diagonal += sampling.weights.sum(-1, dtype=torch.float64)
+                if makes_kernels:
+                    with job.phase("kernel"):
+                        for name, spectrum in self.encoding.kernels(sampling):
+                            sums = kernels.get(name)
+                            kernels[name] = spectrum if sums is None else sums.add_(spectrum)
+                            del spectrum, sums
+            sampling = None
+        if kernels:
+            axes = len(self.shape)
+            known = {name: each.reshape(-1, *each.shape[-axes:]) for name, each in kernels.items()}
+            if shared:
+                self._kernels_of_all = (shard, known)
+        return Share(total.b, total.energy, diagonal, known)
+
+    def _coil_maps(self) -> CoilMaps | None:
+        if self.calibration.coil_maps != "none":
+            return CoilMaps(self.job, self.calibration, self.shape, self.raw.coils)
+        if self.settings.solves and self.raw.coils > 1:
+            raise DataError(
+                f"{self.job.who}: solving for images of {self.raw.coils} coils needs coil maps, "
+                "and calibration.coil_maps is none; set it to auto, source or walsh"
+            )
+        return None
+
+    def _maps_of(self, tile: _Tile, arrays: list[Tensor]) -> Tensor | None:
+        """Return the maps of a tile's coils; those that stream are the first of ``arrays``."""
+        if self.maps is None:
+            return None
+        if self.maps.streamed:
+            return self.maps.prepared(arrays.pop(0))
+        return self.maps.of(tile.coils)
+
+    def _known_kernels(self, shard: Shard) -> dict[str, Tensor]:
+        """Return the kernels that an earlier batch of images made, which all share."""
+        if self._kernels_of_all is None or self._kernels_of_all[0] != shard:
+            return {}
+        return self._kernels_of_all[1]
+
+    def _frames(self, image: int) -> range:
+        start = image * self.frames_per_image
+        return range(start, min(start + self.frames_per_image, self.raw.frames))
+
+    def share_samples(self, images: range) -> bool:
+        """Tell whether all images have the same samples; the last may join fewer frames."""
+        complete = len(self._frames(images[-1])) == self.frames_per_image
+        return not self.raw.own_trajectory and (complete or len(images) == 1)
+
+    def _tiles(self, shard: Shard) -> Iterator[_Tile]:
+        """Cut a shard into tiles: readouts outermost, as their transforms are costly to prepare.
+
+        Coils without maps are squared once all readouts were added: then coils are outermost.
+        """
+        sizes = self.job.tiles
+        coils = [shard.channels[part] for part in pieces(len(shard.channels), sizes.channels)]
+        readouts = [shard.readouts[part] for part in pieces(len(shard.readouts), sizes.readouts)]
+        pairs = (
+            [(part, some) for some in coils for part in readouts]
+            if self.by_squares
+            else list(itertools.product(readouts, coils))
+        )
+        for index, (part, some) in enumerate(pairs):
+            before = pairs[index - 1] if index else None
+            after = pairs[index + 1] if index + 1 < len(pairs) else None
+            yield _Tile(
+                coils=slice(some.start, some.stop),
+                readouts=part,
+                new_readouts=before is None or before[0] != part,
+                last_of_readouts=after is None or after[0] != part,
+                last_of_coils=after is None or after[1] != some,
+            )
+
+    def _pieces(self, image: int, readouts: range) -> Iterator[tuple[int, slice]]:
+        """Yield the frames, and the readouts of each, that some readouts of an image are."""
+        for index, frame in enumerate(self._frames(image)):
+            first = max(readouts.start - index * self.raw.readouts, 0)
+            last = min(readouts.stop - index * self.raw.readouts, self.raw.readouts)
+            if first < last:
+                yield frame, slice(first, last)
+
+    def _small_pieces(self, image: int, readouts: range) -> Iterator[tuple[int, slice]]:
+        """Yield what `_pieces` does, a few samples at a time."""
+        most = max(1, POSITIONS_AT_ONCE // self.raw.samples)
+        for frame, part in self._pieces(image, readouts):
+            for piece in pieces(part.stop - part.start, most):
+                yield frame, slice(part.start + piece.start, part.start + piece.stop)
+
+    def _read(self, images: range, tile: _Tile) -> Arrays:
+        """Return samples ``(image, coil, sample)``; then maps that stream; then new positions."""
+        length = len(tile.readouts) * self.raw.samples
+        coils = range(tile.coils.start, tile.coils.stop)
+        samples = np.zeros((len(images), len(coils), length), dtype=np.complex64)
+        for index, image in enumerate(images):
+            for row, coil in enumerate(coils):
+                start = 0
+                for frame, readouts in self._pieces(image, tile.readouts):
+                    part = self.raw.kspace(frame, slice(coil, coil + 1), readouts).ravel()
+                    samples[index, row, start : start + part.size] = part
+                    start += part.size
+        streamed = self.maps is not None and self.maps.streamed
+        maps = self.maps.read(tile.coils) if self.maps is not None and streamed else ()
+        positions = self.positions(images, tile.readouts) if tile.new_readouts else ()
+        return (samples, *maps, *positions)
+
+    def positions(self, images: range, readouts: range) -> tuple[NDArray[np.generic], ...]:
+        """Return trajectory ``(image, axis, sample)`` and weights ``(image, sample)``.
+
+        And where the encoding has terms, their factors, complex ``(image, term, sample)``. Of the
+        first image only where all have the same. What an image that joins fewer frames lacks counts
+        nothing.
+        """
+        different = images[:1] if self.share_samples(images) else images
+        length = len(readouts) * self.raw.samples
+        real = np.float32 if self.job.real == torch.float32 else np.float64
+        trajectory = np.zeros((len(different), len(self.shape), length), dtype=np.float32)
+        weights = np.zeros((len(different), length), dtype=real)
+        terms = self.encoding.terms
+        factors = np.zeros((len(different), len(terms), length), np.result_type(real, 1j))
+        # Joined frames share the volume of k-space among them; on another matrix over the same
+        # field of view, k in rad/voxel and with it the volume of each sample are others.
+        ratio = math.prod(self.raw.shape) / math.prod(self.shape)
+        for index, image in enumerate(different):
+            start = 0
+            for frame, part in self._small_pieces(image, readouts):
+                found = resampled(self.raw.trajectory(frame, part), self.raw.shape, self.shape)
+                found = found.reshape(-1, len(self.shape))
+                counts = weights[index, start : start + len(found)]
+                # On a smaller matrix the outer k-space is not resolved: it counts nothing.
+                counts[:] = np.all(np.abs(found) <= _EDGE, axis=-1)
+                counts *= ratio / len(self._frames(image))
+                if self._weighted:
+                    counts *= self._density(frame, part).ravel()
+                trajectory[index, :, start : start + len(found)] = found.T
+                for term, row in zip(terms, factors[index], strict=True):
+                    row[start : start + len(found)] = term.samples(frame, part).ravel()
+                start += len(found)
+        return (trajectory, weights, factors) if terms else (trajectory, weights)
+
+    def _density(self, frame: int, readouts: slice) -> NDArray[np.float32]:
+        density = self.calibration.weights(frame, readouts)
+        if density is None:
+            raise DataError(
+                f"{self.job.who}: `weights: density`, which gridding always has, needs density "
+                "compensation, and calibration.density is none; set it to auto"
+            )
+        return density
+
+    def _sampling(self, trajectory: Tensor, *others: Tensor, shared: bool) -> Sampling:
+        """Return positions as transforms take them; those of the first tile are also checked."""
+        parts = [trajectory.to(self.job.real), *others]
+        if shared:
+            parts = [part[0] for part in parts]
+        if not self._checked:
+            self.job.check_arithmetic(self.encoding.transforms, parts[0])
+            self._checked = True
+        return Sampling(*parts)
+
+    def whole_sampling(self, images: range) -> Sampling:
+        """Return where all samples of some images lie."""
+        with self.job.phase("read"):
+            positions = self.positions(images, self.job.shard().readouts)
+        there = (torch.from_numpy(array).to(self.job.device) for array in positions)
+        return self._sampling(*there, shared=self.share_samples(images))
 
 
 def measurement_of(job: BlockJob, data: RawData, calibration: Calibration) -> Measurement:

@@ -17,7 +17,49 @@ if TYPE_CHECKING:
 ALL = slice(None)
 
 
-class Acquisition:
+class StoredArrays:
+    """The arrays of a published store by their paths, read piece by piece."""
+
+    def __init__(self, group: "zarr.Group", marker: Path) -> None:
+        self.marker = marker
+        # Groups have no shape.
+        self._stored: dict[str, Any] = {
+            path: member
+            for path, member in group.members(max_depth=None)
+            if hasattr(member, "shape")
+        }
+        self.arrays: Set[str] = {path for path in self._stored if "/" not in path}
+
+    @classmethod
+    def open(cls, marker: Path) -> Self:
+        """Open what ``marker`` stands for.
+
+        Raises
+        ------
+        DataError
+            If marker or store is missing or incomplete, or they do not belong together.
+        """
+        return cls(open_published(marker), marker)
+
+    def _optional(self, path: str, selection: tuple[int | slice, ...]) -> NDArray[Any] | None:
+        return self._read(path, selection) if path in self._stored else None
+
+    def _of_frame(self, path: str, frame: int) -> int:
+        """Return the index of a frame in an array that all frames may share."""
+        return frame if self._stored[path].shape[0] > 1 else 0
+
+    def _read(self, path: str, selection: tuple[int | slice, ...]) -> NDArray[Any]:
+        """Return a part of an array; `DataError` if it is damaged."""
+        try:
+            return np.asarray(self._stored[path][selection])
+        except DAMAGE as error:
+            raise DataError(
+                f"{self.marker}: `{path}` {selection} is not readable ({error}); "
+                f"{remake(self.marker)}"
+            ) from None
+
+
+class Acquisition(StoredArrays):
     """An ingested acquisition; its kind adds the rest."""
 
     kind: ClassVar[str]
@@ -28,27 +70,6 @@ class Acquisition:
     """Per image axis [m]."""
     affine: NDArray[np.float64]
     """float64 ``(4, 4)``, from voxel index ``(z, y, x)`` to position [m]."""
-
-    def __init__(self, group: "zarr.Group", marker: Path) -> None:
-        self.marker = marker
-        # By path. Groups have no shape.
-        self._stored: dict[str, Any] = {
-            path: member
-            for path, member in group.members(max_depth=None)
-            if hasattr(member, "shape")
-        }
-        self.arrays: Set[str] = {path for path in self._stored if "/" not in path}
-
-    @classmethod
-    def open(cls, marker: Path) -> Self:
-        """Open the acquisition that ``marker`` stands for.
-
-        Raises
-        ------
-        DataError
-            If marker or store is missing or incomplete, or they do not belong together.
-        """
-        return cls(open_published(marker), marker)
 
     def reference(self, frames: slice = ALL) -> NDArray[np.complex64] | None:
         """Return the source's reference images, complex64 ``[frame, z, y, x]``.
@@ -63,21 +84,11 @@ class Acquisition:
         wanted = len(range(*frames.indices(self.frames)))
         return np.broadcast_to(shared, (wanted, *shared.shape[1:]))
 
-    def _optional(self, path: str, selection: tuple[int | slice, ...]) -> NDArray[Any] | None:
-        return self._read(path, selection) if path in self._stored else None
-
-    def _of_frame(self, path: str, frame: int) -> int:
-        """Return the index of a frame in an array that all frames may share."""
-        return frame if self._stored[path].shape[0] > 1 else 0
-
     def _read(self, path: str, selection: tuple[int | slice, ...]) -> NDArray[Any]:
-        """Return a part of an array; `DataError` if it is damaged or has missing chunks."""
-        who = f"{self.marker}: `{path}` {selection}"
-        try:
-            values = np.asarray(self._stored[path][selection])
-        except DAMAGE as error:
-            raise DataError(f"{who} is not readable ({error}); {remake(self.marker)}") from None
+        values = super()._read(path, selection)
         # NaN survives a sum, which is cheaper than looking at each value.
         if np.isnan(values.sum(dtype=np.promote_types(values.dtype, np.float64))):
-            raise DataError(f"{who} has missing chunks; {remake(self.marker)}")
+            raise DataError(
+                f"{self.marker}: `{path}` {selection} has missing chunks; {remake(self.marker)}"
+            )
         return values

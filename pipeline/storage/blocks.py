@@ -6,18 +6,17 @@ attributes the block's name and its first image.
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.storage.archives import add_array, open_archive, published_archive
+from pipeline.storage.archives import add_array, published_archive
 from pipeline.storage.chunks import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    import zarr
+    pass
 
 
 def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict[str, Any]) -> None:
@@ -44,11 +43,6 @@ def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict
             compressors=image_codecs(image.dtype),
             dimension_names=["frame", "z", "y", "x"],
         )
-
-
-def open_block(path: Path) -> AbstractContextManager["zarr.Group"]:
-    """Open a block for reading; a missing or damaged file raises `DataError` naming it."""
-    return open_archive(path)
 
 
 def image_chunks(

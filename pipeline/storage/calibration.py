@@ -19,20 +19,17 @@ add is taken away), and the ``settings``. Weights of MRI are in image units, see
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.storage.acquisition import ALL, StoredArrays
 from pipeline.storage.blocks import image_chunks, image_codecs
-from pipeline.storage.publish import open_published
-from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import zarr
-
-ALL = slice(None)
 
 # Maps are written plane by plane for all coils at once, so the chunks of one coil are small.
 MAP_BYTES = 2 * 2**20
@@ -83,13 +80,11 @@ def store_array(
     )
 
 
-class Calibration:
+class Calibration(StoredArrays):
     """A calibration on disk, read piece by piece; attributes as of the store."""
 
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
-        self.marker = marker
-        self._group: Any = group
-        self._stored: dict[str, Any] = dict(group.arrays())
+        super().__init__(group, marker)
         self.coherent = bool(group.attrs.get("coherent", True))
         try:
             self.coil_maps = str(group.attrs["coil_maps"])
@@ -101,14 +96,9 @@ class Calibration:
                 f"{marker}: its store says nothing about {error}; run `calibrate` again"
             ) from None
 
-    @classmethod
-    def open(cls, marker: Path) -> Self:
-        """Open the calibration that ``marker`` stands for."""
-        return cls(open_published(marker), marker)
-
     def sensitivities(self, coils: slice = ALL) -> NDArray[np.complex64] | None:
         """Return coil maps on the dataset's matrix, complex64 ``[coil, z, y, x]``."""
-        return self._read("sensitivities", coils) if "sensitivities" in self._stored else None
+        return self._optional("sensitivities", (coils,))
 
     def weights(
         self, frame: int, readouts: slice = ALL, samples: slice = ALL
@@ -117,22 +107,10 @@ class Calibration:
 
         Of a phase history, pulses stand for readouts and frequencies for samples.
         """
-        if "weights" not in self._stored:
+        if "weights" not in self.arrays:
             return None
-        shared = self._stored["weights"].shape[0] == 1
-        return self._read("weights", (0 if shared else frame, readouts, samples))
+        return self._read("weights", (self._of_frame("weights", frame), readouts, samples))
 
     def array(self, path: str) -> NDArray[Any] | None:
         """Return a small array whole; None where there is none."""
-        if path not in self._group:
-            return None
-        self._stored.setdefault(path, self._group[path])
-        return self._read(path, ())
-
-    def _read(self, name: str, selection: slice | tuple[int | slice, ...]) -> NDArray[Any]:
-        try:
-            return np.asarray(self._stored[name][selection])
-        except DAMAGE as error:
-            raise DataError(
-                f"{self.marker}: `{name}` is not readable ({error}); {remake(self.marker)}"
-            ) from None
+        return self._optional(path, ())

@@ -33,7 +33,7 @@ from pipeline.mri.formats.phantoms import Ellipsoid, fourier_transform, voxel_av
 from pipeline.mri.trajectories import kooshball, wrapped
 from pipeline.pieces import pieces
 from pipeline.progress import track
-from pipeline.storage.blocks import open_block
+from pipeline.storage.archives import open_archive
 from pipeline.storage.publish import open_published, published_store, read_json
 
 SHAPE = (96, 96, 96)
@@ -170,7 +170,7 @@ def reconstruct(source: Path, folder: Path, threads: int) -> dict[str, Receipt]:
 def error_of(image: Path, source: Path) -> float:
     """Return the distance from the object, relative to it, over the whole volume."""
     reference = np.asarray(open_published(source)["reference"])
-    with open_block(image) as group:
+    with open_archive(image) as group:
         found = np.asarray(group["image"])
     return float(np.linalg.norm(found - reference) / np.linalg.norm(reference))
 

@@ -75,7 +75,7 @@ CHANGED = {
         ("rf.model.pair_costs", {"plan": RF_IMAGES}),
     ],
     "a forward model (`mri/model/`, `rf/model/`)": [
-        ("mri.model.measurement", {"accumulate": MRI_IMAGES, "reconstruct": MRI_IMAGES}),
+        ("mri.measurement", {"accumulate": MRI_IMAGES, "reconstruct": MRI_IMAGES}),
         ("rf.model.pairs", {"accumulate": RF_IMAGES, "reconstruct": RF_IMAGES}),
     ],
     "what solving takes of a measurement (`mri/equations.py`, `rf/equations.py`)": [

@@ -7,7 +7,7 @@ from pipeline.config.sources import ArraySettings, IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source
 from pipeline.formats.mapped_files import MappedFiles
-from pipeline.formats.mapping import Scaled
+from pipeline.formats.mapping import scaled
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
 from pipeline.mri.formats.units import to_rad_per_voxel
@@ -51,7 +51,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisiti
                 f"{len(shape)} axes; expected as many"
             )
         size = voxel_size(settings, dataset, dimensions)
-        arrays["trajectory"] = Scaled(
+        arrays["trajectory"] = scaled(
             trajectory,
             to_rad_per_voxel(mapping["trajectory"].units, shape, size),
             order=_component_order(mapping["trajectory"], dimensions, dataset),

@@ -32,7 +32,7 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.flat_file import FlatFile
 from pipeline.formats.lazy import LazyArray, describe_files, elementwise, existing_source
-from pipeline.formats.mapping import Rearranged, Scaled
+from pipeline.formats.mapping import Rearranged, scaled
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
 from pipeline.mri.formats.units import to_rad_per_voxel
@@ -106,7 +106,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisiti
         )
     size = voxel_size(settings, dataset, dimensions)
     # Component 0 is x, our last image axis.
-    arrays["trajectory"] = Scaled(
+    arrays["trajectory"] = scaled(
         trajectory,
         to_rad_per_voxel("cycles_per_fov", shape, size),
         order=range(dimensions)[::-1],

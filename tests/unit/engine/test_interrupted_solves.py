@@ -20,7 +20,7 @@ from pipeline.solvers.checkpoints import NO_CHECKPOINT, Nested
 from pipeline.solvers.fusion import phase_aligned
 from pipeline.solvers.noise import Noise
 from pipeline.stages.plan import plan
-from pipeline.storage.blocks import open_block
+from pipeline.storage.archives import open_archive
 from pipeline.storage.publish import read_json
 from pipeline.storage.solver_state import SolverState, state_path
 
@@ -199,7 +199,7 @@ def test_a_killed_job_goes_on_and_publishes_the_same_image(tmp_path):
         assert receipts[0][name] == receipts[1][name]
     images = []
     for path in (undisturbed, image):
-        with open_block(path) as group:
+        with open_archive(path) as group:
             images.append(group["image"][:])
     np.testing.assert_array_equal(images[0], images[1])
     assert not state_path(image).exists()

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from pipeline.errors import DataError
 from pipeline.formats.mapping import (
     Rearranged,
-    Scaled,
     joined_components,
     joined_parts,
     real_and_imaginary,
+    scaled,
 )
 
 KSPACE = ("frame", "coil", "readout", "sample")
@@ -107,7 +107,7 @@ def test_components_and_their_order():
     selection = (slice(1, 2), slice(1, 4), ALL, slice(1, 3))
     np.testing.assert_array_equal(joined[selection], stored[selection])
     factor = np.array([1.0, 2.0, 3.0])
-    turned = Scaled(joined, factor, order=[2, 0, 1])
+    turned = scaled(joined, factor, order=[2, 0, 1])
     expected = stored[..., [2, 0, 1]] * factor
     np.testing.assert_array_equal(turned[selection], expected[selection])
     with pytest.raises(DataError, match="different shapes"):
@@ -128,5 +128,5 @@ def test_complex_numbers_as_a_plane():
 
 def test_scale_and_conjugate():
     values = random(3, 2, 4, 5)
-    mapped = Scaled(plain(values), -2.5, conjugate=True)
+    mapped = scaled(plain(values), -2.5, conjugate=True)
     np.testing.assert_allclose(mapped[(ALL,) * 4], -2.5 * values.conj())

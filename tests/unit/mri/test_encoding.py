@@ -12,8 +12,8 @@ from stage_runs import reconstructed
 
 from pipeline.config.transforms import NufftSettings, TransformChoice
 from pipeline.engine.machine import Machine, Transforms
+from pipeline.mri.measurement import MriMeasurement
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling, Term
-from pipeline.mri.model.measurement import MriMeasurement
 from pipeline.operators.sense import SenseNormal
 
 COILS, SAMPLES, TILE = 3, 90, 40

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.errors import SupersededError
 from pipeline.storage import publish
-from pipeline.storage.blocks import image_codecs, open_block, write_block
+from pipeline.storage.archives import open_archive
+from pipeline.storage.blocks import image_codecs, write_block
 from pipeline.storage.claims import claimed, unfinished_folder
 from pipeline.storage.publish import published_file, published_store, read_text, write_text
 
@@ -104,11 +105,11 @@ def test_a_claim_knows_what_was_read_by_content(tmp_path):
     for name in ("first", "second"):
         write_block(tmp_path / name, images, {"block": "0000"})
         with claimed(tmp_path / "receipt.json") as claim:
-            with open_block(tmp_path / name):
+            with open_archive(tmp_path / name):
                 pass
             checksums.append(claim.inputs()[str(tmp_path / name)])
         images = images * 2
     assert checksums[0] != checksums[1]
     shutil.copyfile(tmp_path / "first", tmp_path / "second")
-    with claimed(tmp_path / "receipt.json") as claim, open_block(tmp_path / "second"):
+    with claimed(tmp_path / "receipt.json") as claim, open_archive(tmp_path / "second"):
         assert claim.inputs()[str(tmp_path / "second")] == checksums[0]
