@@ -16,21 +16,11 @@ Note = str | Callable[[], str]
 
 @contextmanager
 def track(description: str, total: int) -> Iterator[Advance]:
-    """Show how far a loop is, on standard error.
+    """Show how far a loop of so many steps is, on standard error.
 
-    Parameters
-    ----------
-    description
-        What is being done, and for which dataset.
-    total
-        Number of steps.
-
-    Yields
-    ------
-    callable
-        ``advance(steps=1, note="", partial=0.0)``: says that steps are done, and how much of the
-        next one; ``note`` is shown beside them, for example a residual: text, or what returns it if
-        it is shown at all.
+    Yields ``advance(steps=1, note="", partial=0.0)``, which says that steps are done, and how much
+    of the next one. The note is shown beside them, for example a residual: text, or what returns it
+    if it is shown at all.
     """
     if sys.stderr.isatty():
         yield from _bar(description, total)

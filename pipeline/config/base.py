@@ -87,21 +87,12 @@ def _known_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[s
 
 
 def validate(model: type[AnySettings], content: Any, source: str) -> AnySettings:
-    """Check ``content`` against ``model``.
-
-    Parameters
-    ----------
-    model
-        The settings class.
-    content
-        Parsed YAML or JSON.
-    source
-        What the content came from; begins the message of an error.
+    """Check parsed YAML or JSON against a model.
 
     Raises
     ------
     ConfigError
-        With one clause for each fault: which key, what was found, what is allowed.
+        Of the source, with one clause for each fault: which key, what was found, what is allowed.
     """
     try:
         return model.model_validate(content)

@@ -70,12 +70,7 @@ def load_config(content: Any, source: str = "config") -> Config:
 def read_config(path: Path, default: Path) -> Config:
     """Read and check a config file as the workflow does.
 
-    Parameters
-    ----------
-    path
-        The file.
-    default
-        What it is laid over if it names no table of datasets.
+    It is laid over the default one if it names no table of datasets.
     """
     content = load_yaml(path)
     if isinstance(content, dict) and "datasets" not in content:

@@ -21,24 +21,7 @@ from pipeline.storage.receipts import Receipt
 def calibrate_need(
     acquired: Acquired, settings: CalibrateSettings, *, threads: int, on_device: bool
 ) -> Need:
-    """Predict the peak memory of `calibrate`, as far as the sizes tell what it will do. Pure.
-
-    Parameters
-    ----------
-    acquired
-        Sizes.
-    settings
-        What to estimate and how.
-    threads
-        CPU threads.
-    on_device
-        Whether a CUDA device computes.
-
-    Returns
-    -------
-    Need
-        Of the phase that needs most.
-    """
+    """Predict the peak memory of `calibrate`, as far as the sizes tell what it will do. Pure."""
     steps = _steps(acquired)
     job = Calibrating("", acquired, settings, threads, "cuda" if on_device else "cpu")
     try:

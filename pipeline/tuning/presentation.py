@@ -1,6 +1,5 @@
 """The table and the picture of what was measured."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -25,23 +24,20 @@ def print_tables(measurement: Measurement, console: Console) -> None:
         products.add_row(
             found.fft,
             f"{found.piece_bytes / 2**20:g} MiB",
-            f"{1e3 * found.seconds:.3g}",
+            _milliseconds(found.seconds),
             f"{found.spread:.0%}",
             f"{found.error:.1e}",
         )
     console.print(products)
     batches = Table("at once", "transforms, ms each", "product, ms each", title="Batches")
     for batch in measurement.batches:
-        batches.add_row(
-            str(batch.transforms),
-            f"{1e3 * batch.seconds:.3g}",
-            f"{1e3 * batch.product_seconds:.3g}",
-        )
+        times = map(_milliseconds, (batch.seconds, batch.product_seconds))
+        batches.add_row(str(batch.transforms), *times)
     console.print(batches)
     if measurement.threads:
         threads = Table("threads", "transforms, ms each", title="Threads")
         for each in measurement.threads:
-            threads.add_row(str(each.threads), f"{1e3 * each.seconds:.3g}")
+            threads.add_row(str(each.threads), _milliseconds(each.seconds))
         console.print(threads)
 
 
@@ -51,7 +47,7 @@ def _transform_table(measurement: Measurement) -> Table:
         *("set-up", "noise", "MB", "note"),
         title="Transforms: milliseconds each",
     )
-    front = {id(found) for found in _fronts(measurement)}
+    front = {id(found) for found in (*measurement.front("single"), *measurement.front("double"))}
     best = measurement.fastest(measurement.tolerance, "single")
     for found in sorted(measurement.transforms, key=_order):
         star = "chosen" if found is best else "*" if id(found) in front else ""
@@ -63,10 +59,9 @@ def _transform_table(measurement: Measurement) -> Table:
             f"{found.oversampling:g}",
             str(found.kernel_width or ""),
             f"{found.error:.1e}",
-            *(
-                "" if seconds is None else f"{1e3 * seconds:.3g}"
-                for seconds in (found.forward_seconds, found.adjoint_seconds, found.setup_seconds)
-            ),
+            _milliseconds(found.forward_seconds),
+            _milliseconds(found.adjoint_seconds),
+            _milliseconds(found.setup_seconds),
             f"{found.spread:.0%}" if found.repeats else "",
             f"{found.workspace_bytes / 1e6:.0f}" if found.workspace_bytes else "",
             found.note,
@@ -130,9 +125,8 @@ def draw(measurement: Measurement, path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def _fronts(measurement: Measurement) -> Iterator[TransformTiming]:
-    yield from measurement.front("single")
-    yield from measurement.front("double")
+def _milliseconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{1e3 * seconds:.3g}"
 
 
 def _order(found: TransformTiming) -> tuple[str, float]:

@@ -55,24 +55,12 @@ def race(
     rivals: Callable[[Key], Sequence[Key]] = lambda _: (),
     advance: Callable[[Key], None] = lambda _: None,
 ) -> dict[Key, list[Sequence[float]]]:
-    """Time several things in turns until the deadline. The very first run warms up.
+    """Time several things in turns until the deadline, on the clock `time.monotonic`.
 
-    Parameters
-    ----------
-    runs
-        For each thing, a call that returns the seconds of its parts.
-    deadline
-        On the clock `time.monotonic`. What has been begun gets its first run; all that is not
-        hopeless gets three, for up to half of the time again.
-    rivals
-        Things that make another one superfluous if they are faster.
-    advance
-        Called after the first run of each.
-
-    Returns
-    -------
-    dict
-        The seconds of each run of each thing; nothing for what was not reached.
+    The very first run warms up. What has been begun gets its first run; all that is not hopeless
+    gets three, for up to half of the time again. Faster rivals make a thing superfluous. `advance`
+    is called after the first run of each. Returns the seconds of the parts of each run; nothing
+    for what was not reached.
     """
     begun = time.monotonic()
     overtime = deadline + max(0.0, deadline - begun) / 2
