@@ -11,10 +11,9 @@ from pipeline.config.datasets import Dataset, stage_settings
 from pipeline.config.file import Config, load_config
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
-from pipeline.geometry.axes import as_volume
+from pipeline.geometry.axes import as_volume, centred_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.storage.calibration import create_sensitivities, create_weights
-from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store
 
 

@@ -8,10 +8,9 @@ import numpy as np
 from acquisitions import write_attributes
 
 from pipeline.engine.table import PlanRow, write_plan
-from pipeline.geometry.axes import as_volume
+from pipeline.geometry.axes import as_volume, centred_affine
 from pipeline.mri.arrays import ARRAYS
-from pipeline.storage.blocks import image_codecs
-from pipeline.storage.chunks import centred_affine
+from pipeline.storage.chunks import image_codecs
 from pipeline.storage.publish import published_store, write_json
 
 

@@ -7,7 +7,7 @@ from typing import Self
 from pipeline.config.equations import EquationSettings, image_count, image_shape
 from pipeline.geometry.axes import as_volume
 from pipeline.storage.acquired import Acquired
-from pipeline.storage.blocks import image_chunks
+from pipeline.storage.chunks import image_chunks
 
 
 @dataclass(frozen=True)

@@ -38,13 +38,7 @@ class ArrayFile:
         self._load = load
 
     def array(self, name: str | None, who: str) -> LazyArray:
-        """Return the array ``name``, or the only one if it is None.
-
-        Raises
-        ------
-        DataError
-            If it is missing, or holds something else than numbers.
-        """
+        """Return the array ``name``, or the only one if it is None; it must hold numbers."""
         if name is None:
             if len(self.names) != 1:
                 raise DataError(

@@ -80,8 +80,6 @@ class Content:
 def store_content(content: Content, raw: Path, dataset: str, record: Receipt) -> None:
     """Check an acquisition and publish it as the store of the marker ``raw``, copied tile by tile.
 
-    The receipt times reading and writing.
-
     Raises
     ------
     DataError

@@ -20,20 +20,10 @@ from pipeline.formats.lazy import Derived, LazyArray, Selection
 class Rearranged:
     """A stored array with the project's axes.
 
-    Parameters
-    ----------
-    stored
-        The array as it lies in the file.
-    axes
-        Meaning of each stored axis: a name, ``1`` for an axis of length one to drop, or names
-        separated by spaces for an axis that joins several, the slowest first.
-    target
-        Names of the axes wanted. One that is not stored gets length one.
-    lengths
-        Lengths of axes that a joined axis does not tell; at most one of a joined axis may be
-        unknown.
-    who
-        Dataset and array; begins the message of an error.
+    ``axes`` tells the meaning of each stored axis: a name, ``1`` for an axis of length one to drop,
+    or names separated by spaces for an axis that joins several, the slowest first. A wanted axis of
+    ``target`` that is not stored gets length one. ``lengths`` are those that a joined axis does not
+    tell; at most one of its names may be unknown.
 
     Raises
     ------

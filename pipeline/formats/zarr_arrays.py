@@ -19,17 +19,10 @@ if TYPE_CHECKING:
 
 
 class ZarrArray:
-    """A `LazyArray` in a Zarr store.
+    """A `LazyArray` in a Zarr store; ``path`` names it in messages.
 
-    Parameters
-    ----------
-    stored
-        The array.
-    path
-        Of it, for messages.
-    complete
-        Whether chunks that are not there are an error. They read as the fill value, so that a coil
-        would be lost unnoticed.
+    With ``complete``, chunks that are not there are an error: they read as the fill value, so that
+    a coil would be lost unnoticed.
 
     Raises
     ------

@@ -51,3 +51,17 @@ def resampled_affine(
         to_old[axis, axis] = before / after
         to_old[axis, 3] = before // 2 - (after // 2) * (before / after)
     return np.asarray(affine, dtype=np.float64) @ to_old
+
+
+def centred_affine(shape: Sequence[int], voxel_size: Sequence[float]) -> NDArray[np.float64]:
+    """Return the affine ``(4, 4)`` that puts the voxel ``N // 2`` of each axis at the origin.
+
+    It maps the index ``(z, y, x, 1)`` to a position ``(z, y, x, 1)`` [m]. A 2D image is as thick as
+    its voxels, whose size is given per image axis [m], are wide.
+    """
+    sizes = (voxel_size[-1], *voxel_size)[-3:]
+    affine = np.diag([*sizes, 1.0])
+    affine[:3, 3] = [
+        -size * (count // 2) for size, count in zip(sizes, as_volume(shape), strict=True)
+    ]
+    return affine

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from pipeline.engine.images import Images
 from pipeline.merge.chunks import store_chunks, storing_bytes
 from pipeline.merge.outputs import Merged, Output
-from pipeline.storage.blocks import image_chunks, image_codecs
-from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.chunks import CHUNK_BYTES, image_chunks, image_codecs
 
 if TYPE_CHECKING:
     import zarr

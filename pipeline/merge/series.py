@@ -11,7 +11,7 @@ from pipeline.engine.table import PlanRow
 from pipeline.errors import DataError
 from pipeline.merge.chunks import store_chunks
 from pipeline.storage.archives import open_archive
-from pipeline.storage.blocks import image_chunks, image_codecs
+from pipeline.storage.chunks import image_chunks, image_codecs
 from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:

@@ -10,14 +10,13 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.content import Check, Content, Largest
 from pipeline.formats.lazy import Selection
-from pipeline.geometry.axes import as_volume
+from pipeline.geometry.axes import as_volume, centred_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.formats.units import likely_units, to_rad_per_voxel
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import sampling_pattern
 from pipeline.mri.trajectories import wrapped
-from pipeline.storage.chunks import centred_affine
 
 if TYPE_CHECKING:
     import zarr

@@ -42,12 +42,8 @@ class _Tile:
 class MriMeasurement:
     """An MRI acquisition as normal equations.
 
-    ``terms`` are those of the encoding, where it is more than a Fourier transform.
-
-    Raises
-    ------
-    DataError
-        If coil maps or weights that the settings need are missing.
+    ``terms`` are those of the encoding, where it is more than a Fourier transform. `DataError` if
+    coil maps or weights that the settings need are missing.
     """
 
     def __init__(

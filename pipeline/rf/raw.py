@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.geometry.axes import centred_affine
 from pipeline.rf.arrays import GAINS, PATHS
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.storage.acquisition import Acquisition
-from pipeline.storage.chunks import centred_affine
 
 if TYPE_CHECKING:
     import zarr

@@ -12,7 +12,7 @@ from pipeline.engine.table import PlanRow, read_plan
 from pipeline.errors import DataError
 from pipeline.fingerprint import code_fingerprint
 from pipeline.kinds import open_raw, part_of
-from pipeline.storage.blocks import write_block
+from pipeline.storage.archives import write_block
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import FINGERPRINT, read_json
 from pipeline.storage.receipts import Receipt

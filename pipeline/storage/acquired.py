@@ -31,13 +31,7 @@ class Acquired:
 
     @classmethod
     def of(cls, marker: Path) -> Self:
-        """Read ``raw.json``, the marker of an acquisition.
-
-        Raises
-        ------
-        DataError
-            If it is missing or damaged, or says nothing of the acquisition.
-        """
+        """Read ``raw.json``, the marker of an acquisition; `DataError` if it tells no sizes."""
         content: Mapping[str, Any] = read_json(marker)
         told = content.get("attributes", {})
         try:

@@ -32,13 +32,7 @@ class StoredArrays:
 
     @classmethod
     def open(cls, marker: Path) -> Self:
-        """Open what ``marker`` stands for.
-
-        Raises
-        ------
-        DataError
-            If marker or store is missing or incomplete, or they do not belong together.
-        """
+        """Open what ``marker`` stands for; `DataError` unless both are sound and a pair."""
         return cls(open_published(marker), marker)
 
     def _optional(self, path: str, selection: tuple[int | slice, ...]) -> NDArray[Any] | None:

@@ -1,4 +1,4 @@
-"""Zarr groups in one zip file each: what a job leaves for another.
+"""Zarr groups in one zip file each: what a job leaves for another, such as the images of a block.
 
 Members carry the zip file's own CRC-32, which is checked when they are read. The table of contents
 at the file's end has none, and a member whose name is damaged there would be taken for absent: its
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.pieces import pieces
+from pipeline.storage.chunks import image_chunks, image_codecs
 from pipeline.storage.claims import note_input
 from pipeline.storage.publish import published_file
 from pipeline.storage.sealed import DAMAGE, remake
@@ -68,13 +69,7 @@ def add_array(
 
 @contextmanager
 def open_archive(path: Path) -> Iterator["zarr.Group"]:
-    """Open an archive for reading.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, cut off or damaged; damage of a member shows when it is read.
-    """
+    """Open an archive for reading; damage of a member shows when it is read."""
     import zarr
     from zarr.storage import ZipStore
 
@@ -96,13 +91,7 @@ def open_archive(path: Path) -> Iterator["zarr.Group"]:
 
 
 def archive_checksum(path: Path) -> str:
-    """Return the checksum of all that an archive holds, which is of its table of contents.
-
-    Raises
-    ------
-    zipfile.BadZipFile
-        If the table is not what it was when the file was written.
-    """
+    """Return the checksum of an archive's table of contents, as written when it was made."""
     with zipfile.ZipFile(path) as file:
         found = _contents(file)
         if file.comment.decode("ascii", "replace") != found:
@@ -116,3 +105,22 @@ def _contents(file: zipfile.ZipFile) -> str:
         for entry in sorted(file.infolist(), key=lambda entry: entry.filename)
     )
     return f"sha256:{hashlib.sha256(entries.encode()).hexdigest()}"
+
+
+def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict[str, Any]) -> None:
+    """Write one block's images, complex ``[frame, z, y, x]``, as the array ``image``.
+
+    The attributes are ``block`` and ``first_image``, which merging checks against the plan, and
+    whatever tells where the images came from.
+    """
+    if image.ndim != 4:
+        raise ValueError(f"a block image has the axes frame, z, y, x; found shape {image.shape}")
+    with published_archive(path, attributes) as group:
+        add_array(
+            group,
+            "image",
+            image,
+            chunks=image_chunks(image.shape, image.dtype.itemsize),
+            compressors=image_codecs(image.dtype),
+            dimension_names=["frame", "z", "y", "x"],
+        )

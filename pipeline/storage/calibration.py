@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.storage.acquisition import ALL, StoredArrays
-from pipeline.storage.blocks import image_chunks, image_codecs
+from pipeline.storage.chunks import image_chunks, image_codecs
 
 if TYPE_CHECKING:
     import zarr

@@ -1,34 +1,43 @@
-"""Sizes of stored chunks, and where images lie."""
+"""Sizes and codecs of stored chunks."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.geometry.axes import as_volume
 
 CHUNK_BYTES = 8 * 2**20
 """Size of stored chunks; a reader holds one beside the array that it fills."""
 
 
-def centred_affine(shape: Sequence[int], voxel_size: Sequence[float]) -> NDArray[np.float64]:
-    """Return the affine that puts the voxel ``N // 2`` of each axis at the origin.
+def image_chunks(
+    shape: Sequence[int], itemsize: int, *, target_bytes: int = CHUNK_BYTES
+) -> tuple[int, ...]:
+    """Return the chunks of a stored image: whole trailing axes first, of about equal sizes.
 
-    Parameters
-    ----------
-    shape
-        Image matrix, ``(y, x)`` or ``(z, y, x)``.
-    voxel_size
-        Per image axis [m]. A 2D image is as thick as its voxels are wide.
-
-    Returns
-    -------
-    ndarray
-        float64 ``(4, 4)``: maps the index ``(z, y, x, 1)`` to a position ``(z, y, x, 1)`` [m].
+    An axis that needs ``n`` chunks is cut into ``n`` nearly equal ones rather than into full ones
+    and a small rest. No chunk exceeds ``target_bytes``, unless a single value of ``itemsize`` bytes
+    does.
     """
-    sizes = (voxel_size[-1], *voxel_size)[-3:]
-    affine = np.diag([*sizes, 1.0])
-    affine[:3, 3] = [
-        -size * (count // 2) for size, count in zip(sizes, as_volume(shape), strict=True)
+    left = max(1, target_bytes // itemsize)
+    chunks: list[int] = []
+    for size in reversed(shape):
+        length = math.ceil(size / math.ceil(size / left))
+        chunks.append(length)
+        left = left // length if length == size else 1
+    return tuple(reversed(chunks))
+
+
+def image_codecs(dtype: np.dtype[Any]) -> list[Any]:
+    """Return the compressors of stored images.
+
+    Bit shuffling by the size of the real numbers, not of the complex ones, is what makes images
+    compress; the checksum catches damage on disk.
+    """
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
+    itemsize = np.dtype(dtype).itemsize // (2 if np.dtype(dtype).kind == "c" else 1)
+    return [
+        BloscCodec(typesize=itemsize, cname="lz4", clevel=5, shuffle="bitshuffle"),
+        Crc32cCodec(),
     ]
-    return affine

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.storage.blocks import image_chunks, image_codecs
-from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.chunks import CHUNK_BYTES, image_chunks, image_codecs
 
 if TYPE_CHECKING:
     import zarr

@@ -59,14 +59,9 @@ def fingerprint(manifest: Manifest) -> str:
 
 
 def check_store(store: Path, manifest: Manifest, marker: Path, *, thorough: bool = False) -> None:
-    """Compare a store with the manifest that its marker holds.
+    """Compare a store with the manifest that its marker holds; `DataError` names the first fault.
 
     A thorough check also compares the chunks' checksums with the manifest, and looks for strangers.
-
-    Raises
-    ------
-    DataError
-        Naming the first file that is missing or not as it was, and how to make it again.
     """
     for name, entry in manifest.items():
         file = store / name

@@ -142,14 +142,7 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
 
     The marker is written after the rename with the fingerprint, the manifest, the shape and dtype
     of each array, and those attributes that are in `TOLD`. If the block raises, store and marker
-    stay as they were. Equal contents give equal fingerprints.
-
-    Raises
-    ------
-    SupersededError
-        As `published_file` does.
-    ValueError
-        If an array has no checksum in its codecs.
+    stay as they were. Equal contents give equal fingerprints. Raises as `published_file` does.
     """
     import zarr
 
@@ -177,14 +170,9 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
 
 
 def open_published(marker: Path) -> "zarr.Group":
-    """Open the store beside ``marker`` for reading, after checking that the two belong together.
+    """Open the store beside ``marker`` for reading; `DataError` unless the two belong together.
 
     Metadata and the sizes of all files are checked here, chunks when they are read.
-
-    Raises
-    ------
-    DataError
-        If the marker or the store is missing or damaged, or their fingerprints differ.
     """
     import zarr
 

@@ -37,19 +37,11 @@ Entity = dict[str, Any]
 def research_object(
     provenance: Mapping[str, Any], *, workflow: str, results: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the content of ``ro-crate-metadata.json``, JSON-LD.
+    """Return the content of ``ro-crate-metadata.json``, JSON-LD, from the provenance of an image.
 
-    It has the folder, its files, the script as main workflow, and one action, the run, with source,
-    settings of every stage, results, times and versions.
-
-    Parameters
-    ----------
-    provenance
-        From `pipeline.storage.provenance.gather_provenance`.
-    workflow
-        Name of the script in the folder that makes the image again.
-    results
-        Names of the magnitude images beside ``image.zarr``.
+    It has the folder, its files, the script ``workflow`` that makes the image again, the magnitude
+    images ``results``, and one action, the run, with source, settings of every stage, results,
+    times and versions.
     """
     stages: Mapping[str, Mapping[str, Any]] = provenance["stages"]
     title = f"{provenance['dataset']} {provenance['reconstruction']}"

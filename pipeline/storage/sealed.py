@@ -31,13 +31,7 @@ def _digest(content: object) -> str:
 
 
 def sealed_json(content: Mapping[str, Any]) -> str:
-    """Return ``content`` as indented JSON with its checksum as the last key.
-
-    Raises
-    ------
-    ValueError
-        If a value cannot be written as JSON, or the key ``checksum`` is taken.
-    """
+    """Return ``content`` as indented JSON with its checksum as the last key."""
     if CHECKSUM in content:
         raise ValueError(f"the key `{CHECKSUM}` is the file's own")
     # As it will be read: JSON has no tuples, and only strings as keys.

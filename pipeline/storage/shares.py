@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.storage.archives import add_array, open_archive, published_archive
-from pipeline.storage.blocks import image_chunks
+from pipeline.storage.chunks import image_chunks
 from pipeline.storage.sealed import DAMAGE, remake
 
 Array = NDArray[np.generic]

@@ -37,13 +37,8 @@ class SolverState:
 
     ``fingerprint`` tells apart all that the result depends on: a file with another one is ignored.
     It is asked only when a state is read or written. ``who`` begins what is said in the log.
-
-    Attributes
-    ----------
-    resumed
-        Which solve went on, and after how many iterations; `None` where none did.
-    written
-        How many states were written.
+    ``resumed`` is the solve that went on, and after how many iterations; ``written`` counts the
+    states.
     """
 
     def __init__(

@@ -28,11 +28,6 @@ def verifiable(where: Path) -> list[Path]:
     """Return what can be verified: one file or store, or all in a folder of results.
 
     A marker stands for its store. Unfinished files of running jobs are left out.
-
-    Raises
-    ------
-    DataError
-        If there is nothing.
     """
     found = list(_found(where))
     if not found:
@@ -85,10 +80,7 @@ def _has_checksum(file: Path) -> bool:
 def verify(path: Path) -> int:
     """Read all of one file or store of `verifiable`; return how many bytes were read.
 
-    Raises
-    ------
-    DataError
-        If it is damaged: names the file, and the command that makes it again.
+    `DataError` names the file that is damaged, and the command that makes it again.
     """
     try:
         return _verify(path)

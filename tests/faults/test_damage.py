@@ -18,7 +18,7 @@ sys.path[:0] = sys.argv[2:]
 import torch, zarr
 from pathlib import Path
 from small_run import Run
-import pipeline.mri.measurement, pipeline.stages.reconstruct, pipeline.storage.blocks
+import pipeline.mri.measurement, pipeline.stages.reconstruct, pipeline.storage.archives
 
 run = Run(Path(sys.argv[1]))
 pages = int(Path("/proc/self/statm").read_text().split()[0])

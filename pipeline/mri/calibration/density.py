@@ -37,8 +37,8 @@ from pipeline.operators.pipe_menon import pipe_menon_bytes, pipe_menon_weights
 from pipeline.pieces import pieces
 from pipeline.progress import track
 from pipeline.storage.acquired import Acquired
-from pipeline.storage.blocks import image_chunks
 from pipeline.storage.calibration import create_weights
+from pipeline.storage.chunks import image_chunks
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:

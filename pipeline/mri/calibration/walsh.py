@@ -34,15 +34,8 @@ def walsh_maps(images: "Tensor") -> "Tensor":
     which receives most signal from the whole object [2]_. So maps are as smooth as sensitivities
     are, and images keep the phase that the virtual coil would see.
 
-    Parameters
-    ----------
-    images
-        Complex ``(coil, z, y, x)``, of low resolution; its device is where the work is done.
-
-    Returns
-    -------
-    Tensor
-        Like ``images``: root sum of squares 1 over the coils, 0 where there is no signal at all.
+    ``images`` are complex ``(coil, z, y, x)``, of low resolution; so are the maps. Their root sum
+    of squares is 1 over the coils, 0 where there is no signal at all.
     """
     import torch
 

@@ -116,18 +116,15 @@ def fourier_transform(
     """Return the transform of an object times modulations, at any points of k-space [1]_.
 
     The modulation of coil c is the Fourier series ``sum_m coefficients[c, m] exp(j shifts[m].r)``,
-    so that its transform is the sum of shifted transforms of the object and exact.
+    so that its transform is the sum of shifted transforms of the object and exact; by default it is
+    1.
 
     Parameters
     ----------
-    ellipsoids
-        The object.
-    shape
-        Image matrix, which sets the voxel.
-    k
-        Points, ``[sample, axis]`` [rad/voxel].
-    shifts
-        ``[term, axis]`` [rad/voxel]; by default the modulation is 1.
+    ellipsoids, shape
+        The object, and the image matrix, which sets the voxel.
+    k, shifts
+        ``[sample, axis]`` and ``[term, axis]`` [rad/voxel].
     coefficients
         ``[coil, term]``.
 

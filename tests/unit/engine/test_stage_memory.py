@@ -28,7 +28,7 @@ from pipeline.rf.geometry.scene import Scene
 from pipeline.stages.calibrate import calibrate_need
 from pipeline.stages.plan import plan
 from pipeline.storage.acquired import Acquired
-from pipeline.storage.blocks import write_block
+from pipeline.storage.archives import write_block
 from pipeline.storage.calibration import create_weights
 from pipeline.storage.publish import published_store, read_json
 from pipeline.storage.receipts import Receipt

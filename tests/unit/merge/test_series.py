@@ -10,7 +10,8 @@ import zarr
 from pipeline.engine.table import PlanRow
 from pipeline.errors import DataError
 from pipeline.merge.series import BlockSeries, store_images
-from pipeline.storage.blocks import image_chunks, write_block
+from pipeline.storage.archives import write_block
+from pipeline.storage.chunks import image_chunks
 
 
 def plan_row(block: str, first_image: int, images: int) -> PlanRow:

@@ -7,9 +7,9 @@ from acquisitions import write_attributes
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
+from pipeline.geometry.axes import centred_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.native import open_source
-from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store
 
 ALL = slice(None)

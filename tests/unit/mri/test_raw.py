@@ -5,9 +5,9 @@ import pytest
 from acquisitions import write_attributes
 
 from pipeline.errors import DataError
+from pipeline.geometry.axes import centred_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.raw import RawData
-from pipeline.storage.chunks import centred_affine
 from pipeline.storage.publish import published_store, store_beside
 
 SIZES = {"frame": 3, "coil": 4, "readout": 5, "sample": 6, "axis": 2, "z": 1, "y": 7, "x": 8}

@@ -13,7 +13,7 @@ from pipeline.errors import DataError
 from pipeline.merge.nifti import nifti_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.stages.merge import merge
-from pipeline.storage.blocks import write_block
+from pipeline.storage.archives import write_block
 from pipeline.storage.publish import open_published, published_store, read_json
 
 VOXEL_SIZE = (4e-3, 2e-3, 1e-3)

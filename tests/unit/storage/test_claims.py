@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.errors import SupersededError
 from pipeline.storage import publish
-from pipeline.storage.archives import open_archive
-from pipeline.storage.blocks import image_codecs, write_block
+from pipeline.storage.archives import open_archive, write_block
+from pipeline.storage.chunks import image_codecs
 from pipeline.storage.claims import claimed, unfinished_folder
 from pipeline.storage.publish import published_file, published_store, read_text, write_text
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DataError
 from pipeline.storage import publish
-from pipeline.storage.blocks import image_codecs
+from pipeline.storage.chunks import image_codecs
 from pipeline.storage.manifest import check_store
 
 
