@@ -58,7 +58,7 @@ class PointScene:
         return math.sqrt(energy / samples) * 10 ** (-self.snr_db / 20)
 
     def measurement(self, pair: int, frame: int = 0) -> NDArray[np.complex128]:
-        """Return complex128 ``(freq, m1, m2)`` of a pair in a frame; frames differ in noise only."""
+        """Return complex128 ``(freq, m1, m2)`` of a pair; frames differ in noise only."""
         signal = self.signal(pair)
         if self.snr_db is None:
             return signal
