@@ -33,3 +33,12 @@ rule all:
         "results/report.html",
         "results/metrics.csv",
         "results/metrics.parquet",
+
+
+# The commands that Snakemake prints of failed jobs are long: what to do stands last.
+onerror:
+    from pipeline.report.failures import find_failures
+
+    for failure in find_failures(RECONSTRUCTIONS, (), Path("logs")):
+        if failure.jobs:
+            print(f"kronufft: {failure}", file=sys.stderr)
