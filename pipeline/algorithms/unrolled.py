@@ -52,7 +52,12 @@ class UnrolledSettings(SolverSettings):
             raise ConfigError(
                 f"`weights_file` {self.weights_file}: {reason}; `kronufft train` makes it"
             )
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(
+                f"`weights_file` {self.weights_file}: not readable ({error.strerror})"
+            ) from None
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of the largest network that is planned for, and of its first step."""

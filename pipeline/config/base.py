@@ -49,7 +49,6 @@ ReconstructionName = Annotated[
 Matrix = Annotated[
     tuple[Annotated[int, Field(ge=2, le=10**6)], ...], Field(min_length=2, max_length=3)
 ]
-PerAxis = Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
 
 
 class Settings(BaseModel):

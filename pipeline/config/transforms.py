@@ -4,7 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.base import PerAxis, Settings
+from pipeline.config.base import Settings
+
+Oversampling = Annotated[float, Field(ge=1.1, le=4)]
+KernelWidth = Annotated[int, Field(ge=2, le=16)]
+OversamplingPerAxis = Annotated[tuple[Oversampling, ...], Field(min_length=2, max_length=3)]
+KernelWidthPerAxis = Annotated[tuple[KernelWidth, ...], Field(min_length=2, max_length=3)]
 
 
 class NufftSettings(Settings):
@@ -14,10 +19,10 @@ class NufftSettings(Settings):
     """Relative error allowed in each transform."""
     backend: Literal["auto", "ducc0", "finufft", "cufinufft", "torchkbnufft"] = "auto"
     """`auto` takes cufinufft on CUDA, ducc0 on a CPU, or the next one that is installed."""
-    oversampling: Annotated[float, Field(ge=1.1, le=4)] | PerAxis | None = None
+    oversampling: Oversampling | OversamplingPerAxis | None = None
     """For experts: oversampling of the grid, one number or one per axis; none derives it from
     the tolerance."""
-    kernel_width: Annotated[int, Field(ge=2, le=16)] | tuple[int, ...] | None = None
+    kernel_width: KernelWidth | KernelWidthPerAxis | None = None
     """For experts: neighbours per axis of the gridding kernel (torchkbnufft only)."""
     tuning: str | None = None
     """What `kronufft tune` wrote: what a plan then chooses transforms and predicts seconds by.
@@ -40,9 +45,9 @@ class TransformChoice(Settings):
     tolerance: Annotated[float, Field(gt=0, le=0.1)] | None = None
     """What the library is asked for, so that the measured error is below the tolerance of the
     settings; none asks for that tolerance itself."""
-    oversampling: Annotated[float, Field(ge=1.1, le=4)] | PerAxis | None = None
+    oversampling: Oversampling | OversamplingPerAxis | None = None
     """Oversampling of the grid; none derives it from the tolerance."""
-    kernel_width: Annotated[int, Field(ge=2, le=16)] | tuple[int, ...] | None = None
+    kernel_width: KernelWidth | KernelWidthPerAxis | None = None
     """Neighbours per axis of the gridding kernel (torchkbnufft only)."""
     fft: Literal["auto", "ducc0", "scipy", "torch"] = "auto"
     """FFT library of the Toeplitz product."""

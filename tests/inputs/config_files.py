@@ -182,7 +182,10 @@ RECONSTRUCTIONS: tuple[dict[str, Any], ...] = (
 def _run(made: Any, about: str, until: str = "report") -> Trial:
     made.write()
     return Trial(
-        whole(until), wrong=_finite, named=("config.yaml", "scan", "table.tsv"), about=about
+        whole(until),
+        wrong=_finite,
+        named=("config.yaml", "scan", "table.tsv", "NUFFT", "device"),
+        about=about,
     )
 
 
@@ -216,6 +219,16 @@ def simulation(chance: Random) -> Trial:
 def snr(chance: Random) -> Trial:
     value = chance.choice([-1e4, 1e4, -400.0, -3000.0, 1e308, -1e308])
     return _run(simulated(snr_db=value), f"{value}")
+
+
+@kind("nufft: per axis", 8)
+def per_axis(chance: Random) -> Trial:
+    made = simulated()
+    one = chance.choice([0, 1, -1, 1.05, 2, 4, 100, 1e9, 0.5, "x", None])
+    values = chance.choice([[one] * 2, [2, one], [one] * 3, [], [one]])
+    made.config["nufft"] = {"backend": "torchkbnufft", "tolerance": 1e-2}
+    made.config["nufft"][chance.choice(["oversampling", "kernel_width"])] = values
+    return _run(made, f"{made.config['nufft']}")
 
 
 @kind("pairs of settings", 60)

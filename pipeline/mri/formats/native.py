@@ -14,6 +14,8 @@ from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zar
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, voxel_size
 
+_GEOMETRY = ("shape", "voxel_size", "affine")
+
 
 @contextmanager
 def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
@@ -73,9 +75,10 @@ def _geometry(
         affine = None if stored is None else np.asarray(stored, np.float64).reshape(4, 4)
     except KeyError as error:
         raise DataError(f"{who} lacks a usable attribute: there is no {error}") from None
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError):
+        found = ", ".join(f"{name} = {attributes.get(name)!r}" for name in _GEOMETRY)
         raise DataError(
-            f"{who} lacks a usable attribute: shape, voxel_size or affine: {error}"
+            f"{who} lacks a usable attribute: {found}; expected lists of numbers"
         ) from None
     if len(shape) not in (2, 3) or min(shape) < 2 or len(size) != len(shape):
         raise DataError(

@@ -107,4 +107,7 @@ def scene_of(settings: IngestSettings, dataset: str) -> Scene:
             f"{dataset}: the image's grid is missing; give sources.{dataset}.scene with shape, "
             "spacing and origin"
         )
-    return Scene(scene.shape, scene.spacing, scene.origin)
+    try:
+        return Scene(scene.shape, scene.spacing, scene.origin)
+    except DataError as error:
+        raise ConfigError(f"{dataset}: sources.{dataset}.{error}") from None

@@ -218,7 +218,11 @@ class _Store:
             )
         except KeyError as error:
             raise DataError(f"{self.who} lacks a usable attribute: there is no {error}") from None
-        except (TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"{self.who} lacks a usable attribute of the scene: {error}") from None
+        except (TypeError, ValueError, OverflowError):
+            names = ("shape", "spacing", "spacing_m", "origin", "origin_m", "range")
+            found = ", ".join(f"{n} = {attributes[n]!r}" for n in names if n in attributes)
+            raise DataError(
+                f"{self.who} lacks a usable attribute of the scene: {found}; expected numbers"
+            ) from None
         except DataError as error:
             raise DataError(f"{self.who}: {error}") from None
