@@ -40,7 +40,9 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
     if "trajectory" in arrays:
         checks["trajectory"] = _Trajectory(acquisition, settings, dataset)
     if "weights" in arrays:
-        checks["weights"] = _NotNegative(dataset)
+        checks["weights"] = _NotNegative(dataset, "weights")
+    if "sensitivities" in arrays:
+        checks["sensitivities"] = _NotZero(dataset, "sensitivities")
     return Content(
         table=ARRAYS,
         attributes={
@@ -79,16 +81,27 @@ def _note_pattern(group: "zarr.Group") -> None:
     group.attrs["pattern"] = sampling_pattern(raw.readouts_of(0))
 
 
-class _NotNegative(Check):
-    def __init__(self, dataset: str) -> None:
-        self._dataset = dataset
+class _NotZero(Check):
+    """What would make an image of nothing."""
+
+    def __init__(self, dataset: str, name: str) -> None:
+        self._who = f"{dataset}: {name}"
+        self._some = False
 
     def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
-        if values.min() < 0:
-            raise DataError(
-                f"{self._dataset}: weights reach {values.min():g}; expected none below 0"
-            )
+        self._some = self._some or bool(values.any())
         return values
+
+    def finish(self) -> None:
+        if not self._some:
+            raise DataError(f"{self._who} are zero throughout; leave them out or correct them")
+
+
+class _NotNegative(_NotZero):
+    def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
+        if values.min() < 0:
+            raise DataError(f"{self._who} reach {values.min():g}; expected none below 0")
+        return super().passed(values, tile)
 
 
 class _Trajectory(Largest):

@@ -46,7 +46,7 @@ def opened_json(text: str, path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}); {remake(path)}") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}")
+        raise DataError(f"{path}: expected a JSON object, found {text.strip()[:20]}")
     _require_seal(content.pop(CHECKSUM, None), _digest(content), path)
     return content
 
