@@ -48,11 +48,16 @@ class ReferenceTargetSettings(Settings):
 
 
 class InstrumentSettings(Settings):
-    """What is known of the instruments of pairs of antenna arrays; see `sources`."""
+    """What is known of the instruments of pairs of antenna arrays."""
 
     coherent: bool | None = None
+    """RF pairs: whether phases of different pairs can be compared; default: what the source says,
+    else yes. A coherent image of pairs that cannot be compared is refused until they are corrected
+    or estimated."""
     pair_correction: PairCorrectionSettings | None = None
+    """RF pairs: known phases and delays, in place of the source's."""
     reference_target: ReferenceTargetSettings | None = None
+    """RF pairs: estimate phases and delays from this scatterer."""
 
 
 class CalibrateSettings(Settings):

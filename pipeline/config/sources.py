@@ -7,11 +7,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from pipeline.config.base import Matrix, Settings
-from pipeline.config.calibration import (
-    CalibrationSettings,
-    PairCorrectionSettings,
-    ReferenceTargetSettings,
-)
+from pipeline.config.calibration import CalibrationSettings, InstrumentSettings
 from pipeline.errors import ConfigError
 
 Axis = Literal[
@@ -134,7 +130,7 @@ class SceneSettings(Settings):
     """Position of voxel N // 2 of every axis [m]."""
 
 
-class SourceSettings(Settings):
+class SourceSettings(InstrumentSettings):
     """What a dataset's files do not say themselves."""
 
     shape: Matrix | None = None
@@ -146,14 +142,6 @@ class SourceSettings(Settings):
     default: all along the first."""
     rx_grid: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     """RF pairs, format `arrays`: receivers along both axes; default: all along the second."""
-    coherent: bool | None = None
-    """RF pairs: whether phases of different pairs can be compared; default: what the source says,
-    else yes. A coherent image of pairs that cannot be compared is refused until they are corrected
-    or estimated."""
-    pair_correction: PairCorrectionSettings | None = None
-    """RF pairs: known phases and delays, in place of the source's."""
-    reference_target: ReferenceTargetSettings | None = None
-    """RF pairs: estimate phases and delays from this scatterer."""
     voxel_size: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Voxel size per image axis [m]; default 1 mm."""
     samples_per_readout: Annotated[int, Field(ge=1)] | None = None
