@@ -27,12 +27,7 @@ from pipeline.storage.provenance import (
     remake_script,
     repeatable_part,
 )
-from pipeline.storage.publish import (
-    published_file,
-    published_folder,
-    published_store,
-    read_json,
-)
+from pipeline.storage.publish import published_file, published_folder, published_store, read_json
 from pipeline.storage.receipts import Receipt
 from pipeline.storage.research_object import RO_CRATE, research_object
 from pipeline.storage.sealed import sealed_json

@@ -11,12 +11,7 @@ from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.calibration import density
-from pipeline.mri.calibration.centre import (
-    CentreGrid,
-    centre_images,
-    coils_together,
-    slab_readouts,
-)
+from pipeline.mri.calibration.centre import CentreGrid, centre_images, coils_together, slab_readouts
 from pipeline.mri.calibration.walsh import covariance_bytes, walsh_maps
 from pipeline.mri.raw import RawData
 from pipeline.operators.nufft_choice import choose_backend

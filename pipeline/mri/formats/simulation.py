@@ -28,13 +28,7 @@ from pipeline.mri.formats.phantoms import (
     shepp_logan,
     voxel_average,
 )
-from pipeline.mri.trajectories import (
-    golden_radial,
-    kooshball,
-    spiral,
-    stack_of_stars,
-    wrapped,
-)
+from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of_stars, wrapped
 
 PHANTOMS = ("shepp-logan", "ellipses")
 """What the source of a simulated dataset may be: one object, or a random one in every frame."""

@@ -16,11 +16,7 @@ from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
 from pipeline.errors import ConfigError
 from pipeline.progress import track
 from pipeline.rf.arrays import CLOCKS, GAINS
-from pipeline.rf.calibration.reference_target import (
-    SAMPLE_BYTES,
-    SeenTarget,
-    frequencies_together,
-)
+from pipeline.rf.calibration.reference_target import SAMPLE_BYTES, SeenTarget, frequencies_together
 from pipeline.rf.model.instruments import PairCorrection
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import store_array

@@ -25,12 +25,7 @@ from pipeline.rf.geometry.antennas import (
     wavenumbers,
 )
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.geometry.wavefronts import (
-    chirp_paths,
-    path_curvature,
-    separable_rows,
-    unit_phasor,
-)
+from pipeline.rf.geometry.wavefronts import chirp_paths, path_curvature, separable_rows, unit_phasor
 
 Level = Literal["W", "W+D(fc)", "W+D", "F", "UPA", "N"]
 PairLevel = Level | Literal["stored"]
