@@ -36,7 +36,27 @@ class MappedFiles:
         path = _path_of(self._source, array, who)
         if path not in self._files:
             self._files[path] = open_file(path, self._stack, who)
-        return _mapped(self._files[path], name, array, axes, self._settings, who)
+        details = self._settings.details
+        joined = {"sample": details.samples_per_readout, "readout": details.readouts_per_frame}
+        lengths = {axis: length for axis, length in joined.items() if length is not None}
+
+        def part(stored_name: str | None) -> LazyArray:
+            return Rearranged(
+                self._files[path].array(stored_name, who), array.axes, axes, lengths, who
+            )
+
+        mapped: LazyArray
+        if array.components is not None:
+            mapped = joined_components([part(component) for component in array.components], who)
+        elif array.real is not None:
+            mapped = joined_parts(part(array.real), part(array.imag), who)
+        else:
+            mapped = part(array.name)
+        if name == "trajectory" and mapped.dtype.kind == "c" and mapped.shape[-1] == 1:
+            mapped = real_and_imaginary(mapped)
+        if array.scale != 1.0 or array.conjugate:
+            mapped = scaled(mapped, array.scale, conjugate=array.conjugate)
+        return mapped
 
 
 def _path_of(source: Path, array: ArraySettings, who: str) -> Path:
@@ -50,38 +70,3 @@ def _path_of(source: Path, array: ArraySettings, who: str) -> Path:
     if array.file is not None:
         raise ConfigError(f"{who}: `file` is set, but the source {source} is itself a file")
     return source
-
-
-def _mapped(
-    file: ArrayFile,
-    name: str,
-    array: ArraySettings,
-    axes: Sequence[str],
-    settings: IngestSettings,
-    who: str,
-) -> LazyArray:
-    details = settings.details
-    lengths = {
-        axis: length
-        for axis, length in (
-            ("sample", details.samples_per_readout),
-            ("readout", details.readouts_per_frame),
-        )
-        if length is not None
-    }
-
-    def part(stored_name: str | None) -> LazyArray:
-        return Rearranged(file.array(stored_name, who), array.axes, axes, lengths, who)
-
-    mapped: LazyArray
-    if array.components is not None:
-        mapped = joined_components([part(component) for component in array.components], who)
-    elif array.real is not None:
-        mapped = joined_parts(part(array.real), part(array.imag), who)
-    else:
-        mapped = part(array.name)
-    if name == "trajectory" and mapped.dtype.kind == "c" and mapped.shape[-1] == 1:
-        mapped = real_and_imaginary(mapped)
-    if array.scale != 1.0 or array.conjugate:
-        mapped = scaled(mapped, array.scale, conjugate=array.conjugate)
-    return mapped

@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from pipeline.errors import DataError, SupersededError
 from pipeline.files import why_unreadable
@@ -102,17 +101,8 @@ class Claim:
     def __init__(self, job: Path) -> None:
         self.token = uuid.uuid4().hex[:12]
         self._job = job
-        self._file = self.unfinished(job)
+        self.file = self.unfinished(job)
         self._inputs: dict[Path, _Input] = {}
-
-    @classmethod
-    def take(cls, job: Path) -> Self:
-        """Take the job over from whoever has it."""
-        claim = cls(job)
-        claim.clear(job)
-        holder = {"host": platform.node(), "process": os.getpid()}
-        claim._file.write_text(json.dumps(holder) + "\n")
-        return claim
 
     def unfinished(self, path: Path) -> Path:
         """Return where this run may write what is to become ``path``."""
@@ -138,7 +128,7 @@ class Claim:
 
     def check(self, result: Path) -> None:
         """Raise `SupersededError` if this run is not the job's last, or its inputs have changed."""
-        if not self._file.exists():
+        if not self.file.exists():
             raise SupersededError(
                 f"{result}: not published, because another run of the same job has begun since "
                 "this one did; its result counts"
@@ -156,7 +146,7 @@ class Claim:
 
     def release(self) -> None:
         """Give the job up; its folder goes with the last claim."""
-        discard(self._file)
+        discard(self.file)
 
 
 def unfinished_folder(path: Path) -> Path:
@@ -177,7 +167,10 @@ def discard(path: Path) -> None:
 @contextmanager
 def claimed(job: Path) -> Iterator[Claim]:
     """Hold the claim of a job while the block runs; only this job writes the file ``job``."""
-    claim = Claim.take(job)
+    claim = Claim(job)  # takes the job over from whoever has it
+    claim.clear(job)
+    holder = {"host": platform.node(), "process": os.getpid()}
+    claim.file.write_text(json.dumps(holder) + "\n")
     before = _held.set(claim)
     try:
         yield claim

@@ -50,7 +50,7 @@ def research_object(
         for name in _DESCRIPTIONS
         if name not in _RESULTS[1:] or name.rstrip("/") in results
     ]
-    inputs = [*_sources(stages), *_settings(stages)]
+    inputs = list(_inputs(stages))
     versions = _software(stages["merge"])
     ended = stages["merge"]["ended"]
     run = {
@@ -117,14 +117,11 @@ def _data_entity(name: str) -> Entity:
     return {"@id": name, "@type": kind, "name": description, "encodingFormat": encoding}
 
 
-def _sources(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Entity]:
-    """Yield the files that were ingested, with their checksums."""
-    ingest = stages.get("ingest", {})
-    for number, (file, checksum) in enumerate(sorted(ingest.get("inputs", {}).items()), start=1):
+def _inputs(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Entity]:
+    """Yield the files that were ingested, with their checksums, and the settings of stages."""
+    sources = sorted(stages.get("ingest", {}).get("inputs", {}).items())
+    for number, (file, checksum) in enumerate(sources, start=1):
         yield _value(f"#source-{number}", file, checksum)
-
-
-def _settings(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Entity]:
     for name, stage in stages.items():
         if "settings" in stage:
             text = json.dumps(stage["settings"], sort_keys=True)

@@ -5,7 +5,7 @@ sensitivities that are Fourier series are known in closed form. They are evaluat
 as it is stored, after its rounding to single precision.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -36,7 +36,13 @@ PHANTOMS = ("shepp-logan", "ellipses")
 _READOUTS_PER_NOISE_BLOCK = 64
 _READOUTS_FOR_SIGNAL = 256
 
-_DIMENSIONS = {"golden-radial": 2, "spiral": 2, "kooshball": 3, "stack-of-stars": 3}
+_TRAJECTORIES: Mapping[str, tuple[int, Callable[..., NDArray[np.float64]]]] = {
+    "golden-radial": (2, golden_radial),
+    "spiral": (2, spiral),
+    "kooshball": (3, kooshball),
+    "stack-of-stars": (3, stack_of_stars),
+}
+"""Number of axes, and what generates them."""
 
 
 @dataclass(frozen=True)
@@ -80,22 +86,11 @@ class Scene:
 
     def trajectory(self, frame: int, selection: slice) -> NDArray[np.float32]:
         """Return readouts of one frame, float32 ``[readout, sample, axis]`` [rad/voxel]."""
-        readouts, samples = self.settings.readouts, self.settings.samples
-        make: Callable[..., NDArray[np.float64]]
-        match self.settings.trajectory:
-            case "stack-of-stars":
-                return wrapped(
-                    stack_of_stars(
-                        readouts, samples, self.shape[0], frame=frame, selection=selection
-                    )
-                )
-            case "golden-radial":
-                make = golden_radial
-            case "spiral":
-                make = spiral
-            case "kooshball":
-                make = kooshball
-        return wrapped(make(readouts, samples, frame=frame, selection=selection))
+        _, generate = _TRAJECTORIES[self.settings.trajectory]
+        sizes = [self.settings.readouts, self.settings.samples]
+        if self.settings.trajectory == "stack-of-stars":
+            sizes.append(self.shape[0])
+        return wrapped(generate(*sizes, frame=frame, selection=selection))
 
     def signal(self, frame: int, coils: slice, readouts: slice) -> NDArray[np.complex128]:
         """Return noiseless k-space of one frame, complex128 ``[coil, readout, sample]``."""
@@ -175,7 +170,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisiti
             f"{dataset}: unknown phantom `{settings.source}`; the source of a simulation is one of "
             f"{', '.join(PHANTOMS)}"
         )
-    dimensions = _DIMENSIONS[simulation.trajectory]
+    dimensions, _ = _TRAJECTORIES[simulation.trajectory]
     if len(shape) != dimensions:
         raise ConfigError(
             f"{dataset}: the trajectory {simulation.trajectory} is {dimensions}D, but `shape` "
