@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.rf.formats import born_simulation
+from pipeline.rf.formats import simulation
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 
@@ -27,7 +27,7 @@ class RfScene:
 
 
 def rf6(seed: int = 0, **settings) -> RfScene:
-    """Return six pairs in front of 40 points, at 20 dB; see `born_simulation.rf6`.
+    """Return six pairs in front of 40 points, at 20 dB; see `simulation.rf6`.
 
     Level W is right to -60 dB here. Published normalised mean square errors of five seeds: matched
     filter +2.5 to +2.9 dB, Tikhonov -4.1 to -5.0, FISTA with ``lam = sigma sqrt(d ln Q)`` -31.5 to
@@ -35,10 +35,10 @@ def rf6(seed: int = 0, **settings) -> RfScene:
     least squares on it, which scatters with the noise: -41.7 dB on average over 24 seeds, with a
     deviation of 0.6 dB; published is -41.8 to -43.9.
     """
-    return simulated(born_simulation.rf6(seed, **settings))
+    return simulated(simulation.rf6(seed, **settings))
 
 
-def simulated(points: born_simulation.PointScene) -> RfScene:
+def simulated(points: simulation.PointScene) -> RfScene:
     """Return the measurement of a scene whose pairs have equal shapes."""
     data = np.stack([points.measurement(pair) for pair in range(len(points.pairs))])
     return RfScene(

@@ -11,9 +11,7 @@ import numpy as np
 from pipeline.storage.layout import ArrayField, ArrayTable
 
 _BOTH = {
-    "frequencies": ArrayField(
-        ("freq",), np.float64, "increasing", unit="Hz", optional=False
-    ),
+    "frequencies": ArrayField(("freq",), np.float64, "increasing", "Hz", optional=False),
     "noise_std": ArrayField(("pair",), np.float32, "deviation of the complex noise of `y`"),
     "weights": ArrayField(
         ("pair", "freq"), np.complex128, "path loss, gain and carrier phase of a pair"
@@ -23,10 +21,10 @@ _BOTH = {
         ("target", "coordinate"),
         np.float64,
         "where scatterers are known to be",
-        unit="m",
+        "m",
         own=("target",),
     ),
-}  # fmt: skip
+}
 
 _ELEMENTS = {
     **{
@@ -88,13 +86,12 @@ PAIRS = ArrayTable(
 )
 """Arrays of `raw.zarr` with the layout ``pairs``."""
 
+_POSITION = ArrayField(
+    ("frame", "pulse", "coordinate"), np.float64, "position at each pulse", "m", optional=False
+)
 _PATHS = {
-    "transmitter": ArrayField(
-        ("frame", "pulse", "coordinate"), np.float64, "position at each pulse", "m", optional=False
-    ),
-    "receiver": ArrayField(
-        ("frame", "pulse", "coordinate"), np.float64, "position at each pulse", "m", optional=False
-    ),
+    "transmitter": _POSITION,
+    "receiver": _POSITION,
     "reference_path": ArrayField(
         ("frame", "pulse"), np.float64, "path that phases are counted from", "m", optional=False
     ),

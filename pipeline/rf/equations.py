@@ -1,7 +1,5 @@
 """What solving for RF scenes takes besides their measurement: normal operator, noise, fusion."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +65,7 @@ class PairsEquations:
             return TermsNormal(phases, toeplitz)
         return Diagonal(phases.conj()) @ toeplitz @ Diagonal(phases)
 
-    def exact_solver(self) -> ExactSolver | None:
+    def exact_solver(self) -> "ExactSolver | None":
         """Return what solves ``(G + rho) x = r`` of a single pair at a single frequency.
 
         Whatever form the normal operator has: it is one Kronecker block, between voxel phases.

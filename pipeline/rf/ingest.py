@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: str) -> Content:
     """Return what the store of an acquisition is to hold.
 
-    Raises
-    ------
-    DataError
-        If frequencies are not in Hz, or positions and measurements of a pair disagree.
+    `DataError` if frequencies are not in Hz, or positions and measurements of a pair disagree.
     """
     scene = acquisition.scene
     frequencies = checked_frequencies(whole(acquisition.arrays["frequencies"]), dataset)

@@ -1,4 +1,4 @@
-"""Figures of RF images: magnitudes in dB over axes in metres, with known targets marked."""
+"""Figures of RF images: magnitudes in dB over metres, targets marked, and cuts through points."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.charts import INK, empty_figure, svg_source
+from pipeline.report.charts import INK, SERIES, empty_figure, svg_source
 from pipeline.report.figures import Series
 from pipeline.report.pictures import Panel, PanelFigure, Picture, coloured_png
 from pipeline.report.quality import quality_table
 from pipeline.report.shown import Shown
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.point_pictures import point_cuts
 from pipeline.rf.raw import RfRawData
 from pipeline.rf.tables import POINT_NOTE, SCENE_QUALITY, pair_table, point_table, scene_note
 
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 DYNAMIC_RANGE_DB = 50
 """Range below the brightest voxel that is shown."""
 
+LOWEST_DB = -48.0
+"""Where cuts through points end."""
+
 COLOURS = "inferno"
 
 MOST_FRAMES = 6
@@ -33,6 +35,10 @@ MOST_FRAMES = 6
 _MOST_MARKS = 100
 _LARGEST_SIDE = 420
 _AXES = "xyz"
+_CUT_CAPTION = (
+    "Cuts of the image, interpolated as the band-limited function that it samples; dashed, what "
+    "band and aperture let expect of a matched filter and a single point."
+)
 
 Array = NDArray[Any]
 
@@ -112,7 +118,7 @@ def series(acquisition: RfRawData, planes: Series) -> SceneSeries:
 
 def scene_thumbnail(series: SceneSeries) -> Picture:
     """Return the middle image for the contact sheet; of a volume the maximum along z."""
-    levels = _decibels(_projected(series.middle, 2), float(series.middle.max()))
+    levels = _decibels(_projected(series.middle), float(series.middle.max()))
     x, y = (size * step for size, step in zip(series.shape, series.scene.spacing, strict=False))
     return Picture(
         source=coloured_png(_thinned(levels).T[::-1], -DYNAMIC_RANGE_DB, 0, COLOURS),
@@ -155,14 +161,14 @@ def _views(series: SceneSeries, truth: Array | None) -> PanelFigure:
         where = f"{_AXES[axis]} = {series.coordinates(axis)[voxel[axis]]:.4g} m"
         places.insert(0, where)
         panels.append(_panel(series, plane, _others(axis), where, peak))
-    for axis in (2, 1, 0):
-        label = f"maximum along {_AXES[axis]}"
-        panels.append(_panel(series, image.max(axis=axis), _others(axis), label, peak))
+    volumes = [(image, "maximum along")]
     if truth is not None:
+        volumes.append((truth, "reference, maximum along"))
+    for volume, label in volumes:
+        highest = float(volume.max())
         for axis in (2, 1, 0):
-            label = f"reference, maximum along {_AXES[axis]}"
-            highest = float(truth.max())
-            panels.append(_panel(series, truth.max(axis=axis), _others(axis), label, highest))
+            plane, what = volume.max(axis=axis), f"{label} {_AXES[axis]}"
+            panels.append(_panel(series, plane, _others(axis), what, highest))
     caption = f"Planes through {through}, {', '.join(places)}, and maximum intensity. "
     return PanelFigure(tuple(panels), caption + _caption(series), columns=3)
 
@@ -170,7 +176,7 @@ def _views(series: SceneSeries, truth: Array | None) -> PanelFigure:
 def _frames(series: SceneSeries) -> PanelFigure:
     count = min(series.frames, MOST_FRAMES)
     chosen = [round(index * (series.frames - 1) / (count - 1)) for index in range(count)]
-    images = [_projected(series.magnitude(frame), 2) for frame in chosen]
+    images = [_projected(series.magnitude(frame)) for frame in chosen]
     peak = max(float(image.max()) for image in images)
     panels = [
         _panel(series, image, (0, 1), f"frame {frame}", peak)
@@ -186,8 +192,8 @@ def _others(axis: int) -> tuple[int, int]:
     return first, second
 
 
-def _projected(image: Array, axes: int) -> Array:
-    return image if image.ndim == axes else image.max(axis=-1)
+def _projected(image: Array) -> Array:
+    return image if image.ndim == 2 else image.max(axis=-1)
 
 
 def _panel(
@@ -250,9 +256,56 @@ def _caption(series: SceneSeries) -> str:
     if max(series.shape) > _LARGEST_SIDE:
         text += "; the brightest of neighbouring voxels where there are more than pixels"
     if len(series.marks):
-        text += f"; circles mark {_counted(len(series.marks), 'known target')}"
+        count = len(series.marks)
+        text += f"; circles mark {count} known target{'s' * (count > 1)}"
     return text + "."
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def point_cut(cut: Mapping[str, Any], title: str) -> str:
+    """Draw a cut through a point, what is expected of it, and the width at half power.
+
+    The cut has ``offsets_m`` and ``decibels``, and where it is known ``expected_decibels``,
+    ``width_m`` and ``direction``, as `pipeline.rf.measures.scenes` records them. Return an SVG's
+    data URI.
+    """
+    figure, axes = empty_figure(4.6, 2.7)
+    offsets, levels = np.array(cut["offsets_m"]), np.array(cut["decibels"])
+    if (expected := cut.get("expected_decibels")) is not None:
+        axes.plot(offsets, np.maximum(expected, LOWEST_DB), color=INK, alpha=0.45, linewidth=0.9,
+                  linestyle=(0, (3, 2)), label=_expected(cut))  # fmt: skip
+    axes.plot(offsets, np.maximum(levels, LOWEST_DB), color=SERIES[0], linewidth=1.4,
+              label="image")  # fmt: skip
+    if width := cut.get("width_m"):
+        # The two crossings nearest to the peak are not quite as far to either side of it.
+        half = 10 * math.log10(0.5)
+        inside = offsets[(levels >= half) & (np.abs(offsets) <= width)]
+        middle = float(inside.min() + inside.max()) / 2 if inside.size else 0.0
+        axes.plot([middle - width / 2, middle + width / 2], [half, half], color=SERIES[1],
+                  linewidth=1.6, marker="|", markersize=7,
+                  label=f"{width:.4g} m at −3 dB")  # fmt: skip
+    axes.set(xlim=(offsets[0], offsets[-1]), ylim=(LOWEST_DB, 2))
+    axes.set_title(title, fontsize=9, color=INK, loc="left")
+    axes.set_xlabel(f"{cut['direction']} from the point [m]")
+    axes.set_ylabel("dB of the peak")
+    axes.grid(True, which="major", color=INK, alpha=0.12, linewidth=0.6)
+    figure.legend(frameon=False, labelcolor=INK, fontsize=7.5, loc="outside lower left", ncols=3,
+                  borderpad=0, handlelength=1.6, columnspacing=1.2)  # fmt: skip
+    return svg_source(figure)
+
+
+def _expected(cut: Mapping[str, Any]) -> str:
+    width = cut.get("expected_width_m")
+    return f"expected, {width:.4g} m" if width else "expected"
+
+
+def point_cuts(measured: Mapping[str, Any]) -> tuple[PanelFigure, ...]:
+    """Return a figure of the cuts through the points whose response is known, if there are any."""
+    panels = []
+    for point in measured.get("points", ()):
+        what = f"target {point['point']}" if point["kind"] == "target" else "brightest point"
+        place = ", ".join(f"{coordinate:.4g}" for coordinate in point["position"])
+        title = f"{what} at ({place}) m"
+        panels += [
+            Panel(point_cut(cut, title), f"{title}, {cut['direction']}") for cut in point["cuts"]
+        ]
+    return (PanelFigure(tuple(panels), _CUT_CAPTION),) if panels else ()

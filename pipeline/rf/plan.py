@@ -18,13 +18,7 @@ from pipeline.storage.calibration import Calibration
 def imagined(
     shape: tuple[int, ...], frames: int, *, pairs: int, frequencies: int, rows: tuple[int, ...]
 ) -> PairAcquisition:
-    """Return pairs that need not exist, each of ``rows`` measurements along the axes.
-
-    Raises
-    ------
-    ConfigError
-        If rows and shape have different numbers of axes.
-    """
+    """Return pairs that need not exist, each of ``rows`` measurements along the axes."""
     if len(rows) != len(shape):
         raise ConfigError(
             f"estimate: found `--rows` {rows} for an image of {len(shape)} axes; give the "
@@ -43,12 +37,8 @@ def models(
 ) -> tuple[Sequence[ModelCosts], Sequence[str]]:
     """Return the ways to run the model, the fastest first; see `pipeline.engine.request.Models`.
 
-    Raises
-    ------
-    PlanError
-        If no model of the wavefronts is good enough, or has what the settings ask for.
-    DataError
-        If a coherent image is asked for of pairs whose phases cannot be compared.
+    Refused, besides what `choose_pair_model` refuses, is a coherent image of pairs whose phases
+    cannot be compared.
     """
     if isinstance(data, RfRawData):
         if not data.pairs:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 MOST_POINTS = 24
 """Cuts through points that a table lists; all are in metrics.csv."""
 
-
 SCENE_QUALITY = {
     "nmse_db": Column("", "NMSE [dB]", ".2f"),
     "ssim_db": Column("", "SSIM of dB", ".4f"),
@@ -24,7 +23,6 @@ SCENE_QUALITY = {
     "false_alarms": Column("", "false alarms", ".0f"),
     "signal_to_background_db": Column("", "signal to background [dB]", ".1f"),
 }
-
 
 _POINTS = {
     "target": Column("", "target", ".0f"),
@@ -39,12 +37,15 @@ _POINTS = {
     "magnitude": Column("", "magnitude", ".3g"),
 }
 
-
 POINT_NOTE = (
     "PSLR is the highest side lobe over the peak, ISLR the energy of the side lobes within the "
     "extent over that of the main lobe; the expected width is a matched filter's, from band and "
     "aperture."
 )
+
+
+MOST_PAIRS = 64
+"""Pairs that a table lists."""
 
 
 def point_table(table: "pd.DataFrame") -> Table:
@@ -79,10 +80,6 @@ def scene_note(images: "pd.DataFrame") -> str:
     if "cfar" in detectors:
         told.append("Detections are maxima above a threshold of constant false alarm rate.")
     return " ".join(told) or "Neither a reference nor known targets to compare with."
-
-
-MOST_PAIRS = 64
-"""Pairs that a table lists."""
 
 
 def pair_table(pairs: list[dict[str, Any]]) -> Table:

@@ -69,7 +69,8 @@ def bistatic_weights(
     transmitters, receivers = _angles(scene, paths)
     reach = np.abs(np.cos((receivers - transmitters) / 2))  # |kappa| / 2 k
     # Where the sine vanishes, a sample still stands for half a step to both sides.
-    edge = _step(receivers[transmitters.round(6) == transmitters[0].round(6)]) / 8
+    of_first = receivers[transmitters.round(6) == transmitters[0].round(6)]
+    edge = float(np.median(_gaps(of_first))) / 8
     farthest, nearest = reach.max() * (1 + 1e-9), reach.min() * (1 - 1e-9)
     weights = np.empty((len(paths), len(k)))
     for index, own in enumerate(k):
@@ -94,10 +95,6 @@ def _gaps(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the steps between neighbouring angles, all the way round [rad]."""
     turned = np.sort(np.remainder(angles, 2 * np.pi))
     return np.diff(turned, append=turned[0] + 2 * np.pi)
-
-
-def _step(angles: NDArray[np.float64]) -> float:
-    return float(np.median(_gaps(angles)))
 
 
 def _even_steps(angles: NDArray[np.float64], *, gaps: int) -> bool:

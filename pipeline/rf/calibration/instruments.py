@@ -105,20 +105,9 @@ def run(raw: RfRawData, group: "zarr.Group", job: Calibrating, receipt: Receipt)
 
 
 def _given(raw: RfRawData, chosen: InstrumentSettings, who: str) -> list[PairCorrection]:
-    """Return what source and settings say; the settings go before."""
-    phase, delay = _clocks(raw, chosen, who)
-    return [
-        PairCorrection(phase=phase[:, pair], delay=float(delay[pair]), **raw.gains(pair))
-        for pair in range(raw.pairs)
-    ]
-
-
-def _clocks(
-    raw: RfRawData, chosen: InstrumentSettings, who: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return phases ``[frame, pair]`` and delays ``[pair]``; zero where nothing is said."""
+    """Return what source and settings say; the settings go before, and nothing said is zero."""
     given, count = dict(chosen.pair_correction or ()), raw.pairs
-    found = []
+    clocks: list[NDArray[np.float64]] = []
     for name, shape in (("phase", (raw.frames, count)), ("delay", (count,))):
         values = getattr(raw, name)()
         if given.get(name) is not None:
@@ -129,5 +118,9 @@ def _clocks(
                     f"there are {count} pairs; give one each"
                 )
         values = np.zeros(1) if values is None else values
-        found.append(np.array(np.broadcast_to(values, shape), np.float64))
-    return found[0], found[1]
+        clocks.append(np.array(np.broadcast_to(values, shape), np.float64))
+    phase, delay = clocks
+    return [
+        PairCorrection(phase=phase[:, pair], delay=float(delay[pair]), **raw.gains(pair))
+        for pair in range(count)
+    ]

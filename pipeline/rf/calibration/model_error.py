@@ -3,8 +3,6 @@
 Torch is imported when they are measured: their memory is predicted where it need not be.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,11 +43,9 @@ class ModelError:
     ``|y_model - y_exact| / |y_exact|``, expected for uncorrelated scatterers at the sampled voxels.
     """
 
-    level: str
     relative: float
     pairs: tuple[float, ...]  # the same for each pair that was sampled
     sampled: tuple[int, ...]  # which pairs these are
-    voxels: int
 
 
 def model_errors(
@@ -68,13 +64,8 @@ def model_errors(
 
     Of those levels that fit the scene and all pairs that were sampled: at most 16 pairs and 8
     frequencies are, the ends of both among them; none is left out where there are fewer. At 64
-    voxels or more, drawn with replacement. The rest is as of
+    voxels or more, drawn with replacement; `DataError` for fewer. The rest is as of
     `pipeline.rf.geometry.pair_model.pair_model`.
-
-    Raises
-    ------
-    DataError
-        If too few voxels are asked for.
     """
     import torch
 
@@ -118,11 +109,9 @@ def model_errors(
             errors[level].append(float(np.sum(np.abs(found - truth) ** 2)))
     return {
         level: ModelError(
-            level=level,
             relative=math.sqrt(sum(errors[level]) / sum(energies)),
             pairs=tuple(math.sqrt(e / a) for e, a in zip(errors[level], energies, strict=True)),
             sampled=tuple(int(index) for index in chosen),
-            voxels=voxels,
         )
         for level in fitting
     }
@@ -159,7 +148,7 @@ def advice(job: Calibrating, need: Need) -> list[str]:
     return []
 
 
-def run(raw: RfRawData, group: zarr.Group, job: Calibrating, receipt: Receipt) -> dict[str, Any]:
+def run(raw: RfRawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Return the errors, for the record: no array is written."""
     with receipt.phase("model_error"):
         errors = _pair_errors(raw, job.dataset) if raw.pairs else _aperture_errors(raw)

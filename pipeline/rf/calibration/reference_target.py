@@ -9,8 +9,6 @@ References
    (1993), section 7.10.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -125,15 +123,9 @@ def fit_elements(
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128], float]:
     """Split responses, ``[tx, rx]``, into a gain of each element: the nearest product.
 
-    Responses, complex128, are relative to what they should be.
-
-    Returns
-    -------
-    gain_tx, gain_rx
-        complex128 ``[element]``, each of root mean square 1, and of a mean that is real and
-        positive: what all elements have in common is the pair's.
-    common
-        Modulus of what they have in common.
+    Responses, complex128, are relative to what they should be. The gains ``[element]`` of
+    transmitters and receivers are each of root mean square 1, and of a mean that is real and
+    positive: what all elements have in common is the pair's, and its modulus is returned third.
     """
     left, values, right = np.linalg.svd(measured)
     gains = [left[:, 0], right[0]]
@@ -173,10 +165,7 @@ class SeenTarget:
     def correction(self) -> tuple[PairCorrection, dict[str, float]]:
         """Return what the instrument adds, and for the record how well the target was seen.
 
-        Raises
-        ------
-        DataError
-            If nothing stands out at the target's place, or it does not tell gains of elements.
+        `DataError` if nothing stands out at its place, or if that does not tell gains of elements.
         """
         target, frames = self._target, self._raw.frames
         phase = np.zeros(frames)

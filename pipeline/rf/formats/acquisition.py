@@ -23,11 +23,7 @@ class PhaseHistory:
 
     Signs are those of `pipeline.rf.geometry.antenna_paths`: the phase of a measurement falls with
     the length of its path. The provenance is JSON values; ``who`` begins the message of an error.
-
-    Raises
-    ------
-    DataError
-        If frequencies, positions and measurements contradict each other.
+    `DataError` if frequencies, positions and measurements contradict each other.
     """
 
     frequencies: NDArray[np.float64]  # [freq], Hz, increasing
@@ -52,36 +48,21 @@ class RfAcquisition:
     """Pairs of antenna arrays, or a phase history, as their source presents them.
 
     Signs are those of `pipeline.rf.geometry.pair_model`, time dependence ``exp(+j w t)``, and of
-    `pipeline.rf.geometry.antenna_paths`.
-
-    Attributes
-    ----------
-    arrays
-        `LazyArray` by path in the store, of `pipeline.rf.arrays.PAIRS` or ``PULSES``, but for the
-        positions of pairs.
-    pairs
-        Antennas of each pair, None where only factors are known; empty for a phase history.
-    coherent
-        Whether the phases of different pairs can be compared, once they are corrected.
-    model_error
-        Relative error of the factors, where the source knows it.
-    provenance
-        JSON values that tell where the data came from.
+    `pipeline.rf.geometry.antenna_paths`. Arrays are named by their path in the store, of
+    `pipeline.rf.arrays.PAIRS` or ``PULSES``, but for the positions of pairs. The provenance is JSON
+    values.
     """
 
     scene: Scene
     arrays: Mapping[str, LazyArray]
-    pairs: Sequence[Pair | None] = ()
-    coherent: bool = True
-    model_error: float | None = None
+    pairs: Sequence[Pair | None] = ()  # None where only factors are known; none of pulses
+    coherent: bool = True  # phases of pairs can be compared, once they are corrected
+    model_error: float | None = None  # relative, of the factors, if their source knows it
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_pulses(
-        cls,
-        scene: Scene,
-        history: PhaseHistory,
-        arrays: Mapping[str, NDArray[Any]] | None = None,
+        cls, scene: Scene, history: PhaseHistory, arrays: Mapping[str, NDArray[Any]] | None = None
     ) -> Self:
         """Return an acquisition of a single phase history."""
         paths = {name: getattr(history.paths, name)[None] for name in PATHS}

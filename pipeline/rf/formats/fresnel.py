@@ -59,15 +59,11 @@ def read_fresnel(path: Path, dataset: str) -> PhaseHistory:
         k^2 g(R)^2 / g(2 R),    g(R) = -(j / 4) H0^(2)(k R).
 
     So an image is contrast times area, real and positive for a dielectric [2]_, and all frequencies
-    see the target alike.
+    see the target alike. There is one pulse for each view and receiver, in the plane of the first
+    two axes; views follow each other, receivers within a view in the order of their numbers.
 
-    There is one pulse for each view and receiver, in the plane of the first two axes; views follow
-    each other, receivers within a view in the order of their numbers.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or truncated, or a measurement is missing, doubled, NaN or zero.
+    `DataError` if the file is missing or truncated, or a measurement is missing, doubled, NaN or
+    zero.
     """
     who = f"{dataset}: {path}"
     counts, header = _header(path, who)

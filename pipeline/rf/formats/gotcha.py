@@ -54,11 +54,8 @@ def read_gotcha(files: Sequence[Path], dataset: str) -> PhaseHistory:
     receives. A reference range that is the antenna's distance but for its single precision, which
     would be worth 0.2 rad at 10 GHz and 10 km, is replaced by the distance.
 
-    Raises
-    ------
-    DataError
-        If a file is unreadable or truncated, lacks a field, has fields that disagree, holds NaN or
-        only zeros somewhere, or does not fit the files before it.
+    `DataError` if a file is unreadable or truncated, lacks a field, has fields that disagree, holds
+    NaN or only zeros somewhere, or does not fit the files before it.
     """
     if not files:
         raise DataError(f"{dataset}: there are no files of type mat in its source")

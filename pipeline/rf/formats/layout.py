@@ -52,15 +52,9 @@ def factors_of(
 ) -> dict[str, NDArray[Any]]:
     """Return what stands for positions in a pair, by our names; nothing if nothing does.
 
-    ``A_i`` of all axes, or where none has ``A_i``, ``kappa_i`` and ``rowphase_i``.
-
-    Parameters
-    ----------
-    given
-        For each axis of the scene ``A_i`` ``[freq, m_i, n_i]``, or ``kappa_i`` ``[freq, m_i]``,
-        counted from the scene's origin; with or without ``rowphase_i`` ``[freq, m_i]`` [rad].
-    scene, who
-        Grid of the image, and the begin of the message of an error.
+    ``A_i`` of all axes, or where none has ``A_i``, ``kappa_i`` and ``rowphase_i``. Given are for
+    each axis of the scene ``A_i`` ``[freq, m_i, n_i]``, or ``kappa_i`` ``[freq, m_i]``, counted
+    from the scene's origin; with or without ``rowphase_i`` ``[freq, m_i]`` [rad].
     """
     axes = range(1, len(scene.shape) + 1)
     factors: dict[str, NDArray[Any]] = {}

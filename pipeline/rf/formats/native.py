@@ -45,7 +45,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisitio
         with understood(f"{dataset}: {source}"):
             group = stack.enter_context(opened_zarr(source))
             content = _Store(group, source, f"{dataset}: {source}")
-            acquisition = content.pulses() if content.is_phase_history else content.pairs()
+            acquisition = content.pairs() if "pair" in group else content.pulses()
         yield acquisition
 
 
@@ -91,11 +91,6 @@ class _Store:
         if not hasattr(part, "arrays"):
             raise DataError(f"{self.who}: `{part.path}` is an array; expected a group")
         return part
-
-    @property
-    def is_phase_history(self) -> bool:
-        """Whether the store holds pulses and not pairs."""
-        return "pair" not in self._group
 
     def pulses(self) -> RfAcquisition:
         """Return a phase history, frame by frame."""

@@ -30,12 +30,8 @@ class AntennaPaths:
     """Antenna positions and reference paths of a phase history, which may be sliced.
 
     Transmitters and receivers are the same positions if one antenna does both. The reference path
-    runs from transmitter over the reference point to receiver.
-
-    Raises
-    ------
-    DataError
-        If the shapes disagree or a value is not finite.
+    runs from transmitter over the reference point to receiver. `DataError` if the shapes disagree
+    or a value is not finite.
     """
 
     transmitter: NDArray[np.float64]  # [pulse, 3], m

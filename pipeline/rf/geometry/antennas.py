@@ -1,7 +1,5 @@
 """Antennas: positions, the pairs of arrays that measure together, frequencies."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,10 +118,7 @@ def _checked_positions(name: str, positions: ArrayLike) -> NDArray[np.float64]:
 def checked_frequencies(frequencies: ArrayLike, who: str = "frequencies") -> NDArray[np.float64]:
     """Return frequencies as float64 ``(freq,)`` [Hz]; ``who`` begins the message of an error.
 
-    Raises
-    ------
-    DataError
-        If they are not finite, positive and increasing, or look as if in another unit than Hz.
+    `DataError` if they are not finite, positive and increasing, or look as if in another unit.
     """
     array = np.array(frequencies, dtype=np.float64)
     if array.ndim != 1 or not array.size or not np.isfinite(array).all():
@@ -157,10 +152,10 @@ def wavenumbers(frequencies: ArrayLike) -> NDArray[np.float64]:
     return 2 * np.pi * checked_frequencies(frequencies) / SPEED_OF_LIGHT
 
 
-def centre_frequency(frequencies: ArrayLike) -> float:
-    """Return the middle of a band [Hz]."""
+def centre_wavenumber(frequencies: ArrayLike) -> float:
+    """Return the wavenumber of the middle of a band [rad/m]."""
     array = checked_frequencies(frequencies)
-    return float((array[0] + array[-1]) / 2)
+    return float(wavenumbers([(array[0] + array[-1]) / 2])[0])
 
 
 def green(

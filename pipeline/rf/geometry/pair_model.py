@@ -5,11 +5,9 @@ terms, and in the third where the antennas are broadside. Which terms are kept, 
 *level*; what it leaves out is measured, not estimated, by `pipeline.rf.calibration.model_error`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,8 +16,7 @@ from pipeline.errors import DataError
 from pipeline.geometry.axes import voxel_positions
 from pipeline.rf.geometry.antennas import (
     Pair,
-    centre_frequency,
-    checked_frequencies,
+    centre_wavenumber,
     checked_spectrum,
     green,
     wavenumbers,
@@ -28,8 +25,6 @@ from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import chirp_paths, path_curvature, separable_rows, unit_phasor
 
 Level = Literal["W", "W+D(fc)", "W+D", "F", "UPA", "N"]
-PairLevel = Level | Literal["stored"]
-"""A level, or the factors or wave vectors that came with the data."""
 """How much of the wavefronts is kept.
 
 - ``W``: plane waves, at any aspect. All pairs and frequencies collapse to one Toeplitz operator.
@@ -40,6 +35,9 @@ PairLevel = Level | Literal["stored"]
 - ``UPA``: plane waves of a distant scene whose axes are direction cosines.
 - ``N``: narrowband; the apertures see the centre frequency only and the band is a third factor.
 """
+
+PairLevel = Level | Literal["stored"]
+"""A level, or the factors or wave vectors that came with the data."""
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 """All levels, those that are cheap to invert first."""
@@ -52,34 +50,26 @@ class PairModel:
     The factors have a block for each frequency and measure ``[freq, m1, m2(, 1)]``. Level ``N`` has
     no blocks: it measures ``[m1, m2, freq]``, or ``[m1, freq]`` of a scene of two axes.
 
-    Attributes
-    ----------
-    centres
-        Where voxel phases and chirps see the transmitters and the receivers, ``(3,)`` each [m].
-    wavenumbers, row_phases
-        For each scene axis float64 ``(*blocks, m_i)``, not wrapped [rad/voxel], and the paths of
-        the elements [rad], which factors contain and which cancel in ``A^H A``.
-    weights
-        complex128 ``(freq,)``: path loss, gain and carrier phase at the centre of the scene.
-    k, centre_k
-        Wavenumbers of the band, float64 ``(freq,)``, and of its centre frequency [rad/m].
+    Voxel phases and chirps see the transmitters and the receivers at their centres. Row phases are
+    the paths of the elements, which the factors contain and which cancel in ``A^H A``. Weights are
+    path loss, gain and carrier phase at the centre of the scene.
     """
 
     level: Level
     scene: Scene
-    centres: tuple[NDArray[np.float64], NDArray[np.float64]]
-    wavenumbers: tuple[NDArray[np.float64], ...]
-    row_phases: tuple[NDArray[np.float64], ...]
-    weights: NDArray[np.complex128]
-    k: NDArray[np.float64]
-    centre_k: float
+    centres: tuple[NDArray[np.float64], NDArray[np.float64]]  # (3,) each, m
+    wavenumbers: tuple[NDArray[np.float64], ...]  # (*blocks, m_i) each, rad/voxel, not wrapped
+    row_phases: tuple[NDArray[np.float64], ...]  # (*blocks, m_i) each, rad
+    weights: NDArray[np.complex128]  # (freq,)
+    k: NDArray[np.float64]  # (freq,), rad/m
+    centre_k: float  # of the centre frequency, rad/m
 
     @property
     def has_voxel_phase(self) -> bool:
         """Whether the image is multiplied by a voxel phase before the factors."""
         return self.level in ("W+D", "W+D(fc)")
 
-    def band(self, frequencies: NDArray[np.integer] | slice) -> PairModel:
+    def band(self, frequencies: NDArray[np.integer] | slice) -> Self:
         """Return the model of some of the frequencies; the centre frequency stays."""
         selected = [
             (kappa[frequencies], rows[frequencies])
@@ -148,7 +138,7 @@ def pair_model(
     Parameters
     ----------
     scene, pair, level
-        Grid of the image, antennas, and which terms to keep.
+        Grid of the image, antennas, and which terms to keep; `DataError` if they do not fit.
     frequencies
         ``(freq,)``, increasing [Hz].
     spectrum
@@ -158,18 +148,11 @@ def pair_model(
     dimensions
         3, or 2 for cylindrical waves in the plane of a scene of two axes; third coordinates are
         then ignored.
-
-    Raises
-    ------
-    DataError
-        If the level does not fit the scene or the pair.
     """
-    frequency = checked_frequencies(frequencies)
     check_level(scene, pair, level)
     if dimensions == 2:
         scene, pair = _in_plane(scene, pair)
-    k = wavenumbers(frequency)
-    centre_k = float(wavenumbers([centre_frequency(frequency)])[0])
+    k, centre_k = wavenumbers(frequencies), centre_wavenumber(frequencies)
     rows = separable_rows(scene, pair)
     # On axes of direction cosines an offset of 1 is as long as the range.
     stretch = (scene.range or 1.0, scene.range or 1.0, 1.0)

@@ -16,8 +16,6 @@ References
    synthetic aperture radar", Proc. IEEE 71, 917-925 (1983).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math
@@ -106,15 +104,11 @@ class SubAperture:
         pulses = pulses[:: -(-len(pulses) // _SAMPLED_PULSES)]
         k = self.k[self.band]
         k = k[np.unique([0, len(k) // 2, len(k) - 1])]
-        squares = [
-            np.mean(np.abs(unit_phasor(np.outer(k, curvature) - held) - 1) ** 2)
-            for curvature in (
-                path_curvature(
-                    positions, centre, self.paths.transmitter[pulse], self.paths.receiver[pulse]
-                )
-                for pulse in pulses
-            )
-        ]
+        squares = []
+        for pulse in pulses:
+            antennas = self.paths.transmitter[pulse], self.paths.receiver[pulse]
+            curvature = path_curvature(positions, centre, *antennas)
+            squares.append(np.mean(np.abs(unit_phasor(np.outer(k, curvature) - held) - 1) ** 2))
         return float(np.sqrt(np.mean(squares)))
 
     @cached_property
@@ -144,10 +138,7 @@ class SubAperture:
 def whole_aperture(scene: Scene, paths: AntennaPaths, frequencies: ArrayLike) -> SubAperture:
     """Return a phase history as a single sub-aperture; frequencies increase [Hz].
 
-    Raises
-    ------
-    DataError
-        If there are no pulses or the axes of the scene are direction cosines.
+    `DataError` if there are no pulses or the axes of the scene are direction cosines.
     """
     if scene.range is not None:
         raise DataError("phase history: the axes of the scene must be Cartesian, not cosines.")
@@ -167,24 +158,10 @@ def sub_apertures(
 ) -> list[SubAperture]:
     """Split a phase history until each part is served by one voxel phase.
 
-    Pulses or frequencies are halved, whichever helps more, until the error is below the tolerance.
-    The parts together hold each measurement once.
-
-    Parameters
-    ----------
-    scene, paths, frequencies
-        As of `whole_aperture`.
-    tolerance
-        Relative l2 error of the measurements, at random voxels; 0.1 is -20 dB.
-    most
-        Most sub-apertures allowed; each costs a voxel phase and a transform.
-    seed
-        Seeds the draw of voxels.
-
-    Raises
-    ------
-    DataError
-        If the tolerance needs more sub-apertures than allowed.
+    Pulses or frequencies are halved, whichever helps more, until the relative l2 error of the
+    measurements, at voxels that the seed draws, is below the tolerance; 0.1 is -20 dB. The parts
+    together hold each measurement once. Each costs a voxel phase and a transform: `DataError` if
+    there would have to be more than ``most``.
     """
     whole = whole_aperture(scene, paths, frequencies)
     voxels = np.random.default_rng(seed).integers(scene.voxels, size=_SAMPLED_VOXELS)

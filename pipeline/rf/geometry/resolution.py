@@ -92,18 +92,9 @@ def wave_vectors(
 ) -> WaveVectors:
     """Return where measurements sample the spectrum of a scene of 2 or 3 axes about a point.
 
-    Of at most a million measurements: of more, every second path, or third, and so on.
-
-    Parameters
-    ----------
-    paths
-        Antennas of each pair, one path a measurement; or a single phase history.
-    weights
-        For each of them, ``[freq]``: what a measurement adds to the matched filter.
-    k
-        Wavenumbers, ``[freq]`` [rad/m].
-    point, axes
-        Position, ``(3,)`` [m], and axes of the scene.
+    Of at most a million measurements: of more, every second path, or third, and so on. There are
+    the paths of each pair, one a measurement, or a single phase history; for each of them,
+    ``[freq]``, what a measurement adds to the matched filter; and wavenumbers ``[freq]`` [rad/m].
     """
     measurements = sum(map(len, paths)) * len(k)
     step = max(1, -(-measurements // MOST_SAMPLES))

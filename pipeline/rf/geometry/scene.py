@@ -1,7 +1,5 @@
 """The grid of an RF image: where its voxels are."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -12,8 +12,6 @@ References
 .. [1] M. Soumekh, "Synthetic Aperture Radar Signal Processing", Wiley (1999), chapter 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,21 +65,14 @@ def path_curvature(
 class SeparableRows:
     """Paths and directions of a pair's measurements, separated over the scene axes.
 
-    Attributes
-    ----------
-    paths
-        For each scene axis float64 ``(m_i,)`` [m]: the elements' paths beyond the ranges. Their sum
-        is the best separable fit; it is exact for linear arrays.
-    directions
-        For each scene axis float64 ``(m_i,)``: component of the sum of both unit vectors from the
-        elements to the centre of the scene. A third axis has a single row.
-    ranges
-        Distances of the centres of both arrays from the centre of the scene [m].
+    The sum of the paths is the best separable fit; it is exact for linear arrays. The directions
+    are those of the sum of both unit vectors from the elements to the centre of the scene; a third
+    axis has a single row.
     """
 
-    paths: tuple[NDArray[np.float64], ...]
-    directions: tuple[NDArray[np.float64], ...]
-    ranges: tuple[float, float]
+    paths: tuple[NDArray[np.float64], ...]  # (m_i,) of each axis: beyond the ranges, m
+    directions: tuple[NDArray[np.float64], ...]  # (m_i,) of each axis: its component
+    ranges: tuple[float, float]  # from the centres of both arrays to that of the scene, m
 
 
 def separable_rows(scene: Scene, pair: Pair) -> SeparableRows:

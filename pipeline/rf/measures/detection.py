@@ -1,6 +1,5 @@
 """Detections in an image, and how they compare with where targets are."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,30 +11,11 @@ from pipeline.errors import DataError
 
 @dataclass(frozen=True)
 class DetectionScore:
-    """Detections against a list of true targets.
-
-    Attributes
-    ----------
-    targets : int
-        How many there are.
-    detected : int
-        Targets with a detection of their own within the tolerance.
-    false_alarms : int
-        Detections that belong to no target.
-    voxels : int
-        Of the image.
-    """
+    """Detections against a list of true targets."""
 
     targets: int
-    detected: int
-    false_alarms: int
-    voxels: int
-
-    @property
-    def false_alarm_probability(self) -> float:
-        """False alarms per voxel without a target; NaN where every voxel has one."""
-        empty = self.voxels - self.targets
-        return self.false_alarms / empty if empty > 0 else math.nan
+    detected: int  # targets with a detection of their own within the tolerance
+    false_alarms: int  # detections that belong to no target
 
 
 def constant_false_alarm_rate(
@@ -47,12 +27,8 @@ def constant_false_alarm_rate(
     guard cells, times the factor that gives the probability of a false alarm in a voxel for complex
     normal noise in which voxels are independent. Voxels that are wider apart than the image
     resolves; neighbours that are not independent raise the rate. ``guard`` and ``training`` count
-    the voxels on each side, on each axis. Towards the edges fewer cells are averaged.
-
-    Raises
-    ------
-    DataError
-        If there is no probability or no training cell.
+    the voxels on each side, on each axis. Towards the edges fewer cells are averaged. `DataError`
+    if there is no probability or no training cell.
 
     References
     ----------
@@ -100,7 +76,7 @@ def local_maxima(image: NDArray[Any], where: NDArray[np.bool_] | float) -> NDArr
 
 
 def score_detections(
-    detections: ArrayLike, targets: ArrayLike, *, tolerance: float, voxels: int
+    detections: ArrayLike, targets: ArrayLike, *, tolerance: float
 ) -> DetectionScore:
     """Compare detections with true targets, each of which can explain one detection.
 
@@ -128,9 +104,7 @@ def score_detections(
             (np.ones(len(columns), dtype=np.int8), columns, pointers), shape=(len(true), len(found))
         )
         matched = int(np.count_nonzero(maximum_bipartite_matching(graph, perm_type="column") >= 0))
-    return DetectionScore(
-        targets=len(true), detected=matched, false_alarms=len(found) - matched, voxels=voxels
-    )
+    return DetectionScore(len(true), matched, len(found) - matched)
 
 
 def _box_sum(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:

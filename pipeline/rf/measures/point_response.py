@@ -31,24 +31,16 @@ class Cut:
 class LobeFigures:
     """Figures of one cut through a point; NaN where a cut is too short for them.
 
-    Attributes
-    ----------
-    width
-        Between the half-power points of the main lobe [m].
-    pslr_db
-        Peak side lobe ratio: the highest power beyond the main lobe over the peak's [dB].
-    islr_db
-        Integrated side lobe ratio: energy beyond the main lobe, within the extent, over the energy
-        of the main lobe [dB]. The main lobe ends at the first minimum on either side.
-    extent
-        Distance on either side of the peak to which side lobes were looked at [m]: smaller than
-        what was asked for where the image ends.
+    The main lobe ends at the first minimum on either side. Peak and integrated side lobe ratio are
+    the highest power beyond it over the peak's, and the energy beyond it, within the extent, over
+    its own. The extent, to either side of the peak, is smaller than what was asked for where the
+    image ends.
     """
 
-    width: float
+    width: float  # between the half-power points of the main lobe, m
     pslr_db: float
     islr_db: float
-    extent: tuple[float, float]
+    extent: tuple[float, float]  # to which side lobes were looked at, m
 
 
 @dataclass(frozen=True)
@@ -73,6 +65,8 @@ def point_response(
 ) -> PointResponse:
     """Measure the response to a point.
 
+    `DataError` if the point is outside the image, or directions do not fit its axes.
+
     Parameters
     ----------
     image
@@ -87,11 +81,6 @@ def point_response(
         ``[cut, axis]``, of any length but zero: along which cuts are made. The axes if not given.
     oversampling
         Samples of a cut per voxel.
-
-    Raises
-    ------
-    DataError
-        If the point is outside the image, or directions do not fit its axes.
     """
     steps = np.asarray(spacing, dtype=np.float64)
     expected = np.asarray(voxel, dtype=np.float64)

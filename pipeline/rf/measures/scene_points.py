@@ -123,10 +123,7 @@ class PointMeasurement:
                 training=math.ceil(6 * self.resolution),
             )
             detections = local_maxima(image, mask)
-        score = score_detections(
-            detections, voxels[inside], tolerance=tolerance, voxels=self.scene.voxels
-        )
-        return score, detector
+        return score_detections(detections, voxels[inside], tolerance=tolerance), detector
 
     def _target(
         self, image: NDArray[Any], position: NDArray[np.float64], voxel: NDArray[np.float64],
@@ -149,12 +146,12 @@ class PointMeasurement:
         displacement = float(np.linalg.norm((np.array(response.voxel) - voxel) * steps))
         if not alone:
             return ScenePoint(place, displacement, response.magnitude, ())
-        cuts = [
-            CutThrough(name, cut, lobes, self._expected(line, cut), width)
-            for (name, line), cut, lobes, width in zip(
-                self.directions, response.cuts, response.lobes, self.widths, strict=True
-            )
-        ]
+        cuts = []
+        for (name, line), cut, lobes, width in zip(
+            self.directions, response.cuts, response.lobes, self.widths, strict=True
+        ):
+            expected = None if self.waves is None else self.waves.response(line, cut.offsets)
+            cuts.append(CutThrough(name, cut, lobes, expected, width))
         return ScenePoint(place, displacement, response.magnitude, tuple(cuts))
 
     def _nearest_maximum(
@@ -172,9 +169,6 @@ class PointMeasurement:
         axes = len(self.scene.shape) if self.scene.range is None else 3
         apart = float(np.linalg.norm((self.scene.positions(flat)[0] - position)[:axes]))
         return ScenePoint(_coordinates(position), apart if magnitude else math.nan, magnitude, ())
-
-    def _expected(self, line: NDArray[np.float64], cut: Cut) -> NDArray[np.complex128] | None:
-        return None if self.waves is None else self.waves.response(line, cut.offsets)
 
     def _expected_width(self, line: NDArray[np.float64]) -> float:
         """Return the width of the main lobe along a line [m]."""

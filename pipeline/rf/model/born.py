@@ -4,8 +4,6 @@ It shares no approximation with the Kronecker models, so it is what they are jud
 simulated data comes from. Where a scene is small it can also be inverted itself.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 
@@ -200,12 +198,7 @@ def simulate(
     ``(point,)``; the rest is as of `Born`.
     """
     operator = Born(
-        positions,
-        [pair],
-        frequencies,
-        spectrum=spectrum,
-        born_k2=born_k2,
-        dimensions=dimensions,
+        positions, [pair], frequencies, spectrum=spectrum, born_k2=born_k2, dimensions=dimensions
     )
     field = operator(torch.as_tensor(np.asarray(amplitudes, dtype=np.complex128)))
     return np.asarray(field[0].numpy())

@@ -8,8 +8,6 @@ With time dependence ``exp(+j w t)``, a pair whose clock is off by ``phase``, wh
 times what it should.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Which model of the wavefronts pairs of arrays get, and how their normal operator runs. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

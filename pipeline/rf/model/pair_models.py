@@ -1,7 +1,5 @@
 """How each pair measures, from what the acquisition knows: positions, wave vectors or factors."""
 
-from __future__ import annotations
-
 from functools import cache
 
 import numpy as np
@@ -12,11 +10,10 @@ from torch import Tensor
 from pipeline.engine.job import BlockJob
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
-from pipeline.rf.geometry.antennas import centre_frequency, wavenumbers
+from pipeline.rf.geometry.antennas import centre_wavenumber, wavenumbers
 from pipeline.rf.geometry.pair_model import PairLevel, PairModel, pair_model
-from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
+from pipeline.rf.model.pair_blocks import PairBlocks, curvature_paths, pair_blocks, path_phases
 from pipeline.rf.model.plane_wave import plane_wave_spectrum
-from pipeline.rf.model.voxel_phase import curvature_paths, path_phases
 from pipeline.rf.raw import RfRawData
 
 
@@ -106,7 +103,7 @@ class PairModels:
                 ),
                 weights=np.ones(len(k), np.complex128),
                 k=k,
-                centre_k=float(wavenumbers([centre_frequency(frequencies)])[0]),
+                centre_k=centre_wavenumber(frequencies),
             )
         antennas = self.raw.antennas(pair)
         if antennas is None:

@@ -1,7 +1,5 @@
 """Tiles of pairs: some frequencies of one pair, and the operators that stay between their uses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -97,8 +95,6 @@ class PairStream:
 
     def _read_measured(self, frame: int, tile: PairTile) -> Arrays:
         samples = self._corrected.measurements(frame, tile.pair, tile.frequencies)
-        if tile in self._kept:
-            return (samples,)
         return (samples, *self._read_factors(tile))
 
     def _read_factors(self, tile: PairTile) -> Arrays:

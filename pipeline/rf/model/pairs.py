@@ -6,11 +6,8 @@ Toeplitz kernel, or, with a voxel phase or an image for each pair, to one kernel
 it goes forward and back through the factors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,9 +22,6 @@ from pipeline.rf.model.pair_models import PairModels
 from pipeline.rf.model.pair_tiles import PairStream
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
-
-if TYPE_CHECKING:
-    pass
 
 ALL_PAIRS = "pairs"
 """Name of the kernel of all pairs together."""

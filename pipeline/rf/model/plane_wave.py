@@ -34,6 +34,10 @@ def plane_wave_spectrum(
 ) -> torch.Tensor:
     """Compute the spectrum of ``sum_b w_b A_b^H A_b`` for plane-wave Kronecker products.
 
+    Kernels are formed and added in double precision, and rounded before they are transformed.
+    Exponentials are computed for ``2 sqrt(N)`` voxels an axis and multiplied for the others.
+    `ShapeError` if wavenumbers, weights and shape do not fit each other.
+
     Parameters
     ----------
     shape
@@ -55,16 +59,6 @@ def plane_wave_spectrum(
     Tensor
         Real, ``(*padded_shape(shape),)``, laid out and scaled as by
         `pipeline.operators.toeplitz.toeplitz_spectrum`.
-
-    Raises
-    ------
-    ShapeError
-        If wavenumbers, weights and shape do not fit each other.
-
-    Notes
-    -----
-    Kernels are formed and added in double precision, and rounded before they are transformed.
-    Exponentials are computed for ``2 sqrt(N)`` voxels an axis and multiplied for the others.
     """
     shape = tuple(int(size) for size in shape)
     blocks = _check(shape, wavenumbers, weights)
@@ -233,9 +227,7 @@ def plane_wave_spectrum_workspace_bytes(
 
 
 def _check(
-    shape: Sequence[int],
-    wavenumbers: Sequence[torch.Tensor],
-    weights: torch.Tensor | None,
+    shape: Sequence[int], wavenumbers: Sequence[torch.Tensor], weights: torch.Tensor | None
 ) -> tuple[int, ...]:
     """Return the block axes of arguments that fit each other."""
     blocks = tuple(wavenumbers[0].shape[:-1]) if wavenumbers else ()

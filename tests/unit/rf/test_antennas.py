@@ -6,7 +6,7 @@ import pytest
 from pipeline.errors import DataError
 from pipeline.rf.geometry.antennas import (
     Pair,
-    centre_frequency,
+    centre_wavenumber,
     checked_frequencies,
     checked_spectrum,
     green,
@@ -58,7 +58,7 @@ def test_refused_frequencies(frequencies, found):
 
 def test_wavenumbers_and_spectrum():
     np.testing.assert_allclose(wavenumbers([299_792_458.0]), 2 * np.pi)
-    assert centre_frequency([8e9, 9e9, 12e9]) == 10e9
+    assert centre_wavenumber([8e9, 9e9, 12e9]) == wavenumbers([10e9])[0]
     with pytest.raises(DataError, match=r"\(3,\); it needs 2"):
         checked_spectrum([1, 2, 3], 2)
 

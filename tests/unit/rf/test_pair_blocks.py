@@ -10,8 +10,7 @@ from pipeline.errors import ShapeError
 from pipeline.rf.geometry.pair_model import LEVELS, pair_model
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import voxel_path
-from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
-from pipeline.rf.model.voxel_phase import curvature_paths
+from pipeline.rf.model.pair_blocks import PairBlocks, curvature_paths, pair_blocks
 
 FREQUENCIES = np.linspace(9.4e9, 10.6e9, 7)
 

@@ -12,7 +12,7 @@ from stage_runs import files_in
 from pipeline.config.datasets import Dataset
 from pipeline.errors import ConfigError, PlanError
 from pipeline.rf.formats import simulation
-from pipeline.rf.formats.born_simulation import rf6
+from pipeline.rf.formats.simulation import rf6
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.born import Born
 from pipeline.run import run
@@ -69,7 +69,7 @@ def six_pairs(tmp_path_factory):
     ],
 )
 def test_six_pairs_reach_the_published_errors(six_pairs, settings, lowest, highest):
-    """Six pairs, 16 tones, 8 x 8 elements, 40 points, 20 dB: see `born_simulation.rf6`."""
+    """Six pairs, 16 tones, 8 x 8 elements, 40 points, 20 dB: see `simulation.rf6`."""
     image, receipt = image_of(six_pairs, **settings)
     assert receipt["model"] == "W"
     assert lowest < error_db(image, rf6().truth()) < highest

@@ -10,8 +10,7 @@ from matplotlib import colormaps
 from matplotlib.image import imread
 
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.pictures import SceneSeries, scene_figures, scene_thumbnail
-from pipeline.rf.point_pictures import point_cut
+from pipeline.rf.pictures import SceneSeries, point_cut, scene_figures, scene_thumbnail
 
 VOLUME = Scene((5, 6, 7), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.rf.formats.born_simulation import rf6, spotlight
+from pipeline.rf.formats.simulation import rf6, spotlight
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import wavenumbers
 from pipeline.rf.geometry.phase_history import paths_of_pair

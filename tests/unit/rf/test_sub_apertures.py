@@ -6,7 +6,7 @@ from exact import exact_forward, relative_error
 from rf_scenes import planar
 
 from pipeline.errors import DataError
-from pipeline.rf.formats.born_simulation import spotlight
+from pipeline.rf.formats.simulation import spotlight
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair, wavenumbers
 from pipeline.rf.geometry.phase_history import paths_of_pair, sub_apertures, whole_aperture

@@ -5,7 +5,7 @@ import pytest
 import rf_scenes
 
 from pipeline.rf.calibration.model_error import model_errors
-from pipeline.rf.formats.born_simulation import PointScene, rf6, spotlight
+from pipeline.rf.formats.simulation import PointScene, rf6, spotlight
 from pipeline.rf.geometry.antennas import wavenumbers
 from pipeline.rf.geometry.scene import Scene
 
