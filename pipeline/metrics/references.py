@@ -1,6 +1,7 @@
 """What images are compared with, and how stored images are read for it."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.metrics.costs import slab_planes
-from pipeline.storage.sealed import DAMAGE
+from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import zarr
@@ -48,7 +49,8 @@ def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tup
         try:
             slab = np.asarray(images[frame, where])
         except DAMAGE as error:
-            raise DataError(f"{who} is damaged ({error}); merge it again") from None
+            image = Path("results", who, "image.json")
+            raise DataError(f"{image}: damaged ({error}); {remake(image)}") from None
         _require_finite(slab, f"{who} frame {frame}", first)
         yield where, slab
 
