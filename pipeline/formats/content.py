@@ -110,11 +110,11 @@ def _require_room(
     sizes = {path: math.prod(shape) * items[path] for path, shape in shapes.items()}
     largest = max(sizes, key=lambda path: sizes[path])
     raw.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(raw.parent).free
-    if sizes[largest] > free:
+    disk = shutil.disk_usage(raw.parent)
+    if disk.total and sizes[largest] > disk.free:
         raise DataError(
             f"{dataset}: {largest} of shape {shapes[largest]} takes {sizes[largest] / 1e6:.0f} MB, "
-            f"and {raw.parent} has {free / 1e6:.0f} MB free; is its shape right?"
+            f"and {raw.parent} has {disk.free / 1e6:.0f} MB free; is its shape right?"
         )
 
 

@@ -30,7 +30,7 @@ HEAVY = (
         "ingest", "calibrate", "plan", "accumulate", "reconstruct", "merge", "measure", "report",
     )),
 )  # fmt: skip
-LONGEST_LINE = 1000
+LONGEST_LINE = 2000
 
 
 @dataclass(frozen=True)
