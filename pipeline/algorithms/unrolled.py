@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.files import why_unreadable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pipeline.solvers.checkpoints import Checkpoint
     from pipeline.solvers.solution import Report
 
@@ -86,19 +88,7 @@ class UnrolledSettings(SolverSettings):
 
         normal = problem.normal
         arguments, parameters = read_network(Path(self.weights_file))
-        try:
-            # Without memory first: what the file says of itself may not be what it holds.
-            if arguments.get("layers") == len({name.split(".")[1] for name in parameters}):
-                with torch.device("meta"):
-                    made = UnrolledProximalGradient(**arguments)
-                fits = {name: value.shape for name, value in made.state_dict().items()} == {
-                    name: value.shape for name, value in parameters.items()
-                }
-            else:
-                fits = False
-        except (TypeError, ValueError, RuntimeError, IndexError):
-            fits = False
-        if not fits:
+        if not _describes(arguments, parameters):
             raise DataError(
                 f"{self.weights_file}: holds other parameters than a network of {arguments} has; "
                 "train it again"
@@ -120,3 +110,24 @@ class UnrolledSettings(SolverSettings):
         stopped = ["layers"] * problems.numel()
         details: dict[str, object] = {"network_sha256": self.file_checksum()}
         return Outcome(found, LANCZOS_STEPS + layers, None, stopped, details=details)
+
+
+def _describes(arguments: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> bool:
+    """Say whether a network made with ``arguments`` has these parameters.
+
+    Without memory: what a file says of itself may not be what it holds.
+    """
+    import torch
+
+    from pipeline.solvers.unrolled import UnrolledProximalGradient
+
+    try:
+        if arguments.get("layers") != len({name.split(".")[1] for name in parameters}):
+            return False
+        with torch.device("meta"):
+            expected = UnrolledProximalGradient(**arguments).state_dict()
+    except (ConfigError, TypeError, ValueError, RuntimeError, IndexError):
+        return False
+    return {name: value.shape for name, value in expected.items()} == {
+        name: value.shape for name, value in parameters.items()
+    }
