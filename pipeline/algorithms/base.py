@@ -52,14 +52,8 @@ class AlgorithmSettings(EquationSettings):
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes that it holds besides the right-hand side and the normal operator.
 
-        Parameters
-        ----------
-        batch
-            ``(image, *shape)``, all that are solved for together.
-        itemsize
-            Bytes of a complex number: 8 or 16.
-        kernels
-            Kernels of the normal operator, each with a preconditioner of its own.
+        `batch` is ``(image, *shape)`` of all that are solved for together; each of the `kernels` of
+        the normal operator has a preconditioner of its own.
         """
         return 0
 

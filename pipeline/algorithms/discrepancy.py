@@ -32,18 +32,8 @@ def by_discrepancy(
 ) -> tuple[Solution, Tensor, dict[str, object]]:
     """Return the solution that leaves what the noise leaves, its weight, and receipt values.
 
-    Parameters
-    ----------
-    problem
-        To be solved.
-    at
-        Solves it with a weight for each problem.
-    start
-        float64, one for each problem: first weight.
-    setting
-        The setting that asks for the rule; for messages.
-    checkpoint
-        Keeps the state of the search and of the solve inside it.
+    ``at(weight, checkpoint)`` solves with a float64 weight for each problem, the first of them
+    `start`; `setting`, which asks for the rule, is named in messages.
     """
     import torch
 

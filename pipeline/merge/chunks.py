@@ -31,15 +31,6 @@ def store_chunks(source: Readable, target: Any, *, threads: int) -> None:
 
     Each chunk of the target is read and written by one task: no two threads meet in a chunk, and
     memory holds no more than one chunk a thread, with whatever reading one takes.
-
-    Parameters
-    ----------
-    source
-        Must allow reads from several threads.
-    target
-        The Zarr array.
-    threads
-        Chunks in work at a time.
     """
     import dask.array as da
 

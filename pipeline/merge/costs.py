@@ -12,18 +12,9 @@ from pipeline.storage.receipts import RECEIPT_BYTES
 def merge_memory(
     images: Images, *, threads: int, jobs: int, settings: OutputSettings | None = None
 ) -> Need:
-    """Predict the peak memory of `merge`.
+    """Predict the peak memory of `merge`, which reads the receipts of all `jobs` of the plan.
 
-    Parameters
-    ----------
-    images
-        To be joined.
-    threads
-        Chunks in work at a time.
-    jobs
-        Of the plan, whose receipts are read.
-    settings
-        Which outputs are written; None stands for the defaults.
+    `threads` chunks are in work at a time; without settings the default outputs are written.
     """
     at_once = min(threads, images.chunks)
     written = outputs(settings or OutputSettings()).values()

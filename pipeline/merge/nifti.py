@@ -43,18 +43,10 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
 
 
 def nifti_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return an affine in NIfTI's terms.
+    """Return an affine (4 x 4) in NIfTI's terms.
 
-    Parameters
-    ----------
-    affine
-        4 x 4, from voxel indices (z, y, x) to positions (z, y, x) [m].
-
-    Returns
-    -------
-    ndarray
-        4 x 4, from voxel indices (x, y, z) to right, anterior, superior [mm]: positions along x,
-        y and z are taken as these.
+    From voxel indices (z, y, x) to positions (z, y, x) [m] becomes from indices (x, y, z) to right,
+    anterior, superior [mm]: positions along x, y and z are taken as these.
     """
     backwards = [2, 1, 0, 3]
     turned = np.asarray(affine, dtype=np.float64)[np.ix_(backwards, backwards)]
@@ -72,8 +64,6 @@ def write_nifti(
 
     Parameters
     ----------
-    path
-        The file, ``.nii.gz``.
     image
         complex ``[frame, z, y, x]``.
     affine

@@ -30,17 +30,9 @@ _AXES = ("t", "z", "y", "x")
 
 
 def level_factors(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return by how much each level of a pyramid is coarser than the images.
+    """Return by how much each level of a pyramid is coarser than images ``[frame, z, y, x]``.
 
-    Parameters
-    ----------
-    shape
-        Shape ``[frame, z, y, x]`` of the images.
-
-    Returns
-    -------
-    list of tuple of int
-        Factors per axis, powers of two; the first are all 1. An odd last voxel is left out.
+    Factors per axis are powers of two; the first are all 1. An odd last voxel is left out.
     """
     factors = [(1,) * len(shape)]
     sizes = tuple(shape)
@@ -62,10 +54,8 @@ def write_pyramid(
     ----------
     path
         Where the folder goes; it must not exist.
-    image
-        complex ``[frame, z, y, x]``.
-    voxel_size
-        Along z, y and x [m].
+    image, voxel_size
+        complex ``[frame, z, y, x]``, and its voxels along z, y and x [m].
     name
         Title of the image in viewers.
     threads
@@ -96,15 +86,7 @@ def write_pyramid(
 
 
 class _Coarser:
-    """The mean magnitude over small boxes of an array, computed as it is read.
-
-    Parameters
-    ----------
-    array
-        Complex or real ``[frame, z, y, x]``.
-    factors
-        Voxels per box along each axis.
-    """
+    """The mean magnitude over boxes of ``[frame, z, y, x]`` voxels, computed as it is read."""
 
     dtype = np.dtype("float32")
     ndim = len(_AXES)

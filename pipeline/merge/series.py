@@ -24,17 +24,7 @@ class BlockSeries:
     """Blocks joined along the frame axis, read where and when they are asked for.
 
     No file stays open between reads, so that thousands of blocks can be joined.
-
-    Parameters
-    ----------
-    paths
-        The block files, in the order of their images.
-    rows
-        The plan's rows of these blocks, in the same order.
-    shape
-        Shape ``[frame, z, y, x]`` of the whole series.
-    dtype
-        Type of the images, complex.
+    `paths` and `rows` of the plan are in the order of the images, `shape` is that of all together.
     """
 
     ndim = len(IMAGE_AXES)
@@ -53,14 +43,7 @@ class BlockSeries:
 
     @classmethod
     def open(cls, paths: Sequence[Path], plan: Mapping[str, PlanRow]) -> Self:
-        """Join block files after checking them against the plan.
-
-        Parameters
-        ----------
-        paths
-            The block files, in any order.
-        plan
-            The plan's rows by block name.
+        """Join block files, in any order, after checking them against the plan's rows by name.
 
         Raises
         ------
@@ -136,22 +119,7 @@ class BlockSeries:
 
 
 def store_images(series: BlockSeries, group: "zarr.Group", *, threads: int) -> "zarr.Array[Any]":
-    """Write a series as the array ``image`` of a store.
-
-    Parameters
-    ----------
-    series
-        The joined blocks.
-    group
-        The store.
-    threads
-        Chunks in work at a time.
-
-    Returns
-    -------
-    zarr.Array
-        complex ``[frame, z, y, x]``.
-    """
+    """Write a series as the complex array ``image`` ``[frame, z, y, x]`` of a store."""
     target = group.create_array(
         "image",
         shape=series.shape,

@@ -26,12 +26,7 @@ _SIMILARITY = 110
 def slab_planes(shape: Sequence[int], chunk_planes: int) -> int:
     """Return how many planes of an image are measured together: whole chunks of about 2**21 voxels.
 
-    Parameters
-    ----------
-    shape
-        ``(z, y, x)``.
-    chunk_planes
-        Planes of a stored chunk.
+    `shape` is ``(z, y, x)``.
     """
     _, height, width = shape
     return max(chunk_planes, _SLAB_VOXELS // (height * width) // chunk_planes * chunk_planes)
@@ -40,18 +35,10 @@ def slab_planes(shape: Sequence[int], chunk_planes: int) -> int:
 def measure_memory(
     acquired: Acquired, images: Images, *, jobs: int, of_kind: Sequence[Mapping[str, int]] = ()
 ) -> Need:
-    """Predict the peak memory of `measure`.
+    """Predict the peak memory of `measure`, which takes one slab of planes after the other.
 
-    Parameters
-    ----------
-    acquired
-        The acquisition, with or without reference.
-    images
-        To be measured, one slab of planes after the other.
-    jobs
-        Of the plan, whose receipts are read.
-    of_kind
-        What the measures of this kind of data take, by phase and by what it is for [byte].
+    `jobs` are those of the plan, whose receipts are read; `of_kind` is what the measures of this
+    kind of data take, by phase and by what it is for [byte].
     """
     tables = {"receipts": RECEIPT_BYTES * jobs, "rows": _ROW_BYTES * images.shape[0]}
     plane = math.prod(images.shape[2:])
@@ -63,7 +50,7 @@ def measure_memory(
     if "reference" in acquired.arrays:
         stored = math.prod(acquired.shape)
         held = {
-            "reference": reference_bytes(acquired, images),
+            "reference": 8 * images.voxels,
             "slab of the image": (images.itemsize + 8) * slab,
         }
         phases += [
@@ -80,8 +67,3 @@ def measure_memory(
     if processes.MERGE + sum(most.values()) < processes.TABLES:
         return Need({"process": processes.TABLES, **tables})
     return Need({"process": processes.MERGE, **tables, **most})
-
-
-def reference_bytes(acquired: Acquired, images: Images) -> int:
-    """Return the size of the reference of one image; 0 where there is none."""
-    return 8 * images.voxels if "reference" in acquired.arrays else 0

@@ -23,19 +23,8 @@ Array = NDArray[Any]
 def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tuple[slice, Array]]:
     """Yield one frame of stored images in slabs of whole chunks along z.
 
-    Parameters
-    ----------
-    images
-        Stored array ``[frame, z, y, x]``.
-    frame
-        Which frame.
-    who
-        Names the images in an error.
-
-    Yields
-    ------
-    tuple
-        The slab's slice along z and its array ``[z, y, x]``, at most about two million voxels.
+    Each comes with its slice along z and has at most about two million voxels; `who` names the
+    images in an error.
 
     Raises
     ------
@@ -61,15 +50,6 @@ def reference_image(raw: "Acquisition", frames: range, shape: Sequence[int]) -> 
     One frame is compared with its stored reference. Several frames joined into one image are
     compared with the mean of their references' magnitudes, since their phases need not agree. On
     another matrix the reference is brought to it by `fourier_resampled`.
-
-    Parameters
-    ----------
-    raw
-        The dataset.
-    frames
-        Measured frames that were joined into the image.
-    shape
-        Matrix of the image, ``(z, y, x)`` or ``(y, x)``.
 
     Returns
     -------
@@ -101,14 +81,7 @@ def fourier_resampled(volume: Array, shape: Sequence[int]) -> Array:
 
     Crops or zero-fills its centred spectrum axis by axis, which is exact for band-limited
     volumes and is what measuring at the other resolution would have seen; values keep their
-    scale.
-
-    Parameters
-    ----------
-    volume
-        ``[z, y, x]``, returned as it is if it has the shape already.
-    shape
-        The new ``(z, y, x)``.
+    scale. Both matrices are ``(z, y, x)``.
     """
     from scipy import fft
 

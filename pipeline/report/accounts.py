@@ -1,10 +1,12 @@
-"""What the jobs of a run took: totals, time by phase and memory, as the report shows them."""
+"""What the jobs of a run took: totals, time by phase, memory and streams, as the report says."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.metrics.tables import rows_of
 from pipeline.report.charts import memory_scatter
+from pipeline.report.quality import Table
 from pipeline.report.wording import duration, memory
 from pipeline.storage.receipts import STAGES
 
@@ -106,3 +108,26 @@ def totals(table: "pd.DataFrame") -> tuple[tuple[str, str], ...]:
 def longest_jobs(jobs: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return the longest jobs, without empty cells, in the order of the table."""
     return rows_of([jobs.nlargest(MOST_JOBS, "seconds").sort_index()])
+
+
+STREAMED = ("read", "copy", "compute", "stall")
+STREAM_NOTE = (
+    "Seconds of the jobs together. A reader decodes the next tile and copies it while the present "
+    "one computes: waited is what of that computing did not hide."
+)
+
+
+def stream_table(streaming: Mapping[str, Any]) -> Table:
+    """Return a table of one row of what `pipeline.metrics.streams.stream_totals` found."""
+    if not streaming:
+        return ()
+    megabytes, seconds = streaming["bytes"] / 1e6, streaming["read_seconds"]
+    return (
+        ("read", "copied", "computed", "waited", "data", "rate", "hidden"),
+        (
+            *(duration(streaming[f"{name}_seconds"]) for name in STREAMED),
+            memory(megabytes),
+            f"{memory(megabytes / seconds)}/s" if seconds > 0 else "",
+            f"{streaming['overlap']:.0%}",
+        ),
+    )

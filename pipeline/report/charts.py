@@ -23,20 +23,9 @@ SERIES = ("#3d7fb8", "#d9792b", "#3a9b74", "#b5598f", "#8d7a2f", "#6b6bc2")
 def convergence_curves(
     curves: Sequence[Sequence[float]], watched: str = "relative residual"
 ) -> str:
-    """Draw residuals against iterations.
+    """Draw what the solver watched after each iteration; images may stop at different ones.
 
-    Parameters
-    ----------
-    curves
-        Of each image, what the solver watched after each iteration; images may stop at different
-        ones.
-    watched
-        What that was.
-
-    Returns
-    -------
-    str
-        Data URI of an SVG: one line an image, and where there are several their median.
+    Returns the data URI of an SVG: one line an image, and where there are several their median.
     """
     figure, axes = empty_figure(6.0, 2.9)
     single = len(curves) == 1
@@ -60,19 +49,10 @@ def convergence_curves(
 
 
 def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: float | None) -> str:
-    """Draw measured against predicted peak memory, both logarithmic.
+    """Draw measured against predicted peak memory [MB], both logarithmic, and the limit if any.
 
-    Parameters
-    ----------
-    points
-        For each labelled group, pairs (predicted, measured) [MB].
-    limit
-        Limit of the jobs [MB]; none draws no limit.
-
-    Returns
-    -------
-    str
-        Data URI of an SVG. Jobs that used more than predicted lie in the shaded triangle.
+    Each labelled group has pairs (predicted, measured). Returns the data URI of an SVG, in which
+    jobs that used more than predicted lie in the shaded triangle.
     """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 

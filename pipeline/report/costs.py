@@ -12,12 +12,7 @@ from pipeline.storage.acquired import Acquired
 def report_memory(acquired: Acquired, images: Images, *, drawn: int) -> Need:
     """Predict the peak memory of `report`, which shows one image of each reconstruction in turn.
 
-    Parameters
-    ----------
-    acquired, images
-        Of one reconstruction.
-    drawn
-        Voxels of an image that are held to draw it.
+    For one of them; `drawn` are the voxels of an image that are held to draw it.
     """
     parts = {"process": processes.DRAWINGS, "images": 24 * drawn}
     if "reference" in acquired.arrays:

@@ -40,14 +40,7 @@ def find_failures(
 ) -> list[Failure]:
     """Return what was expected but is not done, with the reason that its logs give.
 
-    Parameters
-    ----------
-    expected
-        (dataset, reconstruction) of everything that the run should have made.
-    done
-        What it has made.
-    logs
-        Folder of the logs.
+    Both are pairs (dataset, reconstruction).
     """
     made = set(done)
     return [_failure(*one, logs) for one in expected if one not in made]

@@ -113,55 +113,44 @@ def views(series: Series) -> Figure:
     """
     frame = series.frames // 2
     planes = series.planes
-    values = series.rows(frame, planes)
-    white = white_level(values.get("reference", values["reconstruction"]))
-    rows = tuple(
-        (
-            title,
-            tuple(
-                series.picture(plane, shown, white, plane)
-                for plane, shown in zip(planes, row, strict=True)
-            ),
-        )
-        for title, row in values.items()
-    )
     subject = f"Frame {frame} (of 0 to {series.frames - 1}). " if series.frames > 1 else ""
     if len(planes) > 1:
         subject += f"Planes through the centre, {_positions(series, planes)}. "
-    else:
-        pictures = (replace(picture, label=title) for title, (picture,) in rows)
-        rows = (("", tuple(pictures)),)
-    return Figure(
-        rows=rows,
-        bar=scale_bar_length(rows[0][1][0].width),
-        caption=subject + _settings(values, white),
-    )
+    figure = _figure(series, series.rows(frame, planes), planes, planes, subject)
+    if len(planes) > 1:
+        return figure
+    pictures = (replace(picture, label=title) for title, (picture,) in figure.rows)
+    return replace(figure, rows=(("", tuple(pictures)),))
 
 
 def strip(series: Series) -> Figure:
     """Return axial planes of frames evenly spaced over a series, drawn to one window."""
     count = min(series.frames, LARGEST_STRIP)
     frames = [round(index * (series.frames - 1) / max(1, count - 1)) for index in range(count)]
-    values = [series.rows(frame, ["axial"]) for frame in frames]
-    white = white_level([column.get("reference", column["reconstruction"])[0] for column in values])
-    rows = tuple(
-        (
-            title,
-            tuple(
-                series.picture("axial", column[title][0], white, f"frame {frame}")
-                for frame, column in zip(frames, values, strict=True)
-            ),
-        )
-        for title in values[0]
-    )
+    columns = [series.rows(frame, ["axial"]) for frame in frames]
+    values = {title: [column[title][0] for column in columns] for title in columns[0]}
     subject = "All frames" if count == series.frames else f"{count} of {series.frames} frames"
     if len(series.planes) > 1:
         subject += f", {_positions(series, ['axial'])}"
-    return Figure(
-        rows=rows,
-        bar=scale_bar_length(rows[0][1][0].width),
-        caption=f"{subject}. {_settings(values[0], white)}",
+    labels = [f"frame {frame}" for frame in frames]
+    return _figure(series, values, ["axial"] * count, labels, f"{subject}. ")
+
+
+def _figure(
+    series: Series,
+    values: Mapping[str, Sequence[Array]],
+    planes: Sequence[Plane],
+    labels: Sequence[str],
+    subject: str,
+) -> Figure:
+    """Return a row of pictures for each title, all drawn to one window."""
+    white = white_level(values.get("reference", values["reconstruction"]))
+    rows = tuple(
+        (title, tuple(map(series.picture, planes, row, [white] * len(row), labels)))
+        for title, row in values.items()
     )
+    bar = scale_bar_length(rows[0][1][0].width)
+    return Figure(rows, bar, subject + _settings(values, white))
 
 
 def _positions(series: Series, planes: Sequence[Plane]) -> str:

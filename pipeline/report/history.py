@@ -15,14 +15,9 @@ _MARKER = "image.json"
 
 
 def show_history(image: Path, *, commands: bool = False) -> None:
-    """Print the provenance of an image.
+    """Print the provenance of an image, and if wanted the command of every job.
 
-    Parameters
-    ----------
-    image
-        ``image.zarr``, its marker, or the folder that holds both.
-    commands
-        Whether to print the command of every job.
+    The image is named by ``image.zarr``, its marker, or the folder that holds both.
 
     Raises
     ------
@@ -41,20 +36,17 @@ def show_history(image: Path, *, commands: bool = False) -> None:
         f"{stored['arrays']['image']['dtype']}, fingerprint {stored['fingerprint']}"
     )
     console.print(_stages(history["stages"]))
-    for title, table in (
-        ("Settings", _settings(history["stages"])),
-        ("Read", _inputs(history["stages"])),
-        ("Versions", _versions(history["stages"])),
-    ):
-        console.print(f"[bold]{title}[/]")
-        for line in table:
-            console.print(f"  {line}", markup=False)
-    console.print("[bold]To make it again[/]")
-    for line in _again(history, folder):
-        console.print(f"  {line}", markup=False)
+    sections = {
+        "Settings": _settings(history["stages"]),
+        "Read": _inputs(history["stages"]),
+        "Versions": _versions(history["stages"]),
+        "To make it again": _again(history, folder),
+    }
     if commands:
-        console.print("[bold]Job by job[/]")
-        for line in commands_of(history):
+        sections["Job by job"] = iter(commands_of(history))
+    for title, lines in sections.items():
+        console.print(f"[bold]{title}[/]")
+        for line in lines:
             console.print(f"  {line}", markup=False)
 
 

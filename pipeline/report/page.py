@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import KronufftError
-from pipeline.report.accounts import MOST_JOBS, Bar, longest_jobs, memory_chart, time_bars, totals
+from pipeline.report.accounts import (
+    MOST_JOBS,
+    STREAM_NOTE,
+    Bar,
+    longest_jobs,
+    memory_chart,
+    time_bars,
+    totals,
+)
 from pipeline.report.failures import Failure
 from pipeline.report.reconstructions import Reconstruction, describe_reconstruction, short
 from pipeline.report.shown import AnySeries
-from pipeline.report.streams import STREAM_NOTE
 from pipeline.report.wording import duration, length, memory
 from pipeline.storage.sealed import DAMAGE, remake
 

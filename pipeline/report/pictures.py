@@ -104,14 +104,7 @@ def plane_size(
 def central_plane(images: Any, frame: int, plane: Plane) -> NDArray[np.float32]:
     """Return the magnitude of the plane through a volume's centre, ``[row, column]``.
 
-    Parameters
-    ----------
-    images
-        Array, in memory or stored, with the axes ``[frame, z, y, x]``.
-    frame
-        Which volume.
-    plane
-        Which plane; its rows run as they are drawn, from the top.
+    Images ``[frame, z, y, x]`` are in memory or stored; rows run as they are drawn, from the top.
     """
     geometry = PLANES[plane]
     where: list[Any] = [frame, slice(None), slice(None), slice(None)]

@@ -19,12 +19,7 @@ Table = tuple[tuple[str, ...], ...]
 def quality_table(images: "pd.DataFrame", shown: Mapping[str, Column] = IMAGE_COLUMNS) -> Table:
     """Return header and rows: each frame of a short series, a summary of a long one.
 
-    Parameters
-    ----------
-    images
-        The images' rows of the metrics.
-    shown
-        Columns to show, of those that have a title.
+    Columns without a title are not shown.
     """
     columns = {name: one for name, one in shown.items() if one.title and images[name].notna().any()}
     if not columns:

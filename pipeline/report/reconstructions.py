@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.algorithms.registry import settings_class
+from pipeline.report.accounts import stream_table
 from pipeline.report.charts import convergence_curves
 from pipeline.report.quality import Table
 from pipeline.report.shown import AnySeries, Shown
-from pipeline.report.streams import stream_table
 from pipeline.report.wording import duration, memory
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ class Reconstruction:
         return f"{self.dataset}--{self.name}"
 
 
+_SHARED_SETTINGS = (
+    "algorithm", "regularization", "iterations", "operator_evaluations", "fusion", "model",
+    "sub_apertures", "normal", "backend", "device", "threads",
+)  # fmt: skip
+
+
 def short(value: Any) -> str:
     """Return a value as text, numbers to three digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
@@ -49,17 +55,7 @@ def short(value: Any) -> str:
 def describe_reconstruction(
     table: "pd.DataFrame", measured: Mapping[str, Any], series: AnySeries
 ) -> Reconstruction:
-    """Return what the page shows of one reconstruction.
-
-    Parameters
-    ----------
-    table
-        Its rows of the metrics.
-    measured
-        Receipt of its `measure`.
-    series
-        Its images.
-    """
+    """Return what its rows of the metrics, its receipt of `measure` and its images show."""
     jobs, images = table[table["kind"] == "job"], table[table["kind"] == "image"]
     curves = [
         curve
@@ -143,19 +139,7 @@ def _settings(jobs: "pd.DataFrame", measured: Mapping[str, Any]) -> tuple[tuple[
     """Return the settings that all blocks share, and the canary's worst figures."""
     blocks = measured.get("blocks", ())
     settings: list[tuple[str, str]] = []
-    for key in (
-        "algorithm",
-        "regularization",
-        "iterations",
-        "operator_evaluations",
-        "fusion",
-        "model",
-        "sub_apertures",
-        "normal",
-        "backend",
-        "device",
-        "threads",
-    ):
+    for key in _SHARED_SETTINGS:
         values = dict.fromkeys(
             short(block[key]) for block in blocks if block.get(key) not in (None, 0)
         )

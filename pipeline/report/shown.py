@@ -43,12 +43,4 @@ class AnySeries(Protocol):
         """Number of images."""
 
     def shown(self, table: "pd.DataFrame", measured: Mapping[str, Any]) -> Shown:
-        """Return what is shown.
-
-        Parameters
-        ----------
-        table
-            The reconstruction's rows of the metrics.
-        measured
-            Receipt of its `measure`.
-        """
+        """Return what the rows of the metrics and the receipt of `measure` show."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.metrics.comparison import Column
+from pipeline.report.accounts import STREAMED
 from pipeline.report.quality import Table, number
-from pipeline.report.streams import STREAMED
 from pipeline.report.wording import memory
 
 if TYPE_CHECKING:
