@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.config.transforms import TransformChoice
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
-from pipeline.engine.tuning_file import Measurement, Precision, read_tuning
+from pipeline.engine.tuning_file import Precision, Timings, read_tuning
 
 
 def tuned(
@@ -51,7 +51,7 @@ def tuned(
 
 
 def choose_transforms(
-    measurement: Measurement,
+    measurement: Timings,
     *,
     tolerance: float,
     precision: Precision,
@@ -79,7 +79,7 @@ def choose_transforms(
     return TransformChoice(**choice)
 
 
-def _lines(who: str, measurement: Measurement, choice: TransformChoice) -> Iterator[str]:
+def _lines(who: str, measurement: Timings, choice: TransformChoice) -> Iterator[str]:
     """Yield what was chosen by which measurement."""
     machine = measurement.machine
     size = " x ".join(map(str, measurement.shape))

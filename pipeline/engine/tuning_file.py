@@ -110,7 +110,7 @@ class Identity(_Measured):
     """Of the packages that compute."""
 
 
-class Measurement(_Measured):
+class Timings(_Measured):
     """What was found for one acquisition on one machine."""
 
     measured: str
@@ -198,11 +198,11 @@ class Measurement(_Measured):
 class Tuning(_Measured):
     """All measurements of a file."""
 
-    measurements: tuple[Measurement, ...]
+    measurements: tuple[Timings, ...]
 
     def nearest(
         self, *, on_device: bool, shape: Sequence[int], precision: Precision
-    ) -> Measurement | None:
+    ) -> Timings | None:
         """Return the measurement on such a device that is most like an image of `shape`."""
         device = "cuda" if on_device else "cpu"
         alike = [
@@ -217,10 +217,10 @@ class Tuning(_Measured):
             alike, key=lambda found: abs(math.log(math.prod(found.shape) / voxels)), default=None
         )
 
-    def with_measurement(self, new: Measurement) -> Self:
+    def with_measurement(self, new: Timings) -> Self:
         """Return these measurements with a new one, in place of one of the same sizes if any."""
 
-        def key(found: Measurement) -> tuple[object, ...]:
+        def key(found: Timings) -> tuple[object, ...]:
             machine = found.machine
             return (machine.device, machine.name, machine.threads, found.shape, found.frames > 1)
 

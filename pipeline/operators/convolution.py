@@ -18,8 +18,6 @@ Measured with ducc0 on 2 cores, complex64: 128^3 in 0.040 s, where padded `torch
 what limits it is arithmetic, not memory.
 """
 
-from __future__ import annotations
-
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence

@@ -10,8 +10,6 @@ All work is matrix products. All blocks see the same array, so the first mode is
 mirrors this, and the sum over the blocks is the inner dimension of its last product.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The non-uniform Fourier transform of images on given trajectories."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

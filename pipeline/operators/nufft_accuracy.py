@@ -3,8 +3,6 @@
 Here nothing is transformed and torch is not loaded: a machine that only plans needs no more.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal, Protocol

@@ -9,8 +9,6 @@ back, on tensors of one dtype and device. What is true of all of them:
 - forward and adjoint share kernel and grid, so they are each other's transpose to rounding.
 """
 
-from __future__ import annotations
-
 import atexit
 import math
 import time

@@ -3,8 +3,6 @@
 Torch is not loaded here: a machine that only plans needs no more.
 """
 
-from __future__ import annotations
-
 import ctypes
 import importlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What a NUFFT takes beside its input and output, in bytes. Pure, and without torch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -6,8 +6,6 @@ References
    arbitrary k-space trajectories", Magn. Reson. Med. 46, 638-651 (2001).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 
 import torch

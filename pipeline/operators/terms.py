@@ -1,7 +1,5 @@
 """Normal operators of a sum of terms, each a factor of the voxels before a transform."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The kernel of a Toeplitz operator, from an adjoint NUFFT of the weights."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

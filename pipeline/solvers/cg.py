@@ -1,7 +1,5 @@
 """Conjugate gradients on normal equations, preconditioned where asked."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

@@ -3,8 +3,6 @@
 Solvers offer their state after every iteration and never know whether, when or where it is kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Least squares on the support that a sparse penalty has found."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

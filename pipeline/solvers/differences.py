@@ -1,7 +1,5 @@
 """Finite differences between neighbouring voxels, and the exact adjoint."""
 
-from __future__ import annotations
-
 import torch
 
 

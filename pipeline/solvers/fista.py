@@ -1,7 +1,5 @@
 """Accelerated proximal gradients."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

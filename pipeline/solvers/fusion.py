@@ -1,7 +1,5 @@
 """One image from several pairs of antenna arrays whose phases do not agree, or not at all."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The regularised inverse of one Kronecker block, exactly."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

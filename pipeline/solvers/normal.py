@@ -1,7 +1,5 @@
 """The normal equations: all that a solver sees of the measurements."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Orthogonal matching pursuit that sees normal equations only."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The largest eigenvalue of a normal operator, from above: the reciprocal of a safe step."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

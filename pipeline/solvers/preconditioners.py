@@ -14,8 +14,6 @@ References
    SIAM J. Matrix Anal. Appl. 22, 155-172 (2000).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

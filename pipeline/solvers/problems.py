@@ -1,7 +1,5 @@
 """Independent problems side by side: the axes that stand before those of one image."""
 
-from __future__ import annotations
-
 import torch
 
 from pipeline.errors import ConfigError

@@ -11,8 +11,6 @@ References
    Imaging Vis. 20, 89-97 (2004).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -8,8 +8,6 @@ References
    Soviet Math. Dokl. 7, 414-417 (1966).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What solvers return and report: images, and what was watched on the way."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Proximal gradients of a few layers whose steps, thresholds and regulariser are learned."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

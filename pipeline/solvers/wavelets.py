@@ -6,8 +6,6 @@ References
    41, 909-996 (1988).
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence

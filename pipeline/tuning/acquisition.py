@@ -22,7 +22,7 @@ _FRAMES = 16
 
 
 @dataclass(frozen=True)
-class Acquisition:
+class TunedAcquisition:
     """An acquisition as far as it decides what transforms cost, and what a job would compute on."""
 
     shape: tuple[int, ...]
@@ -50,7 +50,7 @@ class Acquisition:
         return self.trajectories[:frames]
 
 
-def stored_acquisition(raw: Path) -> Acquisition:
+def stored_acquisition(raw: Path) -> TunedAcquisition:
     """Return the acquisition that a marker stands for.
 
     Raises
@@ -64,7 +64,7 @@ def stored_acquisition(raw: Path) -> Acquisition:
         raise DataError(f"{raw}: found RF data; tune measures transforms of MRI data")
     kept = min(data.frames, _FRAMES) if data.own_trajectory else 1
     points = np.stack([data.trajectory(frame) for frame in range(kept)])
-    return Acquisition(
+    return TunedAcquisition(
         data.shape,
         data.coils,
         data.frames,
@@ -82,7 +82,7 @@ def imagined_acquisition(
     samples: int,
     frames: int,
     trajectory: Trajectory,
-) -> Acquisition:
+) -> TunedAcquisition:
     """Return an acquisition of given sizes, each frame with a trajectory of its own.
 
     Samples of a frame are rounded up to whole readouts of twice the matrix. ``radial`` is
@@ -114,7 +114,7 @@ def imagined_acquisition(
         make = golden_radial if axes == 2 else kooshball
         return make(readouts, length, frame=frame)
 
-    return Acquisition(
+    return TunedAcquisition(
         shape,
         coils,
         frames,

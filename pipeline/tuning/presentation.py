@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.engine.tuning_file import Measurement, TransformTiming
+from pipeline.engine.tuning_file import Timings, TransformTiming
 
 _COLOURS = {
     "ducc0": "tab:blue",
@@ -16,7 +16,7 @@ _COLOURS = {
 _MARKERS = {"single": "o", "double": "s"}
 
 
-def print_tables(measurement: Measurement, console: Console) -> None:
+def print_tables(measurement: Timings, console: Console) -> None:
     """Print what was measured; transforms that none outdoes in time and error bear a star."""
     console.print(_transform_table(measurement))
     products = Table("FFT library", "pieces", "ms a coil", "noise", "error", title="Products")
@@ -41,7 +41,7 @@ def print_tables(measurement: Measurement, console: Console) -> None:
         console.print(threads)
 
 
-def _transform_table(measurement: Measurement) -> Table:
+def _transform_table(measurement: Timings) -> Table:
     table = Table(
         *("", "library", "precision", "asked", "grid", "width", "error", "forward", "adjoint"),
         *("set-up", "noise", "MB", "note"),
@@ -69,7 +69,7 @@ def _transform_table(measurement: Measurement) -> Table:
     return table
 
 
-def draw(measurement: Measurement, path: Path) -> None:
+def draw(measurement: Timings, path: Path) -> None:
     """Draw the error of each transform against its time, as SVG."""
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from pipeline.engine.tuning_file import ProductTiming
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectrum
 from pipeline.progress import track
-from pipeline.tuning.acquisition import Acquisition
+from pipeline.tuning.acquisition import TunedAcquisition
 from pipeline.tuning.exact_sums import exact_lags
 from pipeline.tuning.timing import race, shortest, spread
 
@@ -50,7 +50,7 @@ def decompositions(device: torch.device) -> list[Decomposition]:
     ]
 
 
-def product_error(acquisition: Acquisition, way: Decomposition) -> float:
+def product_error(acquisition: TunedAcquisition, way: Decomposition) -> float:
     """Return the relative l2 distance of a product from the exact sum, in single precision.
 
     The kernel is part of it. The image is a few voxels, so that the exact sum is that of as few
@@ -83,7 +83,7 @@ class Products:
     The values are random: the time does not depend on them.
     """
 
-    def __init__(self, acquisition: Acquisition, transforms: int) -> None:
+    def __init__(self, acquisition: TunedAcquisition, transforms: int) -> None:
         self.shape, self.device = acquisition.shape, acquisition.device
         self._threads = acquisition.threads
         coils = min(acquisition.coils, transforms)
@@ -109,7 +109,7 @@ class Products:
 
 
 def measure_products(
-    acquisition: Acquisition, *, transforms: int, seconds: float
+    acquisition: TunedAcquisition, *, transforms: int, seconds: float
 ) -> list[ProductTiming]:
     """Return error and time of each decomposition, of so many transforms at once."""
     deadline = time.monotonic() + seconds

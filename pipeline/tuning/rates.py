@@ -24,7 +24,7 @@ from pipeline.mri.raw import RawData
 from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD
 from pipeline.run import run
 from pipeline.storage.publish import published_store, read_json
-from pipeline.tuning.acquisition import Acquisition
+from pipeline.tuning.acquisition import TunedAcquisition
 from pipeline.tuning.timing import best_of
 from pipeline.tuning.transforms import DTYPES, Batch, Candidate
 
@@ -58,7 +58,7 @@ _START_DATASET = Dataset(
 
 
 def measure_rates(
-    acquisition: Acquisition,
+    acquisition: TunedAcquisition,
     chosen: TransformTiming,
     product: ProductTiming,
     *,
@@ -93,7 +93,7 @@ def measure_rates(
     )
 
 
-def _grid_seconds(candidate: Candidate, acquisition: Acquisition, transforms: int) -> float:
+def _grid_seconds(candidate: Candidate, acquisition: TunedAcquisition, transforms: int) -> float:
     """Return the seconds of an adjoint of hardly any samples: filling and transforming its grid."""
     batch = Batch.of(acquisition, transforms, candidate.precision)
     transform = candidate.transform(
@@ -111,7 +111,7 @@ def _gemm_rate(device: torch.device) -> float:
     return COMPLEX_MULTIPLY_ADD * _MATRIX**3 / best_of(lambda: matrix @ matrix, device)
 
 
-def _memory_rate(acquisition: Acquisition) -> float:
+def _memory_rate(acquisition: TunedAcquisition) -> float:
     """Return the bytes a second of ``y += a x`` on a batch of images: two reads and a write."""
     device = acquisition.device
     images = max(1, _PASS_BYTES // (8 * math.prod(acquisition.shape)))
@@ -119,7 +119,7 @@ def _memory_rate(acquisition: Acquisition) -> float:
     return float(3 * x.nbytes) / best_of(lambda: y.add_(x, alpha=2.0), device)
 
 
-def _read_rate(acquisition: Acquisition) -> float:
+def _read_rate(acquisition: TunedAcquisition) -> float:
     """Return the bytes a second from a store to the device; of a passing one if there is none."""
     if acquisition.raw is not None:
         return _read_store(acquisition.raw, acquisition.device)
@@ -142,7 +142,7 @@ def _read_store(marker: Path, device: torch.device) -> float:
     ):
         start = time.perf_counter()
         tile = torch.from_numpy(raw.kspace(frame.start, coils, readouts)).to(device)
-        tile.sum().item()  # on a device, reading goes on behind our back
+        tile.sum().item()  # on a device, reading goes on until it is asked for
         seconds += time.perf_counter() - start
         read += tile.nbytes
         if read >= _READ_BYTES:
@@ -150,7 +150,7 @@ def _read_store(marker: Path, device: torch.device) -> float:
     return read / seconds
 
 
-def _start_seconds(acquisition: Acquisition) -> float:
+def _start_seconds(acquisition: TunedAcquisition) -> float:
     """Return the wall time, without imports, of a job that has next to nothing to do [s].
 
     Raises `DeviceError` if the job fails.

@@ -16,7 +16,7 @@ from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, smallest_tolerance
 from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
 from pipeline.progress import track
-from pipeline.tuning.acquisition import Acquisition
+from pipeline.tuning.acquisition import TunedAcquisition
 from pipeline.tuning.exact_sums import ErrorProbe
 from pipeline.tuning.timing import race, shortest, spread, timed
 
@@ -82,7 +82,7 @@ class Candidate:
             threads=threads,
         )
 
-    def of_one_coil(self, acquisition: Acquisition, trajectory: torch.Tensor) -> NUFFT:
+    def of_one_coil(self, acquisition: TunedAcquisition, trajectory: torch.Tensor) -> NUFFT:
         """Return the transform of one image and other samples than the acquisition's."""
         where = trajectory.to(acquisition.device)
         return self.transform(acquisition.shape, where, coils=None, threads=acquisition.threads)
@@ -99,7 +99,7 @@ class Batch:
     frames: int
 
     @classmethod
-    def of(cls, acquisition: Acquisition, transforms: int, precision: Precision) -> "Batch":
+    def of(cls, acquisition: TunedAcquisition, transforms: int, precision: Precision) -> "Batch":
         """Return at least so many transforms, coil after coil and then frame after frame."""
         coils = min(acquisition.coils, transforms)
         frames = min(math.ceil(transforms / coils), acquisition.frames)
@@ -124,14 +124,14 @@ class Batch:
         return self.coils * self.frames
 
 
-def transforms_together(acquisition: Acquisition) -> int:
+def transforms_together(acquisition: TunedAcquisition) -> int:
     """Return how many transforms are done together while candidates are compared."""
     fitting = _BATCH_BYTES // (8 * math.prod(acquisition.shape))
     return max(1, min(fitting, acquisition.coils * acquisition.frames))
 
 
 def candidates(
-    acquisition: Acquisition, tolerance: float, precisions: Sequence[Precision]
+    acquisition: TunedAcquisition, tolerance: float, precisions: Sequence[Precision]
 ) -> list[Candidate]:
     """Return what is installed and works on the device, the most likely first."""
     backends: tuple[Backend, ...] = (
@@ -169,7 +169,11 @@ def candidates(
 
 
 def measure_transforms(
-    acquisition: Acquisition, *, tolerance: float, precisions: Sequence[Precision], seconds: float
+    acquisition: TunedAcquisition,
+    *,
+    tolerance: float,
+    precisions: Sequence[Precision],
+    seconds: float,
 ) -> list[TransformTiming]:
     """Return error and time of each candidate around a wanted tolerance.
 
@@ -198,7 +202,7 @@ def measure_transforms(
 
 
 def _timed_transforms(
-    acquisition: Acquisition,
+    acquisition: TunedAcquisition,
     errors: dict[Candidate, tuple[float, float]],
     foretold: dict[Candidate, float],
     *,
@@ -242,7 +246,7 @@ def _timed_transforms(
 
 
 def run_batch(
-    candidate: Candidate, acquisition: Acquisition, batch: Batch
+    candidate: Candidate, acquisition: TunedAcquisition, batch: Batch
 ) -> tuple[float, float, float]:
     """Return the seconds of forward and adjoint of a batch, and of what comes before."""
     made: list[NUFFT] = []
@@ -269,7 +273,7 @@ def _timing(
     errors: tuple[float, float],
     runs: Sequence[Sequence[float]] | None,
     batch: Batch,
-    acquisition: Acquisition,
+    acquisition: TunedAcquisition,
     foretold: float,
 ) -> TransformTiming:
     known = {**vars(candidate), "forward_error": errors[0], "adjoint_error": errors[1]}
@@ -287,7 +291,7 @@ def _timing(
     )
 
 
-def _workspace_bytes(candidate: Candidate, acquisition: Acquisition, batch: Batch) -> int:
+def _workspace_bytes(candidate: Candidate, acquisition: TunedAcquisition, batch: Batch) -> int:
     workers = parallel_transforms(
         acquisition.shape,
         batch.frames,
@@ -311,7 +315,7 @@ def _workspace_bytes(candidate: Candidate, acquisition: Acquisition, batch: Batc
     return working
 
 
-def _foretold(candidate: Candidate, acquisition: Acquisition, small: float) -> float:
+def _foretold(candidate: Candidate, acquisition: TunedAcquisition, small: float) -> float:
     """Return about how long forward and adjoint of all samples will take; of a few: ``small``."""
     samples = acquisition.samples
     part = acquisition.trajectories[0][:, :: max(1, samples // _PART)].contiguous()
@@ -319,7 +323,7 @@ def _foretold(candidate: Candidate, acquisition: Acquisition, small: float) -> f
     return small + max(0.0, seconds - small) * samples / part.shape[1]
 
 
-def _both_ways(transform: NUFFT, acquisition: Acquisition) -> float:
+def _both_ways(transform: NUFFT, acquisition: TunedAcquisition) -> float:
     """Return the seconds of forward and adjoint."""
     image = torch.ones(transform.domain, dtype=transform.dtype, device=acquisition.device)
     return timed(lambda: transform.adjoint(transform(image)), acquisition.device)

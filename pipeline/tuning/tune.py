@@ -20,9 +20,9 @@ from pipeline.engine.tuned_choice import choose_transforms
 from pipeline.engine.tuning_file import (
     BatchTiming,
     Identity,
-    Measurement,
     Precision,
     ThreadTiming,
+    Timings,
     TransformTiming,
     Tuning,
     read_tuning,
@@ -33,7 +33,7 @@ from pipeline.host_memory import return_freed_memory
 from pipeline.operators.nufft_accuracy import Backend
 from pipeline.progress import track
 from pipeline.storage.circumstances import installed_versions
-from pipeline.tuning.acquisition import Acquisition
+from pipeline.tuning.acquisition import TunedAcquisition
 from pipeline.tuning.presentation import draw, print_tables
 from pipeline.tuning.products import Decomposition, Products, measure_products
 from pipeline.tuning.rates import measure_rates
@@ -55,7 +55,7 @@ _TRANSFORMS, _PRODUCTS, _BATCHES, _THREADS = 0.6, 0.1, 0.1, 0.05
 
 
 def tune(
-    acquisition: Acquisition,
+    acquisition: TunedAcquisition,
     *,
     tolerance: float,
     precisions: Sequence[Precision],
@@ -63,7 +63,7 @@ def tune(
     threads: int,
     seconds: float,
     output: Path,
-) -> Measurement:
+) -> Timings:
     """Measure for one acquisition, add it to a file, print tables and draw a picture.
 
     Parameters are those of the command `kronufft tune`. What the file holds of other acquisitions
@@ -103,7 +103,7 @@ def tune(
         numbers = _measure_threads(
             acquisition, candidate, transforms=together, seconds=_THREADS * seconds
         )
-    measurement = Measurement(
+    measurement = Timings(
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=identity(where, threads),
         shape=acquisition.shape,
@@ -126,7 +126,7 @@ def tune(
     return measurement
 
 
-def _batch_sizes(acquisition: Acquisition) -> list[int]:
+def _batch_sizes(acquisition: TunedAcquisition) -> list[int]:
     """Return 1, 2, 4, ... coils, and all coils of 1, 2, 4, ... frames."""
     coils = acquisition.coils
     frames = acquisition.frames if acquisition.shared else len(acquisition.trajectories)
@@ -137,7 +137,7 @@ def _batch_sizes(acquisition: Acquisition) -> list[int]:
 
 
 def _measure_batches(
-    acquisition: Acquisition, candidate: Candidate, way: Decomposition, *, seconds: float
+    acquisition: TunedAcquisition, candidate: Candidate, way: Decomposition, *, seconds: float
 ) -> list[BatchTiming]:
     """Return what transforms and Toeplitz products cost in batches of different sizes."""
     sizes = _batch_sizes(acquisition)
@@ -168,7 +168,7 @@ def _measure_batches(
 
 
 def _measure_threads(
-    acquisition: Acquisition, candidate: Candidate, *, transforms: int, seconds: float
+    acquisition: TunedAcquisition, candidate: Candidate, *, transforms: int, seconds: float
 ) -> list[ThreadTiming]:
     """Return what transforms cost on 1, 2, 4, ... threads of the CPU, up to those of a job."""
     threads = acquisition.threads
@@ -224,7 +224,7 @@ def _reference(transforms: Sequence[TransformTiming], tolerance: float) -> Trans
     return min(allowed, key=lambda found: found.seconds or 0.0)
 
 
-def _say(measurement: Measurement, output: Path, picture: Path) -> None:
+def _say(measurement: Timings, output: Path, picture: Path) -> None:
     precisions = {found.precision for found in measurement.transforms}
     lines = []
     for precision in sorted(precisions, reverse=True):

@@ -46,7 +46,7 @@ _TRAJECTORIES: Mapping[str, tuple[int, Callable[..., NDArray[np.float64]]]] = {
 
 
 @dataclass(frozen=True)
-class Scene:
+class SimulatedScan:
     """What is measured and how: everything that the simulated arrays have in common."""
 
     settings: SimulationSettings
@@ -176,57 +176,55 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisiti
             f"{dataset}: the trajectory {simulation.trajectory} is {dimensions}D, but `shape` "
             f"{shape} has {len(shape)} axes"
         )
-    scene = Scene(simulation, shape, settings.source)
+    scan = SimulatedScan(simulation, shape, settings.source)
     yield MriAcquisition(
         shape=shape,
         voxel_size=voxel_size(settings, dataset, dimensions),
-        arrays=_arrays(scene),
+        arrays=_arrays(scan),
         provenance={"format": "simulation", "phantom": settings.source, "seed": simulation.seed},
     )
 
 
-def _arrays(scene: Scene) -> dict[str, LazyArray]:
-    settings, volume = scene.settings, as_volume(scene.shape)
-    sizes = (scene.readouts, settings.samples)
-    flat = len(scene.shape) == 2
+def _arrays(scan: SimulatedScan) -> dict[str, LazyArray]:
+    settings, volume = scan.settings, as_volume(scan.shape)
+    sizes = (scan.readouts, settings.samples)
+    flat = len(scan.shape) == 2
 
     def kspace(
         frames: slice, coils: slice, readouts: slice, samples: slice
     ) -> NDArray[np.complex128]:
         parts = []
         for frame in range(frames.start, frames.stop):
-            part = scene.signal(frame, coils, readouts)
+            part = scan.signal(frame, coils, readouts)
             if settings.snr_db is not None:
                 for index, coil in enumerate(range(coils.start, coils.stop)):
-                    part[index] += scene.noise(frame, coil, readouts)
+                    part[index] += scan.noise(frame, coil, readouts)
             parts.append(part[..., samples])
         return np.stack(parts)
 
     def trajectory(
         frames: slice, readouts: slice, samples: slice, axes: slice
     ) -> NDArray[np.float32]:
-        parts = [scene.trajectory(frame, readouts) for frame in range(frames.start, frames.stop)]
+        parts = [scan.trajectory(frame, readouts) for frame in range(frames.start, frames.stop)]
         return np.stack(parts)[:, :, samples, axes]
 
     def sensitivities(
         coils: slice, planes: slice, rows: slice, columns: slice
     ) -> NDArray[np.complex128]:
         if flat:
-            return scene.coils.maps(coils, rows)[:, None, :, columns][:, planes]
-        return scene.coils.maps(coils, planes)[:, :, rows, columns]
+            return scan.coils.maps(coils, rows)[:, None, :, columns][:, planes]
+        return scan.coils.maps(coils, planes)[:, :, rows, columns]
 
     def reference(frames: slice, planes: slice, rows: slice, columns: slice) -> NDArray[np.float64]:
         first = rows if flat else planes
-        images = [scene.average(frame, first) for frame in range(frames.start, frames.stop)]
+        images = [scan.average(frame, first) for frame in range(frames.start, frames.stop)]
         if flat:
             return np.stack(images)[:, None, :, columns][:, planes]
         return np.stack(images)[:, :, rows, columns]
 
     return {
         "kspace": _computed((settings.frames, settings.coils, *sizes), np.complex64, kspace),
-        "trajectory": _computed(
-            (settings.frames, *sizes, len(scene.shape)), np.float32, trajectory
-        ),
+        "trajectory": _computed((settings.frames, *sizes, len(scan.shape)), np.float32, trajectory),
         "sensitivities": _computed((settings.coils, *volume), np.complex64, sensitivities),
         "reference": _computed((settings.frames, *volume), np.complex64, reference),
     }

@@ -17,8 +17,6 @@ References
    629-637 (1991).
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import operator

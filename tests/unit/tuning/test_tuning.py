@@ -23,9 +23,9 @@ from pipeline.engine.tuned_choice import tuned
 from pipeline.engine.tuning_file import (
     BatchTiming,
     Identity,
-    Measurement,
     ProductTiming,
     ThreadTiming,
+    Timings,
     TransformTiming,
     Tuning,
     read_tuning,
@@ -33,7 +33,7 @@ from pipeline.engine.tuning_file import (
 )
 from pipeline.errors import ConfigError, DataError
 from pipeline.storage.publish import read_json
-from pipeline.tuning.acquisition import Acquisition, imagined_acquisition, stored_acquisition
+from pipeline.tuning.acquisition import TunedAcquisition, imagined_acquisition, stored_acquisition
 from pipeline.tuning.exact_sums import ErrorProbe, exact_voxels
 from pipeline.tuning.products import Decomposition, decompositions, product_error
 from pipeline.tuning.timing import race
@@ -44,7 +44,7 @@ CPU = torch.device("cpu")
 SHAPE = (14, 11)
 
 
-def acquisition(shape=SHAPE, samples=150, coils=2) -> Acquisition:
+def acquisition(shape=SHAPE, samples=150, coils=2) -> TunedAcquisition:
     return imagined_acquisition(shape, coils=coils, samples=samples, frames=2, trajectory="random")
 
 
@@ -63,7 +63,7 @@ def timing(seconds=1e-3, error=1e-4, **changes) -> TransformTiming:
     return TransformTiming(**(values | changes))
 
 
-def measurement(*transforms, rates=None, shape=SHAPE, fft="torch", **changes) -> Measurement:
+def measurement(*transforms, rates=None, shape=SHAPE, fft="torch", **changes) -> Timings:
     values = {
         "measured": "2026-01-02T03:04:05+00:00",
         "machine": Identity(device="cpu", name="some processor", threads=2, versions={}),
@@ -79,7 +79,7 @@ def measurement(*transforms, rates=None, shape=SHAPE, fft="torch", **changes) ->
         "threads": (),
         "rates": rates or Rates.host(2),
     }
-    return Measurement(**(values | changes))
+    return Timings(**(values | changes))
 
 
 @pytest.mark.parametrize("shape", [(7, 6), (5, 4, 6)])
