@@ -61,8 +61,8 @@ def fingerprint(manifest: Manifest) -> str:
 def check_store(store: Path, manifest: Manifest, marker: Path, *, thorough: bool = False) -> None:
     """Compare a store with the manifest that its marker holds; `DataError` names the first fault.
 
-    A thorough check also compares the chunks' checksums with the manifest, and looks for files that it
-    does not name.
+    A thorough check also compares the chunks' checksums with the manifest, and looks for files
+    that it does not name.
     """
     for name, entry in manifest.items():
         file = store / name
