@@ -110,7 +110,7 @@ def test_a_new_plan_repeats_only_the_blocks_that_it_changed(run):
     ("change", "message"),
     [
         ({"reconstructions": {"cg": {"algorithm": "cg-sense", "iteration": 3}}}, "did you mean"),
-        ({"datasets": "absent.tsv"}, "absent.tsv: no such dataset table"),
+        ({"datasets": "absent.tsv"}, "absent.tsv: no such file; set `datasets`"),
     ],
 )
 def test_faulty_settings_stop_at_once_in_one_line(run, change, message):
