@@ -167,7 +167,7 @@ def test_two_jobs_see_one_device_each_and_a_third_waits(slurm):
         for _ in range(3)
     ]
     wait_for(lambda: len(in_state(slurm, "RUNNING")) == 2)
-    assert len(in_state(slurm, "PENDING")) == 1
+    wait_for(lambda: len(in_state(slurm, "PENDING")) == 1)
     seen = [job.communicate()[0].strip() for job in jobs]
     assert sorted(set(seen)) == ["0", "1"]
 
