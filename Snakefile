@@ -35,6 +35,17 @@ rule all:
         "results/metrics.parquet",
 
 
+# What makes images doubtful also stands at the head of the report.
+onsuccess:
+    from pipeline.storage.publish import read_json
+    from pipeline.storage.receipts import warnings_of
+
+    for warning in warnings_of(
+        read_json(Path(path)) for path in SHARED_RECEIPTS if Path(path).is_file()
+    ):
+        print(f"kronufft: warning: {warning}", file=sys.stderr)
+
+
 # The commands that Snakemake prints of failed jobs are long: what to do stands last.
 onerror:
     from pipeline.report.failures import find_failures

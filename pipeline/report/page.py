@@ -24,6 +24,7 @@ from pipeline.report.failures import Failure
 from pipeline.report.reconstructions import Reconstruction, describe_reconstruction, short
 from pipeline.report.shown import AnySeries
 from pipeline.report.wording import duration, length, memory
+from pipeline.storage.receipts import warnings_of
 from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def report_page(
         totals=totals(table),
         problems=[*problems, *unreadable],
         failures=failures,
+        warnings=warnings_of(receipts),
         stream_note=STREAM_NOTE,
         scatters=scatters,
         jobs=longest_jobs(jobs),
@@ -156,7 +158,7 @@ _ABOUT_THE_JOB = frozenset(
     ("stage", "dataset", "reconstruction", "started", "seconds", "phases", "peak_host_bytes",
      "peak_device_bytes", "predicted_host_bytes", "limit_host_bytes", "predicted_device_bytes",
      "limit_device_bytes", "versions", "device", "threads", "inputs", "code", "git",
-     "platform", "command", "checksum")
+     "platform", "command", "checksum", "warnings")
 )  # fmt: skip
 
 

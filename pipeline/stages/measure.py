@@ -22,7 +22,7 @@ from pipeline.progress import track
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.publish import open_published, read_json
-from pipeline.storage.receipts import Receipt
+from pipeline.storage.receipts import Receipt, warnings_of
 
 if TYPE_CHECKING:
     import zarr
@@ -101,6 +101,8 @@ def measure(
             images=len(rows),
             blocks=[{key: job[key] for key in _KEPT_OF_BLOCKS if key in job} for job in blocks],
         )
+        if warnings := warnings_of(jobs):  # the report reads no receipts of blocks
+            record.record(warnings=warnings)
 
 
 def _stored_images(marker: Path) -> "zarr.Array[Any]":

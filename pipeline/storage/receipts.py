@@ -3,8 +3,9 @@
 One JSON file a job. The metrics and the provenance read receipts and never logs.
 """
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,11 @@ RECEIPT_BYTES = 40_000
 
 STAGES = ("ingest", "calibrate", "plan", "accumulate", "reconstruct", "merge", "measure")
 """Stages that leave receipts, in the order they run."""
+
+
+def warnings_of(receipts: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what jobs have warned of, each once."""
+    return list(dict.fromkeys(text for one in receipts for text in one.get("warnings", ())))
 
 
 class Receipt:
@@ -75,6 +81,16 @@ class Receipt:
     def record(self, **values: Any) -> None:
         """Add JSON values, such as ``iterations=10``, to the receipt."""
         self.content.update(values)
+
+    def warn(self, text: str) -> None:
+        """Say in the log, and at the head of the report, what makes the result doubtful.
+
+        One line, as an error's: who, what was found, what was expected, what to do.
+        """
+        warnings = self.content.setdefault("warnings", [])
+        if text not in warnings:
+            warnings.append(text)
+            print(f"warning: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     def __exit__(self, kind: type[BaseException] | None, *details: object) -> None:
         try:

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from pipeline.storage.publish import read_json
-from pipeline.storage.receipts import Receipt
+from pipeline.storage.receipts import Receipt, warnings_of
 
 
 def test_phases_add_up_and_inner_time_counts_once(tmp_path):
@@ -40,3 +40,12 @@ def test_a_failed_job_leaves_no_receipt(tmp_path):
     with pytest.raises(RuntimeError):
         fail()
     assert not path.exists()
+
+
+def test_a_warning_is_said_in_the_log_and_kept_once(tmp_path, capsys):
+    with Receipt(tmp_path / "receipt.json", "ingest") as record:
+        record.warn("one: coil 3 is silent; leave it out")
+        record.warn("one: coil 3 is silent; leave it out")
+    assert capsys.readouterr().err == "warning: one: coil 3 is silent; leave it out\n"
+    receipt = read_json(tmp_path / "receipt.json")
+    assert warnings_of([receipt, receipt]) == ["one: coil 3 is silent; leave it out"]
