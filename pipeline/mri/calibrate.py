@@ -1,6 +1,6 @@
 """The calibration of MRI data: its steps, in order."""
 
 from pipeline.engine.chain import Step
-from pipeline.mri.calibration import density, sensitivities
+from pipeline.mri.calibration import density, noise, sensitivities
 
-STEPS: tuple[Step, ...] = (density, sensitivities)
+STEPS: tuple[Step, ...] = (noise, density, sensitivities)

@@ -6,14 +6,15 @@ array                   dtype      axes
 sensitivities (opt.)    complex64  coil, z, y, x
 weights (optional)      float32    frame or 1, readout, sample (MRI)
                                    frame or 1, pulse, freq (phase histories)
+noise_level (MRI)       float32    coil: deviation of a complex sample
 phase (RF pairs, opt.)  float64    frame, pair: of the clocks          [rad]
 delay (RF pairs, opt.)  float64    pair: of the cables                   [s]
 pair/<p>/gain_tx, rx    complex128 element (RF pairs, optional)
 ======================  =========  =========================================
 
-Attributes: ``coil_maps`` and ``density`` (the methods used), ``model_errors``, ``instruments``,
-``corrections`` and ``coherent`` (RF; whether phases of pairs can be compared once what instruments
-add is taken away), and the ``settings``. Weights of MRI are in image units, see
+Attributes: ``coil_maps``, ``density`` and ``noise`` (the methods used), ``model_errors``,
+``instruments``, ``corrections`` and ``coherent`` (RF; whether phases of pairs can be compared once
+what instruments add is taken away), and the ``settings``. Weights of MRI are in image units, see
 `pipeline.mri.calibration.density`; those of phase histories have the mean 1.
 """
 
@@ -85,6 +86,7 @@ class Calibration(StoredArrays):
 
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
         super().__init__(group, marker)
+        self.noise: str | None = group.attrs.get("noise")  # type: ignore[assignment]
         self.coherent = bool(group.attrs.get("coherent", True))
         try:
             self.coil_maps = str(group.attrs["coil_maps"])
@@ -110,6 +112,14 @@ class Calibration(StoredArrays):
         if "weights" not in self.arrays:
             return None
         return self._read("weights", (self._of_frame("weights", frame), readouts, samples))
+
+    def noise_level(self) -> NDArray[np.float32] | None:
+        """Return the standard deviation of a complex sample, float32 ``[coil]``.
+
+        0 where a coil measured nothing. ``noise`` says how it is known: ``measured`` without
+        signal, or ``estimated`` from the samples.
+        """
+        return self._optional("noise_level", ())
 
     def array(self, path: str) -> NDArray[Any] | None:
         """Return a small array whole; None where there is none."""

@@ -81,7 +81,7 @@ def test_dynamic_series(tmp_path, run):
     receipt = read_json(tmp_path / "receipts" / "calibrate.json")
     assert receipt["coil_maps"] == "walsh"
     assert receipt["density"] == "radial"
-    assert set(receipt["phases"]) == {"density", "centre", "walsh", "interpolate"}
+    assert set(receipt["phases"]) == {"noise", "density", "centre", "walsh", "interpolate"}
 
 
 def test_volume_without_weights(tmp_path, run):
@@ -129,6 +129,18 @@ def test_source_is_copied(tmp_path, run):
     np.testing.assert_array_equal(found.weights(1), weights[1])
     estimated = run(coil_maps="walsh", density="radial", calibration_width=8)
     assert (estimated.coil_maps, estimated.density) == ("walsh", "radial")
+
+
+def test_measured_noise_goes_before_an_estimate(tmp_path, run):
+    write_raw(tmp_path / "raw.json", (16, 18), [golden_radial(9, 40)])
+    estimated = run()
+    assert estimated.noise == "estimated"
+    assert estimated.noise_level().shape == (4,)
+    noise = np.array([[3, -4j], [0, 1], [2, 2], [1, 1j]], dtype="complex64")
+    write_raw(tmp_path / "raw.json", (16, 18), [golden_radial(9, 40)], noise=noise)
+    measured = run()
+    assert measured.noise == "measured"
+    np.testing.assert_allclose(measured.noise_level(), np.sqrt([12.5, 0.5, 4, 1]), rtol=1e-6)
 
 
 def test_nothing_but_the_centre(tmp_path, run):
