@@ -82,6 +82,15 @@ class AlgorithmSettings(EquationSettings):
         """
         return None
 
+    def check_file(self, image_axes: int | None = None) -> None:
+        """Read the file that it reads, if it reads one.
+
+        Raises
+        ------
+        ConfigError
+            If it is missing, is not what it should be, or is for images of another number of axes.
+        """
+
 
 class SolverSettings(AlgorithmSettings):
     """An algorithm that solves the normal equations."""

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, KronufftError
 from pipeline.files import why_unreadable
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from numpy.typing import NDArray
 
     from pipeline.solvers.checkpoints import Checkpoint
     from pipeline.solvers.solution import Report
+    from pipeline.storage.networks import NetworkArguments
 
 _LAYERS, _CHANNELS = 16, 32
 """A network is not read to plan: larger ones than this need a larger limit."""
@@ -55,11 +56,32 @@ class UnrolledSettings(SolverSettings):
                 f"`weights_file` {self.weights_file}: {reason}; `kronufft train` makes it"
             )
         try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise ConfigError(
                 f"`weights_file` {self.weights_file}: not readable ({error.strerror})"
             ) from None
+
+    def check_file(self, image_axes: int | None = None) -> None:
+        """Read the network."""
+        self._network(image_axes)
+
+    def _network(
+        self, image_axes: int | None
+    ) -> tuple[NetworkArguments, Mapping[str, NDArray[Any]]]:
+        from pipeline.storage.networks import read_network
+
+        try:
+            arguments, parameters = read_network(Path(self.weights_file))
+        except KronufftError as error:
+            raise ConfigError(f"`weights_file` {error}") from None
+        if image_axes not in (None, arguments.image_axes):
+            raise ConfigError(
+                f"`weights_file` {self.weights_file}: trained on images of {arguments.image_axes} "
+                f"axes, and these have {image_axes}; give another network"
+            )
+        return arguments, parameters
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of the largest network that is planned for, and of its first step."""
@@ -77,29 +99,19 @@ class UnrolledSettings(SolverSettings):
         Raises
         ------
         ConfigError
-            If it was trained on images of another number of axes.
+            If it is not whole, or for images of another number of axes.
         """
         import torch
 
         from pipeline.solvers.power import LANCZOS_STEPS, largest_eigenvalue
         from pipeline.solvers.solution import Solution
         from pipeline.solvers.unrolled import UnrolledProximalGradient
-        from pipeline.storage.networks import read_network
 
         normal = problem.normal
-        arguments, parameters = read_network(Path(self.weights_file))
-        if not _describes(arguments, parameters):
-            raise DataError(
-                f"{self.weights_file}: holds other parameters than a network of {arguments} has; "
-                "train it again"
-            )
-        network = UnrolledProximalGradient(**arguments, dtype=normal.b.dtype).to(normal.b.device)
-        network.load_state_dict(parameters)
-        if network.image_axes != problem.image_axes:
-            raise ConfigError(
-                f"{problem.who}: the network in {self.weights_file} was trained on "
-                f"{network.image_axes}D images, and these have {problem.image_axes} axes"
-            )
+        arguments, parameters = self._network(problem.image_axes)
+        network = UnrolledProximalGradient(**dict(arguments), dtype=normal.b.dtype)
+        network.load_state_dict({name: torch.from_numpy(v) for name, v in parameters.items()})
+        network.to(normal.b.device)
         with torch.no_grad():
             bound = largest_eigenvalue(normal.gram, normal.b, image_axes=problem.image_axes)
             image = network(normal, bound)
@@ -110,24 +122,3 @@ class UnrolledSettings(SolverSettings):
         stopped = ["layers"] * problems.numel()
         details: dict[str, object] = {"network_sha256": self.file_checksum()}
         return Outcome(found, LANCZOS_STEPS + layers, None, stopped, details=details)
-
-
-def _describes(arguments: Mapping[str, Any], parameters: Mapping[str, Tensor]) -> bool:
-    """Say whether a network made with ``arguments`` has these parameters.
-
-    Without memory: what a file says of itself may not be what it holds.
-    """
-    import torch
-
-    from pipeline.solvers.unrolled import UnrolledProximalGradient
-
-    try:
-        if arguments.get("layers") != len({name.split(".")[1] for name in parameters}):
-            return False
-        with torch.device("meta"):
-            expected = UnrolledProximalGradient(**arguments).state_dict()
-    except (ConfigError, TypeError, ValueError, RuntimeError, IndexError):
-        return False
-    return {name: value.shape for name, value in expected.items()} == {
-        name: value.shape for name, value in parameters.items()
-    }

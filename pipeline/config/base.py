@@ -106,7 +106,9 @@ def validate(model: type[AnySettings], content: Any, source: str) -> AnySettings
                 told = fault["type"] not in ("missing", "value_error")
                 found = f" (found {_shown(fault['input'])})" if told else ""
                 said = fault["msg"].removeprefix("Value error, ")
-                faults.append(f"`{where}`: {said}{found}")
+                if fault["type"] == "model_type":
+                    said = "expected keys with values"
+                faults.append(f"`{where}`: {said}{found}" if where else f"{said}{found}")
         more = f"; and {rest} more" if (rest := error.error_count() - len(faults)) else ""
         raise ConfigError(f"{source}: {'; '.join(faults)}{more}") from None
 

@@ -181,7 +181,8 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
     Raises
     ------
     ConfigError
-        If one is missing, or a network that a reconstruction applies, or what was tuned.
+        If one is missing, or what was tuned, or a network that a reconstruction applies is missing
+        or damaged.
     """
     tuning = config.nufft.tuning
     if tuning is not None and (reason := why_unreadable(Path(tuning))):
@@ -199,6 +200,6 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
                     f"`data_root` (now `{config.data_root}`)"
                 )
         for chosen in dataset.reconstructions:
-            config.reconstructions[chosen].file_checksum()
+            config.reconstructions[chosen].check_file()
         found[name] = files
     return found

@@ -40,7 +40,7 @@ def plan(
     Raises
     ------
     ConfigError
-        If deterministic images are asked for on a GPU.
+        If deterministic images are asked for on a GPU, or a network is for images of other axes.
     PlanError
         If the work does not fit the limits: with the arithmetic, and changes that would make it
         fit.
@@ -67,6 +67,7 @@ def plan(
             threads=threads,
             who=who,
         )
+        settings.reconstruction.check_file(len(request.work.shape))
         rows = plan_or_advise(request)
         later = _later_stages(Acquired.of(raw), settings, len(rows), threads, limits)
         for stage in ("merge", "measure"):

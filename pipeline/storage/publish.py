@@ -147,7 +147,9 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
     import zarr
 
     store = store_beside(marker)
-    with published_folder(store) as temporary:
+    # What is to become the marker is begun first: where it cannot be written, nothing is.
+    with published_file(marker) as described, published_folder(store) as temporary:
+        described.touch()
         group = zarr.open_group(temporary, mode="w", zarr_format=3)
         yield group
         manifest = make_manifest(temporary, group)
@@ -165,8 +167,8 @@ def published_store(marker: Path) -> Iterator["zarr.Group"]:
             "files": manifest,
         }
         _check_claim(marker)
+        described.write_text(sealed_json(content))
         marker.unlink(missing_ok=True)
-    write_json(marker, content)
 
 
 def open_published(marker: Path) -> "zarr.Group":

@@ -131,8 +131,8 @@ def _network(arguments: Any = None, about: Any = None) -> None:
     np.savez("network.npz", **arrays, about=np.array(said if about is None else about))
 
 
-def _unrolled() -> Any:
-    made = simulated()
+def _unrolled(**simulation: Any) -> Any:
+    made = simulated(**simulation)
     chosen = {"algorithm": "unrolled", "weights_file": "network.npz"}
     made.config["reconstructions"] = {"cg": chosen}
     made.write()
@@ -144,6 +144,16 @@ def good_network(chance: Random) -> Trial:
     _network()
     _unrolled()
     return Trial(whole("measure"), "accepted")
+
+
+@kind("network: of other axes", 2)
+def other_axes(chance: Random) -> Trial:
+    """Met by the plan, before anything is reconstructed."""
+    _network()
+    made = _unrolled(trajectory="kooshball")
+    made.config["sources"]["scan"]["shape"] = [10, 12, 14]
+    made.write()
+    return Trial(whole("plan"), "refused", ("network.npz",))
 
 
 @kind("network: about", 30)

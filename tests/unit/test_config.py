@@ -165,7 +165,7 @@ def test_what_runs_by_name_can_be_asked_for():
             r"`debias` is for the penalties l1 and l21",
         ),
         ({"reconstructions": {"../up": {"algorithm": "gridding"}}}, r"should match pattern"),
-        ([], r"valid dictionary"),
+        ([], r"expected keys with values"),
     ],
 )
 def test_faulty_settings_name_the_key(content, message):

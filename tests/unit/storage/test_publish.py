@@ -62,6 +62,16 @@ def test_a_failure_leaves_the_old_store_and_nothing_else(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"raw.json", "raw.zarr"}
 
 
+def test_where_the_marker_cannot_be_written_no_store_is(tmp_path):
+    (tmp_path / ".image.json.partial").touch()
+    with (
+        pytest.raises(OSError, match="File exists"),
+        publish.published_store(tmp_path / "image.json"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".image.json.partial"]
+
+
 def test_a_second_store_replaces_the_first(tmp_path):
     marker = tmp_path / "raw.json"
     _store(marker, 1.0)
