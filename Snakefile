@@ -40,10 +40,15 @@ onsuccess:
     from pipeline.storage.publish import read_json
     from pipeline.storage.receipts import warnings_of
 
-    for warning in warnings_of(
-        read_json(Path(path)) for path in SHARED_RECEIPTS if Path(path).is_file()
-    ):
-        print(f"kronufft: warning: {warning}", file=sys.stderr)
+    try:
+        for warning in warnings_of(
+            read_json(Path(path))
+            for path in SHARED_RECEIPTS
+            if Path(path).is_file()
+        ):
+            print(f"kronufft: warning: {warning}", file=sys.stderr)
+    except KronufftError as error:
+        print(f"kronufft: {error}", file=sys.stderr)
 
 
 # The commands that Snakemake prints of failed jobs are long: what to do stands last.

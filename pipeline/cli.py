@@ -2,17 +2,15 @@
 
 A stage's command is its function: options are the parameters, help texts those of its docstring
 and of `pipeline.stages`. Both are read from the source and a stage is imported when it runs, so
-that `kronufft --help` stays quick and a device is leased before torch is loaded. A user's error
-ends in one line on standard error and status 1.
+that `kronufft --help` stays quick and a device is leased before torch is loaded. An error ends in
+one line on standard error and status 1.
 """
 
 import ast
-import errno
 import inspect
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import import_module
@@ -24,7 +22,7 @@ import typer
 from pipeline import __version__, stages
 from pipeline.engine.leases import leased_device
 from pipeline.engine.limits import Megabytes
-from pipeline.errors import DataError, KronufftError, one_line
+from pipeline.errors import DataError, told
 from pipeline.estimate_command import estimate
 from pipeline.tune_command import tune
 
@@ -200,35 +198,14 @@ def show(
 
 
 def main() -> None:
-    """Run the command; a user's error becomes one line and status 1."""
+    """Run the command; an error becomes one line and status 1."""
     # Threads that wait should rest: spinning, they take the cores from the jobs beside this one.
     # It has to be said before the first package that brings OpenMP is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
-    except KronufftError as error:
-        typer.echo(f"kronufft: {error}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            told = f"no space left ({error}); nothing was published"
-        else:
-            named = f"{error.filename}: " if error.filename is not None else ""
-            told = f"{named}not readable or not writable ({error.strerror or error})"
-        typer.echo(f"kronufft: {one_line(told)}", err=True)
-        sys.exit(1)
-    except MemoryError as error:
-        told = f"more memory was asked for than this machine or its limit has ({error})"
-        typer.echo(f"kronufft: {one_line(told)}", err=True)
-        sys.exit(1)
     except Exception as error:
-        traceback.print_exc()
-        told = f"internal error: {type(error).__name__}: {error}"
-        typer.echo(
-            f"kronufft: {one_line(told)}; this is a defect of Kronufft: please report it with the "
-            "lines above",
-            err=True,
-        )
+        typer.echo(f"kronufft: {told(error)}", err=True)
         sys.exit(1)
 
 

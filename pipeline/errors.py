@@ -1,9 +1,19 @@
 """Errors that a user can act on.
 
 Each message says who (dataset, array, setting), what was found, what was allowed and what to do.
-The command line turns any of them into one line and exit status 1; every other exception is a
-defect of ours and keeps its traceback.
+Commands and workflow turn any of them into one line (`told`); an exception that nobody foresaw is a
+defect of ours, and its traceback goes into a file to be sent.
 """
+
+import errno
+import os
+import platform
+import sys
+import tempfile
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
 
 _LONGEST_WORD = 400
 _LONGEST_LINE = 1600
@@ -65,3 +75,42 @@ class CanaryError(KronufftError):
 
 class SupersededError(KronufftError):
     """A job may not publish: a later run of it has begun, or what it has read has changed."""
+
+
+def told(error: Exception) -> str:
+    """Return the line that a user sees of any exception; write the report of a defect."""
+    if isinstance(error, KronufftError):
+        return str(error)
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return one_line(f"no space left ({error}); nothing was published")
+        named = f"{error.filename}: " if error.filename is not None else ""
+        return one_line(f"{named}not readable or not writable ({error.strerror or error})")
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's
+        return one_line(f"more memory was asked for than this machine or its limit has ({error})")
+    return one_line(
+        f"internal error: {type(error).__name__}: {str(error)[:_LONGEST_WORD]}; this is a defect "
+        f"of Kronufft: please report it with {_report(error)}"
+    )
+
+
+def _report(error: Exception) -> str:
+    """Write what a defect is found by; return the file, beside the workflow's logs if possible."""
+    content = "\n".join(
+        [
+            f"kronufft {version('kronufft')}, Python {sys.version}, {platform.platform()}",
+            " ".join(sys.argv),
+            "".join(traceback.format_exception(error)),
+        ]
+    )
+    name = f"defect-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
+    for folder in ("logs", tempfile.gettempdir()):
+        path = Path(folder, name)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(content, errors="backslashreplace")
+        except OSError:
+            continue
+        return str(path)
+    sys.stderr.write(content)
+    return "the lines above"

@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app, main
+from pipeline.errors import told
 
 STAGES = ["ingest", "calibrate", "plan", "reconstruct", "merge", "measure", "report"]
 
@@ -67,15 +68,30 @@ def test_a_users_error_is_one_line_and_status_one(tmp_path):
     assert done.stderr.splitlines() == [f"kronufft: {tmp_path / 'absent.yaml'}: no such file"]
 
 
-def test_a_defect_of_ours_keeps_its_traceback_and_asks_for_a_report(monkeypatch, capsys):
+def test_a_defect_of_ours_is_one_line_with_a_report_to_send(monkeypatch, capsys, tmp_path):
     def defect(path, default):
-        raise RuntimeError("ours")
+        raise RuntimeError("ours\nand more")
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pipeline.config.file.read_config", defect)
     monkeypatch.setattr("sys.argv", ["kronufft", "check", "x.yaml"])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 1
-    *above, last = capsys.readouterr().err.splitlines()
-    assert above[0].startswith("Traceback")
-    assert last.startswith("kronufft: internal error: RuntimeError: ours; this is a defect of")
+    (report,) = tmp_path.glob("logs/defect-*.txt")
+    assert capsys.readouterr().err == (
+        "kronufft: internal error: RuntimeError: ours and more; this is a defect of Kronufft: "
+        f"please report it with {report.relative_to(tmp_path)}\n"
+    )
+    text = report.read_text()
+    assert "kronufft check x.yaml" in text
+    assert 'raise RuntimeError("ours' in text
+
+
+def test_a_defect_where_nothing_can_be_written_shows_its_traceback(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "logs"))
+    line = told(RuntimeError("ours"))
+    assert line.endswith("please report it with the lines above")
+    assert "RuntimeError: ours" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import PROGRAMS
 from workflow_runs import CONFIG, changed, pending, snakemake, write_config
 
 from pipeline.config.datasets import load_datasets
@@ -118,6 +119,26 @@ def test_faulty_settings_stop_at_once_in_one_line(run, change, message):
     output = snakemake(run, "--dry-run", check=False)
     assert message in output
     assert "Traceback" not in output
+
+
+def test_a_damaged_plan_is_told_without_a_traceback_and_made_again(run):
+    plan = run / "results/still/gridding/plan.tsv"
+    whole = plan.read_text()
+    plan.write_text(whole.replace("0000", "0001"))
+    output = snakemake(run, "--dry-run", check=False)
+    assert "still/gridding/plan.tsv: damaged or edited" in output
+    assert 'File "' not in output
+    snakemake(run, "--force", "results/still/gridding/plan.tsv")
+    assert plan.read_text() == whole
+
+
+def test_a_defect_is_one_line_with_a_report_to_send(run):
+    code = "import pipeline.rules; pipeline.rules.load_config = None; " + PROGRAMS["snakemake"]
+    output = snakemake(run, "--dry-run", check=False, code=code)
+    (report,) = run.glob("logs/defect-*.txt")
+    assert f"please report it with {report.relative_to(run)}" in output
+    assert 'File "' not in output
+    assert "pipeline/rules.py" in report.read_text()
 
 
 def test_too_small_a_limit_is_refused_with_the_arithmetic(run):

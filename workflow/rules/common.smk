@@ -14,19 +14,27 @@ sys.path.insert(0, str(Path(HERE).parents[1]))
 from pipeline.config.base import load_yaml
 from pipeline.engine.limits import host_memory_mb
 from pipeline.engine.table import read_plan
-from pipeline.errors import KronufftError
+from pipeline.errors import KronufftError, told
 from pipeline.rules import Run, later_mb, more_each, read_once
 
 # `kronufft` stands beside the Python that runs Snakemake, also where no environment is activated.
 if shutil.which("kronufft") is None:
     shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
+
+def refusal(error):
+    """An exception for Snakemake to show: one line, without the traceback that it would add."""
+    line = told(error)
+    sys.tracebacklimit = 0
+    return WorkflowError(line)
+
+
 try:
     for file in workflow.configfiles:
         load_yaml(Path(file))  # Snakemake passes over a key that stands twice
     RUN = Run(config)
-except KronufftError as error:
-    raise WorkflowError(str(error)) from None
+except Exception as error:
+    raise refusal(error) from None
 
 SETTINGS = RUN.settings
 DATASETS = list(RUN.datasets)
@@ -64,7 +72,10 @@ def of_job(lookup, stage):
         names = (
             getattr(wildcards, name, None) for name in ("dataset", "reconstruction")
         )
-        return lookup(stage, *names)
+        try:
+            return lookup(stage, *names)
+        except KronufftError as error:
+            raise refusal(error) from None
 
     return found
 
@@ -86,7 +97,10 @@ def made_plan(dataset, reconstruction):
     own path: a module's prefix is put before the names that a rule's functions return.
     """
     made = checkpoints.plan.get(dataset=dataset, reconstruction=reconstruction)
-    return read_once(read_plan, made.output.plan)
+    try:
+        return read_once(read_plan, made.output.plan)
+    except KronufftError as error:
+        raise refusal(error) from None
 
 
 def plan_of(wildcards):
