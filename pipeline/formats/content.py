@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.formats.checks import Check, Found, Labels, place
 from pipeline.formats.lazy import LazyArray, Selection
 from pipeline.progress import Advance, track
 from pipeline.storage.layout import ArrayTable
@@ -25,33 +26,6 @@ Sizes = Mapping[str, tuple[int, str]]
 """Axes whose length something else than an array tells: the length, and who tells it."""
 
 
-class Check:
-    """What a kind of data looks for in the values of one array as they are copied."""
-
-    def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
-        """Take note of finite values in ``tile``; return what is to be stored."""
-        return values
-
-    def finish(self) -> None:
-        """Raise `DataError` if the whole array cannot be right."""
-
-
-class Largest(Check):
-    """Notes the largest magnitude along chosen axes, whose numbers are ``kept``."""
-
-    def __init__(self, shape: tuple[int, ...], kept: tuple[int, ...]) -> None:
-        self._kept = kept
-        self._rest = tuple(axis for axis in range(len(shape)) if axis not in kept)
-        self.values = np.zeros([shape[axis] for axis in kept])
-
-    def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
-        """Take note of the values."""
-        where = tuple(tile[axis] for axis in self._kept)
-        magnitude = np.abs(values).max(axis=self._rest)
-        self.values[where] = np.maximum(self.values[where], magnitude)
-        return values
-
-
 @dataclass(frozen=True)
 class Content:
     """What a store of one acquisition is to hold."""
@@ -60,21 +34,17 @@ class Content:
     attributes: Mapping[str, Any]
     arrays: Mapping[str, LazyArray]
     sizes: Sizes
-    checks: Mapping[str, Check] = field(default_factory=dict)
-    """By path: what the kind of data looks for in an array."""
-    measured: tuple[tuple[str, ...], ...] = ((),)
-    """Axes of the measurement: it must not be zero throughout at any place along them."""
-    labels: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
-    """By axis: what to say of a place on it beside its index."""
-    finish: Callable[["zarr.Group"], None] = field(default=lambda group: None)
-    """Adds to the store what is known once the arrays are in it."""
+    checks: Mapping[str, Callable[[tuple[int, ...]], Check]] = field(default_factory=dict)
+    """By path: what the kind of data looks for in an array of a shape."""
+    labels: Labels = field(default_factory=dict)
+    finish: Callable[["zarr.Group", Mapping[str, Found], Receipt], None] = field(
+        default=lambda group, found, record: None
+    )
+    """Adds to the store what is known once the arrays are in it, and looks at what was found."""
 
     def place(self, axes: Iterable[str], index: Iterable[int]) -> str:
         """Return the words for a place in an array."""
-        return ", ".join(
-            f"{axis} {at}" + (f" ({self.labels[axis](at)})" if axis in self.labels else "")
-            for axis, at in zip(axes, index, strict=False)
-        )
+        return place(zip(axes, index, strict=False), self.labels)
 
 
 def store_content(content: Content, raw: Path, dataset: str, record: Receipt) -> None:
@@ -93,10 +63,13 @@ def store_content(content: Content, raw: Path, dataset: str, record: Receipt) ->
     steps = sum(len(list(content.table[path].tiles(shapes[path]))) for path in paths)
     with published_store(raw) as group, track(f"{dataset}: ingest", steps) as advance:
         group.attrs.update(content.attributes)
-        for path in paths:
-            _copy(content, path, group, dataset=dataset, record=record, advance=advance)
-        content.finish(group)
+        found = {
+            path: _copy(content, path, group, dataset=dataset, record=record, advance=advance)
+            for path in paths
+        }
+        content.finish(group, found, record)
     record.record(
+        found={path: each for path, each in found.items() if each},
         shape=content.attributes["shape"],
         arrays={path: list(shape) for path, shape in shapes.items() if "/" not in path},
     )
@@ -180,15 +153,10 @@ def _copy(
     dataset: str,
     record: Receipt,
     advance: Advance,
-) -> None:
-    """Copy one array into a store under construction."""
+) -> Found:
+    """Copy one array into a store under construction; return what was found in it."""
     array, expected = content.arrays[path], content.table[path]
-    check = content.checks.get(path, Check())
-    largest = [
-        Largest(array.shape, tuple(n for n, axis in enumerate(expected.axes) if axis in kept))
-        for kept in content.measured
-        if expected.measured
-    ]
+    check = content.checks[path](array.shape) if path in content.checks else Check()
     stored = content.table.create(group, path, array.shape)
     for tile in expected.tiles(array.shape):
         with record.phase("read"):
@@ -196,22 +164,23 @@ def _copy(
             record.count_bytes("read", values.nbytes)
             with np.errstate(over="ignore"):  # an overflow is infinite, and found below
                 values = values.astype(expected.dtype, copy=False)
-        _require_finite(content, path, values, tile, dataset)
-        for each in (*largest, check):
-            values = each.passed(values, tile)
+        with record.phase("check"):
+            _require_finite(content, path, values, tile, dataset)
+            values = check.passed(values, tile)
         with record.phase("write"):
             stored[tile] = values
             record.count_bytes("write", values.nbytes)
         del values  # before the next tile is read
         advance(note=path)
-    for one, kept in zip(largest, content.measured, strict=False):
-        _require_measured(content, path, one.values, kept, dataset)
-    check.finish()
+    return check.finish(record)
 
 
 def _require_finite(
     content: Content, path: str, values: NDArray[Any], tile: Selection, dataset: str
 ) -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum()):  # the sum of finite values may still be infinite
+            return
     finite = np.isfinite(values)
     if finite.all():
         return
@@ -224,22 +193,3 @@ def _require_finite(
         f"{np.count_nonzero(~finite)} in the {values.size} values around; replace them or leave "
         "out what was not measured"
     )
-
-
-def _require_measured(
-    content: Content,
-    path: str,
-    largest: NDArray[np.float64],
-    kept: tuple[str, ...],
-    dataset: str,
-) -> None:
-    empty = np.argwhere(largest == 0)
-    if not kept and len(empty):
-        raise DataError(f"{dataset}: {path} is zero throughout; nothing was measured")
-    if len(empty):
-        axes = [axis for axis in content.table[path].axes if axis in kept]
-        more = f" and at {len(empty) - 1} other places" if len(empty) > 1 else ""
-        raise DataError(
-            f"{dataset}: {path} is zero throughout at {content.place(axes, map(int, empty[0]))}"
-            f"{more}; leave out what was not measured"
-        )

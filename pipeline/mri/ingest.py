@@ -1,5 +1,8 @@
 """What `ingest` asks of MRI data: trajectories in rad/voxel, and measurements that are not zero."""
 
+import math
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.content import Check, Content, Largest
+from pipeline.formats.checks import Check, Found, Largest, NotNegative, ranges, ranges_within
+from pipeline.formats.content import Content
 from pipeline.formats.lazy import Selection
+from pipeline.formats.measured import Measured, Measurement
 from pipeline.geometry.axes import as_volume, centred_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition
@@ -17,6 +22,7 @@ from pipeline.mri.formats.units import likely_units, to_rad_per_voxel
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import sampling_pattern
 from pipeline.mri.trajectories import wrapped
+from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
 _SHORTEST, _LONGEST = 1e-12, 1e6  # of a voxel [m]
 _FLATTEST = 1e-6  # volume of the cell that three unit vectors along the voxels' axes span
 _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi upwards
+_VOXELS_LOOKED_AT = 2**16
+_OUTSIDE = 0.01  # of the largest root sum of squares: outside the maps' masks
+_NORM_APART = 2.0  # from 1, of the root sum of squares; it varies less in maps of one scale
 _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reaches
 
 
@@ -36,13 +45,6 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
     _require_places(affine, acquisition.voxel_size, dataset)
     matrix = f"the image matrix is {shape}"
     sizes = {"axis": len(shape), **dict(zip("zyx", as_volume(shape), strict=True))}
-    checks: dict[str, Check] = {}
-    if "trajectory" in arrays:
-        checks["trajectory"] = _Trajectory(acquisition, settings, dataset)
-    if "weights" in arrays:
-        checks["weights"] = _NotNegative(dataset, "weights")
-    if "sensitivities" in arrays:
-        checks["sensitivities"] = _NotZero(dataset, "sensitivities")
     return Content(
         table=ARRAYS,
         attributes={
@@ -55,7 +57,12 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
         },
         arrays=arrays,
         sizes={axis: (size, matrix) for axis, size in sizes.items()},
-        checks=checks,
+        checks={
+            "trajectory": partial(_Trajectory, acquisition, settings, dataset),
+            "kspace": partial(_measured, dataset),
+            "weights": partial(NotNegative, f"{dataset}: weights", ARRAYS["weights"].axes),
+            "sensitivities": partial(_Maps, f"{dataset}: sensitivities"),
+        },
         finish=_note_pattern,
     )
 
@@ -75,50 +82,131 @@ def _require_places(
         raise DataError(f"{dataset}: the affine {affine.tolist()} is singular; correct it")
 
 
-def _note_pattern(group: "zarr.Group") -> None:
+def _note_pattern(group: "zarr.Group", found: Mapping[str, Found], record: Receipt) -> None:
     # What `calibrate` needs depends on it, and is to be known without opening the store.
     raw = RawData(group, Path("raw.json"))
     group.attrs["pattern"] = sampling_pattern(raw.readouts_of(0))
 
 
-class _NotZero(Check):
-    """What would make an image of nothing."""
+def _measured(dataset: str, shape: tuple[int, ...]) -> Measured:
+    return Measured(
+        Measurement(
+            who=f"{dataset}: kspace",
+            axes=ARRAYS["kspace"].axes,
+            shape=shape,
+            line="sample",
+            lines="readouts",
+            alike=("readout",),
+            channel="coil",
+            apart=("frame", "coil"),
+            compared=(("coil",), ("frame",)),
+            needed=(("frame",),),
+            common=("frame", "readout"),
+        )
+    )
 
-    def __init__(self, dataset: str, name: str) -> None:
-        self._who = f"{dataset}: {name}"
-        self._some = False
+
+class _Maps(Check):
+    """Coil maps, and the root of the sum of their squares on a lattice of voxels."""
+
+    def __init__(self, who: str, shape: tuple[int, ...]) -> None:
+        self._who = who
+        self._largest = Largest(shape, (0,))
+        step = max(1, round((math.prod(shape[1:]) / _VOXELS_LOOKED_AT) ** (1 / len(shape[1:]))))
+        self._lattice = [np.arange(0, size, step) for size in shape[1:]]
+        self._squares = np.zeros([len(along) for along in self._lattice])
 
     def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
-        self._some = self._some or bool(values.any())
-        return values
+        inside = [
+            slice(*np.searchsorted(along, (part.start, part.stop)))
+            for along, part in zip(self._lattice, tile[1:], strict=True)
+        ]
+        chosen = [
+            along[part] - whole.start
+            for along, part, whole in zip(self._lattice, inside, tile[1:], strict=True)
+        ]
+        some = values[np.ix_(range(len(values)), *chosen)]
+        self._squares[tuple(inside)] += np.sum(np.abs(some).astype(np.float64) ** 2, axis=0)
+        return self._largest.passed(values, tile)
 
-    def finish(self) -> None:
-        if not self._some:
+    def finish(self, record: Receipt) -> Found:
+        empty = np.flatnonzero(self._largest.values == 0)
+        coils = len(self._largest.values)
+        if len(empty) == coils:
             raise DataError(f"{self._who} are zero throughout; leave them out or correct them")
-
-
-class _NotNegative(_NotZero):
-    def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
-        if values.min() < 0:
-            raise DataError(f"{self._who} reach {values.min():g}; expected none below 0")
-        return super().passed(values, tile)
+        if len(empty):
+            record.warn(
+                f"{self._who} are zero throughout at {ranges('coil', empty)} of {coils}, so that "
+                "what these coils measured is not used; correct the maps or leave out the coils"
+            )
+        norms = np.sqrt(self._squares)
+        norms = norms[norms > _OUTSIDE * norms.max()]
+        low, median, high = np.percentile(norms, (5, 50, 95))
+        if median < 1 / _NORM_APART or high > _NORM_APART:
+            record.warn(
+                f"{self._who}: the root of the sum of their squares is {low:.3g} to {high:.3g} "
+                f"(5 % and 95 % of the voxels, median {median:.3g}); expected about 1, as images "
+                "are divided by it: normalise the maps"
+            )
+        norm = {"5%": float(low), "median": float(median), "95%": float(high)}
+        return {"zero_coils": empty.tolist(), "root_sum_of_squares": norm}
 
 
 class _Trajectory(Largest):
-    """Units, and values in [-pi, pi)."""
+    """Units, values in [-pi, pi), and where the trajectory does not move."""
 
-    def __init__(self, acquisition: MriAcquisition, settings: IngestSettings, dataset: str) -> None:
-        shape = acquisition.arrays["trajectory"].shape
+    def __init__(
+        self,
+        acquisition: MriAcquisition,
+        settings: IngestSettings,
+        dataset: str,
+        shape: tuple[int, ...],
+    ) -> None:
         super().__init__(shape, (len(shape) - 1,))
         self._acquisition = acquisition
         self._settings = settings
         self._dataset = dataset
+        frames, readouts, self._samples, axes = shape
+        self._lowest = np.full((frames, axes), np.inf)
+        self._highest = -self._lowest
+        self._moves = np.zeros((frames, readouts), bool)
 
     def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
+        frames, readouts, _, axes = tile
+        lowest, highest = values.min(axis=2), values.max(axis=2)  # of each readout
+        self._moves[frames, readouts] |= (highest > lowest).any(axis=-1)
+        for extreme, known, found in (
+            (np.minimum, self._lowest, lowest.min(axis=1)),
+            (np.maximum, self._highest, highest.max(axis=1)),
+        ):
+            known[frames, axes] = extreme(known[frames, axes], found)
         return wrapped(super().passed(values, tile))
 
-    def finish(self) -> None:
+    def finish(self, record: Receipt) -> Found:
         _check_units(self.values, self._acquisition, self._settings, self._dataset)
+        who = f"{self._dataset}: trajectory"
+        still = np.flatnonzero((self._highest <= self._lowest).all(axis=1))
+        if len(still):
+            raise DataError(
+                f"{who} stays at one point in {ranges('frame', still)}; correct it, or leave out "
+                "what was not measured"
+            )
+        flat = self._highest.max(axis=0) <= self._lowest.min(axis=0)
+        for axis, size in enumerate(self._acquisition.shape):
+            if size > 1 and flat[axis]:
+                record.warn(
+                    f"{who} does not move along image axis {axis}, so that nothing tells its "
+                    f"{size} voxels apart; check the order of the axes, and `shape`"
+                )
+        resting = np.argwhere(~self._moves)
+        # Spectroscopic readouts all rest; of an image, a few do where something was not filled in.
+        if self._samples > 1 and 0 < len(resting) < self._moves.size / 2:
+            told = ranges_within(("frame", "readout"), resting)
+            record.warn(
+                f"{who} stays at one point in {len(resting)} of {self._moves.size} readouts "
+                f"({told}); leave out what was not measured"
+            )
+        return {"resting_readouts": len(resting) if self._samples > 1 else 0}
 
 
 def _check_units(

@@ -1,7 +1,7 @@
 """What `ingest` asks of RF data: pairs that fit their antennas, and nothing that is all zero."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +9,17 @@ import numpy as np
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
+from pipeline.formats.checks import Found, Labels
 from pipeline.formats.content import Content, Sizes
 from pipeline.formats.lazy import LazyArray, whole
 from pipeline.formats.mapping import stacked
+from pipeline.formats.measured import Measured, Measurement, warn_of_levels
 from pipeline.geometry.axes import as_volume
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies
 from pipeline.rf.geometry.scene import Scene
+from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
@@ -41,12 +44,16 @@ def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: st
         "provenance": dict(acquisition.provenance),
     }
     make = _pairs if acquisition.pairs else _pulses
-    content = make(acquisition, common, _sizes(scene), dataset)
-    return replace(content, labels={"freq": lambda at: f"{frequencies[at] / 1e9:.6g} GHz"})
+    labels = {"freq": lambda at: f"{frequencies[at] / 1e9:.6g} GHz"}
+    return make(acquisition, common, _sizes(scene), labels, dataset)
 
 
 def _pulses(
-    acquisition: RfAcquisition, common: dict[str, Any], sizes: Sizes, dataset: str
+    acquisition: RfAcquisition,
+    common: dict[str, Any],
+    sizes: Sizes,
+    labels: Labels,
+    dataset: str,
 ) -> Content:
     return Content(
         table=PULSES,
@@ -57,12 +64,17 @@ def _pulses(
         },
         arrays=acquisition.arrays,
         sizes={**sizes, "pair": (1, "pulses count as those of one pair")},
-        measured=(("frame", "pulse"), ("frame", "freq")),
+        checks={"y": partial(_measured_pulses, dataset, labels)},
+        labels=labels,
     )
 
 
 def _pairs(
-    acquisition: RfAcquisition, common: dict[str, Any], sizes: Sizes, dataset: str
+    acquisition: RfAcquisition,
+    common: dict[str, Any],
+    sizes: Sizes,
+    labels: Labels,
+    dataset: str,
 ) -> Content:
     arrays, pairs = dict(acquisition.arrays), acquisition.pairs
     if "phase" in arrays:  # frames may share it, and then it may have no axis of them
@@ -87,6 +99,13 @@ def _pairs(
         _check_pair(index, antennas, arrays, rows[index], f"{dataset}: pair {index}")
         if antennas is not None:
             arrays |= resident({"tx": antennas.tx, "rx": antennas.rx}, index)
+
+    def finish(group: "zarr.Group", found: Mapping[str, Found], record: Receipt) -> None:
+        _note_grids(group, pairs)
+        if "y" not in arrays:  # else they are compared where they are copied
+            levels = [found[f"pair/{index}/y"]["level"] for index in range(len(pairs))]
+            warn_of_levels(f"{dataset}: y: ", "pair", np.array(levels), record)
+
     return Content(
         table=PAIRS,
         attributes={
@@ -98,8 +117,55 @@ def _pairs(
         },
         arrays=arrays,
         sizes=sizes,
-        measured=(("frame", "pair", "freq"),),
-        finish=lambda group: _note_grids(group, pairs),
+        checks={
+            path: partial(_measured_pairs, f"{dataset}: {path}", PAIRS[path].axes, labels)
+            for path in arrays
+            if PAIRS[path].measured
+        },
+        labels=labels,
+        finish=finish,
+    )
+
+
+def _measured_pulses(dataset: str, labels: Labels, shape: tuple[int, ...]) -> Measured:
+    return Measured(
+        Measurement(
+            who=f"{dataset}: y",
+            axes=PULSES["y"].axes,
+            shape=shape,
+            line="freq",
+            lines="pulses",
+            alike=("pulse",),
+            channel="frame",
+            apart=("frame", "pulse"),
+            compared=(("frame",), ("pulse",), ("freq",)),
+            needed=(("frame", "pulse"), ("frame", "freq")),
+            may_repeat=("pulse",),
+            labels=labels,
+        )
+    )
+
+
+def _measured_pairs(
+    who: str, axes: tuple[str, ...], labels: Labels, shape: tuple[int, ...]
+) -> Measured:
+    """Return what looks at the measurements of all pairs, or of one."""
+    pairs = tuple(axis for axis in axes if axis == "pair")
+    elements = tuple(axis for axis in axes[: len(shape)] if axis.startswith("m"))
+    return Measured(
+        Measurement(
+            who=who,
+            axes=axes[: len(shape)],
+            shape=shape,
+            line="freq",
+            lines="paths",
+            alike=elements,
+            channel="pair" if pairs else "frame",
+            apart=("frame", *pairs),
+            compared=(("frame",), *([pairs] if pairs else []), *((*pairs, m) for m in elements)),
+            needed=(("frame", *pairs, "freq"),),
+            labels=labels,
+        )
     )
 
 
