@@ -21,6 +21,9 @@ from pipeline.storage.receipts import Receipt
 _SMALLEST = 1e-35
 """Below it single precision loses digits: its smallest normal number is 1.2e-38."""
 
+_FILLED = 0.5
+"""Of the samples in lines that are not zero: where fewer are not zero, zeros fill in for others."""
+
 _GAP = 100.0
 """Channels that belong together, sorted by their level, follow each other in smaller steps."""
 
@@ -187,6 +190,7 @@ class Missing:
     def __init__(self, measurement: Measurement) -> None:
         self._of = measurement
         self._largest = 0.0
+        self._nonzero = 0
         self._needed = {kept: measurement.table(kept, np.bool_) for kept in measurement.needed}
         self._common = measurement.table(measurement.common, np.bool_)
         self._channels = measurement.table((measurement.channel,), np.bool_)
@@ -196,6 +200,7 @@ class Missing:
     def look(self, piece: Piece) -> None:
         """Note where there is something."""
         self._largest = max(self._largest, float(piece.strongest.max()))
+        self._nonzero += int(np.count_nonzero(piece.magnitude))
         some = piece.strongest > 0
         if piece.values.shape[piece.line] == self._of.size(self._of.line):  # of cut lines, not told
             piece.join(np.add, np.logical_not(some).astype(np.int64), self._empty)
@@ -222,7 +227,18 @@ class Missing:
                 f"{of.who}: {ranges(of.line, zero)} of {of.size(of.line)} is zero in all "
                 f"{of.lines}; leave out what was not measured"
             )
-        return {f"zero_{of.line}s": len(zero), **self._zero_lines(record)}
+        size = math.prod(of.shape)
+        lines = size // of.size(of.line) - int(self._empty.sum())
+        if self._nonzero < _FILLED * lines * (of.size(of.line) - len(zero)):
+            record.warn(
+                f"{of.who}: {1 - self._nonzero / size:.0%} of the samples are exactly 0, in "
+                f"{of.lines} that are not; leave out what was not measured, or give it weights of 0"
+            )
+        return {
+            "zero_share": 1 - self._nonzero / size,
+            f"zero_{of.line}s": len(zero),
+            **self._zero_lines(record),
+        }
 
     def _require(self, kept: tuple[str, ...], table: NDArray[np.bool_]) -> None:
         empty = np.argwhere(~table)
@@ -399,7 +415,7 @@ class Spikes:
         self, magnitude: NDArray[Any], line: NDArray[Any], at: int, index: tuple[int, ...]
     ) -> bool:
         beside = [*line[max(0, at - _NEIGHBOURS) : at], *line[at + 1 : at + 1 + _NEIGHBOURS]]
-        if line[at] <= _SPIKE * max(beside):
+        if min(beside) == 0 or line[at] <= _SPIKE * max(beside):  # zeros may fill in
             return False
         lines = tuple(slice(None) if axis in self._alike else n for axis, n in enumerate(index))
         across = magnitude[lines]
