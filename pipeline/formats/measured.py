@@ -303,7 +303,8 @@ class Levels:
             total = np.maximum(total - piece.strongest, 0)
         self._sum += float(total.sum())
         for table in self._sums.values():
-            piece.join(np.add, total, table)
+            along_line = table.shape[piece.line] > 1
+            piece.join(np.add, piece.magnitude if along_line else total, table)
 
     def finish(self, record: Receipt) -> Found:
         """Warn of channels that are out of scale."""

@@ -32,7 +32,7 @@ _FLATTEST = 1e-6  # volume of the cell that three unit vectors along the voxels'
 _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi upwards
 _VOXELS_LOOKED_AT = 2**16
 _OUTSIDE = 0.01  # of the largest root sum of squares: outside the maps' masks
-_NORM_APART = 2.0  # from 1, of the root sum of squares; it varies less in maps of one scale
+_NORM_APART = 3.0  # of root sums of squares from 1: those of unscaled fields reach 2 at the edges
 _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reaches
 
 
