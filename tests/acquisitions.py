@@ -13,7 +13,7 @@ from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.geometry.axes import as_volume, centred_affine
 from pipeline.mri.arrays import ARRAYS
-from pipeline.storage.calibration import create_sensitivities, create_weights
+from pipeline.storage.calibration import create_sensitivities, create_weights, store_array
 from pipeline.storage.publish import published_store
 
 
@@ -49,10 +49,12 @@ def write_acquisition(
     seed: int = 0,
     measured: np.ndarray | None = None,
     noise: np.ndarray | None = None,
+    **given: np.ndarray,
 ) -> dict[str, Path]:
     """Write ``raw`` and ``calibration`` below ``folder``; return the paths of their markers.
 
-    Random numbers are measured unless `measured` says what is.
+    Random numbers are measured unless `measured` says what is, and so are ``trajectory``,
+    ``weights`` and ``sensitivities`` unless they are given.
     """
     generator = np.random.default_rng(seed)
     raw, calibration = folder / "raw.json", folder / "calibration.json"
@@ -73,15 +75,20 @@ def write_acquisition(
             trajectory[frame] = generator.uniform(
                 -np.pi, np.pi, (readouts, samples, len(shape))
             ).astype(np.float32)
+        if "trajectory" in given:
+            trajectory[:] = given["trajectory"]
     with published_store(calibration) as group:
         group.attrs.update({"coil_maps": "source" if maps else "none", "density": "source"})
-        create_weights(group, (trajectories, readouts, samples))[:] = generator.uniform(
-            0.5, 1.5, (trajectories, readouts, samples)
-        ).astype(np.float32)
+        weights = generator.uniform(0.5, 1.5, (trajectories, readouts, samples))
+        create_weights(group, weights.shape)[:] = given.get("weights", weights).astype(np.float32)
+        if noise is not None:
+            group.attrs["noise"] = "measured"
+            levels = np.sqrt(np.mean(np.abs(noise) ** 2, axis=1, dtype=np.float64))
+            store_array(group, "noise_level", levels.astype(np.float32), ("coil",))
         if maps:
+            drawn = [complex_normal(generator, as_volume(shape)) for _ in range(coils)]
             stored = create_sensitivities(group, (coils, *as_volume(shape)))
-            for coil in range(coils):
-                stored[coil] = complex_normal(generator, as_volume(shape))
+            stored[:] = given.get("sensitivities", np.stack(drawn))
     return {"raw": raw, "calibration": calibration}
 
 

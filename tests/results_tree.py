@@ -135,6 +135,7 @@ def write_run(
     algorithm: str = "cg-sense",
     voxel_size: tuple[float, ...] | None = None,
     level: float = 0.03,
+    misfit: float = 0.04,
 ) -> Made:
     """Write the files of one dataset and one reconstruction of it under ``results``."""
     folder = results / dataset
@@ -167,6 +168,11 @@ def write_run(
         residuals = [
             [0.45 ** (step + 1) * (1 + 0.1 * int(image)) for step in range(12)] for image in part
         ]
+        misfits = {
+            "misfit": [misfit + 0.001 * int(image) for image in part],
+            "expected_misfit": [0.02] * len(part), "misfit_resolution": 0.007,
+            "plausible_misfit": 0.45,
+        }  # fmt: skip
         write_receipt(
             made / f"receipts/reconstruct-{block:04d}.json", "reconstruct", 6.5 + block,
             **names, block=f"{block:04d}", first_image=int(part[0]), images=len(part),
@@ -175,6 +181,7 @@ def write_run(
             iterations=12 if algorithm == "cg-sense" else 0,
             residuals=residuals if algorithm == "cg-sense" else [[] for _ in part],
             normal="toeplitz", backend="ducc0", device="cpu", threads=2,
+            **(misfits if algorithm == "cg-sense" else {}),
             canary={"adjoint_error": 2e-7, "forward_error": 3e-4},
             predicted_host_bytes=900_000_000 + 40_000_000 * block,
             peak_host_bytes=700_000_000 + 60_000_000 * block,

@@ -68,6 +68,14 @@ class AlgorithmSettings(EquationSettings):
         return False
 
     @property
+    def plausible_misfit(self) -> float:
+        """The relative data misfit up to which good data without noise may be left.
+
+        1, as of an image of zeros, where the algorithm has other aims than to explain the data.
+        """
+        return 1.0
+
+    @property
     def modules(self) -> tuple[str, ...]:
         """The modules that its run imports by name, which no import statement shows."""
         return (type(self).__module__,)
@@ -128,6 +136,8 @@ class Outcome:
     objective: Tensor | None
     """float64, one for each problem: the cost function at the solution, with its penalty, before
     debiasing; `None` where nothing is minimised."""
+    squared_misfit: Tensor
+    """float64, one for each problem: ``|W^(1/2) (A x - y)|^2`` of the image, up to rounding."""
     stopped: list[str]
     """For each problem ``tolerance``, ``iterations``, ``points`` or ``layers``."""
     weight: Tensor | None = None

@@ -53,9 +53,5 @@ def by_discrepancy(
     return (
         dataclasses.replace(found.solution, evaluations=found.evaluations),
         found.weight,
-        {
-            "discrepancy_solutions": found.solutions,
-            "misfit": found.misfit.flatten().tolist(),
-            "noise_misfit": noise.misfit.flatten().tolist(),
-        },
+        {"discrepancy_solutions": found.solutions},
     )

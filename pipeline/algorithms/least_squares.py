@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pipeline.solvers.solution import Report, Solution
 
 
+_PLAUSIBLE_MISFIT = 0.45
+"""Between what good data leave beyond their noise and what wrong ones do: see docs/metrics.md."""
+
+
 class LeastSquaresSettings(PreconditionedSettings):
     """Regularised least squares."""
 
@@ -49,9 +53,22 @@ class LeastSquaresSettings(PreconditionedSettings):
         return self.iterations
 
     @property
+    def plausible_misfit(self) -> float:
+        """What measured objects leave that are not quite as modelled, and what the weight leaves.
+
+        Of joined frames, which may differ in all there is, nothing can be said.
+        """
+        if self.frames_per_image != 1:
+            return 1.0
+        if self.regularization == "discrepancy":
+            return _PLAUSIBLE_MISFIT
+        shrinking = self.regularization / (1 + self.regularization)
+        return min(1.0, math.hypot(_PLAUSIBLE_MISFIT, shrinking))
+
+    @property
     def applications(self) -> int:
-        """One an iteration."""
-        return self.iterations
+        """One an iteration, and one for the misfit."""
+        return self.iterations + 1
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of conjugate gradients, their preconditioner, and a search around."""
@@ -65,8 +82,6 @@ class LeastSquaresSettings(PreconditionedSettings):
 
     def run(self, problem: Problem, report: Report, checkpoint: Checkpoint) -> Outcome:
         """Solve a problem."""
-        import torch
-
         from pipeline.operators.inner import inner_product
         from pipeline.solvers.cg import conjugate_gradient
 
@@ -92,13 +107,13 @@ class LeastSquaresSettings(PreconditionedSettings):
         else:
             weight = self.regularization * problem.diagonal
             found, details = at(weight, checkpoint), {}
-        # Conjugate gradients leave b - (G + weight) x orthogonal to x, so x^H (G + weight) x is
-        # b^H x.
-        energy = torch.as_tensor(normal.energy, device=weight.device)
-        cost = 0.5 * (energy - inner_product(normal.b, found.image, problem.image_axes))
+        image, axes = found.image, problem.image_axes
+        # Not from b^H x alone: rounding leaves the residual not quite orthogonal to the image.
+        misfit = 2 * normal.cost(image, axes)
+        cost = 0.5 * (misfit + weight * inner_product(image, image, axes))
         tail = [history[-1] if history else 0.0 for history in found.histories()]
         stopped = [reason(value <= self.residual) for value in tail]
-        return Outcome(found, found.evaluations, cost, stopped, weight, details)
+        return Outcome(found, found.evaluations + 1, cost, misfit, stopped, weight, details)
 
 
 class CgSenseSettings(MriSettings, LeastSquaresSettings):

@@ -74,5 +74,5 @@ class OmpSettings(SolverSettings):
         stopped = ["points" if count == self.points else "tolerance" for count in counts]
         last = [history[-1] if history else 1.0 for history in found.histories()]
         ratio = torch.tensor(last, dtype=torch.float64, device=energy.device)
-        cost = 0.5 * energy.flatten() * ratio**2
-        return Outcome(found, found.evaluations, cost, stopped)
+        misfit = energy.flatten() * ratio**2
+        return Outcome(found, found.evaluations, 0.5 * misfit, misfit, stopped)

@@ -170,7 +170,8 @@ class PenalisedSettings(SolverSettings):
             else:
                 weight = self.sparsity * brightest
             sparse = at(weight, stages)
-        cost = normal.cost(sparse.image, axes) + penalty_of(weight).value(sparse.image)
+        misfit = 2 * normal.cost(sparse.image, axes)
+        cost = 0.5 * misfit + penalty_of(weight).value(sparse.image)
         evaluations = sparse.evaluations + 1
         reached = self.allowed_residual or self.converged_change
         stopped = [
@@ -196,4 +197,6 @@ class PenalisedSettings(SolverSettings):
             evaluations += refined.evaluations - sparse.evaluations
             details["debias_iterations"] = int(refined.iterations.max())
             sparse = dataclasses.replace(sparse, image=refined.image)
-        return Outcome(sparse, evaluations, cost, stopped, weight, details)
+            misfit = 2 * normal.cost(sparse.image, axes)
+            evaluations += 1
+        return Outcome(sparse, evaluations, cost, misfit, stopped, weight, details)

@@ -115,10 +115,12 @@ class UnrolledSettings(SolverSettings):
         with torch.no_grad():
             bound = largest_eigenvalue(normal.gram, normal.b, image_axes=problem.image_axes)
             image = network(normal, bound)
+            misfit = 2 * normal.cost(image, problem.image_axes)
         problems = normal.b.shape[: normal.b.ndim - problem.image_axes]
         layers = len(network.layers)
         nothing = torch.zeros(0, *problems, dtype=torch.float64)
         found = Solution(image, torch.full(problems, layers), nothing, begins_at_zero=False)
         stopped = ["layers"] * problems.numel()
         details: dict[str, object] = {"network_sha256": self.file_checksum()}
-        return Outcome(found, LANCZOS_STEPS + layers, None, stopped, details=details)
+        evaluations = LANCZOS_STEPS + layers + 1
+        return Outcome(found, evaluations, None, misfit, stopped, details=details)

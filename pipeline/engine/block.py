@@ -41,6 +41,12 @@ class Equations(Protocol):
     def noise(self, images: range, share: Share) -> Noise | None:
         """Return the noise in the normal equations of some images; `None` if it is not known."""
 
+    def left_by_noise(self, images: range, share: Share) -> Tensor | None:
+        """Return the root of the mean of ``|W^(1/2) n|^2`` of the noise ``n``, as far as known.
+
+        Float64, of the shape of the energy; `None` where nothing is known of the noise.
+        """
+
     def image(self, share: Share) -> Tensor:
         """Return the images ``(image, *shape)`` of an algorithm that solves nothing."""
 
@@ -87,6 +93,7 @@ def reconstruct_block(
             share.diagonal,
             image_axes=len(data.shape),
             noise=equations.noise(batch, share) if algorithm.uses_noise else None,
+            left_by_noise=equations.left_by_noise(batch, share),
             exact=cache(equations.exact_solver),
             progress=lambda part, note: advance(0, note, partial=part * len(batch)),
             checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
@@ -103,6 +110,8 @@ def reconstruct_block(
             residuals += histories
             advance(len(found), f"residual {histories[-1][-1]:.1e}" if histories[-1] else "")
     job.check_finite(images, "the image")
+    if not algorithm.uses_noise:  # else zero is the answer where noise is all that was measured
+        job.check_not_zero(images)
     job.receipt.record(
         shape=list(data.shape),
         shards=max(1, len(pieces)),

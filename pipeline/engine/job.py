@@ -27,6 +27,10 @@ from pipeline.storage.receipts import Receipt
 
 Result = TypeVar("Result")
 
+_SMALLEST = float(np.finfo(np.float32).tiny / np.finfo(np.float32).eps)
+"""Of the largest magnitude of an image: what is dimmer by single precision is still a normal
+number."""
+
 
 @dataclass(frozen=True)
 class TileSizes:
@@ -97,6 +101,7 @@ class BlockJob:
         on_device, threads = self.device.startswith("cuda"), receipt.content["threads"]
         machine = Machine.of(settings, on_device=on_device, threads=threads)
         self._machine = replace(machine, choice=row.transforms)
+        self.tolerance: float = machine.nufft.tolerance
         self.complex, self.real = machine.dtype, machine.dtype.to_real()
 
     def transforms(self, shape: tuple[int, ...]) -> Transforms:
@@ -177,6 +182,16 @@ class BlockJob:
                 f"{self.who}: {name} has values that are not finite; check measurement, maps and "
                 "weights"
             )
+
+    def check_not_zero(self, images: NDArray[np.complexfloating]) -> None:
+        """Raise `DataError` where an image is zero, or smaller than single precision resolves."""
+        for index, image in enumerate(images, self.row.first_image):
+            if not np.abs(image).max() > _SMALLEST:
+                raise DataError(
+                    f"{self.who}: image {index} is zero throughout, or smaller than {_SMALLEST:.0e}"
+                    ", which single precision does not resolve; check that k-space, weights and "
+                    "maps are not zero, and scale the measurement"
+                )
 
     def halve_tiles(self, error: str) -> None:
         """Go on with smaller tiles, and say so in log and receipt; or raise `DeviceError`."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings
 from pipeline.engine.job import BlockJob
+from pipeline.engine.misfit import misfit_resolution, relative_misfits
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, Nested
 from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.noise import Noise
@@ -35,6 +36,7 @@ def solve(
     *,
     image_axes: int,
     noise: Noise | None,
+    left_by_noise: Tensor | None,
     exact: Callable[[], ExactSolver | None],
     progress: Progress | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
@@ -51,6 +53,8 @@ def solve(
         sensitivities.
     noise
         Of the measurement, of the shape of `diagonal`; `None` where it is not known.
+    left_by_noise
+        float64, of the shape of `diagonal`: ``|W^(1/2) n|`` of the noise ``n``, as far as known.
     exact
         Returns what solves ``(G + rho) x = r`` without iterations, where there is a way.
     """
@@ -80,6 +84,17 @@ def solve(
         image = outcome.solution.image
         if algorithm.fusion == "non-coherent":
             image = non_coherent(image, image_axes)
+    found = relative_misfits(outcome.squared_misfit, normal.energy, len(image))
+    resolution = misfit_resolution(job.tolerance)
+    details |= {
+        "misfit": [max(each, resolution) for each in found],
+        "misfit_resolution": resolution,
+        "plausible_misfit": algorithm.plausible_misfit,
+    }
+    if left_by_noise is not None:
+        details["expected_misfit"] = relative_misfits(
+            left_by_noise.square(), normal.energy, len(image)
+        )
     _record(job, outcome, details)
     histories = outcome.solution.histories()
     problems = len(histories) // max(1, len(image))

@@ -48,6 +48,13 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "final_residual": (_NUMBER, "last relative residual of the solver; of a block the largest"),
     "adjoint_error": (_NUMBER, "reconstruct: relative error of the canary's adjoint test"),
     "forward_error": (_NUMBER, "reconstruct: relative error of the canary against the exact sum"),
+    "misfit": (
+        _NUMBER,
+        "image: what it leaves of the weighted data, relative to them: 0 explains all of them, 1 "
+        "nothing; no smaller than can be told",
+    ),
+    "misfit_resolution": (_NUMBER, "image: the smallest misfit that can be told"),
+    "expected_misfit": (_NUMBER, "image: what the noise leaves, where it is known"),
     "first_frame": (_COUNT, "image: first measured frame in it"),
     "frames": (_COUNT, "image: measured frames joined in it"),
     "reference": (_TEXT, "image: what it is compared with; empty if there is nothing"),

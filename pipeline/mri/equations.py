@@ -10,6 +10,12 @@ from pipeline.mri.measurement import MriMeasurement
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
 
+_OFF, _OFF_SHARE = 0.2, 0.05
+"""How far a sum of squares may be from one, and of how many voxels: as of maps interpolated to
+another matrix."""
+_LEAST_SQUARES = 1e-3
+"""Sums of squares that are smaller than this part of the largest are no measure of anything."""
+
 
 def equations_of(data: MriMeasurement) -> Equations:
     """Return the normal equations of a measurement."""
@@ -21,6 +27,7 @@ class MriEquations:
 
     def __init__(self, data: MriMeasurement) -> None:
         self.data = data
+        self._map_squares: Tensor | None = None
 
     def gram(self, images: range, share: Share) -> Gram:
         """Return the normal operator of some images, whose kernels are in ``share``."""
@@ -44,10 +51,10 @@ class MriEquations:
         Every coil's sensitivity counts at its root mean square over the image.
         """
         data, job = self.data, self.data.job
-        measured = data.raw.noise()
-        if measured is None:
+        levels = self._levels()
+        if levels is None or data.calibration.noise != "measured":
             return None
-        variances = torch.from_numpy(measured).abs().square().double().mean(-1).to(job.device)
+        variances = levels.square()
         sensitivities = (
             torch.ones_like(variances) if data.maps is None else data.maps.mean_squares()
         )
@@ -62,6 +69,40 @@ class MriEquations:
             (share.diagonal * variances.sum()).sqrt(),
         )
 
+    def left_by_noise(self, images: range, share: Share) -> Tensor | None:
+        """Return the misfit of the noise that `calibrate` found, measured or estimated."""
+        levels = self._levels()
+        return None if levels is None else (share.diagonal * levels.square().sum()).sqrt()
+
+    def _levels(self) -> Tensor | None:
+        """Return the deviation of the noise of each coil, float64."""
+        levels = self.data.calibration.noise_level()
+        return (
+            None if levels is None else torch.from_numpy(levels).double().to(self.data.job.device)
+        )
+
     def image(self, share: Share) -> Tensor:
-        """Return the density-compensated adjoint, ``(image, *shape)``."""
-        return share.b.sqrt() if self.data.by_squares else share.b
+        """Return the density-compensated adjoint, ``(image, *shape)``.
+
+        Maps that are not normalised leave each voxel times their sum of squares, which is taken
+        away.
+        """
+        data = self.data
+        if data.by_squares:
+            return share.b.sqrt()
+        if data.maps is None:
+            return share.b
+        if self._map_squares is None:
+            self._map_squares = data.maps.sum_of_squares()
+            data.job.receipt.record(normalised_maps=_normalised(self._map_squares))
+        squares = self._map_squares
+        if _normalised(squares):
+            return share.b
+        return share.b / squares.clamp(min=_LEAST_SQUARES * float(squares.max()))
+
+
+def _normalised(squares: Tensor) -> bool:
+    """Tell whether sums of squares are about one where there are maps."""
+    there = squares > 0
+    far = there & ((squares - 1).abs() > _OFF)
+    return int(far.sum()) <= _OFF_SHARE * int(there.sum())

@@ -116,7 +116,31 @@ def _convergence_note(measured: Mapping[str, Any], curves: Sequence[Sequence[flo
         lowest, highest = f"{min(weights):.3g}", f"{max(weights):.3g}"
         text += f", {name} {lowest}" + (f" to {highest}" if highest != lowest else "")
     text += f", {max(map(len, curves))} iterations"
-    return f"{text}{_stopping_note(measured)}."
+    return f"{text}{_stopping_note(measured)}. {_misfit_note(measured)}"
+
+
+def _misfit_note(measured: Mapping[str, Any]) -> str:
+    """Return what images leave of their data, beside what solvers leave of the equations."""
+    misfits = _spread(measured, "misfit")
+    if not misfits:
+        return ""
+    noise = _spread(measured, "expected_misfit")
+    return (
+        "A small residual says that the equations are solved, not that they are right: the data "
+        f"misfit is what images leave of the weighted data, relative to them, {misfits}"
+        + (f", where noise alone would leave {noise}." if noise else ".")
+    )
+
+
+def _spread(measured: Mapping[str, Any], name: str) -> str:
+    """Return the smallest and the largest misfit of all images; empty if there are none."""
+    blocks = measured.get("blocks", ())
+    values = [value for block in blocks for value in block.get(name) or ()]
+    if not values:
+        return ""
+    finest = max(block["misfit_resolution"] for block in blocks)
+    ends = [f"< {finest:.1g}" if value <= finest else f"{value:.2g}" for value in sorted(values)]
+    return ends[0] if ends[0] == ends[-1] else f"{ends[0]} to {ends[-1]}"
 
 
 def _stopping_note(measured: Mapping[str, Any]) -> str:
@@ -145,6 +169,8 @@ def _settings(jobs: "pd.DataFrame", measured: Mapping[str, Any]) -> tuple[tuple[
         )
         if values:
             settings.append((key.replace("_", " "), ", ".join(values)))
+    if misfits := _spread(measured, "misfit"):
+        settings.append(("data misfit", misfits))
     if measured.get("frames_per_image", 1) != 1:
         settings.append(("measured frames in an image", str(measured["frames_per_image"])))
     settings.append(("blocks", str(len(blocks))))

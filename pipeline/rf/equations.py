@@ -97,6 +97,11 @@ class PairsEquations:
             together=data.coherent,
         )
 
+    def left_by_noise(self, images: range, share: Share) -> Tensor | None:
+        """Return the misfit of the noise; `None` where the data do not state it."""
+        noise = self.noise(images, share)
+        return None if noise is None else noise.misfit
+
     def image(self, share: Share) -> Tensor:
         """Return the matched filter's image, ``(1, *shape)``; see `pipeline.solvers.fusion`."""
         data, job = self.data, self.data.job
@@ -145,6 +150,11 @@ class PhaseHistoryEquations:
             return None
         diagonal = share.diagonal.cpu().numpy()  # the number of samples, all of weight one
         return Noise.of_channels(deviation[:1], diagonal, diagonal, job.device, together=True)
+
+    def left_by_noise(self, images: range, share: Share) -> Tensor | None:
+        """Return the misfit of the noise; `None` where the data do not state it."""
+        noise = self.noise(images, share)
+        return None if noise is None else noise.misfit
 
     def image(self, share: Share) -> Tensor:
         """Return the matched filter's image, ``(1, *shape)``."""

@@ -15,6 +15,7 @@ from pipeline.kinds import open_raw, part_of
 from pipeline.metrics.comparison import Array, Comparison
 from pipeline.metrics.costs import measure_memory
 from pipeline.metrics.images import image_metrics
+from pipeline.metrics.misfit import misfit_warning
 from pipeline.metrics.references import frame_slabs, reference_image
 from pipeline.metrics.streams import stream_totals
 from pipeline.metrics.tables import as_table, job_row, write_table
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 _KEPT_OF_BLOCKS = (
     "block", "first_image", "algorithm", "weight", "penalty", "stopped", "iterations", "residuals",
     "backend", "normal", "device", "threads", "coils", "samples", "shape", "canary", "model",
-    "sub_apertures", "operator_evaluations", "fusion",
+    "sub_apertures", "operator_evaluations", "fusion", "misfit", "expected_misfit",
+    "misfit_resolution", "normalised_maps",
 )  # fmt: skip
 
 
@@ -101,8 +103,10 @@ def measure(
             images=len(rows),
             blocks=[{key: job[key] for key in _KEPT_OF_BLOCKS if key in job} for job in blocks],
         )
-        if warnings := warnings_of(jobs):  # the report reads no receipts of blocks
-            record.record(warnings=warnings)
+        for warning in warnings_of(jobs):  # the report reads no receipts of blocks
+            record.content.setdefault("warnings", []).append(warning)
+        if implausible := misfit_warning(blocks):
+            record.warn(f"{who}: {implausible}")
 
 
 def _stored_images(marker: Path) -> "zarr.Array[Any]":
@@ -168,5 +172,9 @@ def _solution_of(frame: int, blocks: Sequence[Mapping[str, Any]]) -> dict[str, A
             if place < len(curves) and curves[place]:
                 row["final_residual"] = curves[place][-1]
                 row["iterations"] = len(curves[place])
+            for name in ("misfit", "expected_misfit"):
+                if values := block.get(name):
+                    row[name] = values[place]
+            row["misfit_resolution"] = block.get("misfit_resolution")
             return row
     return {}

@@ -67,6 +67,14 @@ class CoilMaps:
             return StreamedSenseNormal(one_coil, self._shape, self.batches)
         return SenseNormal(one_coil, self._all, coil_batch)
 
+    def sum_of_squares(self) -> Tensor:
+        """Return ``sum_c |S_c|^2``, real ``(*shape)``."""
+        total = torch.zeros(self._shape, dtype=self._job.real, device=self._job.device)
+        for maps in self.batches():
+            for one in maps:
+                total += one.abs().square_()
+        return total
+
     def mean_squares(self) -> Tensor:
         """Return each coil's squared sensitivity, averaged over the image: float64 ``(coil,)``."""
         return torch.cat(

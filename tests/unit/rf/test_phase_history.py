@@ -68,6 +68,16 @@ def relative(found, expected):
     return np.linalg.norm(found.ravel() - expected) / np.linalg.norm(expected)
 
 
+def test_the_misfit_is_that_of_the_exact_paths(tmp_path, measured):
+    system, data = measured
+    settings = {"algorithm": "tikhonov", "iterations": 3, "regularization": 0.01}
+    image, receipt = run(tmp_path, **settings, curvature_error=0.003)
+    expected = np.linalg.norm(system @ image.ravel() - data) / np.linalg.norm(data)
+    assert 0.1 < expected < 0.98
+    assert receipt["misfit"][0] == pytest.approx(expected, rel=3e-3)
+    assert "expected_misfit" not in receipt  # the data do not state their noise
+
+
 @pytest.mark.parametrize("curvature_error", [0.3, 0.03, 0.003])
 def test_matched_filter_is_exact_back_projection_up_to_the_curvature(
     tmp_path, measured, curvature_error

@@ -11,6 +11,7 @@ from pipeline.config.outputs import MeasureSettings
 from pipeline.errors import DataError
 from pipeline.metrics.tables import read_table
 from pipeline.stages.measure import measure
+from pipeline.storage.publish import read_json, write_json
 
 
 def scaled_nrmse(image, reference):
@@ -53,6 +54,34 @@ def test_rows(tmp_path):
         )
     assert images["iterations"][4] == 12
     assert images["final_residual"][4] == pytest.approx(0.45**12 * 1.4)
+
+
+def test_misfits_are_those_of_each_image(tmp_path):
+    run = write_run(tmp_path, shape=(12, 10), frames=5, blocks=2)
+    _, images = measured(run)
+    assert list(images["misfit"]) == pytest.approx([0.04, 0.041, 0.042, 0.043, 0.044])
+    assert set(images["expected_misfit"]) == {0.02}
+    assert set(images["misfit_resolution"]) == {0.007}
+    assert "warnings" not in json.loads(run.receipt.read_text())
+
+
+def test_an_implausible_misfit_is_told(tmp_path, capsys):
+    run = write_run(tmp_path, shape=(12, 10), frames=5, blocks=2, misfit=0.8)
+    measured(run)
+    (told,) = json.loads(run.receipt.read_text())["warnings"]
+    assert told.startswith("head/cg-sense: image 4 leaves 0.80 of the data unexplained")
+    assert "(and 4 of 4 others likewise)" in told
+    assert f"warning: {told}" in capsys.readouterr().err
+
+
+def test_warnings_of_blocks_reach_the_receipt(tmp_path):
+    run = write_run(tmp_path, shape=(12, 10), frames=5, blocks=2, misfit=0.8)
+    path = run.receipts / "reconstruct-0000.json"
+    write_json(path, {**read_json(path), "warnings": ["of a block"]})
+    measured(run)
+    told = json.loads(run.receipt.read_text())["warnings"]
+    assert told[0] == "of a block"
+    assert len(told) == 2
 
 
 def test_parquet_is_the_same_table(tmp_path):

@@ -97,7 +97,8 @@ def test_coils_are_left_the_misfit_of_their_noise(coils, settings, weighted):
     )
     expected = np.sqrt(np.sum(weights * deviations**2))  # sigma sqrt(M) of unit weights
     assert misfit(image, system, data, weights) == pytest.approx(expected, rel=0.05 + 0.02)
-    assert receipt["noise_misfit"][0] == pytest.approx(expected, rel=0.02)  # of 4000 samples
+    whole = np.linalg.norm(np.sqrt(weights) * data)
+    assert receipt["expected_misfit"][0] == pytest.approx(expected / whole, rel=0.02)  # of 4000
     assert misfit(0 * image, system, data, weights) > 2 * expected
 
 

@@ -12,6 +12,7 @@ from pipeline.errors import DataError
 from pipeline.metrics.tables import read_table
 from pipeline.stages.measure import measure
 from pipeline.stages.report import report
+from pipeline.storage.publish import read_json, write_json
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
@@ -108,6 +109,40 @@ def test_page_names_figures_and_settings(tmp_path):
         "Tikhonov weight 0.001, 12 iterations; stopped by the number of iterations.",
     ):  # fmt: skip
         assert expected in page.text
+
+
+def test_misfits_stand_beside_the_residuals(tmp_path):
+    runs = [
+        write_run(tmp_path, dataset="cine", shape=(14, 12), frames=10, blocks=2),
+        write_run(tmp_path, dataset="exact", shape=(14, 12), misfit=0.007),
+        write_run(tmp_path, dataset="lung", shape=(14, 12), algorithm="gridding"),
+    ]
+    page, _ = run_all(tmp_path, runs)
+    assert page.text.count("data misfit is what images leave") == 2
+    assert "relative to them, 0.04 to 0.049, where noise alone would leave 0.02." in page.text
+    assert "relative to them, < 0.007, where noise" in page.text
+    assert "warning" not in page.text
+
+
+def test_warnings_stand_at_the_head_of_the_page_each_once(tmp_path):
+    runs = [
+        write_run(tmp_path, dataset="one", shape=(14, 12), misfit=0.8),
+        write_run(tmp_path, dataset="two", shape=(14, 12), misfit=0.9),
+        write_run(tmp_path, dataset="right", shape=(14, 12)),
+    ]
+    path = runs[0].shared[1]
+    told = ["one: coils <2> and 3 may be swapped", "one: coils <2> and 3 may be swapped"]
+    write_json(path, {**read_json(path), "warnings": told})
+    page, html = run_all(tmp_path, runs)
+    head = page.text[: page.text.index("right")]
+    assert "3 warnings: these images may be wrong" in head
+    for line in (
+        "one: coils <2> and 3 may be swapped",
+        "one/cg-sense: the image leaves 0.80 of the data unexplained",
+        "two/cg-sense: the image leaves 0.90 of the data unexplained",
+    ):
+        assert head.count(line) == 1
+    assert html.index("these images may be wrong") < html.index('class="sheet"')
 
 
 def test_names_are_escaped(tmp_path):
