@@ -10,11 +10,10 @@ from pipeline.mri.measurement import MriMeasurement
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
 
-_OFF, _OFF_SHARE = 0.2, 0.05
-"""How far a sum of squares may be from one, and of how many voxels: as of maps interpolated to
-another matrix."""
-_LEAST_SQUARES = 1e-3
-"""Sums of squares that are smaller than this part of the largest are no measure of anything."""
+_APART = 4.0
+"""From one, of sums of squares: what `ingest` tells of, and what sensitivities do not vary by."""
+_OUTSIDE = 1e-4
+"""Of the largest sum of squares: outside the maps' masks."""
 
 
 def equations_of(data: MriMeasurement) -> Equations:
@@ -98,11 +97,13 @@ class MriEquations:
         squares = self._map_squares
         if _normalised(squares):
             return share.b
-        return share.b / squares.clamp(min=_LEAST_SQUARES * float(squares.max()))
+        return share.b / squares.clamp(min=_OUTSIDE * float(squares.max()))
 
 
 def _normalised(squares: Tensor) -> bool:
-    """Tell whether sums of squares are about one where there are maps."""
-    there = squares > 0
-    far = there & ((squares - 1).abs() > _OFF)
-    return int(far.sum()) <= _OFF_SHARE * int(there.sum())
+    """Tell whether the median of sums of squares, and their 95 %, are of the size of one."""
+    inside = squares > _OUTSIDE * float(squares.max())
+    small, large, voxels = (
+        int((inside & some).sum()) for some in (squares < 1 / _APART, squares > _APART, inside)
+    )
+    return small <= 0.5 * voxels and large <= 0.05 * voxels
