@@ -13,8 +13,9 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.checks import Check, Found, Largest, NotNegative, ranges, ranges_within
 from pipeline.formats.content import Content
+from pipeline.formats.faults import Measured
 from pipeline.formats.lazy import Selection
-from pipeline.formats.measured import Measured, Measurement
+from pipeline.formats.measurement import Measurement
 from pipeline.geometry.axes import as_volume, centred_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition
@@ -102,6 +103,7 @@ def _measured(dataset: str, shape: tuple[int, ...]) -> Measured:
             compared=(("coil",), ("frame",)),
             needed=(("frame",),),
             common=("frame", "readout"),
+            cancels=True,
         )
     )
 

@@ -11,9 +11,10 @@ from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.checks import Found, Labels
 from pipeline.formats.content import Content, Sizes
+from pipeline.formats.faults import Measured, warn_of_levels
 from pipeline.formats.lazy import LazyArray, whole
 from pipeline.formats.mapping import stacked
-from pipeline.formats.measured import Measured, Measurement, warn_of_levels
+from pipeline.formats.measurement import Measurement
 from pipeline.geometry.axes import as_volume
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
 from pipeline.rf.formats.acquisition import RfAcquisition, resident

@@ -86,6 +86,13 @@ def clipped(values):
     return changed
 
 
+def offset(values):
+    """Add a constant to a coil that is twice as large as the outermost samples are."""
+    values = values.copy()
+    values[:, 1] += 2j * np.median(abs(values[:, 1, :, [0, -1]]))
+    return values
+
+
 def masked(values):
     return values * (np.random.default_rng(0).random(values.shape[2:]) < 0.4)
 
@@ -114,6 +121,7 @@ WRONG = {
     "a frame for all": (copied("kspace", 0, [1, 2], [0, 0]), "frame 1-2 of 3 repeats"),
     "a coil twice": (copied("kspace", 1, 4, 0), "coil 4 of 5 repeats .* 4 those of 0"),
     "clipped": (with_values("kspace", clipped), "coil 2 of 5 looks clipped"),
+    "an offset": (with_values("kspace", offset), "coil 1 of 5 has a constant of about"),
     "a coil without a map": (
         times("sensitivities", 3, 0), "sensitivities are zero throughout at coil 3 of 5",
     ),

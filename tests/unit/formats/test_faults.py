@@ -8,7 +8,8 @@ import pytest
 from scipy.special import j1
 
 from pipeline.errors import DataError
-from pipeline.formats.measured import Measured, Measurement
+from pipeline.formats.faults import Measured
+from pipeline.formats.measurement import Measurement
 from pipeline.storage.receipts import Receipt
 
 SHAPE = (3, 4, 20, 30)

@@ -5,17 +5,16 @@ each sample.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.formats.checks import Check, Found, Labels, listed, place, ranges, ranges_within
+from pipeline.formats.checks import Check, Found, listed, ranges, ranges_within
 from pipeline.formats.lazy import Selection
+from pipeline.formats.measurement import Measurement, Piece, pieces_of
 from pipeline.storage.receipts import Receipt
 
 _SMALLEST = 1e-35
@@ -51,89 +50,24 @@ _CLIPPED = 8
 _STEPS = 1000
 """In the largest part: samples are different that lie more than a step apart."""
 
+_PLACES = 16
+"""On a line, where its samples are looked at for a constant."""
+
+_COHERENT = 0.7
+"""Sum of the weaker half of those, relative to that of their magnitudes; of good k-space 0.2."""
+
 _SOME_REPEAT = 0.25
 """Of the places along an axis where some may repeat."""
 
-_PIECE = 2**17
-"""Samples that are looked at together, so that they stay in the processor's cache."""
 
+class Fault(Protocol):
+    """What may be wrong with a measurement."""
 
-@dataclass(frozen=True)
-class Measurement:
-    """A measured array, and what its axes are to the one who looks for faults."""
+    def look(self, piece: Piece) -> None:
+        """Take note of a piece."""
 
-    who: str
-    """Dataset and array."""
-    axes: tuple[str, ...]
-    shape: tuple[int, ...]
-    line: str
-    """Axis along which neighbours measure nearly the same."""
-    lines: str
-    """What lines along it are called."""
-    alike: tuple[str, ...]
-    """Axes along which samples at one place of a line are of a size."""
-    channel: str
-    """Axis of what has a receiver, a scale and a fault of its own."""
-    apart: tuple[str, ...]
-    """Axes of which no two places hold the same samples."""
-    compared: tuple[tuple[str, ...], ...]
-    """Places along the last of these axes are of a level, wherever one is along the others."""
-    needed: tuple[tuple[str, ...], ...] = ()
-    """At no place along these axes is the measurement zero throughout."""
-    common: tuple[str, ...] = ()
-    """Axes of the lines that all channels share, if there are such."""
-    may_repeat: tuple[str, ...] = ()
-    """Axes of ``apart`` of which a good part may repeat: without noise, symmetric scenes do."""
-    labels: Labels = field(default_factory=dict)
-    """By axis: what to say of a place on it beside its index."""
-
-    def size(self, axis: str) -> int:
-        """Return the length of an axis."""
-        return self.shape[self.axes.index(axis)]
-
-    def table(self, kept: Iterable[str], dtype: type[np.generic]) -> NDArray[Any]:
-        """Return zeros for each place along some axes; along the others the length is 1."""
-        return np.zeros([self.size(axis) if axis in kept else 1 for axis in self.axes], dtype)
-
-    def place(self, kept: Iterable[str], index: Sequence[int]) -> str:
-        """Return the words for a place along some axes; ``index`` has all of them."""
-        named = [(axis, at) for axis, at in zip(self.axes, index, strict=True) if axis in kept]
-        return place(named, self.labels)
-
-
-@dataclass
-class Piece:
-    """Whole lines of a measurement: the values, where they lie, and which axis is that of lines."""
-
-    values: NDArray[Any]
-    where: Selection
-    line: int
-
-    @cached_property
-    def magnitude(self) -> NDArray[Any]:
-        """Of each value."""
-        return np.asarray(np.abs(self.values))
-
-    @cached_property
-    def strongest(self) -> NDArray[Any]:
-        """Largest magnitude in each line."""
-        return np.asarray(self.magnitude.max(axis=self.line, keepdims=True))
-
-    @cached_property
-    def total(self) -> NDArray[np.float64]:
-        """Sum of the magnitudes of each line."""
-        return np.asarray(self.magnitude.sum(axis=self.line, keepdims=True), np.float64)
-
-    def join(self, ufunc: np.ufunc, values: NDArray[Any], table: NDArray[Any]) -> None:
-        """Reduce values of the piece to its part of a table, and join the two."""
-        axes = range(table.ndim)
-        part = table[tuple(self.where[n] if table.shape[n] > 1 else slice(None) for n in axes)]
-        along = tuple(n for n in axes if part.shape[n] == 1 < values.shape[n])
-        ufunc(part, ufunc.reduce(values, axis=along, keepdims=True), out=part)
-
-    def index(self, at: Iterable[int]) -> tuple[int, ...]:
-        """Return where a place of the piece is in the array."""
-        return tuple(int(n) + part.start for n, part in zip(at, self.where, strict=True))
+    def finish(self, record: Receipt) -> Found:
+        """Return what was found and warn of it; `DataError` if it gives no image."""
 
 
 class Measured(Check):
@@ -141,23 +75,19 @@ class Measured(Check):
 
     def __init__(self, measurement: Measurement) -> None:
         self._line = measurement.axes.index(measurement.line)
-        self._faults = (
+        self._faults: tuple[Fault, ...] = (
             Missing(measurement),
             Levels(measurement),
             Repeats(measurement),
             Spikes(measurement),
             Clipping(measurement),
+            *([Offset(measurement)] if measurement.cancels else []),
         )
 
     def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
         """Take note of the values."""
-        for part in _pieces(values.shape, self._line):
-            where = tuple(
-                slice(whole.start + own.start, whole.start + own.stop)
-                for whole, own in zip(tile, part, strict=True)
-            )
-            piece = Piece(values[part], where, self._line)
-            with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            for piece in pieces_of(values, tile, self._line):
                 for fault in self._faults:
                     fault.look(piece)
         return values
@@ -168,20 +98,6 @@ class Measured(Check):
         for fault in self._faults:
             found |= fault.finish(record)
         return found
-
-
-def _pieces(shape: Sequence[int], line: int) -> Iterator[Selection]:
-    """Cut values into pieces of whole lines."""
-    edges, left = list(shape), max(1, _PIECE // shape[line])
-    for axis in reversed(range(len(shape))):
-        if axis != line:
-            edges[axis] = min(shape[axis], left)
-            left = max(1, left // edges[axis])
-    for index in np.ndindex(*(-(-size // edge) for size, edge in zip(shape, edges, strict=True))):
-        yield tuple(
-            slice(at * edge, min((at + 1) * edge, size))
-            for at, edge, size in zip(index, edges, shape, strict=True)
-        )
 
 
 class Missing:
@@ -497,3 +413,52 @@ def _raise(top: _Top, parts: NDArray[Any]) -> None:
     others = parts[(parts == largest).any(axis=1)].min(axis=1)
     top.count += len(others)
     top.others.update(map(int, np.unique((others / largest * _STEPS).astype(int))))
+
+
+class Offset:
+    """A constant that a receiver adds to all samples of a channel.
+
+    Far out in k-space samples of an object cancel each other; what is left of their sum is that of
+    an offset, or of a point in the very middle of the image.
+    """
+
+    def __init__(self, measurement: Measurement) -> None:
+        self._of = measurement
+        samples = measurement.size(measurement.line)
+        count = _PLACES if samples >= _PLACES else 0
+        self._places = np.linspace(0, samples - 1, count).astype(int)
+        self._channel = measurement.axes.index(measurement.channel)
+        sizes = measurement.shape[self._channel], len(self._places)
+        self._sum, self._total = np.zeros(sizes, np.complex128), np.zeros(sizes)
+
+    def look(self, piece: Piece) -> None:
+        """Add up samples at some places of all lines."""
+        if not len(self._places):
+            return
+        line = piece.where[piece.line]
+        columns = slice(*np.searchsorted(self._places, (line.start, line.stop)))
+        values = piece.values.take(self._places[columns] - line.start, axis=piece.line)
+        rows = np.moveaxis(values, (self._channel, piece.line), (0, 1))
+        rows = rows.reshape(*rows.shape[:2], -1)
+        where = piece.where[self._channel], columns
+        self._sum[where] += rows.sum(axis=-1)
+        self._total[where] += np.abs(rows).sum(axis=-1)
+
+    def finish(self, record: Receipt) -> Found:
+        """Warn of channels with an offset."""
+        of = self._of
+        lines = math.prod(of.shape) // (len(self._sum) * of.size(of.line))
+        if not len(self._places) or lines < _PLACES:
+            return {}
+        weaker = np.argsort(self._total, axis=1)[:, : _PLACES // 2]
+        sums = np.abs(np.take_along_axis(self._sum, weaker, axis=1).sum(axis=1))
+        totals = np.take_along_axis(self._total, weaker, axis=1).sum(axis=1)
+        found = np.flatnonzero((sums > _COHERENT * totals) & np.isfinite(totals))
+        if len(found):
+            mean = sums[found[0]] / (lines * _PLACES // 2)
+            record.warn(
+                f"{of.who}: {ranges(of.channel, found)} of {len(sums)} has a constant of about "
+                f"{mean:.3g} in all samples, as from a point in the very middle of the image; if "
+                "there is none, subtract it"
+            )
+        return {f"offset_{of.channel}s": found.tolist()}
