@@ -51,29 +51,31 @@ class Largest(Check):
         return values
 
 
-class NotNegative(Largest):
-    """Refuses negative values, and places along the first axis where all are zero."""
+class NotZero(Largest):
+    """Refuses places along the first axes, of those names, where all values are zero."""
 
-    def __init__(self, who: str, axes: Sequence[str], shape: tuple[int, ...]) -> None:
-        super().__init__(shape, (0,))
-        self._who, self._axis = who, axes[0]
+    def __init__(self, who: str, axes: tuple[str, ...], shape: Sequence[int]) -> None:
+        super().__init__(shape, tuple(range(len(axes))))
+        self._who, self._axes = who, axes
+
+    def finish(self, record: Receipt) -> Found:
+        """Refuse what is zero."""
+        empty = np.argwhere(self.values == 0)
+        if len(empty):
+            where = place(zip(self._axes, empty[0], strict=True), {})
+            at = f" at {where}" if self.values.any() else ""
+            raise DataError(f"{self._who} are zero throughout{at}; leave them out or correct them")
+        return {}
+
+
+class NotNegative(NotZero):
+    """Refuses negative values too."""
 
     def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
         """Take note of the values."""
         if values.min() < 0:
             raise DataError(f"{self._who} reach {values.min():g}; expected none below 0")
         return super().passed(values, tile)
-
-    def finish(self, record: Receipt) -> Found:
-        """Refuse what is zero."""
-        if not self.values.any():
-            raise DataError(f"{self._who} are zero throughout; leave them out or correct them")
-        if not self.values.all():
-            empty = np.flatnonzero(self.values == 0)
-            raise DataError(
-                f"{self._who} are zero throughout at {ranges(self._axis, empty)}; correct them"
-            )
-        return {}
 
 
 def place(named: Iterable[tuple[str, int]], labels: Labels) -> str:

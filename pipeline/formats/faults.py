@@ -33,13 +33,14 @@ falls by a factor of 6 from the middle of k-space to the next sample."""
 _SPIKE_ACROSS = 10.0
 """And so far above the median of the same place in other lines."""
 
-_NEIGHBOURS = 3
+_BESIDE = np.array([-3, -2, -1, 1, 2, 3])
+"""Where the neighbours are."""
 
 _FEW_LINES = 4
 """The median of fewer says nothing."""
 
-_CANDIDATES = 256
-"""Samples of a piece that are looked at closely."""
+_STRONG = 4.0
+"""Times the mean of a line, or half of a short one: an image does not show weaker spikes."""
 
 _NAMED = 3
 """Spikes that a warning names."""
@@ -116,7 +117,10 @@ class Missing:
     def look(self, piece: Piece) -> None:
         """Note where there is something."""
         self._largest = max(self._largest, float(piece.strongest.max()))
-        self._nonzero += int(np.count_nonzero(piece.magnitude))
+        if piece.magnitude.min() > 0:
+            self._nonzero += piece.magnitude.size
+        else:
+            self._nonzero += int(np.count_nonzero(piece.magnitude))
         some = piece.strongest > 0
         if piece.values.shape[piece.line] == self._of.size(self._of.line):  # of cut lines, not told
             piece.join(np.add, np.logical_not(some).astype(np.int64), self._empty)
@@ -313,32 +317,34 @@ class Spikes:
 
     def look(self, piece: Piece) -> None:
         """Note samples that stand out alone."""
-        line = np.moveaxis(piece.magnitude, piece.line, -1)
-        if line.shape[-1] <= _NEIGHBOURS:
+        magnitude, samples = piece.magnitude, piece.values.shape[piece.line]
+        if samples <= _BESIDE.max():
             return
-        beside = np.empty_like(line)
-        np.maximum(line[..., :-2], line[..., 2:], out=beside[..., 1:-1])
-        beside[..., 0], beside[..., -1] = line[..., 1], line[..., -2]
-        beside *= _SPIKE
-        found = np.flatnonzero(line > beside)[:_CANDIDATES]
-        for *lines, at in zip(*np.unravel_index(found, line.shape), strict=True):
-            index = (*lines[: piece.line], at, *lines[piece.line :])
-            if self._stands_out(piece.magnitude, line[tuple(lines)], at, index):
+        level = (min(0.5, _STRONG / samples) * piece.total).astype(magnitude.dtype)
+        strong = np.flatnonzero(magnitude > level)
+        index = np.array(np.unravel_index(strong, magnitude.shape))
+        beside = index[piece.line] + _BESIDE[:, None]
+        there = (beside >= 0) & (beside < samples)
+        places = [*index]
+        places[piece.line] = beside.clip(0, samples - 1)
+        found = magnitude[tuple(places)]  # [neighbour, sample]
+        least = np.where(there, found, np.inf).min(axis=0)
+        largest = np.where(there, found, 0).max(axis=0)
+        alone = (least > 0) & (magnitude[tuple(index)] > _SPIKE * largest)  # zeros may fill in
+        for at, whole in zip(index.T[alone], there.all(axis=0)[alone], strict=True):
+            if self._stands_out(magnitude, tuple(at), alone=bool(whole)):
                 self._count += 1
                 if len(self._found) < _NAMED:
-                    self._found.append((piece.index(index), float(piece.magnitude[index])))
+                    self._found.append((piece.index(at), float(magnitude[tuple(at)])))
 
-    def _stands_out(
-        self, magnitude: NDArray[Any], line: NDArray[Any], at: int, index: tuple[int, ...]
-    ) -> bool:
-        beside = [*line[max(0, at - _NEIGHBOURS) : at], *line[at + 1 : at + 1 + _NEIGHBOURS]]
-        if min(beside) == 0 or line[at] <= _SPIKE * max(beside):  # zeros may fill in
-            return False
-        lines = tuple(slice(None) if axis in self._alike else n for axis, n in enumerate(index))
-        across = magnitude[lines]
+    def _stands_out(self, magnitude: NDArray[Any], index: tuple[int, ...], *, alone: bool) -> bool:
+        """Compare with other lines; of few lines ``alone`` tells whether neighbours are enough."""
+        across = magnitude[
+            tuple(slice(None) if axis in self._alike else at for axis, at in enumerate(index))
+        ]
         if across.size < _FEW_LINES:
-            return len(beside) == 2 * _NEIGHBOURS
-        return bool(line[at] > _SPIKE_ACROSS * np.median(across))
+            return alone
+        return bool(magnitude[index] > _SPIKE_ACROSS * np.median(across))
 
     def finish(self, record: Receipt) -> Found:
         """Warn of spikes."""

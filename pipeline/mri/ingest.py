@@ -61,7 +61,7 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
         checks={
             "trajectory": partial(_Trajectory, acquisition, settings, dataset),
             "kspace": partial(_measured, dataset),
-            "weights": partial(NotNegative, f"{dataset}: weights", ARRAYS["weights"].axes),
+            "weights": partial(NotNegative, f"{dataset}: weights", ("frame",)),
             "sensitivities": partial(_Maps, f"{dataset}: sensitivities"),
         },
         finish=_note_pattern,

@@ -1,6 +1,6 @@
 """What `ingest` asks of RF data: pairs that fit their antennas, and nothing that is all zero."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.checks import Found, Labels
+from pipeline.formats.checks import Check, Found, Labels, NotZero
 from pipeline.formats.content import Content, Sizes
 from pipeline.formats.faults import Measured, warn_of_levels
 from pipeline.formats.lazy import LazyArray, whole
@@ -65,7 +65,10 @@ def _pulses(
         },
         arrays=acquisition.arrays,
         sizes={**sizes, "pair": (1, "pulses count as those of one pair")},
-        checks={"y": partial(_measured_pulses, dataset, labels)},
+        checks={
+            "y": partial(_measured_pulses, dataset, labels),
+            "weights": partial(NotZero, f"{dataset}: weights", ()),
+        },
         labels=labels,
     )
 
@@ -107,6 +110,15 @@ def _pairs(
             levels = [found[f"pair/{index}/y"]["level"] for index in range(len(pairs))]
             warn_of_levels(f"{dataset}: y: ", "pair", np.array(levels), record)
 
+    checks: dict[str, Callable[[tuple[int, ...]], Check]] = {
+        path: partial(NotZero, f"{dataset}: {path}", ())
+        for path in arrays
+        if path == "weights" or "/A" in path
+    }
+    for path in arrays:
+        if PAIRS[path].measured:
+            axes = PAIRS[path].axes
+            checks[path] = partial(_measured_pairs, f"{dataset}: {path}", axes, labels)
     return Content(
         table=PAIRS,
         attributes={
@@ -118,11 +130,7 @@ def _pairs(
         },
         arrays=arrays,
         sizes=sizes,
-        checks={
-            path: partial(_measured_pairs, f"{dataset}: {path}", PAIRS[path].axes, labels)
-            for path in arrays
-            if PAIRS[path].measured
-        },
+        checks=checks,
         labels=labels,
         finish=finish,
     )

@@ -183,6 +183,27 @@ def test_what_is_wrong_with_rf_is_said(name, tmp_path):
     assert re.search(f"^scan: {message}", warning)
 
 
+def test_pairs_that_differ_in_size_are_compared(tmp_path):
+    with rf_simulation.open_source(settings("rf", "rf6"), "scan") as acquisition:
+        arrays = {path: whole(array) for path, array in acquisition.arrays.items()}
+    arrays["pair/0/y"] = arrays["pair/0/y"][..., :5]
+    pairs = [replace(one, rx=one.rx[:5], rx_grid=None) if n == 0 else one
+             for n, one in enumerate(acquisition.pairs)]  # fmt: skip
+    assert ingested(replace(acquisition, arrays=arrays, pairs=pairs), tmp_path, "rf")[1] == []
+    arrays["pair/3/y"] = arrays["pair/3/y"] * 1e3
+    _, (warning,) = ingested(replace(acquisition, arrays=arrays, pairs=pairs), tmp_path, "rf")
+    assert re.search("^scan: y: pair 3 of 6 measures .* more", warning)
+
+
+@pytest.mark.parametrize("name", ["weights", "pair/2/A1"])
+def test_rf_arrays_of_zeros_are_refused(name, tmp_path):
+    with rf_simulation.open_source(settings("rf", "rf6"), "scan") as acquisition:
+        factors = {f"pair/2/A{axis}": np.zeros((16, 8, 64)) + (axis - 1) for axis in (1, 2)}
+        arrays = {**acquisition.arrays, **factors, "weights": np.zeros((6, 16)) + (name[0] == "p")}
+    with pytest.raises(DataError, match=f"^scan: {name} are zero throughout; leave"):
+        ingested(replace(acquisition, arrays=arrays), tmp_path, "rf")
+
+
 @pytest.fixture(scope="module")
 def good():
     return scan()
@@ -204,7 +225,7 @@ def test_what_is_wrong_is_said(name, good, tmp_path):
         (times("trajectory", 2, 0), "trajectory stays at one point in frame 2; correct"),
         (
             lambda arrays: {**arrays, "weights": np.ones((3, 21, 60)) * [[[1]], [[0]], [[1]]]},
-            "weights are zero throughout at frame 1; correct",
+            "weights are zero throughout at frame 1; leave",
         ),
     ],
 )
