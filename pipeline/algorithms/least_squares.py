@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.solvers.solution import Report, Solution
 
 
-_PLAUSIBLE_MISFIT = 0.45
+_PLAUSIBLE_MISFIT = 0.5
 """Between what good data leave beyond their noise and what wrong ones do: see docs/metrics.md."""
 
 
