@@ -127,8 +127,8 @@ def _misfit_note(measured: Mapping[str, Any]) -> str:
     noise = _spread(measured, "expected_misfit")
     return (
         "A small residual says that the equations are solved, not that they are right: the data "
-        f"misfit is what images leave of the weighted data, relative to them, {misfits}"
-        + (f", where noise alone would leave {noise}." if noise else ".")
+        f"misfit is what images leave of the weighted data, relative to them: {misfits}"
+        + (f"; noise alone would leave {noise}." if noise else ".")
     )
 
 
@@ -139,7 +139,7 @@ def _spread(measured: Mapping[str, Any], name: str) -> str:
     if not values:
         return ""
     finest = max(block["misfit_resolution"] for block in blocks)
-    ends = [f"< {finest:.1g}" if value <= finest else f"{value:.2g}" for value in sorted(values)]
+    ends = [f"< {finest:.1g}" if value <= finest else f"{value:#.2g}" for value in sorted(values)]
     return ends[0] if ends[0] == ends[-1] else f"{ends[0]} to {ends[-1]}"
 
 

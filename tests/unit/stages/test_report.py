@@ -119,8 +119,8 @@ def test_misfits_stand_beside_the_residuals(tmp_path):
     ]
     page, _ = run_all(tmp_path, runs)
     assert page.text.count("data misfit is what images leave") == 2
-    assert "relative to them, 0.04 to 0.049, where noise alone would leave 0.02." in page.text
-    assert "relative to them, < 0.007, where noise" in page.text
+    assert "relative to them: 0.040 to 0.049; noise alone would leave 0.020." in page.text
+    assert "relative to them: < 0.007; noise" in page.text
     assert "warning" not in page.text
 
 
