@@ -64,6 +64,7 @@ def _option(parameter: ast.arg, default: ast.expr | None, text: str) -> inspect.
         f"--{name.removesuffix('s') if repeated else name}".replace("_", "-"),
         help=text,
         min=_LEAST.get(name),
+        readable=False,  # typer would say so in a box of several lines
     )
     if isinstance(default, ast.Call):  # Path("logs")
         default = default.args[0]
@@ -139,7 +140,7 @@ def _common(
 
 @app.command()
 def check(
-    configfile: Annotated[Path, typer.Argument(help="The config file.")] = _CONFIG,
+    configfile: Annotated[Path, typer.Argument(help="The config file.", readable=False)] = _CONFIG,
 ) -> None:
     """Check a config file and its dataset table without running anything."""
     from pipeline.config.datasets import find_source_files, load_datasets
@@ -163,7 +164,8 @@ for _stage in ("accumulate", "reconstruct", "train", "merge", "measure", "report
 @app.command()
 def verify(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Folders of results, or files in them.")
+        list[Path] | None,
+        typer.Argument(help="Folders of results, or files in them.", readable=False),
     ] = None,
 ) -> None:
     """Read all that a run has left, and compare every byte with its checksum."""
@@ -186,7 +188,9 @@ def verify(
 
 @app.command()
 def show(
-    image: Annotated[Path, typer.Argument(help="image.zarr, its marker, or its folder.")],
+    image: Annotated[
+        Path, typer.Argument(help="image.zarr, its marker, or its folder.", readable=False)
+    ],
     commands: Annotated[
         bool, typer.Option("--commands", help="Also print the command of every job.")
     ] = False,

@@ -30,7 +30,7 @@ def why_unreadable(path: Path, *, folder: bool = False) -> str | None:
 
 
 def read_text(path: Path, most: int) -> str:
-    """Return the text of a small file.
+    """Return the text of a small file, without the mark that some programs begin UTF-8 with.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def read_text(path: Path, most: int) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)
-        text = content.decode()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise ValueError(f"not readable ({error.strerror})") from None
     except UnicodeDecodeError as error:

@@ -94,7 +94,9 @@ class AccumulateSettings(ArithmeticSettings):
     reconstruction: EquationSettings
 
 
-def image_shape(dataset_shape: Sequence[int], settings: EquationSettings) -> tuple[int, ...]:
+def image_shape(
+    dataset_shape: Sequence[int], settings: EquationSettings, who: str = "reconstruction"
+) -> tuple[int, ...]:
     """Return the matrix of a reconstruction: its own, or the dataset's.
 
     Raises
@@ -105,7 +107,7 @@ def image_shape(dataset_shape: Sequence[int], settings: EquationSettings) -> tup
     shape = tuple(settings.shape or dataset_shape)
     if len(shape) != len(dataset_shape):
         raise ConfigError(
-            f"reconstruction shape {shape} has {len(shape)} axes, the dataset's "
+            f"{who}: `shape` {shape} has {len(shape)} axes, the dataset's "
             f"{tuple(dataset_shape)} has {len(dataset_shape)}; give one size per image axis"
         )
     return shape

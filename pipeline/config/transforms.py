@@ -8,6 +8,8 @@ from pipeline.config.base import Settings
 
 Oversampling = Annotated[float, Field(ge=1.1, le=4)]
 KernelWidth = Annotated[int, Field(ge=2, le=16)]
+PieceBytes = Annotated[int, Field(ge=2**16)]
+Tolerance = Annotated[float, Field(gt=0, le=0.1)]
 OversamplingPerAxis = Annotated[tuple[Oversampling, ...], Field(min_length=2, max_length=3)]
 KernelWidthPerAxis = Annotated[tuple[KernelWidth, ...], Field(min_length=2, max_length=3)]
 
@@ -15,7 +17,7 @@ KernelWidthPerAxis = Annotated[tuple[KernelWidth, ...], Field(min_length=2, max_
 class NufftSettings(Settings):
     """How non-uniform transforms are computed."""
 
-    tolerance: Annotated[float, Field(gt=0, le=0.1)] = 1e-3
+    tolerance: Tolerance = 1e-3
     """Relative error allowed in each transform."""
     backend: Literal["auto", "ducc0", "finufft", "cufinufft", "torchkbnufft"] = "auto"
     """`auto` takes cufinufft on CUDA, ducc0 on a CPU, or the next one that is installed."""
@@ -42,7 +44,7 @@ class TransformChoice(Settings):
 
     backend: Literal["auto", "ducc0", "finufft", "cufinufft", "torchkbnufft"] = "auto"
     """Library of the non-uniform transforms."""
-    tolerance: Annotated[float, Field(gt=0, le=0.1)] | None = None
+    tolerance: Tolerance | None = None
     """What the library is asked for, so that the measured error is below the tolerance of the
     settings; none asks for that tolerance itself."""
     oversampling: Oversampling | OversamplingPerAxis | None = None
@@ -51,5 +53,5 @@ class TransformChoice(Settings):
     """Neighbours per axis of the gridding kernel (torchkbnufft only)."""
     fft: Literal["auto", "ducc0", "scipy", "torch"] = "auto"
     """FFT library of the Toeplitz product."""
-    piece_bytes: Annotated[int, Field(ge=2**16)] | None = None
+    piece_bytes: PieceBytes | None = None
     """Size of the pieces that a Toeplitz product is decomposed into [byte]."""

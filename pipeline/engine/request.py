@@ -59,7 +59,7 @@ def request_for(
     """
     chosen, tuning = settings.reconstruction, settings.nufft.tuning
     machine = Machine.of(settings, on_device=limits.device_mb > 0, threads=threads)
-    shape = image_shape(data.shape, chosen)
+    shape = image_shape(data.shape, chosen, who)
     machine, rates, notes = tuned(machine, shape, Path(tuning) if tuning else None, who)
     (model, *others), said = models(data, calibration, chosen, machine, rates, who)
     images = image_count(data.frames, chosen.frames_per_image)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from pipeline.config.transforms import KernelWidth, Oversampling, PieceBytes, Tolerance
 from pipeline.engine.rates import Rates
 from pipeline.errors import DataError
 from pipeline.files import why_unreadable
@@ -36,10 +37,10 @@ class TransformTiming(_Measured):
 
     backend: Backend
     precision: Precision
-    tolerance: PositiveFloat
+    tolerance: Tolerance
     """What the library was asked for."""
-    oversampling: PositiveFloat
-    kernel_width: PositiveInt | None = None
+    oversampling: Oversampling
+    kernel_width: KernelWidth | None = None
     """Where it was asked for (torchkbnufft)."""
     forward_error: float
     """Largest relative l2 distance from the exact sum, of several images."""
@@ -74,7 +75,7 @@ class ProductTiming(_Measured):
     """One way to compute a Toeplitz product."""
 
     fft: Literal["ducc0", "scipy", "torch"]
-    piece_bytes: PositiveInt
+    piece_bytes: PieceBytes
     error: float
     """Relative l2 distance from the exact sum."""
     seconds: PositiveFloat

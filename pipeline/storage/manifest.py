@@ -70,7 +70,9 @@ def check_store(store: Path, manifest: Manifest, marker: Path, *, thorough: bool
         try:
             found = describe_file(file) if written == entry else str(file.stat().st_size)
         except OSError as error:
-            raise DataError(f"{file}: missing ({error.strerror}); {remake(marker)}") from None
+            raise DataError(
+                f"{file}: missing or not readable ({error.strerror}); {remake(marker)}"
+            ) from None
         if found != written:
             raise DataError(
                 f"{file}: damaged: {_words(found)}, expected {_words(written)}; {remake(marker)}"

@@ -180,7 +180,7 @@ def open_published(marker: Path) -> "zarr.Group":
 
     expected = read_json(marker)
     store = store_beside(marker)
-    if not isinstance(expected.get("files"), dict):
+    if not (isinstance(expected.get("files"), dict) and FINGERPRINT in expected):
         raise DataError(f"{marker}: marks no store; {remake(marker)}")
     if not store.is_dir():
         raise DataError(f"{store}: missing, although {marker} stands for it; {remake(marker)}")

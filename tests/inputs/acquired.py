@@ -59,7 +59,7 @@ def acquisition(frames: int = 1) -> dict[str, np.ndarray]:
     return {"kspace": kspace, "trajectory": k, "sensitivities": maps}
 
 
-def misfit(frames: int = 1, factor: complex = 1.0) -> str | None:
+def misfit(frames: int = 1, factor: complex = 1.0, most: float = 0.05) -> str | None:
     """Say how the image of a run differs from the truth, or None if it does not."""
     import zarr
 
@@ -70,7 +70,7 @@ def misfit(frames: int = 1, factor: complex = 1.0) -> str | None:
     if not np.isfinite(image).all():
         return "the image is not finite"
     error = np.linalg.norm(image - expected) / np.linalg.norm(expected)
-    return None if error < 0.05 else f"the image is wrong by {error:.3g}"
+    return None if error < most else f"the image is wrong by {error:.3g}"
 
 
 def altered() -> str | None:

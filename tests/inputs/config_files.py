@@ -11,7 +11,7 @@ from inputs.acquired import arrays_given, mutated, simulated
 from inputs.trial import May, Trial, check, kind, kinds, whole
 
 
-def _finite() -> str | None:
+def finite() -> str | None:
     """Say if an image of the run is not finite, or zero throughout."""
     import zarr
 
@@ -183,7 +183,7 @@ def _run(made: Any, about: str, until: str = "report") -> Trial:
     made.write()
     return Trial(
         whole(until),
-        wrong=_finite,
+        wrong=finite,
         named=("config.yaml", "scan", "table.tsv", "NUFFT", "device"),
         about=about,
     )
@@ -320,9 +320,7 @@ TABLES = {
     "unknown reconstruction": HEAD
     + "scan\tmri\tsimulation\tshepp-logan\tcgg\n",
     "unknown phantom": HEAD + "scan\tmri\tsimulation\tx\tcg\n",
-    "a mark first": "\ufeff"
-    + HEAD
-    + "scan\tmri\tsimulation\tshepp-logan\tcg\n",
+    "a mark within": HEAD + "\ufeffscan\tmri\tsimulation\tshepp-logan\tcg\n",
     "carriage returns": "dataset\tkind\tformat\tsource\treconstruction\r"
     "scan\tmri\tsimulation\tshepp-logan\tcg\r",
     "NUL": HEAD + "scan\tmri\tsimulation\t\x00\tcg\n",
@@ -339,6 +337,45 @@ def table(chance: Random, what: str) -> Trial:
     Path("table.tsv").write_bytes(TABLES[what].encode())
     may = "either" if what == "carriage returns" else "refused"
     return Trial(whole("ingest"), may, ("table.tsv", "scan"))
+
+
+GOOD_ROW = "scan\tmri\tsimulation\tshepp-logan\tcg"
+GOOD_TABLES = {
+    "a mark first": "\ufeff" + HEAD + GOOD_ROW + "\n",
+    "CRLF": (HEAD + GOOD_ROW + "\n").replace("\n", "\r\n"),
+    "no last line break": HEAD + GOOD_ROW,
+    "comments and empty lines": "# first\n\n" + HEAD + "# between\n\n" + GOOD_ROW + "\n\n",
+    "spaces around": HEAD + GOOD_ROW.replace("\t", " \t ") + "\n",
+    "a reconstruction twice named by spaces": HEAD + GOOD_ROW + " \n",
+}
+
+
+@kinds("good: table", GOOD_TABLES, 1)
+def good_table(chance: Random, what: str) -> Trial:
+    simulated().write()
+    Path("table.tsv").write_bytes(GOOD_TABLES[what].encode())
+    return Trial(whole("merge"), "accepted", wrong=finite)
+
+
+TABLE_ENCODINGS = ("utf-16", "utf-16-le", "utf-32", "latin-1", "utf-7")
+
+
+@kinds("table: in", TABLE_ENCODINGS, 1)
+def table_encoding(chance: Random, encoding: str) -> Trial:
+    simulated().write()
+    Path("table.tsv").write_bytes((HEAD + GOOD_ROW.replace("scan", "scané")).encode(encoding))
+    return Trial(whole("ingest"), "refused", ("table.tsv",))
+
+
+@kind("good: table of 100000 rows", 1)
+def huge_table(chance: Random) -> Trial:
+    rows = "".join(f"d{i}\trf\tsimulation\trf6\tcg\n" for i in range(100000))
+    made = simulated()
+    made.config["reconstructions"] = {"cg": {"algorithm": "matched-filter"}}
+    made.config["sources"] = {}
+    made.write()
+    Path("table.tsv").write_text(HEAD + rows)
+    return Trial(check, "accepted")
 
 
 @kind("table damaged", 25)

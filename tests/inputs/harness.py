@@ -1,9 +1,9 @@
 """`make test-input`: bad inputs, and good ones, given to the commands as a user would.
 
-Each trial runs in a process of its own, in an empty folder. It has to end within 20 s, 1.5 GB of
-memory and 200 MB of temporary files, and either in one line of error that names what is at fault,
-or in an accepted dataset whose image is right. Nothing may be left behind: no half result, no
-temporary file, no process.
+Each trial runs in a process of its own, in an empty folder. It has to end within 20 s of CPU, a
+minute on the clock, 1.5 GB of memory and 200 MB of temporary files, and either in one line of error
+that names what is at fault, or in an accepted dataset whose image is right. A good one gives no
+warning. Nothing may be left behind: no half result, no temporary file, no process.
 
 What is known to fail stands in `known.tsv`: kind of trial, what its fault begins with, and why. The
 long form fails on a fault that is not in the list. The short form, whose trials are always the

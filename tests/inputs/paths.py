@@ -1,12 +1,15 @@
 """Paths that name something else than a file of data: everywhere where a config takes one."""
 
 import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from inputs.acquired import arrays_given, bart_given, given, simulated, write_native
-from inputs.trial import Trial, check, ingested, kind, kinds, loop, whole
+from inputs.trial import Trial, check, ingested, kind, kinds, loop, stages, whole
 
 THINGS = ("nothing", "an empty file", "a folder", "a FIFO", "/dev/zero", "/dev/null",
           "a loop of links", "a link to nothing", "NUL", "4000 characters", "a long name", "empty",
@@ -197,6 +200,112 @@ def inside(chance: Random, what: str) -> Trial:
     made.write()
     may = "either" if what == "a loop as a folder" else "refused"
     return Trial(ingested, may, ("scan", "raw.zarr"))
+
+
+def _as_anybody() -> None:
+    """Give up root's right to read and write everything; nothing to do for anybody else."""
+    import ctypes
+
+    if os.getuid() == 0 and sys.platform == "linux":
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # version 3, this process
+        if ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)()):
+            raise OSError("the capabilities of root are not to be given up")
+
+
+def _closed(trial: Trial, path: str, *, only_writing: bool = False) -> Trial:
+    """Return a trial before whose commands a path is closed, or only to writing."""
+    place = Path(path)
+    mode = (0o500 if place.is_dir() else 0o400) if only_writing else 0
+
+    def commands() -> Iterator[list[str]]:
+        place.chmod(mode)
+        yield from trial.commands()
+
+    return replace(trial, commands=commands)
+
+
+CLOSED = ("the config", "the table", "a file", "a folder", "a file in a folder", "a bart file",
+          "a store", "a chunk", "metadata", "the network", "the tuning file", "the data root",
+          "a gotcha file", "a fresnel file")  # fmt: skip
+
+
+@kinds("path: closed", CLOSED, 2)
+def closed(chance: Random, what: str) -> Trial:
+    """What the user may not read."""
+    _as_anybody()
+    made, path = arrays_given("npz"), "source.npz"
+    match what:
+        case "the config" | "the table":
+            path = {"the config": "config.yaml", "the table": "table.tsv"}[what]
+        case "a folder" | "a file in a folder":
+            made = arrays_given("npy")
+            path = "source" if what == "a folder" else "source/kspace.npy"
+        case "a bart file":
+            made, path = bart_given(), chance.choice(["ksp.cfl", "ksp.hdr", "sens.cfl"])
+        case "a store" | "a chunk" | "metadata":
+            write_native()
+            made = given("native", "raw.zarr")
+            path = {"a store": "raw.zarr", "a chunk": "raw.zarr/kspace/c/0/0/0/0",
+                    "metadata": "raw.zarr/kspace/zarr.json"}[what]  # fmt: skip
+        case "the network" | "the tuning file":
+            path = "thing"
+            Path(path).write_text("{}")
+            made = _given("weights_file" if "net" in what else "nufft.tuning", path)
+        case "the data root":
+            Path("root").mkdir()
+            Path("source.npz").rename("root/source.npz")
+            made.config["data_root"] = path = "root"
+        case "a gotcha file" | "a fresnel file":
+            from inputs.rf import fresnel_given, gotcha_given
+
+            made = gotcha_given() if "gotcha" in what else fresnel_given()
+            path = made.row["source"]
+    made.write()
+    # A file that cannot be read: the folder, or the file in it, is named.
+    return _closed(Trial(whole("plan"), "refused", (path, Path(path).name, "kspace")), path)
+
+
+STAGE_NAMES = ("plan", "accumulate", "reconstruct", "merge", "measure", "report")
+
+
+@kinds("results are: read-only for", STAGE_NAMES, 2, base=True)
+def read_only(chance: Random, stage: str) -> Trial:
+    """Nothing is lost, and one line says what cannot be written."""
+    _as_anybody()
+    trial = Trial(stages(stage), "refused", ("results",))
+    folders = ["results", "results/scan", "results/scan/cg", "results/scan/cg/receipts"]
+    for folder in ("blocks", "shares"):
+        folders.append(f"results/scan/cg/{folder}")
+    chosen = folders if chance.random() < 0.5 else [chance.choice(folders)]
+    for folder in chosen:
+        trial = _closed(trial, folder, only_writing=True)
+    return replace(trial, may="refused" if chosen == folders else "either", about=str(chosen))
+
+
+@kind("results are: read-only for: verify", 2, base=True)
+def read_only_verified(chance: Random) -> Trial:
+    _as_anybody()
+
+    def verify() -> Iterator[list[str]]:
+        yield ["verify", "results"]
+        yield ["show", "results/scan/cg"]
+
+    return _closed(Trial(verify, "accepted"), "results", only_writing=True)
+
+
+@kinds("damaged result read by: closed,", [*STAGE_NAMES, "verify", "show"], 3, base=True)
+def closed_result(chance: Random, stage: str) -> Trial:
+    """A file of the results that may not be read any more."""
+    _as_anybody()
+    files = sorted(path for path in Path("results").rglob("*") if path.suffix != ".html")
+    path = str(chance.choice(files))
+
+    def commands() -> Iterator[list[str]]:
+        yield [stage, "results" if stage == "verify" else "results/scan/cg"]
+
+    told = commands if stage in ("verify", "show") else stages(stage)
+    on: Any = "stdout" if stage == "verify" else "stderr"
+    return _closed(Trial(told, named=("results/",), about=path, said_on=on), path)
 
 
 @kind("settings of a stage", 25)

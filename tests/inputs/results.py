@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inputs.acquired import arrays_given, damaged, mutated, simulated
+from inputs.acquired import WEIRD, arrays_given, damaged, mutated, places, simulated
 from inputs.trial import Trial, kind, kinds, stages, whole
 
 
@@ -203,24 +203,77 @@ def network_arrays(chance: Random) -> Trial:
     return Trial(whole("merge"), named=("network.npz", "scan"), about=name)
 
 
-@kind("tuning file", 20)
-def tuning(chance: Random) -> Trial:
+def _tuned() -> dict[str, Any]:
+    """Return what `kronufft tune` could have written."""
+    from pipeline.engine.rates import Rates
+
+    transform = {"backend": "ducc0", "precision": "single", "tolerance": 1e-3, "oversampling": 1.5,
+                 "forward_error": 1e-4, "adjoint_error": 1e-4, "forward_seconds": 1e-3,
+                 "adjoint_seconds": 1e-3, "setup_seconds": 1e-3}  # fmt: skip
+    timings = {
+        "measured": "2026-01-01", "machine": {"device": "cpu", "name": "x", "threads": 1,
+        "versions": {}}, "shape": [12, 14], "coils": 2, "frames": 1, "samples": 216, "source": "x",
+        "tolerance": 1e-3, "transforms": [transform], "products": [{"fft": "scipy", "piece_bytes":
+        65536, "error": 1e-4, "seconds": 1e-3}], "batches": [{"transforms": 2, "seconds": 1e-3,
+        "product_seconds": 1e-3}], "threads": [{"threads": 1, "seconds": 1e-3}],
+        "rates": Rates.host(1).model_dump(mode="json"),
+    }  # fmt: skip
+    return {"measurements": [timings]}
+
+
+def _write_tuned(content: dict[str, Any]) -> None:
+    from pipeline.storage.publish import write_json
+
+    write_json(Path("tuning.json"), content)
     made = simulated()
     made.config["nufft"] = {"tuning": "tuning.json"}
     made.write()
+
+
+@kind("good: tuning file", 2)
+def good_tuning(chance: Random) -> Trial:
+    _write_tuned(_tuned())
+    return Trial(whole("merge"), "accepted")
+
+
+@kind("tuning file: changed", 40)
+def changed_tuning(chance: Random) -> Trial:
+    """Its checksum is right, and one value is what nobody has measured."""
+    tree, about = mutated(_tuned(), chance, tuple(v for v in WEIRD if _in_json(v)))
+    _write_tuned(tree)
+    return Trial(whole("merge"), named=("tuning.json", "NUFFT", "scan"), about=about)
+
+
+def _in_json(value: Any) -> bool:
+    try:
+        json.dumps(value, allow_nan=False).encode()
+    except ValueError:
+        return False
+    return True
+
+
+@kind("tuning file: none", 10)
+def tuning(chance: Random) -> Trial:
+    _write_tuned(_tuned())
+    text = chance.choice(["", "{}", "[]", "null", "{" * 50000, '{"a":' * 3000, '{"checksum": 1}'])
+    Path("tuning.json").write_text(text)
+    return Trial(whole("plan"), "refused", ("tuning.json",), about=text[:30])
+
+
+@kinds("damaged result read by: of another version,", READERS, 10, base=True)
+def other_version(chance: Random, stage: str) -> Trial:
+    """A marker, receipt or provenance whose checksum is right, and which lacks something."""
     from pipeline.storage.publish import write_json
 
-    content = {"measurements": []}
-    tree, about = mutated({"measurements": [{"measured": "x", "shape": [12, 14]}]}, chance)
-    if chance.random() < 0.5:
-        text = chance.choice(
-            ["", "{}", "[]", "null", "{" * 50000, '{"a":' * 3000, '{"checksum": 1}']
-        )
-        Path("tuning.json").write_text(text)
-        about = text[:30]
-    else:
-        try:
-            write_json(Path("tuning.json"), tree)
-        except (ValueError, TypeError, AttributeError):
-            write_json(Path("tuning.json"), content)
-    return Trial(whole("plan"), named=("tuning.json",), about=about)
+    chosen = [path for path in _files() if path.suffix == ".json" and ".zarr" not in str(path)]
+    path = chance.choice(chosen)
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    where = chance.choice([at for at in places(content) if "versions" not in at])
+    node = content
+    for key in where[:-1]:
+        node = node[key]
+    del node[where[-1]]
+    write_json(path, content)
+    about = f"{path} {where} removed"
+    return Trial(stages(stage), named=("results/", "scan"), about=about)

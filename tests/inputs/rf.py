@@ -69,12 +69,15 @@ def gotcha_fields() -> dict[str, Any]:
             "r0": np.linalg.norm(places, axis=1)}  # fmt: skip
 
 
-def pulses_given() -> Given:
+def pulses_given(container: str = "npz", arrays: dict[str, np.ndarray] | None = None) -> Given:
     """Write pulses as arrays."""
-    source, _ = write_container("npz", history())
+    source, files = write_container(container, history() if arrays is None else arrays)
     axes = {"y": ["pulse", "freq"], "frequencies": ["freq"], "transmitter": ["pulse", "coordinate"],
             "reference_path": ["pulse"]}  # fmt: skip
-    mapping = {name: {"name": name, "axes": entry} for name, entry in axes.items()}
+    if container == "mat5":  # which knows no vectors
+        axes |= {"frequencies": ["1", "freq"], "reference_path": ["1", "pulse"]}
+    mapping = {name: {**({"file": files[name]} if files else {"name": name}), "axes": entry}
+               for name, entry in axes.items()}  # fmt: skip
     return given("arrays", source, "rf", scene=SCENE, arrays=mapping)
 
 
@@ -146,6 +149,53 @@ def fresnel_rows() -> list[list[float]]:
             receiver = ((view - 1) * 180 + step) % 360 + 1
             rows += [[view, receiver, f, *generator.standard_normal(4)] for f in FRESNEL]
     return rows
+
+
+GOOD_TYPES = ("y >c8", "y <c16", "frequencies f4", "transmitter >f8", "transmitter f4",
+              "reference_path >f8", "frequencies >f8")  # fmt: skip
+
+
+@kinds("good RF: type", GOOD_TYPES, 2)
+def good_type(chance: Random, what: str) -> Trial:
+    """Single precision resolves positions to a mm at 10 km: a tenth of a wave, and no more."""
+    name, type_ = what.split()
+    arrays = history()
+    arrays[name] = arrays[name].astype(type_)
+    made = pulses_given(chance.choice(["npz", "npy", "hdf5 chunks", "mat5", "mat7.3"]), arrays)
+    made.write()
+    return Trial(whole("measure"), "accepted", wrong=brightest, about=made.row["source"])
+
+
+@kind("RF store: damaged chunk", 20)
+def chunk(chance: Random) -> Trial:
+    made = chance.choice([native_given, pairs_given])()
+    made.write()
+    path = chance.choice([path for path in sorted(Path("raw.zarr").rglob("*"))
+                          if path.is_file() and path.name != "zarr.json"])  # fmt: skip
+    content, about = damaged(path.read_bytes(), chance)
+    path.write_bytes(content)
+    return Trial(whole("merge"), named=("scan", "raw.zarr"), about=f"{path} {about}")
+
+
+EXTRAS: dict[str, Any] = {
+    "weights": [0.0, -1.0, float("nan"), 1.0, 1e30],
+    "noise_std": [0.0, -1.0, float("nan"), 1e-3, 1e30],
+    "reference": [0.0, 1.0, float("nan"), 1e30],
+    "targets": [0.0, 1e9, float("nan")],
+}
+
+
+@kinds("RF array: beside", EXTRAS, 6)
+def extras(chance: Random, name: str) -> Trial:
+    """Weights, noise, a reference and targets that come with a measurement."""
+    measured = history()
+    shape = {"weights": measured["y"].shape, "noise_std": (), "reference": (16, 16)}.get(name)
+    if shape is None:
+        shape = chance.choice([(1, 2), (1, 3), (1, 4), (0, 4), (3,)])
+    value = chance.choice(EXTRAS[name])
+    made = native_given({name: np.full(shape, value)})
+    made.write()
+    return Trial(whole(), named=("scan", "raw.zarr"), about=f"{shape} {value}")
 
 
 @kind("RF: damaged", 40)
