@@ -17,8 +17,9 @@ from pipeline.formats.lazy import Selection
 from pipeline.formats.measurement import Measurement, Piece, pieces_of
 from pipeline.storage.receipts import Receipt
 
-_SMALLEST = 1e-35
-"""Below it single precision loses digits: its smallest normal number is 1.2e-38."""
+_SMALLEST, _LARGEST = 1e-35, 1e30
+"""Of magnitudes: between them single precision has all digits, and sums of samples do not overflow.
+"""
 
 _FILLED = 0.5
 """Of the samples in lines that are not zero: where fewer are not zero, zeros fill in for others."""
@@ -134,10 +135,10 @@ class Missing:
         of = self._of
         if self._largest == 0:
             raise DataError(f"{of.who} is zero throughout; nothing was measured")
-        if self._largest < _SMALLEST:
+        if not _SMALLEST < self._largest < _LARGEST:
             raise DataError(
-                f"{of.who} reaches {self._largest:.3g} only, and single precision loses digits "
-                f"below {_SMALLEST:g}; multiply it, for example by its `scale`"
+                f"{of.who} reaches {self._largest:.3g}; expected {_SMALLEST:g} to {_LARGEST:g}, "
+                "for single precision: multiply it, for example by its `scale`"
             )
         for kept, table in self._needed.items():
             self._require(kept, table)

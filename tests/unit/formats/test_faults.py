@@ -148,8 +148,9 @@ def test_numbers_are_recorded(tmp_path):
     [
         (0 * noise(), "zero throughout; nothing"),
         (changed(1), "zero throughout at frame 1; leave out"),
-        (noise() * 1e-37, r"reaches \d.*e-37 only.*1e-35"),
-        (noise() * 1e-42, r"reaches \d.*e-42 only"),
+        (noise() * 1e-37, r"reaches \d.*e-37; expected 1e-35 to 1e.30"),
+        (noise() * 1e-42, r"reaches \d.*e-42; expected"),
+        (noise() * 1e31, r"reaches \d.*e.31; expected"),
     ],
 )
 def test_nothing_is_refused(tmp_path, values, message):
@@ -238,5 +239,5 @@ def test_pulses_that_a_symmetric_scene_repeats(tmp_path):
 def test_nothing_is_said_of_noise(tmp_path, seed):
     generator = np.random.default_rng(seed)
     shape = tuple(generator.integers([1, 1, 1, 1], [4, 9, 40, 70]))
-    scale = 10.0 ** generator.uniform(-30, 30)
+    scale = 10.0 ** generator.uniform(-30, 29)
     assert looked_at(scale * noise(shape, seed), tmp_path)[1] == []
