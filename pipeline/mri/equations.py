@@ -1,5 +1,7 @@
 """What solving for MR images takes besides their measurement: normal operator and noise."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,7 +28,6 @@ class MriEquations:
 
     def __init__(self, data: MriMeasurement) -> None:
         self.data = data
-        self._map_squares: Tensor | None = None
 
     def gram(self, images: range, share: Share) -> Gram:
         """Return the normal operator of some images, whose kernels are in ``share``."""
@@ -86,18 +87,20 @@ class MriEquations:
         Maps that are not normalised leave each voxel times their sum of squares, which is taken
         away.
         """
-        data = self.data
-        if data.by_squares:
+        if self.data.by_squares:
             return share.b.sqrt()
+        return share.b if self._map_squares is None else share.b / self._map_squares
+
+    @cached_property
+    def _map_squares(self) -> Tensor | None:
+        """Sums of squares of maps that are not normalised, no smaller than within their masks."""
+        data = self.data
         if data.maps is None:
-            return share.b
-        if self._map_squares is None:
-            self._map_squares = data.maps.sum_of_squares()
-            data.job.receipt.record(normalised_maps=_normalised(self._map_squares))
-        squares = self._map_squares
-        if _normalised(squares):
-            return share.b
-        return share.b / squares.clamp(min=_OUTSIDE * float(squares.max()))
+            return None
+        squares = data.maps.sum_of_squares()
+        normalised = _normalised(squares)
+        data.job.receipt.record(normalised_maps=normalised)
+        return None if normalised else squares.clamp(min=_OUTSIDE * float(squares.max()))
 
 
 def _normalised(squares: Tensor) -> bool:
