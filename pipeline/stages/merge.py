@@ -27,8 +27,8 @@ from pipeline.storage.provenance import (
     remake_script,
     repeatable_part,
 )
-from pipeline.storage.publish import published_file, published_folder, published_store, read_json
-from pipeline.storage.receipts import Receipt
+from pipeline.storage.publish import published_file, published_folder, published_store
+from pipeline.storage.receipts import Receipt, read_receipt
 from pipeline.storage.research_object import RO_CRATE, research_object
 from pipeline.storage.sealed import sealed_json
 
@@ -146,7 +146,7 @@ def _receipts_before(raw: Path, jobs: Plan, receipt: Path) -> list[dict[str, Any
         *(raw.parent / "receipts" / f"{name}.json" for name in ("ingest", "calibrate")),
         *(receipt.with_name(f"{name}.json") for name in ("plan", *jobs.jobs())),
     ]
-    return [read_json(file) for file in files if file.exists()]
+    return [read_receipt(file) for file in files if file.exists()]
 
 
 def _provenance_files(history: Mapping[str, Any], written: Iterable[Output]) -> dict[str, str]:

@@ -13,16 +13,37 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
+from pipeline.errors import DataError
 from pipeline.host_memory import peak_host_bytes
 from pipeline.storage.circumstances import circumstances
 from pipeline.storage.claims import Claim, claimed
-from pipeline.storage.publish import write_json
+from pipeline.storage.publish import read_json, write_json
+from pipeline.storage.sealed import remake
 
 RECEIPT_BYTES = 40_000
 """Of a receipt once it is read."""
 
 STAGES = ("ingest", "calibrate", "plan", "accumulate", "reconstruct", "merge", "measure")
 """Stages that leave receipts, in the order they run."""
+
+
+_IN_ALL = ("stage", "started", "seconds", "versions", "git", "command")
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """Read a receipt.
+
+    Raises
+    ------
+    DataError
+        If it is missing, damaged, or lacks what the receipts of this version hold.
+    """
+    content = read_json(path)
+    if lacking := [key for key in _IN_ALL if key not in content]:
+        raise DataError(
+            f"{path}: lacks {', '.join(lacking)}; it is of another version; {remake(path)}"
+        )
+    return content
 
 
 def warnings_of(receipts: Iterable[Mapping[str, Any]]) -> list[str]:

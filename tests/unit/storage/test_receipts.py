@@ -2,8 +2,9 @@ import time
 
 import pytest
 
-from pipeline.storage.publish import read_json
-from pipeline.storage.receipts import Receipt, warnings_of
+from pipeline.errors import DataError
+from pipeline.storage.publish import read_json, write_json
+from pipeline.storage.receipts import Receipt, read_receipt, warnings_of
 
 
 def test_phases_add_up_and_inner_time_counts_once(tmp_path):
@@ -49,3 +50,14 @@ def test_a_warning_is_said_in_the_log_and_kept_once(tmp_path, capsys):
     assert capsys.readouterr().err == "warning: one: coil 3 is silent; leave it out\n"
     receipt = read_json(tmp_path / "receipt.json")
     assert warnings_of([receipt, receipt]) == ["one: coil 3 is silent; leave it out"]
+
+
+def test_a_receipt_of_another_version_is_told(tmp_path):
+    with Receipt(tmp_path / "plan.json", "plan"):
+        pass
+    content = read_receipt(tmp_path / "plan.json")
+    assert content["stage"] == "plan"
+    del content["command"]
+    write_json(tmp_path / "plan.json", content)
+    with pytest.raises(DataError, match=r"plan\.json: lacks command; it is of another version"):
+        read_receipt(tmp_path / "plan.json")
