@@ -21,9 +21,8 @@ import typer
 
 from pipeline import __version__, stages
 from pipeline.engine.leases import leased_device
-from pipeline.engine.limits import Megabytes
 from pipeline.errors import DataError, told
-from pipeline.estimate_command import estimate
+from pipeline.estimate_command import estimate, number_or_auto
 from pipeline.tune_command import tune
 
 app = typer.Typer(
@@ -106,21 +105,12 @@ def _command(stage: str) -> Callable[..., None]:
                 model = run.__annotations__["settings"]
                 given["settings"] = parse_settings(model, given["settings"])
             for name in given.keys() & {"host_mb", "device_mb"}:
-                given[name] = _limit(given[name])
+                given[name] = number_or_auto(given[name], f"--{name.replace('_', '-')}")
             run(**given)
 
     command.__doc__ = doc.partition("\n")[0]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
-
-
-def _limit(text: str) -> Megabytes:
-    """Return a limit of memory as a setting has it."""
-    if text == "auto":
-        return "auto"
-    if not text.isdigit():
-        raise typer.BadParameter(f"a limit of memory is a number of MB or auto; found {text}")
-    return int(text)
 
 
 def _print_version(wanted: bool) -> None:

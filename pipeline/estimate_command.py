@@ -1,7 +1,7 @@
 """`kronufft estimate`: what a reconstruction would take, before there is data or a device."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typer import Option, echo
 
@@ -10,18 +10,25 @@ from pipeline.errors import ConfigError
 _AUTO = "auto"
 
 
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 20  # what is longer Python may refuse to read
+
+
 def sizes_of(text: str, option: str) -> tuple[int, ...]:
     """Read sizes such as ``256x256x256``."""
     parts = text.replace("x", " ").replace(",", " ").split()
-    if not 2 <= len(parts) <= 3 or not all(part.isdigit() and int(part) for part in parts):
+    if not 2 <= len(parts) <= 3 or not all(_is_number(part) and int(part) for part in parts):
         raise ConfigError(f"{option}: found `{text}`; give two or three sizes, such as 256x256x256")
     return tuple(map(int, parts))
 
 
-def _number_or_auto(text: str, option: str) -> Any:
-    if text != _AUTO and not text.isdigit():
+def number_or_auto(text: str, option: str) -> int | Literal["auto"]:
+    """Read a limit as a setting has it."""
+    if text == _AUTO:
+        return "auto"
+    if not _is_number(text):
         raise ConfigError(f"{option}: found `{text}`; give a number or {_AUTO}")
-    return text if text == _AUTO else int(text)
+    return int(text)
 
 
 def estimate(
@@ -82,8 +89,8 @@ def estimate(
         "reconstruction": chosen,
         "nufft": {"tolerance": tolerance, "backend": backend, "tuning": tuned},
         "memory": {
-            "host_mb": _number_or_auto(host_mb, "--host-mb"),
-            "shards": _number_or_auto(shards, "--shards"),
+            "host_mb": number_or_auto(host_mb, "--host-mb"),
+            "shards": number_or_auto(shards, "--shards"),
         },
         "precision": precision,
         "deterministic": deterministic,

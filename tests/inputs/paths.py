@@ -346,13 +346,16 @@ ESTIMATES = (
     "x",
     "-1x4",
     "½x2",
+    "²x2",
+    "9" * 5000 + "x2",
 )
 
 
 @kind("estimate", 25)
 def estimate(chance: Random) -> Trial:
     pick = chance.choice
-    number = ["0", "1", "-1", "10", "1000000", "9" * 19, "9" * 40, "nan", "1e3", ""]
+    number = ["0", "1", "-1", "10", "1000000", "nan", "1e3", "", "²"]
+    number += ["9" * digits for digits in (19, 40, 5000)]
     told = ["estimate", "--algorithm", pick(["cg-sense", "gridding", "tikhonov", "fista", "x", ""]),
             "--shape", pick(ESTIMATES)]  # fmt: skip
     for option in chance.sample(["--coils", "--samples", "--frames", "--pairs", "--frequencies",
