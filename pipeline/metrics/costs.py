@@ -17,8 +17,11 @@ from pipeline.storage.receipts import RECEIPT_BYTES
 _ROW_BYTES = 4_000
 """Of the row of an image in the table."""
 _SLAB_VOXELS = 2**21
-_COMPARED = 31
-"""Bytes a voxel of a slab besides the two that are compared: widened, and their magnitudes."""
+_ALONE = 31
+"""Bytes a voxel of a slab besides itself: widened, and its magnitude."""
+_COMPARED = 48
+"""Of a slab with a reference: both widened and both magnitudes; for the similarity, magnitudes of
+the slab before in the place of one that is widened."""
 _SIMILARITY = 110
 """Bytes a pixel of a slice while its structural similarity is taken."""
 
@@ -44,17 +47,14 @@ def measure_memory(
     plane = math.prod(images.shape[2:])
     slab = min(images.shape[1], slab_planes(images.shape[1:], images.chunk[1])) * plane
     phases: list[Mapping[str, int]] = [
-        {"slab of the image": (images.itemsize + _COMPARED) * slab},
+        {"slab of the image": (images.itemsize + _ALONE) * slab},
         *of_kind,
     ]
     if "reference" in acquired.arrays:
         stored = math.prod(acquired.shape)
-        held = {
-            "reference": 8 * images.voxels,
-            "slab of the image": (images.itemsize + 8) * slab,
-        }
+        held = {"reference": 8 * images.voxels, "slab of the image": images.itemsize * slab}
         phases += [
-            {**held, "slab: widened": _COMPARED * slab},
+            {**held, "slab: compared": _COMPARED * slab},
             {**held, "slab: magnitudes": 16 * slab, "similarity": _SIMILARITY * plane},
             {
                 "reference": 8 * stored,

@@ -16,8 +16,9 @@ from pipeline.errors import DataError
 from pipeline.geometry.axes import voxel_positions
 from pipeline.mri.calibration.density import Weights
 from pipeline.mri.raw import RawData
+from pipeline.mri.readouts import readout_slabs
 from pipeline.pieces import pieces
-from pipeline.progress import track
+from pipeline.progress import Advance, track
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,26 +104,31 @@ def centre_images(
     each = range(raw.frames)
     groups = [range(frame, frame + 1) for frame in each] if raw.own_trajectory else [each]
     measured = np.zeros(raw.frames, dtype=bool)
+
+    def add(frames: range, slab: slice, advance: Advance) -> None:
+        """Add some readouts; what was held of them is freed before the next ones are read."""
+        trajectory = raw.trajectory(frames[0], slab)
+        taper = np.empty(trajectory.shape[:-1])
+        for some in readout_slabs(trajectory):
+            taper[some] = grid.taper(trajectory[some])
+        inside = taper > 0
+        transform = _transform(grid.trajectory(trajectory[inside]), grid, nufft, device, threads)
+        del trajectory
+        for frame in frames:
+            if transform is not None:
+                measured[frame] = True
+                factors = (taper * weights(frame)(slab))[inside].astype(np.float32)
+                on_device = torch.from_numpy(factors).to(device)
+                for coils in pieces(raw.coils, coils_together(inside.size)):
+                    samples = raw.kspace(frame, coils, slab)[:, inside]
+                    images[coils] += transform.adjoint(
+                        torch.from_numpy(samples).to(device).mul_(on_device)
+                    )
+            advance()
+
     with track(f"{who}: centre of k-space", raw.frames * len(slabs)) as advance:
         for frames, slab in itertools.product(groups, slabs):
-            trajectory = raw.trajectory(frames[0], slab)
-            taper = grid.taper(trajectory)
-            inside = taper > 0
-            transform = _transform(
-                grid.trajectory(trajectory[inside]), grid, nufft, device, threads
-            )
-            for frame in frames:
-                if transform is not None:
-                    measured[frame] = True
-                    factors = (taper * weights(frame)(slab))[inside].astype(np.float32)
-                    on_device = torch.from_numpy(factors).to(device)
-                    together = coils_together((slab.stop - slab.start) * raw.samples)
-                    for coils in pieces(raw.coils, together):
-                        samples = raw.kspace(frame, coils, slab)[:, inside]
-                        images[coils] += transform.adjoint(
-                            torch.from_numpy(samples).to(device).mul_(on_device)
-                        )
-                advance()
+            add(frames, slab, advance)
     if not measured.all():
         raise DataError(
             f"{who}: frame {int(np.argmin(measured))} has no samples within {grid.width} / 2 "

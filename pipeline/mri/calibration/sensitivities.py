@@ -14,6 +14,7 @@ from pipeline.mri.calibration import density
 from pipeline.mri.calibration.centre import CentreGrid, centre_images, coils_together, slab_readouts
 from pipeline.mri.calibration.walsh import covariance_bytes, walsh_maps
 from pipeline.mri.raw import RawData
+from pipeline.mri.readouts import SAMPLES_AT_A_TIME
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import nufft_workspace_bytes
 from pipeline.progress import track
@@ -59,12 +60,7 @@ def needs(job: Calibrating) -> list[Need]:
     # Samples within the centre, as many as spokes have there or twice that.
     spread = 1 if acquired.pattern in ("radial", "stack-of-stars") else 2
     inside = int(slab * min(1.0, spread * calibration.calibration_width / min(acquired.shape)))
-    phases, kept = [], 0
-    if job.methods[density.NAME] == NONE:  # then weights are held for one frame after the other
-        how = density.computed_method(acquired.pattern)
-        phases = density.weights_needs(job, how)
-        kept = density.held_bytes(acquired)
-    transform, _ = nufft_workspace_bytes(
+    transform, resident = nufft_workspace_bytes(
         grid,
         inside,
         tile,
@@ -82,22 +78,24 @@ def needs(job: Calibrating) -> list[Need]:
         workers=job.threads if not on_device else 1,
         oversampling=nufft.oversampling,
     )
-    # The trajectory and the taper of the slab before are there until the next ones are.
-    several = slab < acquired.readouts * acquired.samples or (
-        acquired.own_trajectory and acquired.frames > 1
-    )
-    tapering = {
-        "Walsh: trajectory of the centre": (4 * axes + several * (4 * axes + 8)) * slab,
-        "Walsh: taper in double precision": 16 * axes * slab,
-        "density: weights held": kept,
-    }
-    gridding = {
-        "Walsh: trajectory of the centre": (4 * axes + 8) * slab + 12 * axes * inside,
-        "Walsh: samples": 8 * tile * (slab + 2 * inside) + 24 * inside,
-        "density: weights held": kept,
-    }
     on_grid = {"Walsh: coil images": images}
+    at_once = min(slab, SAMPLES_AT_A_TIME)
+    trajectory = {"Walsh: trajectory": 4 * axes * slab}
+    tapering = {**trajectory, "Walsh: taper": 8 * slab + 16 * (axes + 1) * at_once}
+    tapered = {"Walsh: taper": 9 * slab}
+    placing = {**trajectory, **tapered, "Walsh: points of the centre": 20 * axes * inside}
+    # As they are stored, and times the taper.
+    weighting = {**tapered, "Walsh: weights": 12 * slab}
+    gridding = {**tapered, "Walsh: samples": 8 * tile * (slab + 2 * inside) + 24 * inside}
+    transformed = {"Walsh: transform": resident, **on_grid}
     transforming = {"Walsh: transform": transform + 8 * tile * voxels, **on_grid}
+    phases = []
+    if job.methods[density.NAME] == NONE:  # then weights are held for one frame after the other
+        phases = density.weights_needs(job, density.computed_method(acquired.pattern))
+        kept = {"density: weights held": density.held_bytes(acquired)}
+        tapering, placing, weighting, gridding = (
+            {**parts, **kept} for parts in (tapering, placing, weighting, gridding)
+        )
     covariances = {
         "Walsh: coil images": 3 * images,
         "Walsh: covariances": covariance_bytes(grid, coils),
@@ -107,21 +105,20 @@ def needs(job: Calibrating) -> list[Need]:
     full = 8 * coils * map_chunks(volume)[0] * math.prod(volume[1:])
     chunked = {"chunks of the maps": 2 * min(full, CHUNKS_AT_ONCE * MAP_BYTES)}
     writing = {"Walsh: planes of the maps": 3 * full, **on_grid}
-    if on_device:
-        return [
-            *phases,
-            Need(tapering, on_grid),
-            Need(gridding, transforming),
-            Need({}, covariances),
-            Need({"Walsh: planes of the maps": full, **chunked}, writing),
-        ]
-    return [
-        *phases,
-        Need({**tapering, **on_grid}),
-        Need({**gridding, **transforming}),
-        Need(covariances),
-        Need({**writing, **chunked}),
+    # Each phase by what the host holds, and what is held where the transforms are.
+    both = [
+        *(({**tapered, **phase.host}, {**transformed, **phase.device}) for phase in phases),
+        (tapering, on_grid),
+        (placing, transformed),
+        (weighting, transformed),
+        (gridding, transforming),
+        ({}, covariances),
+        (chunked, writing),
     ]
+    if on_device:
+        both[-1] = ({"Walsh: planes of the maps": full, **chunked}, writing)
+        return [Need(host, device) for host, device in both]
+    return [Need({**host, **device}) for host, device in both]
 
 
 def advice(job: Calibrating, need: Need) -> list[str]:

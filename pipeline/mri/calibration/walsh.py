@@ -69,9 +69,10 @@ def covariance_bytes(grid: Sequence[int], coils: int) -> int:
     around = 2 * (_NEIGHBOURHOOD // 2)
     reach = around if depth > 1 else 0
     parts = min(depth, max(1, _COVARIANCE_BYTES // plane_bytes - reach) + reach)
-    # The covariances, with an edge on both sides of an axis, and their sum.
+    # The covariances, zeros for an edge, both joined with an edge on either side, and the sum; and
+    # the vectors of the part before.
     edge = max(around / size for size in (parts, *plane) if size > 1)
-    return int((3.2 + edge) * parts * plane_bytes)
+    return int((3 + 1.5 * edge + 1 / coils) * parts * plane_bytes)
 
 
 def _dominant(covariance: "Tensor") -> "Tensor":

@@ -1,13 +1,20 @@
+import math
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from acquisitions import complex_normal
+from allocations import Allocations
 
+from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.transforms import NufftSettings
+from pipeline.engine.chain import Calibrating
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
-from pipeline.mri.calibration import centre, walsh
+from pipeline.mri import readouts as mri_readouts
+from pipeline.mri.calibration import centre, sensitivities, walsh
 from pipeline.mri.calibration.centre import CentreGrid, centre_images
 from pipeline.mri.calibration.coilmaps import (
     cubic_convolution,
@@ -20,6 +27,7 @@ from pipeline.mri.calibration.walsh import walsh_maps
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan, voxel_average
 from pipeline.mri.trajectories import golden_radial, kooshball
+from pipeline.storage.acquired import Acquired
 
 
 @dataclass
@@ -212,3 +220,51 @@ def test_gpu_agrees():
     energy = low_resolution(measured).abs().square().sum(dim=0)
     bright = energy > 0.01 * energy.max()
     torch.testing.assert_close(common[bright], torch.ones_like(common[bright]), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("grid", "coils"), [((12, 14, 11), 6), ((1, 24, 20), 11)])
+def test_walsh_holds_the_covariances_that_were_planned(monkeypatch, grid, coils):
+    monkeypatch.setattr(walsh, "_COVARIANCE_BYTES", 9 * 8 * coils**2 * math.prod(grid[1:]))
+    images = complex_normal(np.random.default_rng(2), (coils, *grid)).astype("complex64")
+    with Allocations() as allocated:
+        walsh_maps(torch.from_numpy(images))
+    planned = walsh.covariance_bytes(grid if grid[0] > 1 else grid[1:], coils) + 2 * images.nbytes
+    assert allocated.peak <= planned <= 1.15 * allocated.peak
+
+
+def test_gridding_the_centre_holds_one_slab_at_a_time(monkeypatch):
+    shape, coils, readouts, samples = (20, 18, 22), 2, 1500, 80
+    monkeypatch.setattr(centre, "_READ_BYTES", 12 * samples * readouts // 3)
+    for module in (mri_readouts, sensitivities):
+        monkeypatch.setattr(module, "SAMPLES_AT_A_TIME", 50 * samples)
+    random = np.random.default_rng(4)
+    signal = complex_normal(random, (coils, readouts, samples)).astype("complex64")
+    raw = Measurement(shape, [kooshball(readouts, samples)], [signal])
+
+    def grid_centre():
+        centre_images(
+            raw,
+            lambda frame: lambda some: np.ones((some.stop - some.start, samples), np.float32),
+            CentreGrid(shape, 8),
+            nufft=NufftSettings(),
+            device="cpu",
+            threads=2,
+            who="random",
+        )
+
+    grid_centre()  # imports and caches
+    tracemalloc.start()
+    grid_centre()
+    _, measured = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    sizes = {"kspace": (1, *signal.shape), "trajectory": (1, readouts, samples, 3)}
+    settings = CalibrateSettings.model_validate(
+        {"calibration": {"calibration_width": 8}, "nufft": {}}
+    )
+    # For a device, as its host then holds what NumPy does and no tensors.
+    job = Calibrating(
+        "random", Acquired("mri", shape, 1, sizes, "radial", ()), settings, 2, "cuda",
+        {"density": "radial", "coil_maps": "walsh"},
+    )  # fmt: skip
+    planned = max(need.host_bytes for need in sensitivities.needs(job))
+    assert measured <= planned <= 1.15 * measured
