@@ -22,7 +22,6 @@ from pipeline.errors import KronufftError
 from pipeline.fingerprint import code_fingerprint
 from pipeline.merge.outputs import output_modules
 from pipeline.stages.calibrate import calibrate_need
-from pipeline.stages.ingest import ingest_memory
 from pipeline.storage.acquired import Acquired
 
 Read = TypeVar("Read")
@@ -75,8 +74,11 @@ class Run:
         return (*self.settings.reconstructions[reconstruction].modules, *outputs)
 
     def ingest_mb(self) -> int:
-        """Return the memory to ask for where a dataset is ingested [MB]."""
-        return requested_mb(ingest_memory().host_mb)
+        """Return the memory to ask for where a dataset is ingested [MB]: the limit it keeps to.
+
+        What it needs depends on its source, which is opened by the job.
+        """
+        return requested_mb(self.settings.memory.of_ingest)
 
     def calibrate_mb(self, dataset: str, raw: str, threads: int, *, on_device: bool) -> int:
         """Return the memory to ask for where a dataset is calibrated [MB]."""

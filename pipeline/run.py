@@ -110,6 +110,7 @@ def run(
         "receipts": files.receipt("plan").parent,
         "threads": usable_cores() if threads == "auto" else threads,
         "host_mb": settings.memory.host_mb,
+        "ingest_mb": settings.memory.of_ingest,
         "device_mb": settings.memory.device_mb,
         "checkpoint_seconds": settings.compute.checkpoint_seconds,
     }

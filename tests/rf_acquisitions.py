@@ -11,7 +11,8 @@ from stage_runs import reconstructed
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
-from pipeline.formats.content import store_content
+from pipeline.formats.content import planned_tiles, store_content
+from pipeline.formats.lazy import InMemory
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, resident
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
@@ -28,7 +29,9 @@ def store(marker: Path, acquisition: RfAcquisition, dataset: str = "scan") -> Rf
         {"kind": "rf", "format": "native", "source": "made up", "details": {}}
     )
     record = Receipt(marker.with_name("ingest.json"), "ingest")
-    store_content(content_of(acquisition, settings, dataset), marker, dataset, record)
+    content = content_of(acquisition, settings, dataset)
+    extents = planned_tiles(content, marker, dataset, lambda parts: True)
+    store_content(content, extents, marker, dataset, record)
     return RfRawData.open(marker)
 
 
@@ -40,7 +43,7 @@ def pulses(
     **arrays: np.ndarray,
 ) -> RfAcquisition:
     """Return a phase history of one frame that measured ``[pulse, freq]``."""
-    history = PhaseHistory(frequencies, paths, measured)
+    history = PhaseHistory(frequencies, paths, InMemory(measured))
     return RfAcquisition.of_pulses(scene, history, arrays)
 
 

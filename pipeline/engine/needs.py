@@ -63,11 +63,16 @@ def largest(phases: Sequence[Mapping[str, int]]) -> dict[str, int]:
     return {name: size for name, size in most.items() if size}
 
 
-def excesses(need: Need, limits: Limits) -> Iterator[tuple[str, int, str]]:
-    """Yield each limit that is too low: its setting, the MB that are needed, and the arithmetic."""
+def excesses(
+    need: Need, limits: Limits, host: str = "memory.host_mb"
+) -> Iterator[tuple[str, int, str]]:
+    """Yield each limit that is too low: its setting, the MB that are needed, and the arithmetic.
+
+    ``host`` is the setting that limits the host's memory.
+    """
     for setting, allowed, parts in (
         ("memory.device_mb", limits.device_mb, need.device),
-        ("memory.host_mb", limits.host_mb, need.host),
+        (host, limits.host_mb, need.host),
     ):
         total = math.ceil(sum(parts.values()) / MEGABYTE)
         if total > allowed:
@@ -76,7 +81,14 @@ def excesses(need: Need, limits: Limits) -> Iterator[tuple[str, int, str]]:
             yield setting, total, f"needs {total} MB, but {setting} is {allowed} MB ({sums} MB)"
 
 
-def require_fit(need: Need, limits: Limits, *, who: str, advice: Sequence[str] = ()) -> None:
+def require_fit(
+    need: Need,
+    limits: Limits,
+    *,
+    who: str,
+    advice: Sequence[str] = (),
+    host: str = "memory.host_mb",
+) -> None:
     """Raise `PlanError` if a job does not fit, with the arithmetic and what to change.
 
     Parameters
@@ -87,7 +99,9 @@ def require_fit(need: Need, limits: Limits, *, who: str, advice: Sequence[str] =
         Dataset and stage; begins the message.
     advice
         Changes of settings that help, beside a higher limit.
+    host
+        The setting that limits the host's memory.
     """
-    for setting, total, arithmetic in excesses(need, limits):
+    for setting, total, arithmetic in excesses(need, limits, host):
         changes = "; ".join([f"{setting}: {total}", *advice])
         raise PlanError(f"{who} {arithmetic}. Each of these would help: {changes}")

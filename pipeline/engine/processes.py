@@ -6,8 +6,10 @@ TABLES = 200 * 10**6
 """With pandas and pyarrow; SciPy, where targets are looked for."""
 DRAWINGS = 280 * 10**6
 """With pandas and matplotlib."""
-INGEST = 285 * 10**6
-"""With torch, which simulations and checks of positions need."""
+INGEST = 76 * 10**6
+"""With HDF5, until anything is read."""
+SIMULATE = 285 * 10**6
+"""With torch, which simulations need."""
 CALIBRATE = 290 * 10**6
 """With torch, and the pools of threads of its packages."""
 RECONSTRUCT = 300 * 10**6

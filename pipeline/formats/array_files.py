@@ -5,12 +5,10 @@ bytes that are there.
 """
 
 import math
-import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,15 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.formats.flat_file import FlatFile
-from pipeline.formats.lazy import LazyArray
+from pipeline.formats import matlab
+from pipeline.formats.flat_file import FlatFile, FlatLayout
+from pipeline.formats.lazy import Derived, LazyArray, part_bytes
+from pipeline.formats.unpacked import BLOCK_BYTES, Unpacked, unpack_file
 
 if TYPE_CHECKING:
     import h5py
 
 _NPY, _ZIP, _HDF5 = b"\x93NUMPY", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
-_MATLAB_HEADER = 128
-_HDF5_CHUNK_CACHE = 64 * 2**20
+_HDF5_CHUNK_CACHE = 2**20
+"""Of each array. A tile takes whole chunks, so that few are wanted twice."""
 
 
 class ArrayFile:
@@ -57,8 +57,6 @@ class ArrayFile:
             raise DataError(
                 f"{who}: array `{name}` of {self.path} is not readable ({error})"
             ) from None
-        if stored.shape is None:
-            raise DataError(f"{who}: array `{name}` of {self.path} is empty")
         if np.dtype(stored.dtype).kind not in "fciub":
             raise DataError(
                 f"{who}: array `{name}` of {self.path} holds {stored.dtype}; expected numbers"
@@ -78,7 +76,7 @@ def open_file(path: Path, stack: ExitStack, who: str) -> ArrayFile:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(_MATLAB_HEADER)
+            start = file.read(matlab.HEADER)
             file.seek(512)
             after_header = file.read(len(_HDF5))
         if start.startswith(_HDF5) or after_header == _HDF5:
@@ -86,9 +84,9 @@ def open_file(path: Path, stack: ExitStack, who: str) -> ArrayFile:
         if start.startswith(_ZIP):
             return _open_npz(path, stack)
         if start.startswith(_NPY):
-            return ArrayFile(path, [path.stem], lambda name: _map_npy(path, 0))
-        if start[126:128] in (b"IM", b"MI"):
-            return _open_matlab(path)
+            return ArrayFile(path, [path.stem], lambda name: _npy_file(path))
+        if matlab.is_matlab(start):
+            return _open_matlab(path, stack)
     except Exception as error:  # on damaged files each library raises what it likes
         raise DataError(f"{who}: {path} is not readable ({error})") from None
     raise DataError(
@@ -97,21 +95,44 @@ def open_file(path: Path, stack: ExitStack, who: str) -> ArrayFile:
     )
 
 
-class CompoundComplex:
-    """A complex array that HDF5 holds as pairs, which is how MATLAB writes it."""
+class Hdf5Array:
+    """A `LazyArray` in an HDF5 file."""
 
     def __init__(self, stored: "h5py.Dataset") -> None:
         self._stored = stored
         self.shape: tuple[int, ...] = stored.shape
-        real, imag = stored.dtype.names
-        self._names = real, imag
-        self.dtype = np.result_type(stored.dtype[real], stored.dtype[imag], np.complex64)
+        self.dtype: np.dtype[Any] = stored.dtype
+        self.chunks: tuple[int, ...] = (
+            stored.chunks or FlatLayout(self.shape, self.dtype, "C").chunks
+        )
+        # Other chunks than those that are packed are read into their place.
+        filtered = stored.chunks is not None and stored.id.get_create_plist().get_nfilters() > 0
+        self._decoding = 2 * part_bytes(self, self.chunks) if filtered else 0
 
-    def __getitem__(self, selection: Any) -> NDArray[Any]:
-        pairs = self._stored[selection]
-        part = pairs[self._names[0]].astype(self.dtype)
-        part.imag = pairs[self._names[1]]
-        return np.asarray(part)
+    def reading_bytes(self, extent: Sequence[int]) -> int:
+        """Return the peak memory while a part is read: with a chunk, packed and unpacked [byte]."""
+        return part_bytes(self, extent) + self._decoding + _HDF5_CHUNK_CACHE
+
+    def __getitem__(self, selection: tuple[slice, ...]) -> NDArray[Any]:
+        part: NDArray[Any] = self._stored[selection]
+        return part
+
+
+def _complex_of_pairs(pairs: LazyArray) -> Derived:
+    """Return a complex array that HDF5 holds as pairs, which is how MATLAB writes it."""
+    real, imag = (pairs.dtype[name] for name in pairs.dtype.names or ())
+    dtype = np.result_type(real, imag, np.complex64)
+    same = np.dtype([(name, np.zeros((), dtype).real.dtype) for name in pairs.dtype.names or ()])
+
+    def compute(selection: tuple[slice, ...]) -> NDArray[Any]:
+        return pairs[selection].astype(same, copy=False).view(dtype)
+
+    def needs(extent: Sequence[int]) -> int:
+        read = part_bytes(pairs, extent)
+        converted = 0 if pairs.dtype == same else math.prod(extent) * dtype.itemsize
+        return max(pairs.reading_bytes(extent), read + converted)
+
+    return Derived(pairs.shape, dtype, pairs.chunks, compute, needs)
 
 
 def _open_hdf5(path: Path, stack: ExitStack) -> ArrayFile:
@@ -125,13 +146,15 @@ def _open_hdf5(path: Path, stack: ExitStack) -> ArrayFile:
 
     def load(name: str) -> LazyArray:
         stored = file[name]
+        if stored.shape is None:
+            raise ValueError("it is empty")
         if stored.external or stored.is_virtual:
             raise ValueError("its values lie in other files; copy them into this one")
         _require_written(stored)
+        array = Hdf5Array(stored)
         if stored.dtype.names in (("real", "imag"), ("r", "i"), ("re", "im")):
-            return CompoundComplex(stored)
-        found: LazyArray = stored
-        return found
+            return _complex_of_pairs(array)
+        return array
 
     return ArrayFile(path, names, load)
 
@@ -159,58 +182,32 @@ def _open_npz(path: Path, stack: ExitStack) -> ArrayFile:
         for member in archive.infolist()
         if member.filename.endswith(".npy")
     }
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kronufft-")))
+    folder = _folder(stack)
 
     def load(name: str) -> LazyArray:
+        member = members[name]
         unpacked = folder / f"{list(members).index(name)}.npy"
-        return _Packed(path, archive, members[name], unpacked)
+        with archive.open(member) as packed:
+            shape, fortran_order, dtype = _npy_header(packed)
+            held = member.file_size - packed.tell()
+        needed = math.prod(shape) * dtype.itemsize
+        if needed != held:
+            raise ValueError(f"the array {shape} needs {needed} bytes, there are {held}")
+
+        def unpack() -> FlatFile:
+            # To read all of a member compares it with its checksum.
+            with archive.open(member) as packed:
+                blocks = iter(lambda: packed.read(BLOCK_BYTES), b"")
+                if member.compress_type == zipfile.ZIP_STORED:
+                    for _ in blocks:
+                        pass
+                    return _npy_file(path, _start_of(path, member))
+                unpack_file(blocks, unpacked, member.file_size)
+            return _npy_file(unpacked)
+
+        return Unpacked(shape, dtype, "F" if fortran_order else "C", unpack)
 
     return ArrayFile(path, list(members), load)
-
-
-class _Packed:
-    """An array in a zip file, of which only the header is read before its values are asked for.
-
-    Then all of it is read once, which compares it with its checksum, and unpacked if need be.
-
-    Raises
-    ------
-    ValueError
-        If the header does not fit the member's size, or the disk is too small to unpack it.
-    """
-
-    def __init__(
-        self, path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, unpacked: Path
-    ) -> None:
-        self._path, self._archive, self._member, self._unpacked = path, archive, member, unpacked
-        with archive.open(member) as packed:
-            self.shape, _, self.dtype = _npy_header(packed)
-            held = member.file_size - packed.tell()
-        _refuse_objects(self.dtype)
-        needed = math.prod(self.shape) * self.dtype.itemsize
-        if needed != held:
-            raise ValueError(f"the array {self.shape} needs {needed} bytes, there are {held}")
-
-    def __getitem__(self, selection: Any) -> NDArray[Any]:
-        return self._mapped[selection]
-
-    @cached_property
-    def _mapped(self) -> FlatFile:
-        member = self._member
-        if member.compress_type == zipfile.ZIP_STORED:
-            with self._archive.open(member) as values:
-                while values.read(2**20):
-                    pass
-            return _map_npy(self._path, _start_of(self._path, member))
-        free = shutil.disk_usage(self._unpacked.parent).free
-        if member.file_size > free:
-            raise OSError(
-                f"unpacked it takes {member.file_size / 1e6:.0f} MB, and {self._unpacked.parent} "
-                f"has {free / 1e6:.0f} free; set TMPDIR"
-            )
-        with self._archive.open(member) as packed, self._unpacked.open("wb") as file:
-            shutil.copyfileobj(packed, file, 2**20)
-        return _map_npy(self._unpacked, 0)
 
 
 def _start_of(path: Path, member: zipfile.ZipInfo) -> int:
@@ -222,42 +219,34 @@ def _start_of(path: Path, member: zipfile.ZipInfo) -> int:
     return member.header_offset + 30 + name + extra
 
 
-def _map_npy(path: Path, start: int) -> FlatFile:
-    """Map the array whose NumPy header begins at byte ``start`` of a file."""
+def _npy_file(path: Path, start: int = 0) -> FlatFile:
+    """Return the array whose NumPy header begins at byte ``start`` of a file."""
     with path.open("rb") as file:
         file.seek(start)
         shape, fortran_order, dtype = _npy_header(file)
-        data = file.tell()
-    _refuse_objects(dtype)
-    return FlatFile(path, data, shape, dtype, "F" if fortran_order else "C")
-
-
-def _refuse_objects(dtype: np.dtype[Any]) -> None:
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not read from data files")
+        return FlatFile(shape, dtype, "F" if fortran_order else "C", path, file.tell())
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     try:
         if version == (1, 0):
-            return np.lib.format.read_array_header_1_0(file)
-        return np.lib.format.read_array_header_2_0(file)
+            header = np.lib.format.read_array_header_1_0(file)
+        else:
+            header = np.lib.format.read_array_header_2_0(file)
     except ValueError as error:
         raise ValueError(f"its header is damaged: {str(error).partition(':')[0]}") from None
+    if header[2].hasobject:
+        raise ValueError("it holds Python objects, which are not read from data files")
+    return header
 
 
-def _open_matlab(path: Path) -> ArrayFile:
-    import scipy.io
+def _open_matlab(path: Path, stack: ExitStack) -> ArrayFile:
+    found = {matrix.name: matrix for matrix in matlab.matrices(path)}
+    folder = _folder(stack)
+    return ArrayFile(path, list(found), lambda name: found[name].array(folder))
 
-    names = [name for name, _, _ in scipy.io.whosmat(str(path))]
 
-    def load(name: str) -> LazyArray:
-        # The format is compressed as a whole and limited to 2 GiB an array: there is no reading
-        # of parts.
-        found: LazyArray = np.asarray(
-            scipy.io.loadmat(str(path), variable_names=[name], struct_as_record=True)[name]
-        )
-        return found
-
-    return ArrayFile(path, names, load)
+def _folder(stack: ExitStack) -> Path:
+    """Return a folder to unpack to, which goes with what was opened."""
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kronufft-")))

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.formats.checks import Check, Found, Labels, place
-from pipeline.formats.lazy import LazyArray, Selection
+from pipeline.formats.lazy import LazyArray, Selection, part_bytes
 from pipeline.progress import Advance, track
-from pipeline.storage.layout import ArrayTable
+from pipeline.storage.layout import ArrayTable, tile_extent, tiles
 from pipeline.storage.publish import published_store
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
 
+
+_PART_BYTES = 16 * 2**20
+"""Of a tile that is converted, checked and written at a time, as it is stored."""
+_COPIES = 3
+"""Of such a part while its chunks are written, or it is checked."""
+
+Extent = tuple[int, ...]
 
 Sizes = Mapping[str, tuple[int, str]]
 """Axes whose length something else than an array tells: the length, and who tells it."""
@@ -47,25 +54,85 @@ class Content:
         return place(zip(axes, index, strict=False), self.labels)
 
 
-def store_content(content: Content, raw: Path, dataset: str, record: Receipt) -> None:
-    """Check an acquisition and publish it as the store of the marker ``raw``, copied tile by tile.
+def planned_tiles(
+    content: Content, raw: Path, dataset: str, fits: Callable[[Mapping[str, int]], bool]
+) -> dict[str, Extent]:
+    """Check what a source says of its arrays; return the tiles in which each is to be copied.
+
+    Tiles follow the chunks of the source. ``fits`` tells whether there is memory for what is held
+    at the same time [byte], by what it is for.
 
     Raises
     ------
     DataError
-        If arrays are missing, empty or contradictory, or values are not what they must be.
+        If arrays are missing, empty or contradictory, or the disk cannot hold them.
     """
     _require_arrays(content, dataset)
     order = list(content.table.fields)
     paths = sorted(content.arrays, key=lambda path: order.index(content.table.pattern(path)))
-    shapes = {path: content.arrays[path].shape for path in paths}
-    _require_room(content, shapes, raw, dataset)
-    steps = sum(len(list(content.table[path].tiles(shapes[path]))) for path in paths)
+    _require_room(content, {path: content.arrays[path].shape for path in paths}, raw, dataset)
+    extents = {}
+    for path in paths:
+        array = content.arrays[path]
+
+        def possible(extent: Sequence[int], path: str = path) -> bool:
+            return all(map(fits, _phases(content, path, extent)))
+
+        extents[path] = tile_extent(
+            array.shape,
+            content.table[path].chunks(array.shape),
+            array.chunks,
+            array.dtype.itemsize,
+            possible,
+        )
+    return extents
+
+
+def copying_needs(content: Content, extents: Mapping[str, Extent]) -> list[dict[str, int]]:
+    """Return what is held at the same time in each phase of copying arrays [byte]."""
+    return [phase for path, extent in extents.items() for phase in _phases(content, path, extent)]
+
+
+def _phases(content: Content, path: str, extent: Sequence[int]) -> list[dict[str, int]]:
+    array, expected = content.arrays[path], content.table[path]
+    stored = math.prod(extent) * np.dtype(expected.dtype).itemsize
+    # What is not as it is stored is copied once more.
+    copies = _COPIES + (array.dtype != expected.dtype or not expected.measured)
+    return [
+        {f"{path}: a tile as it is read": array.reading_bytes(extent)},
+        {
+            f"{path}: a tile": min(array.reading_bytes(extent), part_bytes(array, extent)),
+            f"{path}: a part of it, checked and written": copies * min(stored, _PART_BYTES),
+        },
+    ]
+
+
+def store_content(
+    content: Content,
+    extents: Mapping[str, Extent],
+    raw: Path,
+    dataset: str,
+    record: Receipt,
+) -> None:
+    """Publish an acquisition as the store of the marker ``raw``, copied tile by tile.
+
+    Raises
+    ------
+    DataError
+        If values are not what they must be.
+    """
+    shapes = {path: content.arrays[path].shape for path in extents}
+    steps = sum(
+        math.prod(-(-size // edge) for size, edge in zip(shapes[path], extent, strict=True))
+        for path, extent in extents.items()
+    )
     with published_store(raw) as group, track(f"{dataset}: ingest", steps) as advance:
         group.attrs.update(content.attributes)
         found = {
-            path: _copy(content, path, group, dataset=dataset, record=record, advance=advance)
-            for path in paths
+            path: _copy(
+                content, path, extent, group, dataset=dataset, record=record, advance=advance
+            )
+            for path, extent in extents.items()
         }
         content.finish(group, found, record)
     record.record(
@@ -148,6 +215,7 @@ def require_agreement(
 def _copy(
     content: Content,
     path: str,
+    extent: Extent,
     group: "zarr.Group",
     *,
     dataset: str,
@@ -158,21 +226,35 @@ def _copy(
     array, expected = content.arrays[path], content.table[path]
     check = content.checks[path](array.shape) if path in content.checks else Check()
     stored = content.table.create(group, path, array.shape)
-    for tile in expected.tiles(array.shape):
+    for tile in tiles(array.shape, extent):
         with record.phase("read"):
-            values = array[tile]
-            record.count_bytes("read", values.nbytes)
+            read = array[tile]
+            record.count_bytes("read", read.nbytes)
+        for inside in tiles(read.shape, _part_extent(read.shape, stored)):
+            part = tuple(
+                slice(at.start + within.start, at.start + within.stop)
+                for at, within in zip(tile, inside, strict=True)
+            )
             with np.errstate(over="ignore"):  # an overflow is infinite, and found below
-                values = values.astype(expected.dtype, copy=False)
-        with record.phase("check"):
-            _require_finite(content, path, values, tile, dataset)
-            values = check.passed(values, tile)
-        with record.phase("write"):
-            stored[tile] = values
-            record.count_bytes("write", values.nbytes)
-        del values  # before the next tile is read
+                values = read[inside].astype(expected.dtype, copy=False)
+            with record.phase("check"):
+                _require_finite(content, path, values, part, dataset)
+                values = check.passed(values, part)
+            with record.phase("write"):
+                stored[part] = values
+                record.count_bytes("write", values.nbytes)
+        del read, values  # before the next tile is read
         advance(note=path)
     return check.finish(record)
+
+
+def _part_extent(shape: Sequence[int], stored: "zarr.Array[Any]") -> Extent:
+    """Return the extent of parts of a tile that are whole chunks of the store."""
+    chunks, itemsize = stored.chunks, stored.dtype.itemsize
+    most = max(_PART_BYTES, math.prod(chunks) * itemsize)
+    return tile_extent(
+        shape, chunks, chunks, itemsize, lambda extent: math.prod(extent) * itemsize <= most
+    )
 
 
 def _require_finite(

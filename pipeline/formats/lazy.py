@@ -1,6 +1,7 @@
 """Arrays that are read, converted or computed only where they are asked for."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +18,8 @@ Selection = tuple[slice, ...]
 class LazyArray(Protocol):
     """An array that is read, converted or computed only where it is asked for.
 
-    A NumPy array is one in memory. Its axes are those that the table of its kind of data lists for
-    its name.
+    Its axes are those that the table of its kind of data lists for its name. It says what reading
+    takes before anything is read, and one that is made of others adds up what they say.
     """
 
     @property
@@ -28,6 +29,13 @@ class LazyArray(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the values."""
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Extent of what is read or computed at once: a smaller part takes as long."""
+
+    def reading_bytes(self, extent: Sequence[int]) -> int:
+        """Return the peak memory while a part of this extent is read, with the part [byte]."""
 
     def __getitem__(self, selection: Selection, /) -> NDArray[Any]:
         """Return the part that ``selection``, one slice of step 1 per axis, covers."""
@@ -39,16 +47,65 @@ class Derived:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
     compute: Callable[[Selection], NDArray[Any]]
+    needs: Callable[[Sequence[int]], int]
+    """`LazyArray.reading_bytes`."""
+
+    def reading_bytes(self, extent: Sequence[int]) -> int:
+        """Return the peak memory while a part is computed [byte]."""
+        return self.needs(extent)
 
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
         return self.compute(selection)
 
 
+@dataclass(frozen=True)
+class InMemory:
+    """A `LazyArray` whose values are in memory already; parts of it are not copied."""
+
+    values: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return self.values.dtype
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Extent of what is read at once: any."""
+        return (1,) * self.values.ndim
+
+    def reading_bytes(self, extent: Sequence[int]) -> int:
+        """Return what a part takes beside the array: nothing."""
+        return 0
+
+    def __getitem__(self, selection: Selection) -> NDArray[Any]:
+        part: NDArray[Any] = self.values[selection]
+        return part
+
+
+def part_bytes(array: LazyArray, extent: Sequence[int]) -> int:
+    """Return the size of a part of an array once it is read [byte]."""
+    return math.prod(extent) * np.dtype(array.dtype).itemsize
+
+
 def elementwise(function: Callable[[NDArray[Any]], NDArray[Any]], array: LazyArray) -> Derived:
     """Return a function of each value of an array."""
     dtype = function(np.empty(0, array.dtype)).dtype
-    return Derived(array.shape, dtype, lambda selection: function(array[selection]))
+
+    def needs(extent: Sequence[int]) -> int:
+        both = part_bytes(array, extent) + math.prod(extent) * dtype.itemsize
+        return max(array.reading_bytes(extent), both)
+
+    return Derived(
+        array.shape, dtype, array.chunks, lambda selection: function(array[selection]), needs
+    )
 
 
 def whole(array: LazyArray) -> NDArray[Any]:

@@ -4,17 +4,24 @@ Each result is a `LazyArray` over others or over a stored array, so that a selec
 to the file and only its part is read.
 """
 
+import itertools
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError
-from pipeline.formats.lazy import Derived, LazyArray, Selection
+from pipeline.formats.lazy import Derived, LazyArray, Selection, part_bytes
+from pipeline.formats.runs import Run, runs
+
+_READ_BYTES = 64 * 2**10
+"""To ask for another part of a file takes as long as to read so much."""
+_ROWS_BYTES = 8 * 2**20
+"""Read at a time where only parts of the rows of a joined axis are wanted."""
 
 
 class Rearranged:
@@ -62,34 +69,65 @@ class Rearranged:
         self.shape = tuple(self._sizes.get(name, 1) for name in target)
         self.dtype: np.dtype[Any] = np.dtype(stored.dtype)
 
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Extent of what is read at once."""
+        extent = dict.fromkeys(self._target, 1)
+        for entry, chunk in zip(self._entries, self._stored.chunks, strict=True):
+            left = chunk
+            for name in reversed(entry):
+                size = max(1, self._sizes[name])
+                extent[name], left = min(left, size), max(1, -(-left // size))
+        return tuple(extent.values())
+
+    def reading_bytes(self, extent: Sequence[int]) -> int:
+        """Return the peak memory while a part is read [byte]."""
+        longest = next(self._runs([(0, size) for size in extent]))
+        read = self._stored.reading_bytes([run.stop - run.start for run in longest])
+        if math.prod(size for run in longest for size in run.shape) == math.prod(extent):
+            return read
+        return read + part_bytes(self._stored, extent)
+
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
-        wanted = {
-            name: slice(*part.indices(size)[:2])
-            for name, part, size in zip(self._target, selection, self.shape, strict=True)
-        }
+        bounds = [part.indices(size)[:2] for part, size in zip(selection, self.shape, strict=True)]
         try:
-            part = np.asarray(
-                self._stored[tuple(self._stored_slice(entry, wanted) for entry in self._entries)]
-            )
+            part = self._read(bounds)
         except (OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise DataError(f"{self._who}: its values are not readable ({error})") from None
-        # A joined axis is cut along its slowest name only; the faster ones are cut afterwards.
-        lengths, cuts = [], []
-        for entry in self._entries:
-            for position, name in enumerate(entry):
-                whole = slice(0, self._sizes[name])
-                cut = wanted[name] if position == 0 else whole
-                lengths.append(cut.stop - cut.start)
-                cuts.append(slice(None) if position == 0 else wanted[name])
-        part = part.reshape(lengths)[tuple(cuts)].transpose(self._order)
-        return part.reshape([wanted[name].stop - wanted[name].start for name in self._target])
+        return part.transpose(self._order).reshape([stop - start for start, stop in bounds])
 
-    def _stored_slice(self, entry: tuple[str, ...], wanted: Mapping[str, slice]) -> slice:
-        if not entry:
-            return slice(0, 1)
-        inner = math.prod(self._sizes[name] for name in entry[1:])
-        slowest = wanted[entry[0]]
-        return slice(slowest.start * inner, slowest.stop * inner)
+    def _read(self, bounds: Sequence[tuple[int, int]]) -> NDArray[Any]:
+        """Return a part whose axes are the stored names."""
+        wanted = dict(zip(self._target, bounds, strict=True))
+        names = [name for entry in self._entries for name in entry]
+        part = np.empty([wanted[name][1] - wanted[name][0] for name in names], self.dtype)
+        if not part.size:
+            return part
+        for found in self._runs(bounds):
+            read = np.asarray(self._stored[tuple(slice(run.start, run.stop) for run in found)])
+            read = read.reshape([size for run in found for size in run.shape])
+            read = read[tuple(cut for run in found for cut in run.cut)]
+            if read.size == part.size:
+                return read.reshape(part.shape)
+            part[tuple(place for run in found for place in run.place)] = read
+        return part
+
+    def _runs(self, bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[Run, ...]]:
+        """Yield what is read at once, a run along each stored axis."""
+        wanted = dict(zip(self._target, bounds, strict=True))
+        extent = [math.prod(wanted[n][1] - wanted[n][0] for n in entry) for entry in self._entries]
+        size = max(1, math.prod(extent) * self.dtype.itemsize)
+        return itertools.product(
+            *(
+                runs(
+                    [self._sizes[name] for name in entry],
+                    [wanted[name] for name in entry],
+                    seek=_READ_BYTES * along // size,
+                    most=_ROWS_BYTES * along // size,
+                )
+                for entry, along in zip(self._entries, extent, strict=True)
+            )
+        )
 
 
 def _split(
@@ -132,7 +170,12 @@ def joined_parts(real: LazyArray, imag: LazyArray, who: str) -> Derived:
         part.imag = imag[selection]
         return part
 
-    return Derived(real.shape, dtype, compute)
+    def needs(extent: Sequence[int]) -> int:
+        both = math.prod(extent) * dtype.itemsize
+        first = max(real.reading_bytes(extent), part_bytes(real, extent) + both)
+        return max(first, both + imag.reading_bytes(extent))
+
+    return Derived(real.shape, dtype, _coarser([real, imag]), compute, needs)
 
 
 def joined_components(components: Sequence[LazyArray], who: str) -> Derived:
@@ -140,17 +183,22 @@ def joined_components(components: Sequence[LazyArray], who: str) -> Derived:
     shapes = [component.shape for component in components]
     if any(shape != shapes[0] for shape in shapes):
         raise DataError(f"{who}: its components have different shapes: {shapes}")
+    dtype = np.result_type(*(component.dtype for component in components))
 
     def compute(selection: Selection) -> NDArray[Any]:
         wanted = (*selection[:-1], slice(0, 1))
         return np.concatenate([one[wanted] for one in components[selection[-1]]], axis=-1)
 
-    dtype = np.result_type(*(component.dtype for component in components))
-    return Derived((*shapes[0][:-1], len(components)), dtype, compute)
+    def needs(extent: Sequence[int]) -> int:
+        *front, last = extent
+        return _gathered(components, (*front, 1), last, dtype)
+
+    return Derived((*shapes[0][:-1], len(components)), dtype, _coarser(components), compute, needs)
 
 
 def stacked(parts: Sequence[LazyArray], axis: int) -> Derived:
     """Return arrays of one shape, joined along a new axis of this number."""
+    dtype = np.result_type(*(part.dtype for part in parts))
 
     def compute(selection: Selection) -> NDArray[Any]:
         rest = (*selection[:axis], *selection[axis + 1 :])
@@ -158,9 +206,34 @@ def stacked(parts: Sequence[LazyArray], axis: int) -> Derived:
         # A single one is not copied.
         return np.expand_dims(chosen[0], axis) if len(chosen) == 1 else np.stack(chosen, axis=axis)
 
-    shape = parts[0].shape
-    dtype = np.result_type(*(part.dtype for part in parts))
-    return Derived((*shape[:axis], len(parts), *shape[axis:]), dtype, compute)
+    def needs(extent: Sequence[int]) -> int:
+        rest = (*extent[:axis], *extent[axis + 1 :])
+        if extent[axis] == 1:
+            return max(part.reading_bytes(rest) for part in parts)
+        return _gathered(parts, rest, extent[axis], dtype)
+
+    shape, chunks = parts[0].shape, _coarser(parts)
+    return Derived(
+        (*shape[:axis], len(parts), *shape[axis:]),
+        dtype,
+        (*chunks[:axis], 1, *chunks[axis:]),
+        compute,
+        needs,
+    )
+
+
+def _coarser(parts: Sequence[LazyArray]) -> tuple[int, ...]:
+    """Return the extent of what is read at once of arrays that are read together."""
+    return tuple(max(along) for along in zip(*(part.chunks for part in parts), strict=True))
+
+
+def _gathered(
+    parts: Sequence[LazyArray], extent: Sequence[int], count: int, dtype: np.dtype[Any]
+) -> int:
+    """Return the peak memory of reading the same part of so many arrays, and of joining them."""
+    each = max(part_bytes(part, extent) for part in parts)
+    last = max(part.reading_bytes(extent) for part in parts)
+    return max((count - 1) * each + last, count * (each + math.prod(extent) * dtype.itemsize))
 
 
 def real_and_imaginary(array: LazyArray) -> Derived:
@@ -170,7 +243,12 @@ def real_and_imaginary(array: LazyArray) -> Derived:
         part = array[(*selection[:-1], slice(0, 1))]
         return np.concatenate([part.real, part.imag], axis=-1)[..., selection[-1]]
 
-    return Derived((*array.shape[:-1], 2), np.zeros((), array.dtype).real.dtype, compute)
+    def needs(extent: Sequence[int]) -> int:
+        alone = (*extent[:-1], 1)
+        return max(array.reading_bytes(alone), 2 * part_bytes(array, alone))
+
+    dtype = np.zeros((), array.dtype).real.dtype
+    return Derived((*array.shape[:-1], 2), dtype, (*array.chunks[:-1], 2), compute, needs)
 
 
 def scaled(
@@ -187,6 +265,7 @@ def scaled(
     stored = list(range(array.shape[-1]))
     chosen = stored if order is None else list(order)
     factors = np.broadcast_to(np.asarray(factor, np.float64), (len(chosen),))
+    dtype = np.result_type(array.dtype, np.float64)
 
     def compute(selection: Selection) -> NDArray[Any]:
         *front, last = selection
@@ -195,7 +274,13 @@ def scaled(
         else:
             part = array[(*front, slice(None))][..., chosen[last]]
         part = part * factors[last]
-        return np.conj(part) if conjugate else part
+        return np.conj(part, out=part) if conjugate else part
 
-    dtype = np.result_type(array.dtype, np.float64)
-    return Derived((*array.shape[:-1], len(chosen)), dtype, compute)
+    def needs(extent: Sequence[int]) -> int:
+        read = extent if chosen == stored else (*extent[:-1], len(stored))
+        picked = 0 if chosen == stored else part_bytes(array, extent)
+        product = math.prod(extent) * dtype.itemsize
+        return max(array.reading_bytes(read), part_bytes(array, read) + picked + product)
+
+    chunks = array.chunks if chosen == stored else (*array.chunks[:-1], len(chosen))
+    return Derived((*array.shape[:-1], len(chosen)), dtype, chunks, compute, needs)

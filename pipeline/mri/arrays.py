@@ -6,8 +6,8 @@ import numpy as np
 
 from pipeline.storage.layout import ArrayField, ArrayTable
 
-# A chunk holds one frame of one coil; all coils are copied together.
-_field = partial(ArrayField, apart=("frame", "coil"), together="coil", even=False)
+# A chunk holds one frame of one coil.
+_field = partial(ArrayField, apart=("frame", "coil"), even=False)
 
 ARRAYS = ArrayTable(
     {

@@ -136,10 +136,11 @@ def wrapped(trajectory: NDArray[np.floating]) -> NDArray[np.float32]:
     are the same, so that the upper edge, pi, is moved to the lower one. Rounding to single
     precision can move a value that was just inside to just outside, so this comes after it.
     """
-    single = np.asarray(trajectory, dtype=np.float32)
+    single = np.array(trajectory, dtype=np.float32)
     turn = np.float32(2 * np.pi)
-    single = np.where(single >= np.float32(np.pi), single - turn, single)
-    return np.where(single < np.float32(-np.pi), single + turn, single)
+    single[single >= np.float32(np.pi)] -= turn
+    single[single < np.float32(-np.pi)] += turn
+    return single
 
 
 def resampled(

@@ -66,7 +66,6 @@ _MEASURED = ArrayField(
     measured=True,
     lacks=1,
     apart=("frame", "pair"),
-    together="freq",
     compressed=False,
 )
 
@@ -111,7 +110,6 @@ PULSES = ArrayTable(
             optional=False,
             lacks=0,
             apart=("frame",),
-            together="pulse",
         ),
     }
 )

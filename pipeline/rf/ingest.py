@@ -82,7 +82,7 @@ def _pairs(
 ) -> Content:
     arrays, pairs = dict(acquisition.arrays), acquisition.pairs
     if "phase" in arrays:  # frames may share it, and then it may have no axis of them
-        arrays["phase"] = np.atleast_2d(whole(arrays["phase"]))
+        arrays |= resident({"phase": np.atleast_2d(whole(arrays["phase"]))})
     if "y" not in arrays:
         measured = [arrays[f"pair/{index}/y"] for index in range(len(pairs))]
         if len({each.shape for each in measured}) == 1:

@@ -5,34 +5,34 @@ from pathlib import Path
 
 from pipeline.config.sources import IngestSettings, reader_module
 from pipeline.engine import processes
-from pipeline.engine.needs import Need
+from pipeline.engine.budget import Budget
+from pipeline.engine.needs import largest
 from pipeline.errors import DataError
 from pipeline.files import why_unreadable
-from pipeline.formats.content import store_content
+from pipeline.formats.content import copying_needs, planned_tiles, store_content
+from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import part_of
 from pipeline.storage.claims import note_input, source_checksum
-from pipeline.storage.layout import TILE_BYTES
 from pipeline.storage.receipts import Receipt
 
 
-def ingest_memory() -> Need:
-    """Return what ingesting needs, whatever the size of the acquisition: one tile at a time."""
-    return Need(
-        {
-            "process": processes.INGEST,
-            "tile as read, in double precision": 2 * TILE_BYTES,
-            "tile as stored, its magnitudes and checks": 2 * TILE_BYTES,
-        }
-    )
-
-
-def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) -> None:
+def ingest(
+    *, settings: IngestSettings, dataset: str, raw: Path, receipt: Path, ingest_mb: int = 600
+) -> None:
     """Stream a source, or a simulation, into raw.zarr.
 
-    Memory does not grow with the acquisition.
+    Memory does not grow with the acquisition, but with what has to be read of it at once.
+
+    Parameters
+    ----------
+    ingest_mb
+        Limit of resident memory [MB].
 
     Raises
     ------
+    PlanError
+        If what has to be read at once, such as a compressed chunk, does not fit the limit: before
+        it is read, with the arithmetic.
     ConfigError
         If settings are missing or do not fit the source.
     DataError
@@ -47,7 +47,15 @@ def ingest(*, settings: IngestSettings, dataset: str, raw: Path, receipt: Path) 
             except OSError as error:
                 raise DataError(f"{dataset}: {file}: not readable ({error.strerror})") from None
         reader = import_module(reader_module(settings.kind, settings.format))
-        with reader.open_source(settings, dataset) as acquisition:
+        simulates = settings.format == "simulation"
+        process = processes.SIMULATE if simulates else processes.INGEST
+        budget = Budget(dataset, ingest_mb, process)
+        return_freed_memory()
+        with reader.open_source(settings, dataset, budget) as acquisition:
             content = part_of(settings.kind, "ingest").content_of(acquisition, settings, dataset)
-            store_content(content, raw, dataset, record)
+            budget.hold_in_memory(content.arrays.values())
+            extents = planned_tiles(content, raw, dataset, budget.fits)
+            need = budget.require(largest(copying_needs(content, extents)))
+            record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=budget.limit_bytes)
+            store_content(content, extents, raw, dataset, record)
         record.record(format=settings.format)

@@ -6,7 +6,7 @@ is read, what a source's files may hold, and the documentation come from it.
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,10 @@ from pipeline.storage.chunks import CHUNK_BYTES, image_chunks, image_codecs
 if TYPE_CHECKING:
     import zarr
 
-TILE_BYTES = 64 * 2**20
-"""Size of the tiles that are copied, as they are stored."""
+_EACH_TILE = 4 * 2**20
+"""To begin a tile takes as long as to read so many bytes."""
+_WORTH = 0.06
+"""Of the work that a tile twice as large must save, times ln 2: less is not worth the memory."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,6 @@ class ArrayField:
     """Axes whose length is this array's own."""
     apart: tuple[str, ...] = ()
     """Axes of which a chunk holds a single element."""
-    together: str = ""
-    """Axis along which chunks are copied together, because sources hold or compute them together.
-    """
     compressed: bool = True
     """Whether chunks are compressed; measurements do not compress. All have a checksum."""
     even: bool = True
@@ -60,22 +59,82 @@ class ArrayField:
             left //= chunks[-1]
         return tuple(reversed(chunks))
 
-    def tiles(self, shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
-        """Yield selections that cover an array, each of whole chunks and of 64 MiB at most."""
-        edges = list(self.chunks(shape))
-        at_once = max(1, TILE_BYTES // (math.prod(edges) * np.dtype(self.dtype).itemsize))
-        for number, (axis, size) in enumerate(self._named(shape)):
-            if axis == self.together:
-                edges[number] = min(size, edges[number] * at_once)
-        counts = [math.ceil(size / edge) for size, edge in zip(shape, edges, strict=True)]
-        for position in np.ndindex(*counts):
-            yield tuple(
-                slice(index * edge, min((index + 1) * edge, size))
-                for index, edge, size in zip(position, edges, shape, strict=True)
-            )
-
     def _named(self, shape: Sequence[int]) -> list[tuple[str, int]]:
         return list(zip(self.axes, shape, strict=False))
+
+
+def tile_extent(
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    source: Sequence[int],
+    itemsize: int,
+    fits: Callable[[Sequence[int]], bool],
+) -> tuple[int, ...]:
+    """Return the extent of tiles of whole chunks that decode the source's chunks least often.
+
+    A chunk of the source is decoded for each tile that has a part of it. From a single chunk on,
+    the tile grows along the axis where that saves most work for the memory it takes.
+
+    Parameters
+    ----------
+    shape
+        Of the array.
+    chunks, source
+        Extents of the chunks that are written, and of those that are read.
+    itemsize
+        Of a value that is read [byte].
+    fits
+        Tells whether there is memory for a tile of an extent. The smallest is returned even if not.
+    """
+
+    def work(extent: Sequence[int]) -> int:
+        tiles, decoded = 1, 1
+        for size, edge, chunk in zip(shape, extent, source, strict=True):
+            along = -(-size // edge)
+            cut = along - 1 - (size - 1) // math.lcm(edge, chunk)  # tiles that end inside a chunk
+            tiles, decoded = tiles * along, decoded * (-(-size // chunk) + cut)
+        return decoded * math.prod(source) * itemsize + tiles * _EACH_TILE
+
+    sizes = [_extents(*along) for along in zip(shape, chunks, source, strict=True)]
+    extent = tuple(map(min, chunks, shape))
+    while True:
+        now, best, most = work(extent), extent, _WORTH
+        for axis in reversed(range(len(shape))):
+            for size in sizes[axis]:
+                if size <= extent[axis]:
+                    continue
+                grown = (*extent[:axis], size, *extent[axis + 1 :])
+                if not fits(grown):
+                    break
+                saved = (math.log(now) - math.log(work(grown))) / math.log(size / extent[axis])
+                if saved > most:
+                    best, most = grown, saved
+        if best == extent:
+            return extent
+        extent = best
+
+
+def _extents(size: int, chunk: int, source: int) -> list[int]:
+    """Return extents along an axis that are whole chunks, and near whole chunks of the source."""
+    found, doubled = {size}, chunk
+    while doubled < size:
+        found.add(doubled)
+        doubled *= 2
+    doubled = source
+    while doubled < size:
+        found |= {-(-doubled // chunk) * chunk, math.lcm(doubled, chunk)}
+        doubled *= 2
+    return sorted(extent for extent in found if extent <= size)
+
+
+def tiles(shape: Sequence[int], extent: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Yield selections of at most this extent that cover an array once."""
+    counts = [-(-size // edge) for size, edge in zip(shape, extent, strict=True)]
+    for position in np.ndindex(*counts):
+        yield tuple(
+            slice(index * edge, min((index + 1) * edge, size))
+            for index, edge, size in zip(position, extent, shape, strict=True)
+        )
 
 
 @dataclass(frozen=True)

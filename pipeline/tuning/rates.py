@@ -23,6 +23,7 @@ from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.raw import RawData
 from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD
 from pipeline.run import run
+from pipeline.storage.layout import tiles
 from pipeline.storage.publish import published_store, read_json
 from pipeline.tuning.acquisition import TunedAcquisition
 from pipeline.tuning.timing import best_of
@@ -34,6 +35,7 @@ _LEAST_PART = 0.05
 _MATRIX = 768
 _PASS_BYTES = 2**24
 _READ_BYTES = 2**27
+_TILE_BYTES = 2**26
 _TINY = (16, 14)
 _STARTS = 3
 _START_CONFIG: dict[str, Any] = {
@@ -137,9 +139,10 @@ def _read_store(marker: Path, device: torch.device) -> float:
     """Return the bytes a second of reading k-space, tile by tile."""
     raw = RawData.open(marker)
     read, seconds = 0, 0.0
-    for frame, coils, readouts, _ in ARRAYS["kspace"].tiles(
-        (raw.frames, raw.coils, raw.readouts, raw.samples)
-    ):
+    shape = (raw.frames, raw.coils, raw.readouts, raw.samples)
+    chunks = ARRAYS["kspace"].chunks(shape)
+    at_once = max(1, _TILE_BYTES // (8 * math.prod(chunks)))  # coils
+    for frame, coils, readouts, _ in tiles(shape, (1, at_once, *chunks[2:])):
         start = time.perf_counter()
         tile = torch.from_numpy(raw.kspace(frame.start, coils, readouts)).to(device)
         tile.sum().item()  # on a device, reading goes on until it is asked for

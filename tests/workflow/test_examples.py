@@ -8,10 +8,13 @@ import pytest
 from exact import back_projection
 from examples import Example
 
+from pipeline.engine.budget import Budget
 from pipeline.metrics.tables import read_table
 from pipeline.rf.formats.gotcha import gotcha_files, read_gotcha
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
 from pipeline.storage.publish import open_published
+
+BUDGET = Budget("scan", 600)
 
 DATA = os.environ.get("KRONUFFT_DATA", "")
 
@@ -77,7 +80,7 @@ def test_the_brightest_scatterer_of_the_parking_lot_is_the_trihedral(parking_lot
 
 def test_sub_apertures_make_the_parking_lot_that_of_exact_back_projection(parking_lot):
     """By plane waves alone magnitudes correlate at 0.89, complex values at 0.2."""
-    history = read_gotcha(gotcha_files(Path(DATA) / "gotcha"), "gotcha")
+    history = read_gotcha(gotcha_files(Path(DATA) / "gotcha", BUDGET), "gotcha")
     patches = [(2, 2), (490, 6), (168, 354), (246, 246), (10, 484), (488, 490)]
     rows, columns = (
         (np.array(patches)[:, axis, None, None] + np.indices((8, 8))[axis]).ravel()

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
-from pipeline.formats.content import store_content
-from pipeline.formats.lazy import whole
+from pipeline.formats.content import planned_tiles, store_content
+from pipeline.formats.lazy import InMemory, whole
 from pipeline.kinds import part_of
 from pipeline.mri.formats import simulation as mri_simulation
 from pipeline.rf.formats import simulation as rf_simulation
 from pipeline.storage.receipts import Receipt
 
 ALL = slice(None)
+BUDGET = Budget("scan", 600)
 NEEDED = ("trajectory", "kspace", "sensitivities")
 SCAN = {
     "trajectory": "golden-radial", "readouts": 21, "samples": 60, "coils": 5, "frames": 3,
@@ -35,16 +37,19 @@ def settings(kind, source, **details):
 def scan(shape=(28, 30), phantom="ellipses", **simulation):
     """Return a simulated acquisition, in memory, as its source presents it."""
     told = settings("mri", phantom, shape=shape, simulation={**SCAN, **simulation})
-    with mri_simulation.open_source(told, "scan") as acquisition:
+    with mri_simulation.open_source(told, "scan", BUDGET) as acquisition:
         arrays = {name: whole(acquisition.arrays[name]) for name in NEEDED}
     return replace(acquisition, arrays=arrays)
 
 
 def ingested(acquisition, folder, kind="mri"):
     """Return what is found in an acquisition, and what is warned of."""
+    arrays = {name: InMemory(np.asarray(each)) for name, each in acquisition.arrays.items()}
+    acquisition = replace(acquisition, arrays=arrays)
     content = part_of(kind, "ingest").content_of(acquisition, settings(kind, "made up"), "scan")
     record = Receipt(folder / "ingest.json", "ingest")
-    store_content(content, folder / "raw.json", "scan", record)
+    extents = planned_tiles(content, folder / "raw.json", "scan", lambda parts: True)
+    store_content(content, extents, folder / "raw.json", "scan", record)
     return record.content["found"], record.content.get("warnings", [])
 
 
@@ -175,7 +180,9 @@ RF_WRONG = {
 @pytest.mark.parametrize("name", RF_WRONG)
 def test_what_is_wrong_with_rf_is_said(name, tmp_path):
     source, change, message = RF_WRONG[name]
-    with rf_simulation.open_source(settings("rf", source), "scan") as acquisition:
+    with rf_simulation.open_source(
+        settings("rf", source), "scan", Budget("scan", 600)
+    ) as acquisition:
         arrays = {path: whole(array) for path, array in acquisition.arrays.items()}
     if source == "rf6":  # as one array, whose axes changes are of
         arrays["y"] = np.stack([arrays.pop(f"pair/{pair}/y") for pair in range(6)], axis=1)

@@ -14,9 +14,12 @@ rule ingest:
     resources:
         runtime=an_hour_each,
         mem_mb=lambda wildcards, attempt: more_each(RUN.ingest_mb(), attempt),
+        # As a string, so that Snakemake does not count it.
+        ingest_limit=str(SETTINGS.memory.of_ingest),
     params:
         settings=of_job(RUN.settings_of, "ingest"),
         code=of_job(RUN.code_of, "ingest"),
     shell:
         "kronufft ingest --settings {params.settings:q} --dataset {wildcards.dataset}"
-        " --raw {output.raw} --receipt {output.receipt} > {log} 2>&1"
+        " --raw {output.raw} --receipt {output.receipt}"
+        " --ingest-mb {resources.ingest_limit} > {log} 2>&1"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from pipeline.config.sources import ArraySettings, IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source
 from pipeline.formats.mapped_files import MappedFiles
@@ -14,7 +15,7 @@ from pipeline.mri.formats.units import to_rad_per_voxel
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
     """Open arrays of any files.
 
     ``details.arrays`` says where each array lies and what its axes mean.

@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.flat_file import FlatFile
 from pipeline.formats.lazy import LazyArray, describe_files, elementwise, existing_source
@@ -36,6 +37,7 @@ from pipeline.formats.mapping import Rearranged, scaled
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
 from pipeline.mri.formats.units import to_rad_per_voxel
+from pipeline.storage.layout import tiles
 
 _DIMENSIONS: Mapping[str, Mapping[int, str]] = {
     "kspace": {1: "sample", 2: "readout", 3: "coil", 10: "frame"},
@@ -72,11 +74,11 @@ def open_cfl(base: Path) -> FlatFile:
             f"{values}: {found} bytes, but the header's sizes {sizes} need {needed}; "
             "copy or export it again"
         )
-    return FlatFile(values, 0, tuple(reversed(sizes)), np.dtype("<c8"))
+    return FlatFile(tuple(reversed(sizes)), np.dtype("<c8"), "C", values)
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
     """Open BART files.
 
     ``details.bart`` names them relative to the source, which is a folder. The image is 2D if the
@@ -136,7 +138,8 @@ def _with_our_axes(stored: FlatFile, name: str, who: str) -> Rearranged:
 
 def _is_3d(trajectory: LazyArray) -> bool:
     """Say whether the component z is ever nonzero."""
+    # In parts of one chunk, all components of which lie together.
+    chunks = ARRAYS["trajectory"].chunks(trajectory.shape)
     return any(
-        np.any(trajectory[(*tile[:-1], slice(2, 3))])
-        for tile in ARRAYS["trajectory"].tiles(trajectory.shape)
+        np.any(trajectory[(*tile[:-1], slice(2, 3))]) for tile in tiles(trajectory.shape, chunks)
     )

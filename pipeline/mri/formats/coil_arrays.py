@@ -42,7 +42,8 @@ class CoilArray:
             term = np.ones((), np.complex128)
             for component, axis in zip(shift, axes, strict=True):
                 term = np.multiply.outer(term, np.exp(1j * component * axis))
-            maps += np.multiply.outer(coefficients, term)
+            for index, coefficient in enumerate(coefficients):
+                maps[index] += coefficient * term
         return maps
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.formats.lazy import describe_files
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zarr_source
@@ -18,7 +19,7 @@ _GEOMETRY = ("shape", "voxel_size", "affine")
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
     """Open `raw.zarr`.
 
     The source is the store (a folder, or a zip file of one) or the JSON marker beside it.

@@ -5,7 +5,8 @@ sensitivities that are Fourier series are known in closed form. They are evaluat
 as it is stored, after its rounding to single precision.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings, SimulationSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError
 from pipeline.formats.lazy import Derived, LazyArray, Selection
 from pipeline.geometry.axes import as_volume
@@ -35,6 +37,13 @@ PHANTOMS = ("shepp-logan", "ellipses")
 
 _READOUTS_PER_NOISE_BLOCK = 64
 _READOUTS_FOR_SIGNAL = 256
+
+_POSITION_BYTES = 30
+"""While a component of a position is generated, and k-space evaluated there."""
+_TERM_BYTES = 48
+"""Of each voxel while a term of the coils' maps is made and added."""
+_AVERAGE_BYTES = 130
+"""Of each voxel while an object is averaged over it: its positions, above all."""
 
 _TRAJECTORIES: Mapping[str, tuple[int, Callable[..., NDArray[np.float64]]]] = {
     "golden-radial": (2, golden_radial),
@@ -142,19 +151,34 @@ def _still_average(shape: tuple[int, ...], first: int, last: int) -> NDArray[np.
 
 
 def _computed(
-    shape: tuple[int, ...], dtype: type[np.generic], compute: Callable[..., NDArray[Any]]
+    shape: tuple[int, ...],
+    dtype: type[np.generic],
+    chunks: tuple[int, ...],
+    compute: Callable[..., Iterable[NDArray[Any]]],
+    workspace: Callable[..., int],
 ) -> Derived:
+    """Return an array whose parts along the first axis are computed one after the other.
+
+    Their computing takes ``workspace(*extent)`` bytes beside the result.
+    """
+
     def values(selection: Selection) -> NDArray[Any]:
         bounds = [
             slice(*part.indices(size)[:2]) for part, size in zip(selection, shape, strict=True)
         ]
-        return compute(*bounds).astype(dtype, copy=False)
+        result = np.empty([bound.stop - bound.start for bound in bounds], dtype)
+        for index, part in enumerate(compute(*bounds)):
+            result[index] = part
+        return result
 
-    return Derived(shape, np.dtype(dtype), values)
+    def needs(extent: Sequence[int]) -> int:
+        return math.prod(extent) * np.dtype(dtype).itemsize + workspace(*extent)
+
+    return Derived(shape, np.dtype(dtype), chunks, values, needs)
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisition]:
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
     """Simulate an acquisition.
 
     The source names the phantom; ``details.simulation`` and ``details.shape`` are needed. With the
@@ -187,44 +211,76 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[MriAcquisiti
 
 def _arrays(scan: SimulatedScan) -> dict[str, LazyArray]:
     settings, volume = scan.settings, as_volume(scan.shape)
-    sizes = (scan.readouts, settings.samples)
-    flat = len(scan.shape) == 2
+    readouts, samples, dimensions = scan.readouts, settings.samples, len(scan.shape)
+    flat = dimensions == 2
 
     def kspace(
         frames: slice, coils: slice, readouts: slice, samples: slice
-    ) -> NDArray[np.complex128]:
-        parts = []
+    ) -> Iterator[NDArray[np.complex128]]:
         for frame in range(frames.start, frames.stop):
             part = scan.signal(frame, coils, readouts)
             if settings.snr_db is not None:
                 for index, coil in enumerate(range(coils.start, coils.stop)):
                     part[index] += scan.noise(frame, coil, readouts)
-            parts.append(part[..., samples])
-        return np.stack(parts)
+            yield part[..., samples]
 
     def trajectory(
         frames: slice, readouts: slice, samples: slice, axes: slice
-    ) -> NDArray[np.float32]:
-        parts = [scan.trajectory(frame, readouts) for frame in range(frames.start, frames.stop)]
-        return np.stack(parts)[:, :, samples, axes]
+    ) -> Iterator[NDArray[np.float32]]:
+        for frame in range(frames.start, frames.stop):
+            yield scan.trajectory(frame, readouts)[:, samples, axes]
 
     def sensitivities(
         coils: slice, planes: slice, rows: slice, columns: slice
-    ) -> NDArray[np.complex128]:
-        if flat:
-            return scan.coils.maps(coils, rows)[:, None, :, columns][:, planes]
-        return scan.coils.maps(coils, planes)[:, :, rows, columns]
+    ) -> Iterator[NDArray[np.complex128]]:
+        for coil in scan.coils.maps(coils, rows if flat else planes):
+            yield coil[None][planes, :, columns] if flat else coil[:, rows, columns]
 
-    def reference(frames: slice, planes: slice, rows: slice, columns: slice) -> NDArray[np.float64]:
-        first = rows if flat else planes
-        images = [scan.average(frame, first) for frame in range(frames.start, frames.stop)]
-        if flat:
-            return np.stack(images)[:, None, :, columns][:, planes]
-        return np.stack(images)[:, :, rows, columns]
+    def reference(
+        frames: slice, planes: slice, rows: slice, columns: slice
+    ) -> Iterator[NDArray[np.float64]]:
+        for frame in range(frames.start, frames.stop):
+            image = scan.average(frame, rows if flat else planes)
+            yield image[None][planes, :, columns] if flat else image[:, rows, columns]
 
+    def positions(along: int) -> int:
+        return _POSITION_BYTES * along * samples * dimensions
+
+    def signals(frames: int, coils: int, along: int, part: int) -> int:
+        noise = 3 * 16 * (along + _READOUTS_PER_NOISE_BLOCK) * samples
+        return 16 * coils * along * samples + max(positions(along), noise)
+
+    def voxels(planes: int, rows: int) -> int:
+        return rows * volume[2] if flat else planes * volume[1] * volume[2]
+
+    first = (1, 1, volume[2]) if flat else (1, volume[1], volume[2])
     return {
-        "kspace": _computed((settings.frames, settings.coils, *sizes), np.complex64, kspace),
-        "trajectory": _computed((settings.frames, *sizes, len(scan.shape)), np.float32, trajectory),
-        "sensitivities": _computed((settings.coils, *volume), np.complex64, sensitivities),
-        "reference": _computed((settings.frames, *volume), np.complex64, reference),
+        "kspace": _computed(
+            (settings.frames, settings.coils, readouts, samples),
+            np.complex64,
+            (1, settings.coils, _READOUTS_PER_NOISE_BLOCK, samples),
+            kspace,
+            signals,
+        ),
+        "trajectory": _computed(
+            (settings.frames, readouts, samples, dimensions),
+            np.float32,
+            (1, 1, samples, dimensions),
+            trajectory,
+            lambda frames, along, *rest: positions(along),
+        ),
+        "sensitivities": _computed(
+            (settings.coils, *volume),
+            np.complex64,
+            (1, *first),
+            sensitivities,
+            lambda coils, planes, rows, columns: (16 * coils + _TERM_BYTES) * voxels(planes, rows),
+        ),
+        "reference": _computed(
+            (settings.frames, *volume),
+            np.complex64,
+            (1, *first),
+            reference,
+            lambda frames, planes, rows, columns: _AVERAGE_BYTES * voxels(planes, rows),
+        ),
     }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
-from pipeline.formats.lazy import LazyArray
+from pipeline.formats.lazy import InMemory, LazyArray
 from pipeline.formats.mapping import stacked
 from pipeline.rf.arrays import PATHS
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
@@ -77,7 +77,7 @@ class RfAcquisition:
 def resident(arrays: Mapping[str, NDArray[Any]], pair: int | None = None) -> dict[str, LazyArray]:
     """Return arrays in memory by their paths in the store, of all pairs or of one."""
     folder = "" if pair is None else f"pair/{pair}/"
-    return {f"{folder}{name}": np.asarray(each) for name, each in arrays.items()}
+    return {f"{folder}{name}": InMemory(np.asarray(each)) for name, each in arrays.items()}
 
 
 def scene_of(settings: IngestSettings, dataset: str) -> Scene:

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import ArraySettings, IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.content import require_agreement
-from pipeline.formats.lazy import LazyArray, describe_files, existing_source, whole
+from pipeline.formats.lazy import LazyArray, describe_files, existing_source
 from pipeline.formats.mapped_files import MappedFiles
 from pipeline.rf.arrays import BY_ELEMENTS, CLOCKS, GAINS, PAIR_SOURCE, PULSE_SOURCE, SHARED
 from pipeline.rf.formats.acquisition import RfAcquisition, resident, scene_of
@@ -20,7 +21,7 @@ from pipeline.storage.layout import ArrayTable
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[RfAcquisition]:
     """Open RF arrays of any files.
 
     ``details.arrays`` says where each array lies and what its axes mean. With ``transmitter`` they
@@ -35,7 +36,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisitio
             "frequencies"
         )
     with ExitStack() as stack:
-        content = _Arrays(settings, dataset, mapping, stack)
+        content = _Arrays(settings, dataset, mapping, budget, stack)
         yield content.pulses() if "transmitter" in mapping else content.pairs()
 
 
@@ -47,9 +48,11 @@ class _Arrays:
         settings: IngestSettings,
         dataset: str,
         mapping: Mapping[str, ArraySettings],
+        budget: Budget,
         stack: ExitStack,
     ) -> None:
         self.dataset = dataset
+        self.budget = budget
         self.details = settings.details
         self.scene = scene_of(settings, dataset)
         fields = dict((PULSE_SOURCE if "transmitter" in mapping else PAIR_SOURCE).fields)
@@ -139,12 +142,12 @@ class _Arrays:
         )
 
     def _whole(self, name: str) -> NDArray[Any]:
-        return whole(self.arrays[name])
+        return self.budget.whole(self.arrays[name], name)
 
     def _own(self, name: str, pair: int) -> NDArray[Any]:
         """Return what belongs to a pair, where pairs may share it."""
-        own: NDArray[Any] = self._whole(name)[pair if self.arrays[name].shape[0] > 1 else 0]
-        return own
+        array = self.arrays[name]
+        return self.budget.whole(array, name, pair if array.shape[0] > 1 else 0)
 
     def _shared(self, names: Sequence[str]) -> dict[str, LazyArray]:
         found = {name: self._whole(name) for name in names if name in self.arrays}

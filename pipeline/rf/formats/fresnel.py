@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
-from pipeline.formats.lazy import describe_files
+from pipeline.formats.lazy import InMemory, describe_files
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, scene_of
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import checked_frequencies, green, wavenumbers
@@ -33,6 +34,8 @@ RADIUS = 1.67
 """Distance of both antennas from the centre [m]."""
 
 _COLUMNS = 7
+_COPIES = 6
+"""Of a table while it is read, of the bytes of its text: as numbers, sorted, and as fields."""
 _COUNTS = {
     "frequencies": r"Number of frequencies\s*:\s*(\d+)",
     "views": r"Number of views\s*:\s*(\d+)",
@@ -41,14 +44,14 @@ _COUNTS = {
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[RfAcquisition]:
     """Open a file of the database; the settings give the image's grid."""
     scene = scene_of(settings, dataset)
-    history = read_fresnel(Path(settings.source), dataset)
+    history = read_fresnel(Path(settings.source), dataset, budget)
     yield RfAcquisition.of_pulses(scene, history)
 
 
-def read_fresnel(path: Path, dataset: str) -> PhaseHistory:
+def read_fresnel(path: Path, dataset: str, budget: Budget) -> PhaseHistory:
     """Read the scattered field of a file, in units of a small cylinder at the centre.
 
     The scattered field is what the target adds to the incident one. It is divided by the incident
@@ -66,6 +69,8 @@ def read_fresnel(path: Path, dataset: str) -> PhaseHistory:
     zero.
     """
     who = f"{dataset}: {path}"
+    if path.is_file():
+        budget.require({"a table, read whole": _COPIES * path.stat().st_size})
     counts, header = _header(path, who)
     rows = _rows(path, who)
     expected = counts["frequencies"] * counts["views"] * counts["receivers"]
@@ -103,7 +108,7 @@ def read_fresnel(path: Path, dataset: str) -> PhaseHistory:
             receiver=_on_circle(receiver - 1),
             reference_path=np.full(len(pairs), 2 * RADIUS),
         ),
-        measurements=((total - incident) / reference).astype(np.complex64),
+        measurements=InMemory(((total - incident) / reference).astype(np.complex64)),
         provenance={"format": "fresnel", "files": describe_files([path]), "header": header},
         who=dataset,
     )

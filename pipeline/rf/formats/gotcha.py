@@ -11,6 +11,7 @@ References
 """
 
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
-from pipeline.formats.lazy import Selection, describe_files
+from pipeline.formats.lazy import Selection, describe_files, part_bytes
+from pipeline.formats.matlab import matrices
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, scene_of
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import checked_frequencies
@@ -32,13 +35,15 @@ _POLARISATION = re.compile(r"_(HH|HV|VH|VV)\b", re.IGNORECASE)
 
 # Single precision numbers of 10 km are 1 mm apart, and each of the four has its own rounding.
 _ROUNDINGS = 4
+_COPIES = 4
+"""Of a file while it is read: both parts of its numbers, their sum, and that in our order."""
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[RfAcquisition]:
     """Open the files of a collection; the settings give the image's grid."""
     scene = scene_of(settings, dataset)
-    history = read_gotcha(gotcha_files(Path(settings.source)), dataset)
+    history = read_gotcha(gotcha_files(Path(settings.source)), dataset, budget)
     yield RfAcquisition.of_pulses(scene, history)
 
 
@@ -47,7 +52,7 @@ def gotcha_files(source: Path) -> list[Path]:
     return sorted(source.glob("*.mat")) if source.is_dir() else [source]
 
 
-def read_gotcha(files: Sequence[Path], dataset: str) -> PhaseHistory:
+def read_gotcha(files: Sequence[Path], dataset: str, budget: Budget) -> PhaseHistory:
     """Read positions and frequencies of files that are joined, in order, into one phase history.
 
     The measurements stay in the files, one of which at a time is in memory. One antenna sends and
@@ -60,6 +65,8 @@ def read_gotcha(files: Sequence[Path], dataset: str) -> PhaseHistory:
     if not files:
         raise DataError(f"{dataset}: there are no files of type mat in its source")
     _require_one_polarisation(files, dataset)
+    largest = max(_loading_bytes(path) for path in files)
+    budget.require({"the largest of its files": largest})
     frequencies = _GotchaFile.read(files[0], dataset).frequencies
     paths = []
     for path in files:
@@ -73,7 +80,9 @@ def read_gotcha(files: Sequence[Path], dataset: str) -> PhaseHistory:
     return PhaseHistory(
         frequencies=frequencies,
         paths=AntennaPaths.joined(paths),
-        measurements=_JoinedPulses(tuple(files), tuple(map(len, paths)), len(frequencies), dataset),
+        measurements=_JoinedPulses(
+            tuple(files), tuple(map(len, paths)), len(frequencies), dataset, largest
+        ),
         provenance={"format": "gotcha", "files": describe_files(list(files))},
         who=dataset,
     )
@@ -106,6 +115,14 @@ class _JoinedPulses:
     pulses: tuple[int, ...]
     frequencies: int
     dataset: str
+    loading_bytes: int
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        return max(self.pulses), self.frequencies
+
+    def reading_bytes(self, extent: Sequence[int]) -> int:
+        return self.loading_bytes + 2 * part_bytes(self, extent)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -166,6 +183,15 @@ class _GotchaFile:
         return cls(frequencies, paths, measured.T.astype(np.complex64))
 
 
+def _loading_bytes(path: Path) -> int:
+    """Return the peak memory while a file is read: its structure whole, and copies [byte]."""
+    try:
+        size = sum(matrix.size for matrix in matrices(path) if matrix.name == "data")
+    except (OSError, ValueError, LookupError, zlib.error):  # what is wrong is told by who reads it
+        size = 0
+    return _COPIES * size
+
+
 def _require_measured(measured: NDArray[Any], frequencies: NDArray[np.float64], who: str) -> None:
     """Refuse a file of which a pulse or a frequency was not measured; `who` names it."""
     bad = np.argwhere(~np.isfinite(measured))
@@ -187,8 +213,6 @@ def _require_measured(measured: NDArray[Any], frequencies: NDArray[np.float64], 
 
 def _structure(path: Path, who: str) -> dict[str, Any]:
     """Return the fields of the structure ``data``."""
-    import zlib
-
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

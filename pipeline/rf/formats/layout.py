@@ -3,14 +3,14 @@
 Names and axes are those of `pipeline.rf.arrays`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.formats.lazy import Derived, LazyArray, Selection
+from pipeline.formats.lazy import Derived, LazyArray, Selection, part_bytes
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import unit_phasor
@@ -18,7 +18,13 @@ from pipeline.rf.geometry.wavefronts import unit_phasor
 
 def without_last(array: LazyArray) -> Derived:
     """Return an array without its last axis, which has length one."""
-    return Derived(array.shape[:-1], array.dtype, lambda part: array[(*part, slice(0, 1))][..., 0])
+    return Derived(
+        array.shape[:-1],
+        array.dtype,
+        array.chunks[:-1],
+        lambda part: array[(*part, slice(0, 1))][..., 0],
+        lambda extent: array.reading_bytes((*extent, 1)),
+    )
 
 
 class Interleaved:
@@ -38,6 +44,12 @@ class Interleaved:
         self._grids = antennas.grids
         self.shape = (*measured.shape[:3], *antennas.measurement_shape)
         self.dtype: np.dtype[Any] = measured.dtype
+        self.chunks = (*measured.chunks[:3], *self.shape[3:])  # elements are read together
+
+    def reading_bytes(self, extent: Sequence[int]) -> int:
+        """Return the peak memory while a part is read, of all elements, and put in order [byte]."""
+        read = (*extent[:3], *self._measured.shape[3:])
+        return max(self._measured.reading_bytes(read), 2 * part_bytes(self._measured, read))
 
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
         part = self._measured[(*selection[:3], slice(None), slice(None))]

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
-from pipeline.formats.lazy import LazyArray, describe_files, elementwise, whole
+from pipeline.formats.lazy import LazyArray, describe_files, elementwise
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zarr_source
 from pipeline.rf.arrays import CLOCKS, GAINS, PATHS, SHARED
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
@@ -35,7 +36,7 @@ _TIME_SIGNS = {1: 1, -1: -1, "+": 1, "-": -1, "+1": 1, "-1": -1, "+j": 1, "-j": 
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[RfAcquisition]:
     """Open a Zarr store of RF data.
 
     The source is the store (a folder, or a zip file of one) or the JSON marker beside it.
@@ -44,7 +45,7 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisitio
     with ExitStack() as stack:
         with understood(f"{dataset}: {source}"):
             group = stack.enter_context(opened_zarr(source))
-            content = _Store(group, source, f"{dataset}: {source}")
+            content = _Store(group, source, budget, f"{dataset}: {source}")
             acquisition = content.pairs() if "pair" in group else content.pulses()
         yield acquisition
 
@@ -52,8 +53,9 @@ def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisitio
 class _Store:
     """One store, its scene and its arrays by our names."""
 
-    def __init__(self, group: "zarr.Group", source: Path, who: str) -> None:
+    def __init__(self, group: "zarr.Group", source: Path, budget: Budget, who: str) -> None:
         self.who = who
+        self._budget = budget
         self._path = source
         self._group = group
         self._attributes: dict[str, Any] = dict(group.attrs)
@@ -177,7 +179,7 @@ class _Store:
             if name in arrays:
                 own[name] = self._whole(arrays, name)
             elif name in self.arrays:
-                own[name] = self._whole(self.arrays, name)[index]
+                own[name] = self._whole(self.arrays, name, index)
         return own
 
     def _lazy(self, group: Any) -> dict[str, LazyArray]:
@@ -196,10 +198,13 @@ class _Store:
             raise DataError(f"{self.who}: `y` has the shape {measured.shape}; it lacks axes")
         return elementwise(np.conj, measured) if self._conjugated else measured
 
-    def _whole(self, arrays: Mapping[str, LazyArray], name: str) -> NDArray[Any]:
+    def _whole(
+        self, arrays: Mapping[str, LazyArray], name: str, pair: int | None = None
+    ) -> NDArray[Any]:
+        """Return an array, or what belongs to a pair of one that holds all pairs."""
         if name not in arrays:
             raise DataError(f"{self.who} has no `{name}`; it has {', '.join(arrays) or 'nothing'}")
-        values = whole(arrays[name])
+        values = self._budget.whole(arrays[name], name, pair)
         return np.conj(values) if self._conjugated and values.dtype.kind == "c" else values
 
     def _scene(self) -> Scene:

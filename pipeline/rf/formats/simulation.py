@@ -4,7 +4,7 @@ None of the models that an image is made with has a part in them.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError
-from pipeline.formats.lazy import LazyArray, Selection
+from pipeline.formats.lazy import InMemory, LazyArray, Selection, part_bytes
 from pipeline.geometry.axes import as_volume
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, resident
 from pipeline.rf.geometry.antennas import Pair, centre_wavenumber
@@ -80,7 +81,7 @@ class PointScene:
             history = PhaseHistory(
                 frequencies=self.frequencies,
                 paths=paths_of_pair(self.pairs[0]),
-                measurements=np.ascontiguousarray(measured),
+                measurements=InMemory(np.ascontiguousarray(measured)),
                 provenance=provenance,
                 who=who,
             )
@@ -129,6 +130,11 @@ class SimulatedPair:
             *points.pairs[pair].measurement_shape,
         )
         self.dtype = np.dtype(np.complex128)
+        self.chunks = self.shape
+
+    def reading_bytes(self, extent: Sequence[int]) -> int:
+        """Return the peak memory while all is simulated: signal, noise and both together [byte]."""
+        return 4 * part_bytes(self, self.shape)
 
     def __getitem__(self, selection: Selection) -> NDArray[np.complex128]:
         return self._points.measurement(self._pair)[None][selection]
@@ -224,7 +230,7 @@ SCENES: Mapping[str, Callable[[int], PointScene]] = {
 
 
 @contextmanager
-def open_source(settings: IngestSettings, dataset: str) -> Iterator[RfAcquisition]:
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[RfAcquisition]:
     """Simulate the scene that the source names; raise `ConfigError` if there is none."""
     if settings.source not in SCENES:
         raise ConfigError(

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError
+from pipeline.formats.lazy import InMemory
 from pipeline.formats.mapping import (
     Rearranged,
     joined_components,
@@ -58,14 +59,16 @@ def test_any_stored_order(axes, selection):
         index for index, name in enumerate(KSPACE) if name not in names
     ])  # fmt: skip
     sizes = [int(np.prod([SIZES[n] for n in e.split() if n != "1"], dtype=int)) for e in axes]
-    mapped = Rearranged(unjoined.reshape(sizes), axes, KSPACE, SIZES, "test")
+    mapped = Rearranged(InMemory(unjoined.reshape(sizes)), axes, KSPACE, SIZES, "test")
     assert mapped.shape == ours.shape
     np.testing.assert_array_equal(mapped[selection], ours[selection])
 
 
 def test_one_length_of_a_joined_axis_follows_from_the_others():
     stored = random(24, 5)
-    mapped = Rearranged(stored, ["frame readout", "sample"], KSPACE, {"readout": 4}, "test")
+    mapped = Rearranged(
+        InMemory(stored), ["frame readout", "sample"], KSPACE, {"readout": 4}, "test"
+    )
     assert mapped.shape == (6, 1, 4, 5)
     np.testing.assert_array_equal(mapped[(ALL,) * 4][:, 0], stored.reshape(6, 4, 5))
 
@@ -82,11 +85,11 @@ def test_one_length_of_a_joined_axis_follows_from_the_others():
 )
 def test_contradictions(shape, axes, message):
     with pytest.raises(DataError, match=rf"^scan: kspace: .*{message}"):
-        Rearranged(random(*shape), axes, KSPACE, {"sample": 5}, "scan: kspace")
+        Rearranged(InMemory(random(*shape)), axes, KSPACE, {"sample": 5}, "scan: kspace")
 
 
 def plain(values):
-    return Rearranged(values, KSPACE, KSPACE, {}, "test")
+    return Rearranged(InMemory(values), KSPACE, KSPACE, {}, "test")
 
 
 def test_values_in_parts():
@@ -101,7 +104,7 @@ def test_values_in_parts():
 def test_components_and_their_order():
     stored = np.random.default_rng(5).standard_normal((3, 4, 5, 3))
     axes = ("frame", "readout", "sample", "axis")
-    apart = [Rearranged(stored[..., i], axes[:3], axes, {}, "test") for i in range(3)]
+    apart = [Rearranged(InMemory(stored[..., i]), axes[:3], axes, {}, "test") for i in range(3)]
     joined = joined_components(apart, "test")
     assert joined.shape == stored.shape
     selection = (slice(1, 2), slice(1, 4), ALL, slice(1, 3))
@@ -112,14 +115,15 @@ def test_components_and_their_order():
     np.testing.assert_array_equal(turned[selection], expected[selection])
     with pytest.raises(DataError, match="different shapes"):
         joined_components(
-            [apart[0], Rearranged(stored[:2, ..., 0], axes[:3], axes, {}, "test")], "test"
+            [apart[0], Rearranged(InMemory(stored[:2, ..., 0]), axes[:3], axes, {}, "test")],
+            "test",
         )
 
 
 def test_complex_numbers_as_a_plane():
     stored = random(3, 4, 5)
     axes = ("frame", "readout", "sample", "axis")
-    plane = real_and_imaginary(Rearranged(stored, axes[:3], axes, {}, "test"))
+    plane = real_and_imaginary(Rearranged(InMemory(stored), axes[:3], axes, {}, "test"))
     assert plane.shape == (3, 4, 5, 2)
     np.testing.assert_array_equal(
         plane[(ALL, slice(1, 3), ALL, slice(1, 2))], stored.imag[:, 1:3, :, None]

@@ -4,8 +4,11 @@ import pytest
 import scipy.io
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
 from pipeline.mri.formats.arrays import open_source
+
+BUDGET = Budget("scan", 600)
 
 FRAMES, COILS, READOUTS, SAMPLES = 3, 2, 4, 5
 SHAPE = (6, 7)
@@ -46,7 +49,7 @@ def mapping(**changes):
 
 
 def read(chosen):
-    with open_source(chosen, "scan") as acquisition:
+    with open_source(chosen, "scan", BUDGET) as acquisition:
         return acquisition.shape, {
             name: array[(ALL,) * len(array.shape)] for name, array in acquisition.arrays.items()
         }

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
 from pipeline.mri.formats.bart import open_cfl, open_source
+
+BUDGET = Budget("scan", 600)
 
 needs_bart = pytest.mark.skipif(shutil.which("bart") is None, reason="BART is not installed")
 ALL = slice(None)
@@ -27,7 +30,7 @@ def settings(source, shape=None, **names):
 
 
 def read(chosen):
-    with open_source(chosen, "scan") as acquisition:
+    with open_source(chosen, "scan", BUDGET) as acquisition:
         return acquisition.shape, {
             name: array[(ALL,) * len(array.shape)] for name, array in acquisition.arrays.items()
         }

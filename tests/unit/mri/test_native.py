@@ -6,11 +6,14 @@ import zarr
 from acquisitions import write_attributes
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.geometry.axes import centred_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.native import open_source
 from pipeline.storage.publish import published_store
+
+BUDGET = Budget("scan", 600)
 
 ALL = slice(None)
 AFFINE = centred_affine((6, 7), (2e-3, 1e-3)) + np.eye(4)[::-1]
@@ -39,7 +42,7 @@ def stored(tmp_path):
 def test_round_trip(tmp_path, stored, source):
     if source.endswith(".zip"):
         shutil.make_archive(str(tmp_path / "raw.zarr"), "zip", tmp_path / "raw.zarr")
-    with open_source(settings(tmp_path / source), "scan") as acquisition:
+    with open_source(settings(tmp_path / source), "scan", BUDGET) as acquisition:
         assert acquisition.shape == (6, 7)
         assert acquisition.voxel_size == (2e-3, 1e-3)
         np.testing.assert_array_equal(acquisition.affine, AFFINE)
@@ -52,7 +55,7 @@ def test_round_trip(tmp_path, stored, source):
 def test_other_matrix(tmp_path, stored):
     with (
         pytest.raises(DataError, match=r"matrix \(6, 7\), but `sources.scan.shape` is \(8, 8\)"),
-        open_source(settings(tmp_path / "raw.zarr", shape=(8, 8)), "scan"),
+        open_source(settings(tmp_path / "raw.zarr", shape=(8, 8)), "scan", BUDGET),
     ):
         pass
 
@@ -69,7 +72,7 @@ def test_unusable_attributes(tmp_path, stored, change, message):
     zarr.open_group(tmp_path / "raw.zarr").attrs.update(change)
     with (
         pytest.raises(DataError, match=message),
-        open_source(settings(tmp_path / "raw.zarr"), "scan"),
+        open_source(settings(tmp_path / "raw.zarr"), "scan", BUDGET),
     ):
         pass
 
@@ -85,6 +88,6 @@ def test_not_an_acquisition(tmp_path, kind):
         zarr.open_group(source, mode="w").attrs["kind"] = "rf"
     with (
         pytest.raises(DataError, match=r"scan: .*raw.zarr"),
-        open_source(settings(source), "scan"),
+        open_source(settings(source), "scan", BUDGET),
     ):
         pass

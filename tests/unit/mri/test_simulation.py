@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import (
@@ -12,6 +13,8 @@ from pipeline.mri.formats.phantoms import (
     voxel_average,
 )
 from pipeline.mri.formats.simulation import open_source
+
+BUDGET = Budget("scan", 600)
 
 ALL = slice(None)
 
@@ -79,7 +82,7 @@ def test_maps_are_the_series_and_look_like_coils(shape, coils):
 )
 def test_arrays_can_be_read_in_any_pieces(trajectory, shape, readouts):
     chosen = settings(trajectory=trajectory, shape=shape, frames=3, snr_db=20.0)
-    with open_source(chosen, "test") as acquisition:
+    with open_source(chosen, "test", BUDGET) as acquisition:
         kspace = acquisition.arrays["kspace"]
         assert kspace.shape == (3, 3, readouts, 18)
         whole = {
@@ -95,7 +98,7 @@ def test_arrays_can_be_read_in_any_pieces(trajectory, shape, readouts):
 
 
 def test_reference_of_a_moving_object_is_the_average_of_all_its_parts():
-    with open_source(settings(frames=3), "test") as acquisition:
+    with open_source(settings(frames=3), "test", BUDGET) as acquisition:
         reference = acquisition.arrays["reference"][(ALL,) * 4]
     for frame, image in enumerate(reference):
         parts = (*shepp_logan(2), moving_ellipsoid(2, 2 * np.pi * frame / 3))
@@ -108,7 +111,7 @@ def test_noise_has_the_stated_level_and_its_seed():
     for name, extra in {
         "clean": {}, "noisy": {"snr_db": 10.0}, "other": {"snr_db": 10.0, "seed": 1}
     }.items():  # fmt: skip
-        with open_source(settings(**level, **extra), "test") as acquisition:
+        with open_source(settings(**level, **extra), "test", BUDGET) as acquisition:
             read[name] = acquisition.arrays["kspace"][(ALL,) * 4]
     noise = read["noisy"] - read["clean"]
     found = 20 * np.log10(np.linalg.norm(read["clean"]) / np.linalg.norm(noise))
@@ -120,7 +123,7 @@ def test_noise_has_the_stated_level_and_its_seed():
 def test_kspace_belongs_to_object_and_maps():
     # Where the object is band-limited well below the voxel, the sum over voxels is the integral:
     # a low-pass part of k-space must match it.
-    with open_source(settings(shape=(96, 90), samples=40), "test") as acquisition:
+    with open_source(settings(shape=(96, 90), samples=40), "test", BUDGET) as acquisition:
         read = {
             name: array[(ALL,) * len(array.shape)] for name, array in acquisition.arrays.items()
         }
@@ -148,5 +151,5 @@ def test_single_coil_is_uniform():
     ],
 )
 def test_wrong_settings(change, message):
-    with pytest.raises(ConfigError, match=message), open_source(settings(**change), "test"):
+    with pytest.raises(ConfigError, match=message), open_source(settings(**change), "test", BUDGET):
         pass

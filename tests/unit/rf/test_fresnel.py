@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 from scipy.special import hankel2
 
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.rf.formats.fresnel import RADIUS, read_fresnel
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
+
+BUDGET = Budget("scan", 600)
 
 ALL = slice(None)
 VIEWS, RECEIVERS = 4, 241
@@ -68,7 +71,7 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("order", [1, -1], ids=["in order", "reversed"])
 def test_a_thin_cylinder_gives_its_contrast_and_path(path, order):
-    history = read_fresnel(write(path, ROWS[::order]), "scan")
+    history = read_fresnel(write(path, ROWS[::order]), "scan", BUDGET)
     np.testing.assert_array_equal(history.frequencies, GHZ * 1e9)
     assert history.measurements.shape == (VIEWS * RECEIVERS, len(GHZ))
     distance = np.linalg.norm(history.paths.transmitter, axis=1)
@@ -107,35 +110,35 @@ def changed(index, column, value):
 )
 def test_bad_rows(path, table, message):
     with pytest.raises(DataError, match=rf"scan: .*target\.exp.*{message}"):
-        read_fresnel(write(path, table), "scan")
+        read_fresnel(write(path, table), "scan", BUDGET)
 
 
 def test_one_zero_part_is_a_measurement(path):
-    read_fresnel(write(path, changed(7, 3, 0.0)), "scan")
+    read_fresnel(write(path, changed(7, 3, 0.0)), "scan", BUDGET)
 
 
 def test_no_receiver_opposite(path):
     kept = [row for row in ROWS if not (row[0] == 3 and row[1] == 1)]
     kept += [[3, 180, *row[2:]] for row in ROWS if row[0] == 3 and row[1] == 1]
     with pytest.raises(DataError, match="view 3 has no receiver opposite"):
-        read_fresnel(write(path, kept), "scan")
+        read_fresnel(write(path, kept), "scan", BUDGET)
 
 
 def test_truncated_within_a_row(path):
     text = write(path).read_text()
     path.write_text(text[: len(text) // 2 + 20])
     with pytest.raises(DataError, match="is truncated or edited"):
-        read_fresnel(path, "scan")
+        read_fresnel(path, "scan", BUDGET)
 
 
 def test_not_of_this_database(path):
     with pytest.raises(DataError, match="not readable"):
-        read_fresnel(path, "scan")
+        read_fresnel(path, "scan", BUDGET)
     with pytest.raises(DataError, match="no number of views in its header"):
-        read_fresnel(write(path, lines=header()[:2]), "scan")
+        read_fresnel(write(path, lines=header()[:2]), "scan", BUDGET)
     path.write_text("\n".join([*header(), "1 61 2.0 0.5 0.5"]))
     with pytest.raises(DataError, match="has 5 columns; expected 7"):
-        read_fresnel(path, "scan")
+        read_fresnel(path, "scan", BUDGET)
 
 
 @pytest.mark.skipif("KRONUFFT_DATA" not in os.environ, reason="KRONUFFT_DATA names no data")
@@ -145,7 +148,7 @@ def test_measured_cylinders(target):
     source = Path(os.environ["KRONUFFT_DATA"]) / "fresnel" / f"{target}.exp"
     if not source.exists():
         pytest.skip(f"{source} is not there")
-    history = read_fresnel(source, target)
+    history = read_fresnel(source, target, BUDGET)
     axis = np.arange(-20, 21) * 6e-3
     x, y = np.meshgrid(axis, axis, indexing="ij")
     points = np.stack([x, y, np.zeros_like(x)], axis=-1).reshape(-1, 3)

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.rf.formats.gotcha import gotcha_files, read_gotcha
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
+
+BUDGET = Budget("scan", 600)
 
 ALL = slice(None)
 FREQUENCIES = np.linspace(9.3e9, 9.9e9, 12).astype(np.float32).astype(np.float64)
@@ -53,7 +56,7 @@ def test_files_are_joined_in_order(tmp_path):
     (tmp_path / "readme.txt").write_text("not data")
     files = gotcha_files(tmp_path)
     assert [file.stem.split("_")[3] for file in files] == ["az001", "az002"]
-    history = read_gotcha(files, "scan")
+    history = read_gotcha(files, "scan", BUDGET)
     assert history.measurements.shape == (9, 12)
     np.testing.assert_array_equal(history.frequencies, FREQUENCIES)
     positions = np.concatenate([antenna(5), antenna(4, 1.0)])
@@ -71,12 +74,12 @@ def test_files_are_joined_in_order(tmp_path):
 def test_one_file(tmp_path):
     path = write(tmp_path / "scan.mat")
     assert gotcha_files(path) == [path]
-    assert len(read_gotcha([path], "scan").paths) == 5
+    assert len(read_gotcha([path], "scan", BUDGET).paths) == 5
 
 
 def test_signs_are_ours(tmp_path):
     """The project's model, from the positions that were read, gives the data that were read."""
-    history = read_gotcha([write(tmp_path / "a.mat")], "scan")
+    history = read_gotcha([write(tmp_path / "a.mat")], "scan", BUDGET)
     differences = history.paths.path_differences(POINTS)
     k = 2 * np.pi * history.frequencies / SPEED_OF_LIGHT
     model = np.exp(-1j * k[:, None, None] * differences) @ AMPLITUDES
@@ -92,7 +95,7 @@ def test_signs_are_ours(tmp_path):
 @pytest.mark.parametrize("offset", [0.0, 0.05], ids=["of the distance", "motion-compensated"])
 def test_reference_range(tmp_path, offset):
     """Single precision is made good where it can be; another reference is kept as it is."""
-    paths = read_gotcha([write(tmp_path / "a.mat", content(offset=offset))], "scan").paths
+    paths = read_gotcha([write(tmp_path / "a.mat", content(offset=offset))], "scan", BUDGET).paths
     distance = np.linalg.norm(paths.transmitter, axis=1)
     tolerance = 2e-3 if offset else 1e-9
     np.testing.assert_allclose(
@@ -131,7 +134,7 @@ def with_pulse(value, where):
 def test_bad_content(tmp_path, fields, message):
     path = write(tmp_path / "a.mat", fields)
     with pytest.raises(DataError, match=rf"scan: .*a\.mat.*{message}"):
-        read_gotcha([path], "scan")
+        read_gotcha([path], "scan", BUDGET)
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.02, 0.1, 0.3, 0.5, 0.8, 0.99])
@@ -142,27 +145,27 @@ def test_truncated_file(tmp_path, kept, compressed):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
     with pytest.raises(DataError, match=r"scan: .*a\.mat"):
-        read_gotcha([path], "scan")
+        read_gotcha([path], "scan", BUDGET)
 
 
 def test_not_matlab_or_missing(tmp_path):
     with pytest.raises(DataError, match="there are no files of type mat"):
-        read_gotcha(gotcha_files(tmp_path), "scan")
+        read_gotcha(gotcha_files(tmp_path), "scan", BUDGET)
     with pytest.raises(DataError, match="no such file"):
-        read_gotcha([tmp_path / "missing.mat"], "scan")
+        read_gotcha([tmp_path / "missing.mat"], "scan", BUDGET)
     path = tmp_path / "a.mat"
     path.write_text("time,x,y,z\n" * 40)
     with pytest.raises(DataError, match="truncated or no MATLAB file"):
-        read_gotcha([path], "scan")
+        read_gotcha([path], "scan", BUDGET)
 
 
 def test_files_that_do_not_belong_together(tmp_path):
     first = write(tmp_path / "az001_HH.mat")
     other = changed(freq=FREQUENCIES + 1e6)
     with pytest.raises(DataError, match=r"az002_HH.mat has 12 frequencies from 9.301 .* from 9.3 "):
-        read_gotcha([first, write(tmp_path / "az002_HH.mat", other)], "scan")
+        read_gotcha([first, write(tmp_path / "az002_HH.mat", other)], "scan", BUDGET)
     with pytest.raises(DataError, match=r"several polarisations: HH \(az001_HH.mat\), VV \(az0"):
-        read_gotcha([first, write(tmp_path / "az001_VV.mat")], "scan")
+        read_gotcha([first, write(tmp_path / "az001_VV.mat")], "scan", BUDGET)
 
 
 @pytest.mark.skipif("KRONUFFT_DATA" not in os.environ, reason="KRONUFFT_DATA names no data")
@@ -171,7 +174,7 @@ def test_trihedral_of_the_measured_scene():
     folder = Path(os.environ["KRONUFFT_DATA"]) / "gotcha"
     if not folder.exists():
         pytest.skip(f"{folder} is not there")
-    history = read_gotcha(gotcha_files(folder), "gotcha")
+    history = read_gotcha(gotcha_files(folder), "gotcha", BUDGET)
     values = history.measurements[(ALL, ALL)]
     step = 0.25
     x, y = np.arange(-18, -12, step), np.arange(19, 25, step)

@@ -287,8 +287,8 @@ def test_memory_does_not_grow_with_the_acquisition(tmp_path, kind):
         else:
             source, details = write_large(folder, kind, (frames, 8, 1024, 512))
         peaks.append(peak_bytes(source, folder / "out", shape=(64, 64), **details))
-    # Less than a third of what is longer: threads meet differently, and by some 15 MiB.
-    assert peaks[1] < peaks[0] + 40 * 2**20, [peak // 2**20 for peak in peaks]
+    # Less than what is longer: tiles are larger by then, and as large as they get.
+    assert peaks[1] < peaks[0] + 80 * 2**20, [peak // 2**20 for peak in peaks]
     assert peaks[1] < 500 * 2**20
 
 

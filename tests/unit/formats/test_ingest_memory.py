@@ -1,0 +1,69 @@
+"""Ingest keeps to its limit whatever the layout of its source, and copies it rightly."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from benchmarks.ingest_memory import COILS, SAMPLES, SOURCES, coil_values
+
+from pipeline.engine import processes
+from pipeline.errors import PlanError
+from pipeline.mri.raw import RawData
+from pipeline.stages.ingest import ingest
+from pipeline.storage.publish import read_json
+
+READOUTS = 768
+WHOLE = COILS * READOUTS * SAMPLES * 8
+LIMIT_MB = 118  # what is beside the process, 42 MB, is less than the 50 MB of k-space
+
+
+def ingested(name, folder):
+    """Ingest k-space of 50 MB; return the marker, the receipt and the peak of allocations."""
+    settings = SOURCES[name](folder, READOUTS)
+    out = folder / "out"
+    tracemalloc.start()
+    try:
+        ingest(
+            settings=settings, dataset="scan", raw=out / "raw.json", receipt=out / "ingest.json",
+            ingest_mb=LIMIT_MB,
+        )  # fmt: skip
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    return out / "raw.json", read_json(out / "ingest.json"), peak
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NumPy, Fortran order", "NumPy, readouts joined with 64 frames",
+        "HDF5, compressed chunks of 4 MiB", "MATLAB 5, compressed",
+        "Zarr, compressed chunks of 8 MiB", "BART",
+    ],
+)  # fmt: skip
+def test_no_array_is_taken_whole(name, tmp_path):
+    marker, receipt, peak = ingested(name, tmp_path)
+    predicted = receipt["predicted_host_bytes"]
+    assert peak <= predicted - processes.INGEST <= LIMIT_MB * 10**6 - processes.INGEST < WHOLE
+    raw = RawData.open(marker)
+    if name == "NumPy, Fortran order":
+        expected = np.load(tmp_path / "kspace.npy", mmap_mode="r")
+    elif name == "HDF5, compressed chunks of 4 MiB":
+        blocks = [coil_values(COILS * 64, start) for start in range(0, READOUTS, 64)]
+        expected = np.concatenate([each.reshape(COILS, 64, SAMPLES) for each in blocks], axis=1)
+    else:
+        expected = [coil_values(READOUTS, coil) for coil in range(COILS)]
+    for coil in (0, 5, COILS - 1):
+        each = np.stack([raw.kspace(frame)[coil] for frame in range(raw.frames)], axis=1)
+        np.testing.assert_array_equal(each.reshape(READOUTS, SAMPLES), expected[coil])
+
+
+@pytest.mark.parametrize("name", ["HDF5, one compressed chunk", "Zarr, one chunk"])
+def test_a_chunk_that_does_not_fit_is_refused_before_it_is_read(name, tmp_path):
+    with pytest.raises(
+        PlanError,
+        match=r"^scan: ingest needs 1\d\d MB, but memory.ingest_mb is 118 MB \(kspace: a tile as "
+        r"it is read \d+ \+ process 76 MB\)\. .*the source in smaller chunks",
+    ):
+        ingested(name, tmp_path)
+    assert not (tmp_path / "out/raw.json").exists()
