@@ -8,6 +8,11 @@ _CHUNK_ON_CPU, _CHUNK_ON_DEVICE = 2**16, 2**20
 what the C library uses again rather than map anew, which takes five times as long."""
 
 
+def chunk_size(device: torch.device) -> int:
+    """Return how many real numbers are best worked on at a time."""
+    return _CHUNK_ON_CPU if device.type == "cpu" else _CHUNK_ON_DEVICE
+
+
 def inner_product(x: Tensor, y: Tensor, image_axes: int) -> Tensor:
     """Return the real part of ``<x, y>`` for each image, accumulated in float64.
 
@@ -24,8 +29,7 @@ def inner_product(x: Tensor, y: Tensor, image_axes: int) -> Tensor:
         for tensor in (x, y)
     )
     total = torch.zeros(leading, dtype=torch.float64, device=x.device)
-    chunk_size = _CHUNK_ON_CPU if x.device.type == "cpu" else _CHUNK_ON_DEVICE
-    step = max(1, chunk_size // max(1, leading.numel()))
+    step = max(1, chunk_size(x.device) // max(1, leading.numel()))
     for start in range(0, a.shape[-1], step):
         chunk = slice(start, start + step)
         total += (a[..., chunk].double() * b[..., chunk].double()).sum(-1)

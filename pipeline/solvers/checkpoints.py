@@ -61,8 +61,8 @@ class Nested:
         self.known: State | None = None
         state = checkpoint.restore()
         if state is not None:
-            self.known = _below("search", state)
-            self._inner = _below("solve", state)
+            self.known = below("search", state)
+            self._inner = below("solve", state)
 
     def surround(self, known: State) -> None:
         """Say what the search knows before it begins a solve."""
@@ -77,13 +77,18 @@ class Nested:
         """Keep the state of the solve with what the search knows."""
 
         def both() -> State:
-            named = {f"search/{name}": value for name, value in self._around.items()}
-            return {**named, **{f"solve/{name}": value for name, value in state().items()}}
+            return {**within("search", self._around), **within("solve", state())}
 
         self._checkpoint.offer(iteration, both)
 
 
-def _below(prefix: str, state: State) -> State:
+def within(prefix: str, state: State) -> State:
+    """Return a state under names that begin with ``prefix/``, to stand within another."""
+    return {f"{prefix}/{name}": value for name, value in state.items()}
+
+
+def below(prefix: str, state: State) -> State:
+    """Return the state that stands within another, see `within`."""
     start = f"{prefix}/"
     return {
         name.removeprefix(start): value for name, value in state.items() if name.startswith(start)

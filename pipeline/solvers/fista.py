@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from pipeline.operators.inner import inner_product, inner_product_bytes
-from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
+from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, below, restored, within
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalty import Penalty
 from pipeline.solvers.power import largest_eigenvalue
@@ -80,6 +80,7 @@ def fista(
     taken = torch.zeros(problems, dtype=torch.int64, device=b.device)
     relative = torch.zeros(problems, dtype=torch.float64, device=b.device)
     history: list[torch.Tensor] = []
+    kept = {} if saved is None else dict(below("penalty", saved))
     if saved is not None:
         x, ahead, momentum, active = (saved[name] for name in ("x", "ahead", "momentum", "active"))
         taken, history = saved["taken"], list(saved["history"])
@@ -89,13 +90,13 @@ def fista(
         return {
             **{"x": x, "ahead": ahead, "momentum": momentum, "active": active, "taken": taken},
             **{"history": torch.stack(history), "bound": bound},
-            "evaluations": torch.tensor(gram.evaluations),
+            **{"evaluations": torch.tensor(gram.evaluations), **within("penalty", kept)},
         }
 
     for iteration in range(len(history) + 1, iterations + 1):
         # A problem at rest takes no step, neither along its gradient nor to its penalty.
         newer = torch.sub(b, gram(ahead)).mul_(each(step)).add_(ahead)
-        newer = penalty.proximal(newer, step)
+        newer = penalty.proximal(newer, step, kept)
         if not bool(active.all()):
             newer = torch.where(each(active) > 0, newer, x)
         taken += active

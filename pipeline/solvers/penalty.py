@@ -108,8 +108,17 @@ class Penalty(ABC):
             float64, one number for each problem.
         """
 
-    def proximal(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        """Return ``argmin_z  step * R(z) + 1/2 |z - x|^2``; it may overwrite ``x``."""
+    def proximal(
+        self, x: torch.Tensor, step: torch.Tensor, kept: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return ``argmin_z  step * R(z) + 1/2 |z - x|^2``; it may overwrite ``x``.
+
+        Parameters
+        ----------
+        kept
+            What the penalty keeps for the next call of the same solve; empty before the first. A
+            solver that can be resumed keeps it with its state.
+        """
         return self.shrink_(x, step)
 
     def _threshold(self, like: torch.Tensor, step: torch.Tensor, axes: int) -> torch.Tensor:

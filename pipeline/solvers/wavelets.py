@@ -4,6 +4,8 @@ References
 ----------
 .. [1] I. Daubechies, "Orthonormal bases of compactly supported wavelets", Commun. Pure Appl. Math.
    41, 909-996 (1988).
+.. [2] I. Daubechies, W. Sweldens, "Factoring wavelet transforms into lifting steps", J. Fourier
+   Anal. Appl. 4, 247-269 (1998).
 """
 
 import itertools
@@ -13,8 +15,7 @@ from collections.abc import Sequence
 import torch
 
 _ROOT = math.sqrt(3)
-_SCALING = [value / (4 * math.sqrt(2)) for value in (1 + _ROOT, 3 + _ROOT, 3 - _ROOT, 1 - _ROOT)]
-_WAVELET = [_SCALING[3], -_SCALING[2], _SCALING[1], -_SCALING[0]]
+_COARSE, _DETAIL = (_ROOT - 1) / math.sqrt(2), -(_ROOT + 1) / math.sqrt(2)
 _LEVELS = 4
 _SMALLEST = 8
 """Axes are halved while they are even and at least as long."""
@@ -73,24 +74,22 @@ def _split_axes(box: Sequence[int], halved: Sequence[int]) -> list[int]:
 
 
 def _analyse(x: torch.Tensor, axis: int) -> torch.Tensor:
-    length = x.shape[axis]
-    even, odd = (
-        x.index_select(axis, torch.arange(first, length, 2, device=x.device)) for first in (0, 1)
-    )
-    following = even.roll(-1, axis), odd.roll(-1, axis)
-    parts = [
-        taps[0] * even + taps[1] * odd + taps[2] * following[0] + taps[3] * following[1]
-        for taps in (_SCALING, _WAVELET)
-    ]
-    return torch.cat(parts, dim=axis)
+    """Return approximation and details of one level, in steps that lift one by the other [2]_."""
+    even, odd = (x.movedim(axis, 0)[first::2].movedim(0, axis) for first in (0, 1))
+    coarse = torch.add(even, odd, alpha=_ROOT)
+    detail = torch.sub(odd, coarse, alpha=_ROOT / 4)
+    detail = detail.sub_(coarse.roll(1, axis), alpha=(_ROOT - 2) / 4).roll(-1, axis)
+    coarse.sub_(detail).mul_(_COARSE)
+    return torch.cat([coarse, detail.mul_(_DETAIL)], dim=axis)
 
 
 def _synthesise(u: torch.Tensor, axis: int) -> torch.Tensor:
+    """Undo the steps of `_analyse`, last one first."""
     coarse, detail = u.chunk(2, dim=axis)
-    even, odd = (
-        _SCALING[first] * coarse
-        + _WAVELET[first] * detail
-        + (_SCALING[first + 2] * coarse + _WAVELET[first + 2] * detail).roll(1, axis)
-        for first in (0, 1)
-    )
+    detail = detail / _DETAIL
+    coarse = (coarse / _COARSE).add_(detail)
+    odd = detail.roll(1, axis).add_(coarse, alpha=_ROOT / 4)
+    del detail
+    odd.add_(coarse.roll(1, axis), alpha=(_ROOT - 2) / 4)
+    even = coarse.sub_(odd, alpha=_ROOT)
     return torch.stack([even, odd], dim=axis).flatten(axis - 1, axis)

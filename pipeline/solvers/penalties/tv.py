@@ -22,7 +22,9 @@ class TotalVariation(Penalty):
     image_axes
         Number of trailing axes that make one image, all of them spatial.
     iterations, change
-        Of the inner iteration of `proximal`, see `total_variation_proximal`. ADMM has none.
+        Of the inner iteration of `proximal`, see `total_variation_proximal`, which goes on from
+        where the call before it ended: as the outer iteration settles, so does the inner one, and
+        few are needed. ADMM has none.
 
     References
     ----------
@@ -34,8 +36,8 @@ class TotalVariation(Penalty):
 
     @staticmethod
     def proximal_images(axes: int) -> float:
-        """Return two images and four dual vectors at most, of the inner iteration."""
-        return 2.0 + 4.0 * axes
+        """Return an image and two dual vectors, of the inner iteration."""
+        return 1.0 + 2.0 * axes
 
     @staticmethod
     def split_images(axes: int) -> float:
@@ -48,7 +50,7 @@ class TotalVariation(Penalty):
         return 2 * axes
 
     def __init__(
-        self, weight: Weight, image_axes: int, *, iterations: int = 100, change: float = 1e-5
+        self, weight: Weight, image_axes: int, *, iterations: int = 5, change: float = 0.0
     ) -> None:
         super().__init__(weight, image_axes)
         self.components = image_axes
@@ -92,16 +94,24 @@ class TotalVariation(Penalty):
         threshold = self._threshold(u, step, self.transform_axes)
         return group_soft_threshold_(u, threshold, -self.transform_axes)
 
-    def proximal(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        """Denoise by an inner iteration, see `total_variation_proximal`."""
+    def proximal(
+        self, x: torch.Tensor, step: torch.Tensor, kept: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Denoise by an inner iteration, see `total_variation_proximal`; keeps its dual."""
+        import torch
+
         from pipeline.solvers.proximal import total_variation_proximal
 
+        if "dual" not in kept:
+            parts = (self.image_axes, 2, *x.shape)
+            kept["dual"] = torch.zeros(parts, dtype=x.real.dtype, device=x.device)
         return total_variation_proximal(
             x,
             self.weight.to(step.device) * step,
             self.image_axes,
             iterations=self.iterations,
             change=self.change,
+            dual=kept["dual"],
         )
 
 

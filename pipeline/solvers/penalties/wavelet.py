@@ -14,6 +14,17 @@ class WaveletSparsity(Penalty):
     """``weight * sum |details of W x|``, ``W`` an orthonormal wavelet transform.
 
     The coarse approximation, of a sixteenth of the voxels an axis, is left as it is.
+
+    From its second call on `proximal` shifts the image before it is transformed, each time by
+    other numbers of voxels [1]_, so that the borders of wavelets fall everywhere and none is seen:
+    over many calls the weight is on the mean of ``R`` over all shifts. The shifts are random, and
+    the same in every solve. `value` and ADMM know the transform without a shift.
+
+    References
+    ----------
+    .. [1] M. Guerquin-Kern, M. Häberlin, K. P. Pruessmann, M. Unser, "A fast wavelet-based
+       reconstruction method for magnetic resonance imaging", IEEE Trans. Med. Imaging 30, 1649-1660
+       (2011).
     """
 
     identity = False
@@ -57,9 +68,25 @@ class WaveletSparsity(Penalty):
         self._coarse(u).copy_(coarse)
         return u
 
-    def proximal(self, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        """Shorten the details of the image."""
-        return self.transform_adjoint(self.shrink_(self.transform(x), step))
+    def proximal(
+        self, x: torch.Tensor, step: torch.Tensor, kept: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Shorten the details of the shifted image; keeps how often it was called."""
+        import torch
+
+        from pipeline.solvers.wavelets import coarse_boxes
+
+        calls = int(kept.get("calls", 0))
+        kept["calls"] = torch.tensor(calls + 1)
+        shape = x.shape[x.ndim - self.image_axes :]
+        generator = torch.Generator().manual_seed(calls)
+        shift = [
+            int(torch.randint(size // coarse, (), generator=generator)) if calls else 0
+            for size, coarse in zip(shape, coarse_boxes(shape)[-1], strict=True)
+        ]
+        axes = tuple(range(-self.image_axes, 0))
+        u = self.shrink_(self.transform(x.roll(shift, axes)), step)
+        return self.transform_adjoint(u).roll([-by for by in shift], axes)
 
     def _coarse(self, u: torch.Tensor) -> torch.Tensor:
         from pipeline.solvers.wavelets import coarse_boxes

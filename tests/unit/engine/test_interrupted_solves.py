@@ -39,6 +39,8 @@ SOLVES = {
         "debias": True,
     },
     "admm": {"algorithm": "admm", "iterations": 20, "tolerance": 1e-9, "inner_iterations": 4},
+    "fista, total variation": {"algorithm": "fista", "penalty": "tv", "iterations": 25},
+    "fista, wavelets": {"algorithm": "fista", "penalty": "wavelet", "iterations": 25},
     "total variation": {"algorithm": "admm", "iterations": 15, "penalty": "tv", "rho": 0.3},
     "wavelets": {"algorithm": "admm", "iterations": 15, "penalty": "wavelet"},
     "points": {"algorithm": "omp", "points": 7},

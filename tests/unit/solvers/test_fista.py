@@ -14,6 +14,7 @@ from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.penalties.l1 import L1
 from pipeline.solvers.penalties.l21 import GroupSparsity
 from pipeline.solvers.penalties.tv import TotalVariation
+from pipeline.solvers.penalties.wavelet import WaveletSparsity
 from pipeline.solvers.proximal import soft_threshold, total_variation_proximal
 
 
@@ -113,6 +114,20 @@ def test_total_variation_of_the_identity_is_denoising():
     )
 
 
+def test_few_steps_of_total_variation_end_where_many_do():
+    """The inner iteration goes on where it was, so the outer one needs no accurate one."""
+    normal = dense_problem(40, (4, 5, 6), noise=0.05).normal
+
+    def objective(outer, **inner):
+        penalty = TotalVariation(0.1, 3, **inner)
+        found = fista(normal, penalty, iterations=outer, change=0).image
+        return float(normal.cost(found) + penalty.value(found))
+
+    least = objective(100, iterations=50)
+    assert objective(150) == pytest.approx(least, rel=1e-6)
+    assert least < objective(20) < 1.01 * least
+
+
 def test_debiasing_is_least_squares_on_the_support():
     problem = dense_problem(30, (6, 10), problems=(2,), nonzero=5, noise=0.01)
     sparse = fista(problem.normal, L1(0.1, 2), iterations=500)
@@ -156,7 +171,11 @@ def test_reports_and_refuses():
         fista(normal, L1(0.1, 3), iterations=3)
 
 
-@pytest.mark.parametrize("penalty", [L1(0.1, 3), GroupSparsity(0.1, 3), TotalVariation(0.1, 3)])
+@pytest.mark.parametrize(
+    "penalty",
+    [L1(0.1, 3), GroupSparsity(0.1, 3), TotalVariation(0.1, 3), WaveletSparsity(0.1, 3)],
+    ids=lambda penalty: type(penalty).__name__,
+)
 def test_memory_is_as_predicted(penalty, monkeypatch):
     for chunk in ("_CHUNK_ON_CPU", "_CHUNK_ON_DEVICE"):
         monkeypatch.setattr(inner, chunk, 2**12)  # as small beside the images as it usually is

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from pipeline.errors import ConfigError
+from pipeline.operators import inner
 from pipeline.solvers.differences import differences, differences_adjoint, differences_normal
 from pipeline.solvers.penalties.l1 import L1
 from pipeline.solvers.penalties.l21 import GroupSparsity
@@ -120,6 +121,24 @@ def test_total_variation_against_a_general_minimiser():
     assert abs(float(ours) - best.fun) < 1e-4
 
 
+@pytest.mark.parametrize("shape", [(7,), (5, 6), (4, 3, 5)], ids=str)
+def test_total_variation_in_pieces_and_continued_is_the_same(shape, monkeypatch):
+    """Rows that are worked on one after the other see the rows beside them as they were."""
+    axes, x = len(shape), random_complex(3, *shape)
+    weights = torch.tensor([0.1, 0.4, 0.0], dtype=torch.float64)
+    whole = total_variation_proximal(x, weights, axes, iterations=6, change=0)
+    for chunk in (1, math.prod(shape) // shape[0] * 2, 2 * math.prod(shape)):
+        monkeypatch.setattr(inner, "_CHUNK_ON_CPU", chunk)
+        pieces = total_variation_proximal(x, weights, axes, iterations=6, change=0)
+        torch.testing.assert_close(pieces, whole)
+    exact = total_variation_proximal(x, weights, axes, iterations=3000, change=1e-13)
+    kept = {}
+    penalty = TotalVariation(weights, axes, iterations=3)
+    for _ in range(700):
+        found = penalty.proximal(x.clone(), torch.ones(3, dtype=torch.float64), kept)
+    torch.testing.assert_close(found, exact, atol=1e-3, rtol=0)
+
+
 def test_each_problem_has_its_own_threshold():
     x = random_complex(3, 4, 5)
     weights = torch.tensor([0.0, 0.3, 2.0], dtype=torch.float64)
@@ -129,7 +148,7 @@ def test_each_problem_has_its_own_threshold():
         alone = total_variation_proximal(x[index], weights[index], 2, iterations=50, change=0)
         torch.testing.assert_close(together[index], alone)
     ones = torch.ones(3, dtype=torch.float64)
-    by_penalty = L1(weights, 2).proximal(x.clone(), 2 * ones)
+    by_penalty = L1(weights, 2).proximal(x.clone(), 2 * ones, {})
     torch.testing.assert_close(by_penalty, soft_threshold(x, 2 * weights[:, None, None]))
 
 
@@ -148,7 +167,7 @@ def test_proximal_of_a_penalty_minimises_its_definition(penalty, value):
     def cost(z):
         return step * value(z) + 0.5 * (z - x).abs().square().sum((1, 2))
 
-    found = penalty.proximal(x.clone(), step)
+    found = penalty.proximal(x.clone(), step, {})
     for seed in range(20):
         nearby = found + 1e-3 * random_complex(*x.shape, seed=seed)
         assert (cost(nearby) >= cost(found)).all()

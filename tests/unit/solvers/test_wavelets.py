@@ -20,6 +20,18 @@ def test_the_inverse_is_the_adjoint(shape):
     torch.testing.assert_close(left, right)
 
 
+def test_one_level_has_the_published_filters():
+    """Of Daubechies' table: 0.4830, 0.8365, 0.2241, -0.1294."""
+    x = random_complex(2, 10)
+    taps = torch.tensor([0.482962913145, 0.836516303738, 0.224143868042, -0.129409522551])
+    taps = taps.to(torch.complex128)
+    other = taps.flip(0) * torch.tensor([1, -1, 1, -1])
+    windows = torch.cat([x, x[:, :2]], 1).unfold(1, 4, 2)
+    expected = torch.cat([windows @ taps, windows @ other], 1)
+    found = wavelets(x, 1)  # ten voxels are halved once
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
 def test_ramps_have_no_details_inside():
     """Two vanishing moments: only where the ramp jumps, at the edge, are there details."""
     ramp = torch.arange(32).to(torch.complex128).expand(2, 32).clone()
@@ -49,7 +61,23 @@ def test_the_proximal_point_is_the_minimum():
     def objective(z):
         return step * penalty.value(z) + 0.5 * (z - x).abs().square().sum((1, 2))
 
-    best = penalty.proximal(x.clone(), step)
+    best = penalty.proximal(x.clone(), step, {})
     for seed in range(20):
         moved = best + 10.0 ** -(1 + seed % 4) * random_complex(2, 16, 12, seed=seed)
         assert (objective(moved) >= objective(best)).all()
+
+
+def test_every_shift_has_its_turn():
+    """The mean of what many steps take away is the same wherever an image stands."""
+    x, step = torch.zeros(1, 16, dtype=torch.complex128), torch.ones((), dtype=torch.float64)
+    x[0, 3:9] = 1 + 1j
+    penalty = WaveletSparsity(0.2, 1)
+
+    def mean(image, calls):
+        kept = {}
+        return sum(penalty.proximal(image.clone(), step, kept) for _ in range(calls)) / calls
+
+    moved = mean(x.roll(1, -1), 4000).roll(-1, -1)
+    apart = torch.linalg.vector_norm(mean(x, 4000) - moved)
+    unshifted = penalty.proximal(x.roll(1, -1).clone(), step, {}).roll(-1, -1)
+    assert apart < 0.1 * torch.linalg.vector_norm(mean(x, 1) - unshifted)
