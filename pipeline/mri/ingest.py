@@ -227,6 +227,8 @@ def _check_units(
         fault = "outside [-pi, pi)"
     elif extent.max() <= _SUSPICIOUSLY_SMALL and likely not in (None, units):
         fault = f"only {extent.max() / np.pi:.0%} of [-pi, pi)"
+    elif (extent * shape).max() < np.pi:
+        fault = "not half a cycle across the image"
     else:
         return
     axes = ("z", "y", "x")[-len(shape) :]

@@ -178,6 +178,7 @@ def test_bad_data_is_turned_away(ingested, arrays, change, message):
         (180 / np.pi, "rad_per_voxel", "looks like degrees"),
         (1.0, "cycles_per_voxel", "trajectory.units: rad_per_voxel"),
         (1.0, "cycles_per_fov", None),
+        (1e-30, "rad_per_voxel", "not half a cycle across the image. It looks like none"),
         (1.5, "rad_per_voxel", r"4\.71239 rad/voxel, outside \[-pi, pi\)"),
         (
             2 * np.array(SHAPE) / (2 * np.pi), "cycles_per_fov",
