@@ -23,6 +23,9 @@ class CalibrationSettings(Settings):
     where transmitters and receivers circle a scene of two axes (`bistatic`), else none."""
     density_iterations: Annotated[int, Field(ge=1, le=200)] = 20
     """Iterations of Pipe-Menon."""
+    consistency: bool = True
+    """MRI: fit a coarse image to the centre of k-space, and warn where samples, trajectory and coil
+    maps do not fit together, with the usual mistake that explains it."""
 
 
 class PairCorrectionSettings(Settings):

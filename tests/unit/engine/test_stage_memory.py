@@ -265,10 +265,10 @@ def test_a_doubled_matrix_of_whole_trajectories_is_what_pipe_menon_needs():
     doubled, samples = 8 * 320 * 300 * 280, 60_000 * 400
     # At the least an image and a window on the doubled matrix, and the trajectory twice.
     assert need.host_bytes > (8 + 4) * doubled + 2 * 12 * samples
-    _, without = need_of(density="none", coil_maps="none")
+    _, without = need_of(density="none", coil_maps="none", consistency=False)
     assert without.host_mb < 400
     # What cannot be done stops its own job, not the making of the graph of all jobs.
-    assert need_of(density="source")[1] == without
+    assert need_of(density="source")[1].host_mb <= without.host_mb
 
 
 def test_the_longer_measurement_of_spokes_needs_no_more_but_for_its_angles():

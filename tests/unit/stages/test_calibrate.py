@@ -81,7 +81,9 @@ def test_dynamic_series(tmp_path, run):
     receipt = read_json(tmp_path / "receipts" / "calibrate.json")
     assert receipt["coil_maps"] == "walsh"
     assert receipt["density"] == "radial"
-    assert set(receipt["phases"]) == {"noise", "density", "centre", "walsh", "interpolate"}
+    assert set(receipt["phases"]) == {
+        "noise", "density", "centre", "walsh", "interpolate", "consistency"
+    }  # fmt: skip
 
 
 def test_volume_without_weights(tmp_path, run):

@@ -1,0 +1,398 @@
+"""Whether samples, trajectory and coil maps belong together, and if not, why.
+
+A coarse image is fitted to the centre of k-space of the first frame by least squares [1]_, whatever
+the reconstruction is going to be. Data that belong together leave little more than noise. Where
+more is left, the usual mistakes are undone one at a time (`pipeline.mri.calibration.mistakes`), and
+the one without which the data fit is told.
+
+Maps that were estimated from the same data fit them however they are mirrored, turned or
+conjugated. Then each coil has an image of its own in these trials, and only what contradicts itself
+is seen: samples that are shifted or out of order, axes of a wrong scale.
+
+References
+----------
+.. [1] K. P. Pruessmann, M. Weiger, P. Börnert, P. Boesiger, "Advances in sensitivity encoding with
+   arbitrary k-space trajectories", Magn. Reson. Med. 46, 638-651 (2001).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.engine.chain import NONE, Calibrating
+from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
+from pipeline.mri.calibration import sensitivities
+from pipeline.mri.calibration.mistakes import Samples, mistakes
+from pipeline.mri.raw import RawData
+from pipeline.pieces import pieces
+from pipeline.storage.calibration import MAP_BYTES
+from pipeline.storage.receipts import Receipt
+
+if TYPE_CHECKING:
+    import zarr
+
+NAME = "consistency"
+
+PLAUSIBLE = 0.15
+"""Misfit beyond noise, relative to the data, that is not looked into: what maps of low resolution,
+motion and relaxation leave."""
+IMPLAUSIBLE = 0.6
+"""From here on the data do not fit, whether or not a mistake is found."""
+BETTER = 0.5
+"""A mistake explains the misfit if without it no more than this part is left."""
+
+_CLEARLY = 0.85
+"""And of misfit and noise together no more than this part."""
+_ALIKE = 0.1
+"""Mistakes explain the misfit alike if what they leave of it differs by less."""
+
+_NAMED = 2
+"""Mistakes that are told of those that explain the misfit alike."""
+_VOXELS = {2: 24, 3: 16}
+"""Of the grid along an axis, or up to twice as many."""
+_SAMPLES, _CENTRE = 2**17, 2**14
+"""Of the readouts that are looked at, and of those in the centre; but no fewer readouts than
+`_READOUTS`."""
+_READOUTS = 16
+_SLAB = 2**20
+"""Samples that are read together, about a chunk."""
+_COVERED = 0.4
+"""Part of the cells of k-space within the centre that has to be sampled."""
+_FREEDOM = 0.8
+"""Unknowns for each sample, above which nothing can be said."""
+_ITERATIONS = 6
+_REGULARIZATION = 1e-3
+"""Relative to the diagonal of the normal operator."""
+_NOISE_ALONE = 0.95
+"""Part of the data's norm that is noise, above which nothing can be said."""
+_UNSURE = 1.1
+"""Noise may be larger than its estimate by this factor."""
+_RANGES = 8
+"""Ranges of readouts whose misfits are told."""
+
+
+@dataclass(frozen=True)
+class CoarseGrid:
+    """Every ``strides``-th voxel of a matrix, such that the voxel ``N // 2`` is among them."""
+
+    strides: tuple[int, ...]
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, matrix: Sequence[int]) -> "CoarseGrid":
+        """Return the grid that is used for images of ``matrix``."""
+        strides = tuple(max(1, size // _VOXELS[len(matrix)]) for size in matrix)
+        below = [size // 2 // stride for size, stride in zip(matrix, strides, strict=True)]
+        above = [(size - 1) // 2 // stride for size, stride in zip(matrix, strides, strict=True)]
+        start = (
+            size // 2 - count * stride
+            for size, count, stride in zip(matrix, below, strides, strict=True)
+        )
+        shape = (low + high + 1 for low, high in zip(below, above, strict=True))
+        return cls(strides, tuple(start), tuple(shape))
+
+    def points(self, trajectory: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return a trajectory ``[..., axis]`` of the matrix in rad per voxel of the grid."""
+        return trajectory * np.asarray(self.strides, trajectory.dtype)
+
+    def radius(self, k: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return ``|k|`` [rad per voxel of the grid] relative to what two voxels resolve."""
+        return np.asarray(np.linalg.norm(k, axis=-1) / (np.pi / 2))
+
+    def cells(self, k: NDArray[np.floating]) -> NDArray[np.intp]:
+        """Return the number of cycles per field of view along each axis, rounded."""
+        return np.asarray(np.rint(k * np.divide(self.shape, 2 * np.pi)), np.intp)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well the data fit; norms are relative to those of the data, coils count alike."""
+
+    misfit: float
+    """Corrected for the freedom of the image: noise leaves as much of itself as `noise` says."""
+    noise: float
+    """What noise alone leaves."""
+    coils: NDArray[np.floating]
+    """Of each coil."""
+    readouts: NDArray[np.floating]
+    """Squared residual and data of each readout, ``[2, readout]``."""
+
+    def by_range(self) -> list[float]:
+        """Return the misfit of each range of readouts."""
+        ranges = np.array_split(self.readouts, min(_RANGES, self.readouts.shape[1]), axis=1)
+        sums = [part.sum(axis=1) for part in ranges]
+        return [math.sqrt(left / whole) if whole else 0.0 for left, whole in sums]
+
+    @property
+    def excess(self) -> float:
+        """Misfit of the signal: beyond the noise, relative to the data without it."""
+        if self.noise > _NOISE_ALONE:
+            return 0.0
+        beyond = self.misfit**2 - (_UNSURE * self.noise) ** 2
+        return math.sqrt(max(beyond, 0.0) / (1 - self.noise**2))
+
+
+def method(job: Calibrating, raw: RawData | None = None) -> str:
+    """Return ``checked`` or ``none``; see `pipeline.engine.chain.Step`."""
+    return "checked" if job.settings.calibration.consistency else NONE
+
+
+def needs(job: Calibrating) -> list[Need]:
+    """Return what reading the centre needs, and fitting it."""
+    acquired = job.acquired
+    axes, coils = len(acquired.shape), acquired.coils
+    grid = math.prod(CoarseGrid.of(acquired.shape).shape)
+    slab = min(max(_SLAB, acquired.samples), acquired.readouts * acquired.samples)
+    held = min(acquired.readouts, _most_readouts(acquired.samples)) * acquired.samples
+    maps = {
+        "consistency: chunks of maps": CHUNKS_AT_ONCE * MAP_BYTES,
+        "consistency: maps": 8 * coils * grid,
+    }
+    # k and y of three frames' trajectories, and of one mistake.
+    data = {"consistency: readouts": held * (20 * axes + 24 * coils)}
+    reading = {"consistency: slab of readouts": slab * (8 * axes + 8)}
+    # Images, their transforms on a grid of twice the size along each axis, and maps twice.
+    fitting = {"consistency: fit": 8 * coils * grid * (6 + 2**axes) + held * (16 + 24 * coils) // 2}
+    return [Need({**maps, **data, **reading}), Need({**maps, **data, **fitting})]
+
+
+def advice(job: Calibrating, need: Need) -> list[str]:
+    """Return the setting that does without, where it needs most."""
+    if not any(name.startswith("consistency") for name in (*need.host, *need.device)):
+        return []
+    return ["calibration.consistency: false"]
+
+
+def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
+    """Say how well the data fit, and warn if they do not."""
+    with receipt.phase("consistency"):
+        grid = CoarseGrid.of(raw.shape)
+        samples = centre_of(raw, group, grid)
+        fit = partial(fitted, grid=grid, device=job.device, threads=job.threads)
+        found, warning = judged(samples, fit, job)
+    if warning is not None:
+        receipt.warn(warning)
+    return {NAME: found}
+
+
+def judged(
+    samples: Samples, fit: Callable[[Samples], Fit | None], job: Calibrating
+) -> tuple[dict[str, Any], str | None]:
+    """Return what is to be recorded, and a warning where the data do not fit."""
+    whole = fit(samples)
+    if whole is None:
+        return {"misfit": None}, None
+    found: dict[str, Any] = {
+        "misfit": _rounded(whole.misfit),
+        "noise": _rounded(whole.noise),
+        "coils": [_rounded(one) for one in whole.coils],
+        "readouts": [_rounded(one) for one in whole.by_range()],
+    }
+    tried, base = samples, whole
+    if samples.maps is not None:
+        alone = replace(samples, maps=None)
+        by_itself = fit(alone) or whole
+        found["each_coil_by_itself"] = _rounded(by_itself.misfit)
+        if job.methods[sensitivities.NAME] != "source":
+            tried, base = alone, by_itself
+    what = "samples and trajectory" if samples.maps is None else "samples, trajectory and maps"
+    told = (
+        f"{job.dataset}: {what} do not fit together: a coarse image leaves {whole.misfit:.0%} of "
+        f"the data unexplained, where noise would leave {whole.noise:.0%}"
+    )
+    if base.excess > PLAUSIBLE:
+        trials = [
+            (mistake, without)
+            for mistake in mistakes(tried, job.dataset, base.coils, base.readouts[0])
+            if (without := fit(mistake.undone(tried))) is not None
+        ]
+        found["tried"] = {mistake.name: _rounded(without.misfit) for mistake, without in trials}
+        least = min((without.misfit for _, without in trials), default=math.inf)
+        likely = [
+            mistake
+            for mistake, without in trials
+            if without.misfit <= min(least + _ALIKE * base.misfit, _CLEARLY * base.misfit)
+            and without.excess <= BETTER * base.excess
+        ][:_NAMED]
+        if likely:
+            found["mistakes"] = [mistake.name for mistake in likely]
+            reasons = "; or ".join(
+                f"it looks as if {mistake.finding}: {mistake.advice}" for mistake in likely
+            )
+            return found, f"{told}; {reasons}"
+    if max(base.excess, whole.excess) > IMPLAUSIBLE:
+        return found, (
+            f"{told}, and none of the usual mistakes explains it; check units and axes of the "
+            "trajectory, and the order of readouts, samples and coils"
+        )
+    return found, None
+
+
+def fitted(data: Samples, *, grid: CoarseGrid, device: str, threads: int) -> Fit | None:
+    """Fit a coarse image to the centre of k-space; None where there are too few samples.
+
+    Samples weigh such that all cells of k-space count alike, and coils alike, unless they see less
+    than half of the coils do.
+    """
+    import torch
+
+    from pipeline.operators.base import Diagonal
+    from pipeline.operators.nufft import NUFFT
+    from pipeline.operators.sense import SenseNormal
+    from pipeline.solvers.cg import conjugate_gradient
+    from pipeline.solvers.normal import NormalEquations
+
+    coils_of_all, inside = len(data.y), _in_centre(grid.points(data.k), grid)
+    points = grid.points(data.k)[inside]
+    cells, counts = np.unique(grid.cells(points), axis=0, return_inverse=True, return_counts=True)[
+        1:
+    ]
+    weights = 1 / counts[cells.ravel()]
+    energy = np.sum(weights * np.abs(data.y[:, inside]) ** 2, axis=1)
+    coils = np.flatnonzero(energy)
+    # An image can have one value for each cell that was sampled.
+    images = 1 if data.maps is not None else coils.size
+    freedom = images * len(counts) / max(1, coils.size * len(points))
+    if not coils.size or freedom > _FREEDOM:
+        return None
+    data, energy = data.of_coils(coils), energy[coils]
+    scale = 1 / np.sqrt(np.maximum(energy, np.median(energy)))
+    samples = data.y[:, inside] * scale[:, None]
+
+    def tensor(values: NDArray[Any], dtype: torch.dtype) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(device, dtype)
+
+    transform = NUFFT(
+        grid.shape,
+        tensor(points.T, torch.float32),
+        threads=threads,
+        deterministic=device == "cpu",
+    )
+    weigh = Diagonal(tensor(weights, torch.complex64), transform.codomain)
+    normal = transform.H @ weigh @ transform
+    measured = tensor(samples, torch.complex64)
+    back = transform.adjoint(weigh.forward(measured))
+    diagonal = float(weights.sum())
+    maps = None
+    if data.maps is not None:
+        maps = tensor(data.maps * _along_coils(scale, data.maps), torch.complex64)
+        back = (maps.conj() * back).sum(0)
+        diagonal *= float(maps.abs().square().sum(0).mean())
+        normal = SenseNormal(normal, maps, len(maps))
+    image = conjugate_gradient(
+        NormalEquations(back, normal),
+        regularization=_REGULARIZATION * diagonal,
+        iterations=_ITERATIONS,
+        image_axes=len(grid.shape),
+    ).image
+    residual = transform.forward(image if maps is None else image * maps) - measured
+    left = weights * residual.abs().square().cpu().numpy().astype(np.float64)
+    whole = weights * np.abs(samples) ** 2
+    noise = np.sum((data.noise * scale) ** 2) * weights.sum()
+    readout = np.nonzero(inside)[0]
+    by_coil = np.zeros(coils_of_all)
+    by_coil[coils] = np.sqrt(left.sum(axis=1) / whole.sum(axis=1))
+    return Fit(
+        misfit=math.sqrt(left.sum() / whole.sum() / (1 - freedom)),
+        noise=min(1.0, math.sqrt(noise / whole.sum())),
+        coils=by_coil,
+        readouts=np.stack(
+            [
+                np.bincount(readout, one.sum(axis=0), minlength=data.k.shape[0])
+                for one in (left, whole)
+            ]
+        ),
+    )
+
+
+def _in_centre(k: NDArray[np.floating], grid: CoarseGrid) -> NDArray[np.bool_]:
+    """Return which samples lie in the centre: as far out as k-space is sampled densely enough."""
+    radius = grid.radius(k)
+    inside = radius <= 1
+    cells = np.unique(grid.cells(k[inside]), axis=0)
+    every = np.stack(
+        np.meshgrid(
+            *[np.arange(-(size // 4), size // 4 + 1) for size in grid.shape], indexing="ij"
+        ),
+        axis=-1,
+    ).reshape(-1, len(grid.shape))
+    rings = [grid.radius(2 * np.pi * one / grid.shape) for one in (cells, every)]
+    for reach in np.arange(1.0, 0.3, -0.1):
+        hit, wanted = (np.count_nonzero(ring <= reach) for ring in rings)
+        if hit >= _COVERED * wanted:
+            break
+    return np.asarray(inside & (radius <= reach))
+
+
+def _along_coils(values: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _most_readouts(samples: int) -> int:
+    """Return how many readouts of so many samples are looked at, where they are all needed."""
+    return max(_READOUTS, _SAMPLES // samples)
+
+
+def _drawn_readouts(raw: RawData, grid: CoarseGrid, slabs: list[slice]) -> NDArray[np.intp]:
+    """Return the numbers of the readouts that are looked at: drawn from those in the centre."""
+    inside = np.concatenate(
+        [
+            np.count_nonzero(grid.radius(grid.points(raw.trajectory(0, slab))) <= 1, axis=1)
+            for slab in slabs
+        ]
+    )
+    near = np.flatnonzero(inside)
+    enough = _CENTRE * near.size // max(1, inside.sum())
+    count = max(_READOUTS, min(enough, _most_readouts(raw.samples)))
+    if raw.readouts <= count:
+        return np.arange(raw.readouts)
+    return np.sort(np.random.default_rng(0).permutation(near)[:count])
+
+
+def centre_of(raw: RawData, group: "zarr.Group", grid: CoarseGrid) -> Samples:
+    """Read readouts that come near the centre of k-space, and the maps on the grid."""
+    slabs = pieces(raw.readouts, max(1, _SLAB // raw.samples))
+    rows = _drawn_readouts(raw, grid, slabs)
+
+    def trajectory(frame: int) -> NDArray[np.floating]:
+        parts = [raw.trajectory(frame, slab)[_within(rows, slab)] for slab in slabs]
+        return np.concatenate(parts)
+
+    y = np.empty((raw.coils, len(rows), raw.samples), np.complex64)
+    for coil in range(raw.coils):
+        one = slice(coil, coil + 1)
+        parts = [raw.kspace(0, one, slab)[0, _within(rows, slab)] for slab in slabs]
+        np.concatenate(parts, out=y[coil])
+    stored: Any = group.get("sensitivities")
+    maps = None
+    if stored is not None:
+        voxels = [
+            slice(start, start + (size - 1) * stride + 1, stride)
+            for start, size, stride in zip(grid.start, grid.shape, grid.strides, strict=True)
+        ]
+        first = [slice(0, 1)] * (3 - len(voxels))
+        maps = np.asarray(stored[(slice(None), *first, *voxels)]).reshape(-1, *grid.shape)
+    others = {1, raw.frames - 1} - {0} if raw.own_trajectory else set()
+    return Samples(
+        k=trajectory(0),
+        y=y,
+        noise=np.asarray(group["noise_level"]),
+        maps=maps,
+        complete=len(rows) == raw.readouts,
+        frames={frame: trajectory(frame) for frame in sorted(others)},
+    )
+
+
+def _within(rows: NDArray[np.intp], slab: slice) -> NDArray[np.intp]:
+    """Return the numbers of those ``rows`` that lie in a slab, counted from its start."""
+    return np.asarray(rows[(rows >= slab.start) & (rows < slab.stop)] - slab.start)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 4)
