@@ -7,6 +7,7 @@ import numpy as np
 from acquisitions import write_attributes
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.formats.lazy import whole
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.simulation import open_source
@@ -75,7 +76,7 @@ def measure(shape=(50, 53), **simulation) -> Dataset:
             "details": {"shape": shape, "simulation": told},
         }
     )  # fmt: skip
-    with open_source(settings, "scan") as scan:
+    with open_source(settings, "scan", Budget("scan", 600)) as scan:
         k, y, maps = (
             whole(scan.arrays[name]) for name in ("trajectory", "kspace", "sensitivities")
         )
