@@ -129,7 +129,9 @@ def kernel_seconds(work: Work, samples: float, tiles: int, rates: Rates) -> floa
         itemsize=machine.itemsize,
     )
     flops += fft_flops(math.prod(padded_shape(work.shape))) / 2
-    return samples / rates.sort + pieces * points / rates.spread + tiles * flops / rates.fft
+    # The weights of all samples get phases for each piece, which takes as long as sorting them.
+    ordered = (1 + pieces) * samples / rates.sort
+    return ordered + pieces * points / rates.spread + tiles * flops / rates.fft
 
 
 def gridding_seconds(
@@ -143,7 +145,8 @@ def gridding_seconds(
     samples = float(work.readouts * work.model.samples)
     gridding, transform = transform_seconds(work, samples, rates)
     passes = 6 * work.voxel_bytes / rates.memory
-    right = samples / rates.sort + channels * (gridding + tiles * (transform + passes))
+    weighing = 12 * STORED_NUMBER * samples / rates.memory
+    right = samples / rates.sort + channels * (weighing + gridding + tiles * (transform + passes))
     kernels = trajectories * work.makes_kernels
     kernel = kernels * kernel_seconds(work, samples, tiles, rates) if kernels else 0.0
     return work.images * right, kernel

@@ -47,7 +47,8 @@ def needs(job: Calibrating) -> list[Need]:
     if job.methods[NAME] == "measured":
         return [Need({"noise": 24 * acquired.coils * acquired.arrays["noise"][1]})]
     taken = _EXTRACTS * min(acquired.readouts * acquired.samples, _SAMPLES + acquired.samples)
-    return [Need({"noise: chunks": 2 * CHUNK_BYTES, "noise: stretches": 48 * taken})]
+    chunk = min(8 * acquired.readouts * acquired.samples, CHUNK_BYTES)
+    return [Need({"noise: chunks": 2 * chunk, "noise: stretches": 48 * taken})]
 
 
 def advice(job: Calibrating, need: Need) -> list[str]:

@@ -109,7 +109,7 @@ def needs(job: Calibrating) -> list[Need]:
     both = [
         *(({**tapered, **phase.host}, {**transformed, **phase.device}) for phase in phases),
         (tapering, on_grid),
-        (placing, transformed),
+        (placing, {"Walsh: transform": transform, **on_grid}),
         (weighting, transformed),
         (gridding, transforming),
         ({}, covariances),
