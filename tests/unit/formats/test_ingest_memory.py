@@ -62,8 +62,8 @@ def test_no_array_is_taken_whole(name, tmp_path):
 def test_a_chunk_that_does_not_fit_is_refused_before_it_is_read(name, tmp_path):
     with pytest.raises(
         PlanError,
-        match=r"^scan: ingest needs 1\d\d MB, but memory.ingest_mb is 118 MB \(kspace: a tile as "
-        r"it is read \d+ \+ process 76 MB\)\. .*the source in smaller chunks",
+        match=r"^scan: ingest needs 1\d\d MB, but memory.ingest_mb is 118 MB \(.*kspace: a tile as "
+        r"it is read \d+.* MB\)\. .*the source in smaller chunks",
     ):
         ingested(name, tmp_path)
     assert not (tmp_path / "out/raw.json").exists()
