@@ -44,7 +44,10 @@ def scan(shape=(28, 30), phantom="ellipses", **simulation):
 
 def ingested(acquisition, folder, kind="mri"):
     """Return what is found in an acquisition, and what is warned of."""
-    arrays = {name: InMemory(np.asarray(each)) for name, each in acquisition.arrays.items()}
+    arrays = {
+        name: InMemory(each) if isinstance(each, np.ndarray) else each
+        for name, each in acquisition.arrays.items()
+    }
     acquisition = replace(acquisition, arrays=arrays)
     content = part_of(kind, "ingest").content_of(acquisition, settings(kind, "made up"), "scan")
     record = Receipt(folder / "ingest.json", "ingest")
@@ -191,7 +194,7 @@ def test_what_is_wrong_with_rf_is_said(name, tmp_path):
 
 
 def test_pairs_that_differ_in_size_are_compared(tmp_path):
-    with rf_simulation.open_source(settings("rf", "rf6"), "scan") as acquisition:
+    with rf_simulation.open_source(settings("rf", "rf6"), "scan", BUDGET) as acquisition:
         arrays = {path: whole(array) for path, array in acquisition.arrays.items()}
     arrays["pair/0/y"] = arrays["pair/0/y"][..., :5]
     pairs = [replace(one, rx=one.rx[:5], rx_grid=None) if n == 0 else one
@@ -204,7 +207,7 @@ def test_pairs_that_differ_in_size_are_compared(tmp_path):
 
 @pytest.mark.parametrize("name", ["weights", "pair/2/A1"])
 def test_rf_arrays_of_zeros_are_refused(name, tmp_path):
-    with rf_simulation.open_source(settings("rf", "rf6"), "scan") as acquisition:
+    with rf_simulation.open_source(settings("rf", "rf6"), "scan", BUDGET) as acquisition:
         factors = {f"pair/2/A{axis}": np.zeros((16, 8, 64)) + (axis - 1) for axis in (1, 2)}
         arrays = {**acquisition.arrays, **factors, "weights": np.zeros((6, 16)) + (name[0] == "p")}
     with pytest.raises(DataError, match=f"^scan: {name} are zero throughout; leave"):

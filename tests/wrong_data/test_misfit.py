@@ -11,8 +11,9 @@ import pytest
 from acquisitions import config_of, dataset_in
 
 from pipeline.config.sources import IngestSettings
-from pipeline.formats.content import store_content
-from pipeline.formats.lazy import whole
+from pipeline.engine.budget import Budget
+from pipeline.formats.content import planned_tiles, store_content
+from pipeline.formats.lazy import InMemory, whole
 from pipeline.mri.formats.simulation import open_source
 from pipeline.mri.ingest import content_of
 from pipeline.run import run
@@ -32,12 +33,15 @@ def told(folder, change=lambda arrays: {}, *, snr_db=30.0, **settings):
             "details": {"shape": (32, 34), "simulation": {**SCAN, "snr_db": snr_db}},
         }
     )
-    with open_source(source, "scan") as acquisition:
+    with open_source(source, "scan", Budget("scan", 600)) as acquisition:
         arrays = {name: whole(array) for name, array in acquisition.arrays.items()}
     del arrays["reference"]
-    changed = replace(acquisition, arrays={**arrays, **change(arrays)})
+    arrays = {name: InMemory(each) for name, each in {**arrays, **change(arrays)}.items()}
+    changed = replace(acquisition, arrays=arrays)
     record = Receipt(folder / "ingest.json", "ingest")
-    store_content(content_of(changed, source, "scan"), folder / "raw.json", "scan", record)
+    content = content_of(changed, source, "scan")
+    extents = planned_tiles(content, folder / "raw.json", "scan", lambda parts: True)
+    store_content(content, extents, folder / "raw.json", "scan", record)
     files = run(
         config_of(algorithm="cg-sense", **settings), dataset_in(folder), "test", folder.parent,
         first="calibrate", until="measure",
