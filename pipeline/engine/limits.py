@@ -1,6 +1,8 @@
 """What the machine has: the device a job computes on and the memory it may use."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,12 +15,6 @@ MEGABYTE = 10**6
 MARGIN = 0.9
 """Part of the memory of a machine that jobs may use, where its limit is measured."""
 
-# The version of control groups decides where a container's or a job's limit stands.
-_CGROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-
 
 class Limits(NamedTuple):
     """What one job may use [MB]; ``device_mb`` is 0 where it computes on a CPU."""
@@ -28,16 +24,50 @@ class Limits(NamedTuple):
 
 
 def host_memory_mb() -> int:
-    """Return the memory of this machine, or of the control group this process is in [MB]."""
+    """Return the memory of this machine, or of the control group this process is in [MB].
+
+    All of it, also what others use at the moment: a plan is not to depend on that. Jobs that run
+    side by side share it, which Snakemake sees to by what each asks for.
+    """
     import psutil
 
     total = psutil.virtual_memory().total
-    for path in _CGROUP_LIMITS:
-        try:
-            total = min(total, int(path.read_text()))
-        except (OSError, ValueError):  # absent, or "max"
-            continue
-    return int(total // MEGABYTE)
+    return int(min([total, *group_limits(Path("/proc/self"))]) // MEGABYTE)
+
+
+def group_limits(process: Path) -> Iterator[int]:
+    """Yield the limits of memory of a process's control groups and of those above them [byte].
+
+    Of cgroups version 1 and 2 (man 7 cgroups; kernel documentation, cgroup-v2, Memory). In a
+    container the path of the group can be one that the container does not see: then what it sees is
+    its own.
+
+    Parameters
+    ----------
+    process
+        Folder of the process in ``/proc``.
+    """
+    try:
+        groups = [line.split(":", 2) for line in (process / "cgroup").read_text().splitlines()]
+        mounts = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
+    except OSError:  # not Linux
+        return
+    for root, place, kind, options in (
+        (mount[3], mount[4], mount[mount.index("-") + 1], mount[-1]) for mount in mounts
+    ):
+        for _, controllers, group in groups:
+            if kind == "cgroup2" and not controllers:
+                file = "memory.max"
+            elif kind == "cgroup" and "memory" in {*controllers.split(",")} & {*options.split(",")}:
+                file = "memory.limit_in_bytes"
+            else:
+                continue
+            seen = (
+                Path(group).relative_to(root) if Path(group).is_relative_to(root) else Path(group)
+            )
+            for above in (seen, *seen.parents):
+                with suppress(OSError, ValueError):  # absent, or "max"
+                    yield int(Path(f"{place}/{above}/{file}").read_text())
 
 
 def usable_cores() -> int:

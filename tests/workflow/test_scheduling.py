@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import yaml
@@ -93,6 +94,36 @@ def test_the_cluster_is_asked_for_what_was_planned(planned):
     for _, resources in blocks_of_dry_run(planned, *profile):
         assert resources["mem_mb"] == row["mem_mb"]
         assert resources["runtime"] == row["runtime"]
+
+
+# A machine of so much memory.
+SMALL = """
+import pipeline.engine.limits
+pipeline.engine.limits.host_memory_mb = lambda: {machine_mb}
+from snakemake.cli import main
+main()
+"""
+
+
+def most_at_once(output):
+    """Return how many jobs ran at the same time, at most, as Snakemake tells of them."""
+    running, most = 0, 0
+    for started, _ in re.findall(r"^Execute (\d+) jobs|^(Finished) jobid", output, re.M):
+        running += int(started) if started else -1
+        most = max(most, running)
+    return most
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [((), 2), (("--resources", "gpu=1", "mem_mb=100000"), 3)]
+)
+def test_jobs_side_by_side_fit_the_machine(planned, tmp_path, options, expected):
+    folder = shutil.copytree(planned, tmp_path / "run", symlinks=True)
+    lines = (folder / "results/series/plain/plan.tsv").read_text().splitlines()
+    row = dict(zip(*(line.split("\t") for line in lines[:2]), strict=True))
+    machine = SMALL.format(machine_mb=int(2.5 * int(row["mem_mb"])))
+    output = snakemake(folder, "--cores", "3", *options, "--", "reconstructed", code=machine)
+    assert most_at_once(output) == expected
 
 
 def requests_of(output):

@@ -46,6 +46,10 @@ DEVICE = SETTINGS.compute.device
 # none, and inside a cluster's job all that the node has.
 CORES = None if workflow.remote_exec else workflow.resource_settings.cores
 THREADS = CORES or 4 if SETTINGS.compute.threads == "auto" else SETTINGS.compute.threads
+# Jobs run side by side only where what they ask for fits the machine; `--resources mem_mb=` counts
+# instead where it is given.
+if CORES and "mem_mb" not in workflow.global_resources:
+    workflow.register_resource("mem_mb", host_memory_mb())
 # As strings, so that Snakemake does not count them: each job checks by itself whether it fits.
 HOST_LIMIT = str(SETTINGS.memory.host_mb)
 DEVICE_LIMIT = str(SETTINGS.memory.device_mb)
