@@ -5,6 +5,8 @@ torch nor Zarr is installed: neither is loaded here, and each file is read once.
 """
 
 import errno
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,8 +25,13 @@ from pipeline.fingerprint import code_fingerprint
 from pipeline.merge.outputs import output_modules
 from pipeline.stages.calibrate import calibrate_need
 from pipeline.storage.acquired import Acquired
+from pipeline.storage.claims import file_checksum
+from pipeline.storage.receipts import STAGES
 
 Read = TypeVar("Read")
+
+_SMALL = 10**6
+"""A file that is known by its content [byte]; a larger one is known by size and date."""
 
 
 class Run:
@@ -39,6 +46,13 @@ class Run:
             for name, dataset in self.datasets.items()
             for reconstruction in dataset.reconstructions
         ]
+        self.upstream_of = cache(self._upstream_of)
+        """Return one fingerprint of settings, code and files of the stages before a job's own.
+
+        A job that fails takes with it what Snakemake knew of its results, and Snakemake makes
+        nothing that is missing only in between: each job knows by itself that what it is made of
+        is to be made otherwise. Without a dataset, of all.
+        """
 
     def settings_of(self, stage: str, dataset: str, reconstruction: str | None = None) -> str:
         """Return exactly the settings that a job uses, as one line of JSON.
@@ -59,6 +73,32 @@ class Run:
         return code_fingerprint(
             stage, tuple(kinds), self._chosen(stage, str(dataset), str(reconstruction))
         )
+
+    def files_of(self, stage: str, dataset: str, reconstruction: str | None = None) -> str:
+        """Return what identifies the files that come from outside the workflow, as JSON.
+
+        Snakemake runs a job again where a file is newer than its results. A replaced file can be
+        older: of a backup, or written while a clock was wrong.
+        """
+        tuning = self.settings.nufft.tuning
+        files = {"ingest": self.sources[dataset], "plan": [Path(tuning)] if tuning else []}
+        known = {str(path): _identity(path) for path in files.get(stage, [])}
+        return json.dumps(known, sort_keys=True)
+
+    def _upstream_of(
+        self, stage: str, dataset: str | None = None, reconstruction: str | None = None
+    ) -> str:
+        jobs = [(dataset, reconstruction)] if dataset else self.reconstructions
+        before = STAGES[: STAGES.index(stage)] if stage in STAGES else STAGES
+        if stage in ("accumulate", "reconstruct"):
+            # What a plan says of a block is a parameter of its jobs by itself.
+            before = tuple(name for name in before if name != "plan")
+        digest = hashlib.sha256()
+        for names in jobs:
+            for name in before:
+                for told in (self.settings_of, self.code_of, self.files_of):
+                    digest.update(told(name, *names).encode())
+        return digest.hexdigest()
 
     def _chosen(self, stage: str, dataset: str, reconstruction: str) -> tuple[str, ...]:
         """Return the modules that settings choose by name, of those that the stage runs."""
@@ -87,6 +127,14 @@ class Run:
         acquired = once_made(Acquired.of, raw)
         need = calibrate_need(acquired, settings, threads=threads, on_device=on_device)
         return requested_mb(need.host_mb)
+
+
+@cache
+def _identity(path: Path) -> str:
+    found = path.stat()
+    if path.is_file() and found.st_size <= _SMALL:
+        return file_checksum(path)
+    return f"{found.st_size} bytes of {found.st_mtime_ns} ns"
 
 
 @cache

@@ -22,6 +22,7 @@ rule accumulate:
     params:
         settings=of_job(RUN.settings_of, "accumulate"),
         code=of_job(RUN.code_of, "accumulate"),
+        upstream=of_job(RUN.upstream_of, "accumulate"),
         work=work_of,
     shell:
         "kronufft accumulate --settings {params.settings:q} --dataset {wildcards.dataset}"

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 
 # Found without installation too, for a workflow that uses this one as a module.
 HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
@@ -112,10 +112,28 @@ def plan_of(wildcards):
     return made_plan(wildcards.dataset, wildcards.reconstruction)
 
 
+def of_plan(files):
+    """The files that jobs of a plan leave, by a function of its wildcards; none where it is missing:
+    a job that waits for a missing plan is never asked whether it has to run, one without inputs is.
+    """
+
+    def found(wildcards):
+        try:
+            return files(wildcards)
+        except IncompleteCheckpointException as incomplete:
+            if Path(incomplete.targetfile).is_file():
+                raise
+            return []
+
+    return found
+
+
 def of_blocks(pattern):
     """The files that match ``pattern`` for every block of a plan."""
-    return lambda wildcards: expand(
-        pattern, block=plan_of(wildcards).blocks, allow_missing=True
+    return of_plan(
+        lambda wildcards: expand(
+            pattern, block=plan_of(wildcards).blocks, allow_missing=True
+        )
     )
 
 

@@ -1,7 +1,6 @@
-# The store itself is a folder, whose contents Snakemake does not see: its marker stands for it.
+# The store itself is a folder, whose contents Snakemake does not see: its marker stands for it. Nor
+# does it see the source, whose date may be of a clock that was wrong: `files` tells whether it changed.
 rule ingest:
-    input:
-        lambda wildcards: RUN.sources[wildcards.dataset],
     output:
         raw="results/{dataset}/raw.json",
         receipt="results/{dataset}/receipts/ingest.json",
@@ -19,6 +18,7 @@ rule ingest:
     params:
         settings=of_job(RUN.settings_of, "ingest"),
         code=of_job(RUN.code_of, "ingest"),
+        files=of_job(RUN.files_of, "ingest"),
     shell:
         "kronufft ingest --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --raw {output.raw} --receipt {output.receipt}"

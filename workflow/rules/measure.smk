@@ -3,7 +3,7 @@ rule measure:
         raw="results/{dataset}/raw.json",
         image="results/{dataset}/{reconstruction}/image.json",
         plan="results/{dataset}/{reconstruction}/plan.tsv",
-        receipts=receipts_of_jobs,
+        receipts=of_plan(receipts_of_jobs),
     output:
         metrics="results/{dataset}/{reconstruction}/metrics.csv",
         parquet="results/{dataset}/{reconstruction}/metrics.parquet",
@@ -21,6 +21,7 @@ rule measure:
     params:
         settings=of_job(RUN.settings_of, "measure"),
         code=of_job(RUN.code_of, "measure"),
+        upstream=of_job(RUN.upstream_of, "measure"),
         receipts=lambda wildcards, output: Path(output.receipt).parent,
     shell:
         "kronufft measure --settings {params.settings:q} --dataset {wildcards.dataset}"

@@ -21,6 +21,7 @@ rule merge:
     params:
         settings=of_job(RUN.settings_of, "merge"),
         code=of_job(RUN.code_of, "merge"),
+        upstream=of_job(RUN.upstream_of, "merge"),
         blocks=lambda wildcards, output: Path(output.image).parent / "blocks",
     shell:
         "kronufft merge --settings {params.settings:q} --dataset {wildcards.dataset}"

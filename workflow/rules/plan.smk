@@ -3,7 +3,6 @@ checkpoint plan:
     input:
         raw="results/{dataset}/raw.json",
         calibration="results/{dataset}/calibration.json",
-        tuning=SETTINGS.nufft.tuning or [],
     output:
         plan="results/{dataset}/{reconstruction}/plan.tsv",
         receipt="results/{dataset}/{reconstruction}/receipts/plan.json",
@@ -19,6 +18,8 @@ checkpoint plan:
     params:
         settings=of_job(RUN.settings_of, "plan"),
         code=of_job(RUN.code_of, "plan"),
+        upstream=of_job(RUN.upstream_of, "plan"),
+        files=of_job(RUN.files_of, "plan"),
     shell:
         "kronufft plan --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --reconstruction {wildcards.reconstruction} --raw {input.raw}"

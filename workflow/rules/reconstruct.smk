@@ -25,6 +25,7 @@ rule reconstruct:
     params:
         settings=of_job(RUN.settings_of, "reconstruct"),
         code=of_job(RUN.code_of, "reconstruct"),
+        upstream=of_job(RUN.upstream_of, "reconstruct"),
         work=work_of,
         shares=lambda wildcards, output: Path(output.image).parent.with_name("shares"),
     shell:

@@ -25,6 +25,7 @@ rule report:
         mem_mb=later_stage_mb("report"),
     params:
         code=of_job(RUN.code_of, "report"),
+        upstream=of_job(RUN.upstream_of, "report"),
         metrics=lambda wildcards, input: [f"--metrics {path}" for path in input.metrics],
         receipts=lambda wildcards, input: [
             f"--receipt {path}" for path in input.receipts
