@@ -2,7 +2,7 @@
 # make test   the test suite (make test-quick leaves out the slow ones); KRONUFFT_DATA=FOLDER adds the
 #             tests on measured data, which lie in the folder as the README's examples want them
 # make test-slurm   the workflow on a SLURM that it starts on this machine (root; apt: slurm-wlm)
-# make test-faults  thirty runs that are hit by a fault at a random moment, and run again
+# make test-faults  two hundred runs that are hit by a fault at a random moment, and run again
 # make test-input   a thousand bad and good inputs, made from SEED; a few of them are in make test
 # make lint   every check of the code
 # make bench  speed, memory and accuracy against other packages
@@ -48,12 +48,12 @@ test-quick: .venv/installed
 test-slurm: .venv/installed
 	python -m pytest -m slurm tests/cluster
 
-TRIALS ?= 30
+SEED ?= 0
+TRIALS ?= 200
 test-faults: .venv/installed
-	python tests/faults/harness.py --trials $(TRIALS)
+	python tests/faults/harness.py --trials $(TRIALS) --seed $(SEED)
 
 INPUTS ?= 1000
-SEED ?= 0
 test-input: .venv/installed
 	cd tests && python -m inputs.harness --trials $(INPUTS) --seed $(SEED)
 

@@ -40,7 +40,7 @@ sys.exit(ask({address!r}, {program!r}, sys.argv, pass_on=True))
 
 def forked(program, *arguments, cwd, code=None):
     """Run a program as its command would; return its status and all that it says."""
-    address = _server(program)
+    address, _ = _server(program)
     with tempfile.TemporaryFile() as output:
         environment = {**os.environ, "PATH": command_path()}
         argv = [program, *map(str, arguments)]
@@ -83,7 +83,7 @@ def _commands():
         SHIM.format(
             python=sys.executable,
             folder=str(Path(__file__).parent),
-            address=_server("kronufft"),
+            address=_server("kronufft")[0],
             program=PROGRAMS["kronufft"],
         )
     )
@@ -98,9 +98,16 @@ def _temporary_folder():
     return folder.name
 
 
+def server_process(program):
+    """Return the process whose children are a program's; each is named by its first argument."""
+    import psutil  # not by the server, which loads nothing that counts towards a program's memory
+
+    return psutil.Process(_server(program)[1])
+
+
 @functools.cache
 def _server(program):
-    """Start a server, which ends with this process; return its address."""
+    """Start a server, which ends with this process; return its address and its number."""
     address = f"{_temporary_folder()}/{program}.socket"
     server = subprocess.Popen(
         [sys.executable, __file__, address, *PRELOADED[program].split()],
@@ -109,7 +116,7 @@ def _server(program):
     )
     server.stdout.readline()
     atexit.register(server.communicate)
-    return address
+    return address, server.pid
 
 
 def _serve(address, *packages):
@@ -145,6 +152,8 @@ def _run(connection):
     os.environ.update(what["env"])
     os.chdir(what["cwd"])
     sys.argv = what["argv"]
+    with contextlib.suppress(OSError, IndexError):
+        Path("/proc/self/comm").write_text(sys.argv[1])
     status = 0
     try:
         exec(what["code"], {"__name__": "__main__"})
