@@ -80,7 +80,7 @@ def test_the_brightest_scatterer_of_the_parking_lot_is_the_trihedral(parking_lot
 
 def test_sub_apertures_make_the_parking_lot_that_of_exact_back_projection(parking_lot):
     """By plane waves alone magnitudes correlate at 0.89, complex values at 0.2."""
-    history = read_gotcha(gotcha_files(Path(DATA) / "gotcha", BUDGET), "gotcha")
+    history = read_gotcha(gotcha_files(Path(DATA) / "gotcha"), "gotcha", BUDGET)
     patches = [(2, 2), (490, 6), (168, 354), (246, 246), (10, 484), (488, 490)]
     rows, columns = (
         (np.array(patches)[:, axis, None, None] + np.indices((8, 8))[axis]).ravel()

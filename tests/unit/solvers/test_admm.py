@@ -87,7 +87,8 @@ def test_exact_updates_and_conjugate_gradients_agree_step_by_step(penalty, relax
     assert theirs.rho != 20  # so that the correction for it was put to the test
     assert ours.rho == theirs.rho
     torch.testing.assert_close(ours.image, theirs.image, atol=1e-8, rtol=0)
-    torch.testing.assert_close(ours.primal[:20], theirs.primal[:20], rtol=1e-2, atol=1)
+    # Later both are at the accuracy of the inner solutions.
+    torch.testing.assert_close(ours.primal[:15], theirs.primal[:15], rtol=1e-2, atol=1)
     assert theirs.evaluations == 0
     assert ours.evaluations > 30
 
