@@ -1,7 +1,6 @@
 """RF acquisitions on disk from pairs of antenna arrays, and the jobs on them in this process."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.formats.content import planned_tiles, store_content
 from pipeline.formats.lazy import InMemory
+from pipeline.geometry.axes import as_volume
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, resident
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair
@@ -108,5 +108,8 @@ def write_pairs(
     return [values.astype(np.complex64).astype(np.complex128) for values in measured]
 
 
-reconstructed_rf = partial(reconstructed, kind="rf")
-"""As `reconstructed`, of RF data."""
+def reconstructed_rf(folder: Path, **settings: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """Do as `reconstructed`, and return images of the scene: ``(image, 1, x, y)`` or with z."""
+    volumes, receipt = reconstructed(folder, kind="rf", **settings)
+    raw = RfRawData.open(folder / "raw.json")
+    return raw.from_volumes(volumes).reshape(len(volumes), *as_volume(raw.shape)), receipt

@@ -18,7 +18,6 @@ from pipeline.engine.accumulation import Measurement, Share
 from pipeline.engine.job import BlockJob
 from pipeline.engine.solving import Histories, solve
 from pipeline.engine.table import PlanRow
-from pipeline.geometry.axes import as_volume
 from pipeline.progress import track
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.storage.shares import KERNEL, StoredShare, open_share
@@ -59,7 +58,7 @@ def reconstruct_block(
     pieces: Sequence[tuple[PlanRow, Path]],
     state: SolverState,
 ) -> NDArray[np.complexfloating]:
-    """Reconstruct the images of one block, complex ``[image, z, y, x]``, a batch at a time.
+    """Reconstruct the images of one block, complex ``[image, *shape]``, a batch at a time.
 
     `pieces` are the block's shards and the files that hold their shares; none where this job reads
     the measurement itself. `state` keeps the state of long solves.
@@ -124,7 +123,7 @@ def reconstruct_block(
     if state.written:
         job.receipt.record(solver_states=state.written)
     job.record_account()
-    return images.reshape(job.row.images, *as_volume(data.shape))
+    return images
 
 
 def _sum_of_shares(job: BlockJob, batch: range, shares: Sequence[StoredShare]) -> Share:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from pipeline.config.equations import EquationSettings, image_count, image_shape
-from pipeline.geometry.axes import as_volume
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.chunks import image_chunks
 
@@ -23,7 +22,7 @@ class Images:
     def of(cls, acquired: Acquired, settings: EquationSettings, *, double: bool) -> Self:
         """Return the images that a reconstruction makes of an acquisition."""
         count = image_count(acquired.frames, settings.frames_per_image)
-        shape = as_volume(image_shape(acquired.shape, settings))
+        shape = acquired.volume(image_shape(acquired.shape, settings))
         return cls((count, *shape), 16 if double else 8)
 
     @property

@@ -44,7 +44,7 @@ def level_factors(shape: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def write_pyramid(
-    path: Path, image: "zarr.Array[Any]", voxel_size: Sequence[float], *, name: str, threads: int
+    path: Path, image: "zarr.Array[Any]", affine: NDArray[np.float64], *, name: str, threads: int
 ) -> None:
     """Write the magnitude of images as an OME-Zarr pyramid.
 
@@ -54,8 +54,9 @@ def write_pyramid(
     ----------
     path
         Where the folder goes; it must not exist.
-    image, voxel_size
-        complex ``[frame, z, y, x]``, and its voxels along z, y and x [m].
+    image, affine
+        complex ``[frame, z, y, x]``, and the 4 x 4 from its indices to positions (z, y, x) [m]. The
+        format has no rotations: of turned axes the positions are those along the image's own.
     name
         Title of the image in viewers.
     threads
@@ -82,7 +83,7 @@ def write_pyramid(
         )
         store_chunks(source, target, threads=threads)
         previous = target
-    group.attrs["ome"] = _metadata(levels, voxel_size, name)
+    group.attrs["ome"] = _metadata(levels, affine, name)
 
 
 class _Coarser:
@@ -111,14 +112,19 @@ class _Coarser:
 
 
 def _metadata(
-    levels: Sequence[tuple[int, ...]], voxel_size: Sequence[float], name: str
+    levels: Sequence[tuple[int, ...]], affine: NDArray[np.float64], name: str
 ) -> dict[str, Any]:
-    """Return the OME attributes; positions are those of voxel centres, from the first voxel on."""
+    """Return the OME attributes; positions are those of voxel centres."""
     from ome_zarr_models.v05.axes import Axis
     from ome_zarr_models.v05.image import ImageAttrs
     from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 
-    millimetres = [1.0, *(1e3 * size for size in voxel_size)]
+    turned = affine[:3, :3]
+    sizes = np.linalg.norm(turned, axis=0)
+    # Of the first voxel, seen along the image's own axes.
+    first = np.linalg.solve(turned / sizes, affine[:3, 3])
+    millimetres = [1.0, *(1e3 * size for size in sizes.tolist())]
+    origin = [0.0, *(1e3 * place for place in first.tolist())]
     multiscale = Multiscale(
         name=name,
         type="mean",
@@ -131,8 +137,8 @@ def _metadata(
                 path=str(level),
                 scale=[size * factor for size, factor in zip(millimetres, factors, strict=True)],
                 translation=[
-                    size * (factor - 1) / 2
-                    for size, factor in zip(millimetres, factors, strict=True)
+                    place + size * (factor - 1) / 2
+                    for place, size, factor in zip(origin, millimetres, factors, strict=True)
                 ],
             )
             for level, factors in enumerate(levels)
@@ -151,7 +157,7 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
 
 
 def _write(path: Path, merged: Merged) -> None:
-    write_pyramid(path, merged.images, merged.voxel_size, name=merged.title, threads=merged.threads)
+    write_pyramid(path, merged.images, merged.affine, name=merged.title, threads=merged.threads)
 
 
 OUTPUT = Output("magnitude.ome.zarr", write=_write, needs=_needs, folder=True)

@@ -4,7 +4,7 @@ Each is a module of this package, named as its setting in `output`, that holds a
 name ``OUTPUT``. To add one, write the module, and its setting in `pipeline.config.outputs`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -28,8 +28,6 @@ class Merged:
     """complex ``[frame, z, y, x]``."""
     affine: NDArray[np.float64]
     """float64, 4 x 4, from voxel indices (z, y, x) to positions (z, y, x) [m]."""
-    voxel_size: Sequence[float]
-    """Along z, y and x [m]."""
     title: str
     """Dataset and reconstruction."""
     threads: int

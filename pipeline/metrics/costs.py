@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pipeline.engine import processes
 from pipeline.engine.images import Images
 from pipeline.engine.needs import CHUNKS_AT_ONCE, Need, largest
-from pipeline.geometry.axes import as_volume
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.chunks import CHUNK_BYTES
 from pipeline.storage.receipts import RECEIPT_BYTES
@@ -61,7 +60,7 @@ def measure_memory(
                 "chunks as read": min(8 * stored, CHUNKS_AT_ONCE * CHUNK_BYTES),
             },
         ]
-        if as_volume(acquired.shape) != images.shape[1:]:
+        if acquired.volume() != images.shape[1:]:
             phases.append({"reference, resampled": 32 * max(stored, images.voxels)})
     most = largest(phases)
     if processes.MERGE + sum(most.values()) < processes.TABLES:

@@ -5,7 +5,6 @@ import math
 from pipeline.engine import processes
 from pipeline.engine.images import Images
 from pipeline.engine.needs import Need
-from pipeline.geometry.axes import as_volume
 from pipeline.storage.acquired import Acquired
 
 
@@ -16,7 +15,7 @@ def report_memory(acquired: Acquired, images: Images, *, drawn: int) -> Need:
     """
     parts = {"process": processes.DRAWINGS, "images": 24 * drawn}
     if "reference" in acquired.arrays:
-        resampled = as_volume(acquired.shape) != images.shape[1:]
+        resampled = acquired.volume() != images.shape[1:]
         matrix = max(images.voxels, math.prod(acquired.shape))
         parts["reference"] = (32 if resampled else 16) * matrix
     return Need(parts)

@@ -15,7 +15,6 @@ from pipeline.formats.faults import Measured, warn_of_levels
 from pipeline.formats.lazy import LazyArray, whole
 from pipeline.formats.mapping import stacked
 from pipeline.formats.measurement import Measurement
-from pipeline.geometry.axes import as_volume
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies
@@ -36,6 +35,7 @@ def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: st
     common: dict[str, Any] = {
         "kind": "rf",
         "shape": list(scene.shape),
+        "axes": "xyz",
         "spacing": list(scene.spacing),
         "origin": list(scene.origin),
         "range": scene.range,
@@ -181,7 +181,7 @@ def _measured_pairs(
 def _sizes(scene: Scene) -> Sizes:
     """Return the lengths of axes that the scene tells."""
     told = f"the scene has the shape {scene.shape}"
-    volume = dict(zip("zyx", as_volume(scene.shape), strict=True))
+    volume = dict(zip("zyx", scene.volume, strict=True))
     axes = {f"n{axis}": size for axis, size in enumerate(scene.shape, start=1)}
     return {axis: (size, told) for axis, size in (volume | axes).items()} | {
         "coordinate": (3, "positions have 3 coordinates")

@@ -45,9 +45,9 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class SceneSeries:
-    """The images of one RF reconstruction ``[frame, *volume]``, and what is known of the scene.
+    """The images of one RF reconstruction ``[frame, z, y, x]``, and what is known of the scene.
 
-    A scene of two axes is ``(1, n1, n2)``, and so is the reference of a frame, which may be None.
+    So is the reference of a frame, which may be None.
     Targets are known positions ``[target, 3]`` [m], or None.
     """
 
@@ -74,7 +74,7 @@ class SceneSeries:
     def magnitude(self, frame: int) -> Array:
         """Return the magnitude of an image, float32 of the scene's shape."""
         values = np.abs(np.asarray(self.images[frame])).astype(np.float32)
-        return np.asarray(values.reshape(self.shape))
+        return self.scene.from_volumes(values)
 
     @cached_property
     def marks(self) -> NDArray[np.float64]:
@@ -130,7 +130,7 @@ def scene_figures(series: SceneSeries) -> tuple[PanelFigure, ...]:
     """Return the middle image, its reference, and where there are several images a choice."""
     frame = series.frames // 2
     reference = series.reference(frame)
-    truth = None if reference is None else np.abs(reference).reshape(series.shape)
+    truth = None if reference is None else series.scene.from_volumes(np.abs(reference))
     figure = _views(series, truth) if len(series.shape) == 3 else _plane(series, truth)
     return (figure, _frames(series)) if series.frames > 1 else (figure,)
 

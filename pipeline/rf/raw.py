@@ -7,10 +7,11 @@ arrays are those of `pipeline.rf.arrays`.
 
 Attributes: ``kind`` ("rf"), ``layout``, ``frames``, ``rows`` (of pairs the largest measurement at
 one frequency), ``shape``, ``spacing`` [m], ``origin`` [m] and ``range`` of the scene (see
-`pipeline.rf.geometry.scene`), ``coherent`` (whether the phases of different pairs can be compared),
-``model_error`` (relative error of stored factors, or null), ``source``, ``provenance``, and in each
-group of a pair ``tx_grid`` and ``rx_grid``. An image as a volume is ``(n1, n2, n3)``, or ``(1, n1,
-n2)``. ``y`` holds what the instruments of the pairs add; `calibrate` finds what is taken away.
+`pipeline.rf.geometry.scene`) and their order, ``axes`` ("xyz"), ``coherent`` (whether the phases of
+different pairs can be compared), ``model_error`` (relative error of stored factors, or null),
+``source``, ``provenance``, and in each group of a pair ``tx_grid`` and ``rx_grid``. Images are
+``[z, y, x]``. ``y`` holds what the instruments of the pairs add; `calibrate` finds what is taken
+away.
 
 ``y`` is stored as it is, with a checksum, in chunks of one frame and one pair, or a range of its
 frequencies or pulses. Missing chunks read as NaN and are therefore met at once.
@@ -60,10 +61,8 @@ class RfRawData(Acquisition):
                 range=attributes.get("range"),
             )
             self.shape = self.scene.shape
-            self.voxel_size = self.scene.spacing
-            # A scene of two axes lies in the volume as (1, n1, n2), its position is (x3, x1, x2).
-            self.affine = centred_affine(self.shape, self.voxel_size)
-            self.affine[:3, 3] += np.roll(self.scene.origin, 1 if len(self.shape) == 2 else 0)
+            self.affine = centred_affine(self.shape[::-1], self.scene.spacing[::-1])
+            self.affine[:3, 3] += self.scene.origin[::-1]
             self.coherent = bool(attributes.get("coherent", True))
             self.model_error: float | None = attributes.get("model_error")
             self.frequencies: NDArray[np.float64] = np.asarray(self._stored["frequencies"][:])
@@ -84,6 +83,19 @@ class RfRawData(Acquisition):
                 f"{marker}: its store is not a complete RF acquisition ({error!r}); "
                 "run `ingest` again"
             ) from None
+
+    @property
+    def volume(self) -> tuple[int, int, int]:
+        """The shape of an image as it is stored, ``(z, y, x)``."""
+        return self.scene.volume
+
+    def to_volumes(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return images ``[..., *shape]`` as they are stored, ``[..., z, y, x]``, not copied."""
+        return self.scene.to_volumes(images)
+
+    def from_volumes(self, volumes: NDArray[Any]) -> NDArray[Any]:
+        """Return stored images ``[..., z, y, x]`` as the scene's, ``[..., *shape]``."""
+        return self.scene.from_volumes(volumes)
 
     def measurement_shape(self, pair: int) -> tuple[int, ...]:
         """Return ``(m1, m2)`` or ``(m1, m2, m3)`` of a pair."""

@@ -147,7 +147,7 @@ def _image_row(
 
     row.update(image_metrics(Comparison(slabs), compares=reference is not None))
     if reference is not None:
-        row["reference"] = _describe_reference(raw.shape, images.shape[1:], group)
+        row["reference"] = _describe_reference(raw.volume, images.shape[1:], group)
         if len(group) > 1:  # a mean of magnitudes has no phase
             del row["nrmse_complex"]
     return row
@@ -157,8 +157,9 @@ def _describe_reference(stored: Sequence[int], shape: Sequence[int], group: rang
     text = f"frame {group.start}"
     if len(group) > 1:
         text = f"mean magnitude of frames {group.start} to {group[-1]}"
-    if tuple(shape)[-len(stored) :] != tuple(stored):
-        text += f", Fourier-resampled from {' x '.join(map(str, stored))}"
+    if tuple(shape) != tuple(stored):
+        matrix = stored if stored[0] > 1 else stored[1:]
+        text += f", Fourier-resampled from {' x '.join(map(str, matrix))}"
     return text
 
 

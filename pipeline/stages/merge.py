@@ -14,7 +14,7 @@ from pipeline.engine.images import Images
 from pipeline.engine.limits import Megabytes, planned_limits
 from pipeline.engine.needs import require_fit
 from pipeline.engine.table import Plan, read_plan
-from pipeline.geometry.axes import as_volume, resampled_affine
+from pipeline.geometry.axes import resampled_affine
 from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw
 from pipeline.merge.costs import fitting_merge
@@ -91,7 +91,7 @@ def merge(
                 limit_host_bytes=limits.host_mb * 10**6,
             )
         volume = series.shape[1:]
-        affine = resampled_affine(source.affine, as_volume(source.shape), volume)
+        affine = resampled_affine(source.affine, source.volume, volume)
         voxel_size = np.linalg.norm(affine[:3, :3], axis=0)
         title = f"{dataset} {reconstruction}"
         with ExitStack() as published:  # all are complete before the first is published
@@ -111,7 +111,7 @@ def merge(
             with job.phase("images"):
                 images = store_images(series, group, threads=threads)
             job.count_bytes("images", images.nbytes)
-            merged = Merged(images, affine, voxel_size.tolist(), title, threads)
+            merged = Merged(images, affine, title, threads)
             for name, output in wanted.items():
                 publish = published_folder if output.folder else published_file
                 path = published.enter_context(publish(image.with_name(output.name)))

@@ -78,8 +78,8 @@ def reconstruct(
             seconds=checkpoint_seconds,
             who=block_job.who,
         )
-        images = reconstruct_block(
-            block_job, settings.reconstruction, data, equations, pieces, state
+        images = acquired.to_volumes(
+            reconstruct_block(block_job, settings.reconstruction, data, equations, pieces, state)
         )
         with job.phase("write"):
             write_block(image, images, {**identity, "first_image": row.first_image})

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,7 +156,7 @@ def _scenes_of(job: BlockJob, normal: NormalEquations, data: Acquisition, batch:
     reference = data.reference(slice(batch.start, batch.stop))
     if reference is None:
         raise DataError(f"{job.who}: no reference images; a network is trained on known ones")
-    truth = job.on_device(np.asarray(reference), job.complex).reshape(normal.b.shape)
+    truth = job.on_device(data.from_volumes(reference), job.complex).reshape(normal.b.shape)
     with torch.no_grad():
         bound = largest_eigenvalue(normal.gram, normal.b, image_axes=len(data.shape))
     return _Scenes(normal, bound, truth)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.errors import DataError
+from pipeline.geometry.axes import as_volume
 from pipeline.storage.publish import read_json
 from pipeline.storage.sealed import remake
 
@@ -19,6 +20,7 @@ class Acquired:
 
     kind: str
     shape: tuple[int, ...]
+    """Image matrix, in the order of ``axes``."""
     frames: int
     arrays: Mapping[str, tuple[int, ...]]
     """Shape of each array of the store's own level; see `pipeline.mri.arrays` and
@@ -28,6 +30,8 @@ class Acquired:
     `pipeline.mri.readouts.sampling_pattern`."""
     rows: tuple[int, ...]
     """RF pairs: the largest measurement at one frequency along each axis; else empty."""
+    axes: str = "zyx"
+    """Order of ``shape``; ``xyz`` where a model's axes are those of positions."""
 
     @classmethod
     def of(cls, marker: Path) -> Self:
@@ -43,11 +47,17 @@ class Acquired:
                 arrays=arrays,
                 pattern=str(told.get("pattern", "other")),
                 rows=tuple(told.get("rows", ())),
+                axes=str(told.get("axes", "zyx")),
             )
         except (KeyError, TypeError, AttributeError):
             raise DataError(
                 f"{marker}: tells no sizes of an acquisition; {remake(marker)}"
             ) from None
+
+    def volume(self, shape: tuple[int, ...] | None = None) -> tuple[int, int, int]:
+        """Return an image matrix, or the acquisition's, as it is stored: ``(z, y, x)``."""
+        own = self.shape if shape is None else shape
+        return as_volume(own[::-1] if self.axes == "xyz" else own)
 
     @property
     def coils(self) -> int:

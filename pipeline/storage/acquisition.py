@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
+from pipeline.geometry.axes import as_volume
 from pipeline.storage.publish import open_published
 from pipeline.storage.sealed import DAMAGE, remake
 
@@ -60,10 +61,22 @@ class Acquisition(StoredArrays):
     """Name of the kind, which finds its parts with `pipeline.kinds.part_of`."""
     frames: int
     shape: tuple[int, ...]
-    voxel_size: tuple[float, ...]
-    """Per image axis [m]."""
+    """Image matrix, in the order of the kind's own model."""
     affine: NDArray[np.float64]
     """float64 ``(4, 4)``, from voxel index ``(z, y, x)`` to position [m]."""
+
+    @property
+    def volume(self) -> tuple[int, int, int]:
+        """The image matrix as it is stored, ``(z, y, x)``."""
+        return as_volume(self.shape)
+
+    def to_volumes(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return images ``[..., *shape]`` as they are stored, ``[..., z, y, x]``, not copied."""
+        return images.reshape(*images.shape[: images.ndim - len(self.shape)], *self.volume)
+
+    def from_volumes(self, volumes: NDArray[Any]) -> NDArray[Any]:
+        """Return stored images ``[..., z, y, x]`` in the model's order, ``[..., *shape]``."""
+        return volumes.reshape(*volumes.shape[:-3], *self.shape)
 
     def reference(self, frames: slice = ALL) -> NDArray[np.complex64] | None:
         """Return the source's reference images, complex64 ``[frame, z, y, x]``.

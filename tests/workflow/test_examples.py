@@ -72,7 +72,7 @@ def parking_lot(run):
 
 def test_the_brightest_scatterer_of_the_parking_lot_is_the_trihedral(parking_lot):
     for name in ("matched-filter", "tikhonov", "sparse"):
-        scene = image(parking_lot[name])[0, 0]
+        scene = image(parking_lot[name])[0, 0].T
         brightest = np.array(np.unravel_index(scene.argmax(), scene.shape))
         position = 0.2 * (brightest - 250)
         np.testing.assert_allclose(position, [-15.5, 21.5], atol=0.5)
@@ -94,7 +94,7 @@ def test_sub_apertures_make_the_parking_lot_that_of_exact_back_projection(parkin
         np.stack([x, y, np.zeros_like(x)], axis=-1),
     )
     stored = open_published(parking_lot["matched-filter"].image)["image"]
-    found = np.asarray(stored[0, 0])[rows, columns]
+    found = np.asarray(stored[0, 0])[columns, rows]
     assert correlation(found, exact) > 0.99  # over the whole scene: 0.997
     assert np.corrcoef(np.abs(found), np.abs(exact))[0, 1] > 0.99
     # The trihedral outshines the corners, 70 m away, where the model is at its worst (0.88).
@@ -114,7 +114,7 @@ def test_cylinders_stand_at_their_published_places(run):
     for target in ("foam-twin", "foam-external"):
         contrast = {}
         for name in ("plain", "matched-filter", "total-variation"):
-            found = image(results[target][name])[0, 0]
+            found = image(results[target][name])[0, 0].T
             contrast[name] = np.mean(found[inside] ** 2) / np.mean(found[outside] ** 2)
             if name == "plain":
                 continue
@@ -126,5 +126,5 @@ def test_cylinders_stand_at_their_published_places(run):
         assert contrast["total-variation"] > contrast["matched-filter"] > 1.5 * contrast["plain"]
         assert contrast["matched-filter"] > 12
     # Permittivity 3 stands out from 1.45.
-    found = image(results["foam-external"]["total-variation"])[0, 0]
+    found = image(results["foam-external"]["total-variation"])[0, 0].T
     assert found[cylinder < 0.0155].mean() > 1.8 * found[disk < 0.035].mean()

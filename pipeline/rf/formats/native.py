@@ -1,11 +1,11 @@
 """RF data in Zarr: the project's own `raw.zarr`, and stores of the same layout by other programs.
 
-Beside what `pipeline.rf.arrays` says, these may hold the scene's attributes in a group
-``scene`` (``shape``, ``spacing_m``, ``origin_m``, ``time_sign``), the true image as ``truth``,
-positions as ``tx_pos`` and ``rx_pos``, factors as ``kappa1`` [rad/m] and ``rowphase1`` (complex, or
-a phase [rad]), and what the instruments add as ``calib/phase``, ``calib/delay``, ``calib/gain_tx``
-and ``calib/gain_rx``. With the attribute ``time_sign`` of -1 or ``"-"`` all complex numbers are
-conjugated.
+Beside what `pipeline.rf.arrays` says, these may hold the scene's attributes in a group ``scene``
+(``shape``, ``spacing_m``, ``origin_m``, ``time_sign``), the true image as ``truth`` ``[frame, x,
+y]`` or with z, positions as ``tx_pos`` and ``rx_pos``, factors as ``kappa1`` [rad/m] and
+``rowphase1`` (complex, or a phase [rad]), and what the instruments add as ``calib/phase``,
+``calib/delay``, ``calib/gain_tx`` and ``calib/gain_rx``. With the attribute ``time_sign`` of -1 or
+``"-"`` all complex numbers are conjugated.
 """
 
 import math
@@ -31,7 +31,7 @@ from pipeline.rf.geometry.scene import Scene
 if TYPE_CHECKING:
     import zarr
 
-_OTHER_NAMES = {"truth": "reference", "tx_pos": "tx", "rx_pos": "rx"}
+_OTHER_NAMES = {"tx_pos": "tx", "rx_pos": "rx"}
 _TIME_SIGNS = {1: 1, -1: -1, "+": 1, "-": -1, "+1": 1, "-1": -1, "+j": 1, "-j": -1}
 
 
@@ -140,6 +140,8 @@ class _Store:
         self, arrays: dict[str, LazyArray], pairs: Sequence[Pair | None]
     ) -> RfAcquisition:
         shared = {name: self._whole(self.arrays, name) for name in SHARED if name in self.arrays}
+        if "truth" in self.arrays:
+            shared["reference"] = self._truth()
         return RfAcquisition(
             scene=self.scene,
             arrays={**arrays, **resident({"frequencies": self.frequencies, **shared})},
@@ -148,6 +150,16 @@ class _Store:
             model_error=self._model_error(),
             provenance=self.provenance,
         )
+
+    def _truth(self) -> NDArray[Any]:
+        """Return the true images of other programs' stores, ``[frame, z, y, x]``."""
+        truth = self._whole(self.arrays, "truth")
+        if truth.shape[1:] != self.scene.shape:
+            raise DataError(
+                f"{self.who}: `truth` has the shape {truth.shape}; expected a frame axis and the "
+                f"scene's {self.scene.shape}"
+            )
+        return self.scene.to_volumes(truth)
 
     def _antennas(
         self, index: int, arrays: Mapping[str, LazyArray], attributes: Mapping[str, Any]

@@ -16,7 +16,6 @@ from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError
 from pipeline.formats.lazy import InMemory, LazyArray, Selection, part_bytes
-from pipeline.geometry.axes import as_volume
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, resident
 from pipeline.rf.geometry.antennas import Pair, centre_wavenumber
 from pipeline.rf.geometry.pair_model import pair_model
@@ -97,7 +96,7 @@ class PointScene:
             "weights": np.stack(weights),
             "noise_std": np.full(len(self.pairs), self.noise_deviation),
             "targets": self.positions,
-            "reference": self.truth().reshape(1, *as_volume(self.scene.shape)),
+            "reference": self.scene.to_volumes(self.truth()[None]),
         }
         return RfAcquisition(
             scene=self.scene,

@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.geometry.axes import voxel_positions
+from pipeline.geometry.axes import as_volume, voxel_positions
 
 _SHORTEST, _FARTHEST = 1e-12, 1e12  # m: beyond, float64 has no digits left for a phase
 
@@ -17,7 +18,9 @@ class Scene:
     """A uniform grid of voxels.
 
     Scene axis ``d`` runs along coordinate ``d`` of the positions of antennas and voxels, and voxel
-    ``n`` of an axis with ``N`` voxels lies ``(n - N // 2) * spacing`` from the origin.
+    ``n`` of an axis with ``N`` voxels lies ``(n - N // 2) * spacing`` from the origin. So arrays of
+    the scene's shape are ``[x, y]`` or ``[x, y, z]``; stored images are ``[z, y, x]`` like all
+    others, which `to_volumes` and `from_volumes` bring about.
 
     Parameters
     ----------
@@ -78,6 +81,21 @@ class Scene:
         return math.prod(self.shape)
 
     @property
+    def volume(self) -> tuple[int, int, int]:
+        """The shape of an image as it is stored, ``(z, y, x)``; of two axes ``(1, y, x)``."""
+        return as_volume(self.shape[::-1])
+
+    def to_volumes(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return images ``[..., *shape]`` as they are stored, ``[..., z, y, x]``, not copied."""
+        turned = _last_axes_reversed(images, len(self.shape))
+        return turned.reshape(*images.shape[: images.ndim - len(self.shape)], *self.volume)
+
+    def from_volumes(self, volumes: NDArray[Any]) -> NDArray[Any]:
+        """Return stored images ``[..., z, y, x]`` as ``[..., *shape]``: inverts `to_volumes`."""
+        images = volumes.reshape(*volumes.shape[:-3], *self.shape[::-1])
+        return _last_axes_reversed(images, len(self.shape))
+
+    @property
     def centre(self) -> NDArray[np.float64]:
         """The origin as an array, float64 ``(3,)`` [m]."""
         return np.asarray(self.origin)
@@ -120,3 +138,8 @@ class Scene:
     def _largest_cosine(self) -> float:
         first, second = (np.abs(self.offsets(axis)).max() for axis in (0, 1))
         return float(np.hypot(first, second))
+
+
+def _last_axes_reversed(array: NDArray[Any], axes: int) -> NDArray[Any]:
+    first = array.ndim - axes
+    return array.transpose(*range(first), *reversed(range(first, array.ndim)))

@@ -37,10 +37,10 @@ def measure(
         measurement = SceneMeasurement(raw, settings)
         for row, group in zip(rows, groups, strict=True):
             frame = row["frame"]
-            image = np.asarray(images[frame]).reshape(raw.shape)
+            image = raw.from_volumes(np.asarray(images[frame]))
             reference = reference_image(raw, group, images.shape[1:])
             found = measurement.rows(
-                image, None if reference is None else reference.reshape(raw.shape)
+                image, None if reference is None else raw.from_volumes(reference)
             )
             row.update(found.image)
             points += [{"frame": frame, **point} for point in found.points]

@@ -221,7 +221,7 @@ def test_measuring_scenes_takes_what_was_predicted(tmp_path):
         tmp_path / "raw.json",
         scene,
         (6, 7),
-        reference=complex_normal(random, (1, 1, *shape)),
+        reference=complex_normal(random, (1, *scene.volume)),
         targets=np.array([[0.0, 20.0, 0.0], [30.0, -15.0, 0.0]]),
     )
     for receipt in merged_and_measured(tmp_path, {"algorithm": "gridding"}):

@@ -5,6 +5,9 @@ from ome_zarr_models.v05.image import Image
 
 from pipeline.merge.ome_zarr import level_factors, write_pyramid
 
+AFFINE = np.diag([4e-3, 2e-3, 1e-3, 1.0])
+AFFINE[:3, 3] = -0.08, 0.05, -0.03
+
 
 @pytest.fixture
 def image(tmp_path):
@@ -15,7 +18,7 @@ def image(tmp_path):
 
 
 def test_levels_hold_means_of_the_magnitude(tmp_path, image):
-    write_pyramid(tmp_path / "m.ome.zarr", image, (4e-3, 2e-3, 1e-3), name="brain", threads=2)
+    write_pyramid(tmp_path / "m.ome.zarr", image, AFFINE, name="brain", threads=2)
     group = zarr.open_group(tmp_path / "m.ome.zarr", mode="r")
     assert sorted(group.array_keys()) == ["0", "1", "2", "3"]
     level = np.abs(image[...])
@@ -29,8 +32,8 @@ def test_levels_hold_means_of_the_magnitude(tmp_path, image):
     np.testing.assert_allclose(group["3"][...], level, rtol=1e-5)
 
 
-def test_scale_and_units_arrive(tmp_path, image):
-    write_pyramid(tmp_path / "m.ome.zarr", image, (4e-3, 2e-3, 1e-3), name="brain", threads=2)
+def test_scale_place_and_units_arrive(tmp_path, image):
+    write_pyramid(tmp_path / "m.ome.zarr", image, AFFINE, name="brain", threads=2)
     found = Image.from_zarr(zarr.open_group(tmp_path / "m.ome.zarr", mode="r"))
     (multiscale,) = found.ome_attributes.multiscales
     assert multiscale.name == "brain"
@@ -45,7 +48,8 @@ def test_scale_and_units_arrive(tmp_path, image):
     assert transforms[1][0].scale == pytest.approx([1, 8, 4, 2])
     assert transforms[3][0].scale == pytest.approx([1, 8, 8, 8])
     # The centre of a box of 8 voxels lies 3.5 voxels behind that of its first.
-    assert transforms[3][1].translation == pytest.approx([0, 2, 3, 3.5])
+    assert transforms[0][1].translation == pytest.approx([0, -80, 50, -30])
+    assert transforms[3][1].translation == pytest.approx([0, 2 - 80, 3 + 50, 3.5 - 30])
     arrays = zarr.open_group(tmp_path / "m.ome.zarr", mode="r")
     assert arrays["0"].metadata.dimension_names == ("t", "z", "y", "x")
 

@@ -196,7 +196,8 @@ def merge(paths, out):
     }
     group = zarr.open_group(out / "image.zarr", mode="w")
     stored = store_images(BlockSeries.open(paths, plan), group, threads=2)
-    write_pyramid(out / "p.ome.zarr", stored, (1e-3,) * 3, name="test", threads=2)
+    affine = np.diag([1e-3, 1e-3, 1e-3, 1.0])
+    write_pyramid(out / "p.ome.zarr", stored, affine, name="test", threads=2)
     write_nifti(out / "m.nii.gz", stored, np.eye(4), description="test")
 
 folder = Path(sys.argv[1])

@@ -56,7 +56,7 @@ MAPPING = {
     "tx": {"name": "tx", "axes": ["pair", "element", "coordinate"]},
     "rx": {"components": ["rx_x", "rx_y", "rx_z"], "axes": ["pair", "element"]},
     "noise_std": {"name": "sigma", "axes": ["pair"]},
-    "reference": {"name": "image", "axes": ["y", "x"]},
+    "reference": {"name": "image", "axes": ["x", "y"]},
 }
 
 
@@ -98,7 +98,7 @@ def test_files_by_mapping(tmp_path, suffix):
         np.testing.assert_array_equal(raw.antennas(index).tx, one.tx)
         np.testing.assert_array_equal(raw.antennas(index).rx, one.rx)
     np.testing.assert_allclose(raw.noise_std(), [0.1, 0.2, 0.3], rtol=1e-6)
-    np.testing.assert_array_equal(raw.reference()[0, 0], arrays["image"])
+    np.testing.assert_array_equal(raw.reference()[0, 0], arrays["image"].T)  # [z, y, x]
 
 
 def test_planar_arrays_are_ordered_by_their_grids(tmp_path):

@@ -39,7 +39,7 @@ def with_points(scene, points, frames=1):
     image = np.zeros((frames, *scene.shape), complex)
     for voxel, value in points.items():
         image[(slice(None), *voxel)] = value
-    return image.reshape(frames, *((1,) * (3 - len(scene.shape))), *scene.shape)
+    return scene.to_volumes(image)
 
 
 def test_a_plane_with_x_to_the_right_and_y_upwards():

@@ -95,7 +95,7 @@ def test_optional_arrays(marker):
         "weights": complex_normal(2, 4).astype(np.complex128),
         "noise_std": np.array([1, 2], np.float32),
         "targets": np.arange(6.0).reshape(2, 3),
-        "reference": complex_normal(1, 1, 5, 6),
+        "reference": complex_normal(1, 1, 6, 5),
     }
     given = factors(SCENE, 4, 1)
     measured = [complex_normal(FRAMES, 4, *size) for size in sizes]
@@ -123,8 +123,8 @@ def test_three_axes_and_factors_alone(marker):
 
 @pytest.mark.parametrize(
     ("scene", "index", "position"),
-    [(SCENE, [0, 2, 3, 1], [3, 1, 2, 1]), (SCENE, [0, 3, 5, 1], [3, 1.1, 2.4, 1]),
-     (Scene((3, 4, 5), (0.1, 0.2, 0.3), (1, 2, 3)), [2, 2, 2, 1], [1.1, 2, 3, 1])],
+    [(SCENE, [0, 3, 2, 1], [3, 2, 1, 1]), (SCENE, [0, 5, 3, 1], [3, 2.4, 1.1, 1]),
+     (Scene((3, 4, 5), (0.1, 0.2, 0.3), (1, 2, 3)), [2, 2, 2, 1], [3, 2, 1.1, 1])],
 )  # fmt: skip
 def test_affine_places_voxels(marker, scene, index, position):
     raw = store(marker, of_pairs([complex_normal(1, 4, 2, 3)], [antennas(2, 3)], scene=scene))
@@ -211,7 +211,7 @@ def test_positions_that_contradict_measurements(marker):
         ("targets", np.ones((2, 2)), "has 2 along `coordinate`, but positions have 3"),
         ("noise_std", np.array([np.nan]), "noise_std has NaN at pair 0"),
         ("noise_std", np.array([1j]), "noise_std holds complex numbers"),
-        ("reference", np.ones((1, 1, 5, 7)), r"has 7 along `x`, but the scene has the shape"),
+        ("reference", np.ones((1, 1, 7, 5)), r"has 7 along `y`, but the scene has the shape"),
         ("A1", np.ones((4, 3, 5)), r"pair/0/A1.* has 3 along `m1`"),
         ("A1", np.ones((4, 2, 6)), r"pair/0/A1.* has 6 along `n1`"),
         ("gain_tx", np.ones(3), r"pair 0: gain_tx of shape \(3,\) for 2 elements"),

@@ -6,7 +6,6 @@ from rf_acquisitions import reconstructed_rf, write_pairs
 from rf_scenes import mills_cross
 
 from pipeline.config.training import TrainSettings
-from pipeline.geometry.axes import as_volume
 from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.scene import Scene
 from pipeline.stages.train import train
@@ -38,7 +37,7 @@ def write_scenes(folder, frames, seed):
         FREQUENCIES,
         frames=frames,
         measured=measured,
-        reference=truth.reshape(frames, *as_volume(SCENE.shape)),
+        reference=SCENE.to_volumes(images),
     )
     return images
 
