@@ -7,10 +7,19 @@ from pydantic import Field
 from pipeline.config.base import Settings
 from pipeline.config.transforms import NufftSettings
 
+CoilCount = Annotated[int, Field(ge=1, le=1024)]
+EnergyShare = Annotated[float, Field(gt=0, lt=1)]
+
 
 class CalibrationSettings(Settings):
     """What is estimated from the measurement before it is reconstructed."""
 
+    whitening: Literal["auto", "noise", "none"] = "auto"
+    """MRI: mix coils so that their noise is white and equally strong. `noise` goes by the noise
+    samples of the source; `auto` does where there are ten for each coil or more."""
+    virtual_coils: Literal["all"] | CoilCount | EnergyShare = "all"
+    """MRI: compress coils to so many principal components of the centre of k-space, or, below 1, to
+    as many as hold this share of its energy."""
     coil_maps: Literal["auto", "source", "walsh", "none"] = "auto"
     """`auto` takes the source's maps where it has them, Walsh's for several coils, else none."""
     calibration_width: Annotated[int, Field(ge=8, le=128)] = 24

@@ -144,6 +144,11 @@ class SourceSettings(InstrumentSettings):
     """RF pairs, format `arrays`: receivers along both axes; default: all along the second."""
     voxel_size: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Voxel size per image axis [m]; default 1 mm."""
+    dwell_time: Annotated[float, Field(gt=0)] | None = None
+    """MRI: time between samples [s]; default: what the source says. A GIRF needs it, and noise of
+    another bandwidth."""
+    noise_dwell_time: Annotated[float, Field(gt=0)] | None = None
+    """MRI: time between the noise samples [s]; default: what the source says, else the same."""
     samples_per_readout: Annotated[int, Field(ge=1)] | None = None
     """Length of a readout where an axis of the source joins readouts and samples."""
     readouts_per_frame: Annotated[int, Field(ge=1)] | None = None

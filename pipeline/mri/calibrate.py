@@ -1,6 +1,16 @@
-"""The calibration of MRI data: its steps, in order."""
+"""The calibration of MRI data: its steps, in order.
+
+Each step sees the data as the steps before it have corrected them.
+"""
 
 from pipeline.engine.chain import Step
-from pipeline.mri.calibration import consistency, density, noise, sensitivities
+from pipeline.mri.calibration import (
+    compression,
+    consistency,
+    density,
+    noise,
+    sensitivities,
+    whitening,
+)
 
-STEPS: tuple[Step, ...] = (noise, density, sensitivities, consistency)
+STEPS: tuple[Step, ...] = (whitening, compression, noise, density, sensitivities, consistency)

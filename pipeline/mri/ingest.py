@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.sources import IngestSettings
+from pipeline.config.sources import IngestSettings, SourceSettings
 from pipeline.errors import DataError
 from pipeline.formats.checks import Check, Found, Largest, NotNegative, ranges, ranges_within
 from pipeline.formats.content import Content
@@ -55,6 +55,7 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
             "affine": np.asarray(affine, dtype=np.float64).tolist(),
             "source": settings.source,
             "provenance": dict(acquisition.provenance),
+            **_dwell_times(acquisition, settings.details),
         },
         arrays=arrays,
         sizes={axis: (size, matrix) for axis, size in sizes.items()},
@@ -66,6 +67,13 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
         },
         finish=_note_pattern,
     )
+
+
+def _dwell_times(acquisition: MriAcquisition, details: SourceSettings) -> dict[str, float]:
+    """Return the times between samples [s] that are known: as set, else as the source tells."""
+    names = ("dwell_time", "noise_dwell_time")
+    known = {name: getattr(details, name) or getattr(acquisition, name) for name in names}
+    return {name: float(value) for name, value in known.items() if value}
 
 
 def _require_places(

@@ -16,6 +16,7 @@ from pipeline.engine.accumulation import Measurement, Share
 from pipeline.engine.job import BlockJob, Shard
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
+from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.model.coil_maps import CoilMaps
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling, Term
 from pipeline.mri.raw import RawData
@@ -55,7 +56,7 @@ class MriMeasurement:
     ) -> None:
         self.job = job
         self.settings = job.settings
-        self.raw = raw
+        self.raw = raw = CorrectedData(raw, calibration)
         self.calibration = calibration
         self.shape = image_shape(raw.shape, self.settings)
         self.encoding = Encoding(job.transforms(self.shape), job.device, terms)
@@ -195,15 +196,14 @@ class MriMeasurement:
     def _read(self, images: range, tile: _Tile) -> Arrays:
         """Return samples ``(image, coil, sample)``; then maps that stream; then new positions."""
         length = len(tile.readouts) * self.raw.samples
-        coils = range(tile.coils.start, tile.coils.stop)
-        samples = np.zeros((len(images), len(coils), length), dtype=np.complex64)
-        for index, image in enumerate(images):
-            for row, coil in enumerate(coils):
-                start = 0
-                for frame, readouts in self._pieces(image, tile.readouts):
-                    part = self.raw.kspace(frame, slice(coil, coil + 1), readouts).ravel()
-                    samples[index, row, start : start + part.size] = part
-                    start += part.size
+        coils = tile.coils.stop - tile.coils.start
+        samples = np.zeros((len(images), coils, length), dtype=np.complex64)
+        for image, found in zip(images, samples, strict=True):
+            start = 0
+            for frame, readouts in self._pieces(image, tile.readouts):
+                end = start + (readouts.stop - readouts.start) * self.raw.samples
+                self.raw.read_kspace(found[:, start:end], frame, tile.coils, readouts)
+                start = end
         streamed = self.maps is not None and self.maps.streamed
         maps = self.maps.read(tile.coils) if self.maps is not None and streamed else ()
         positions = self.positions(images, tile.readouts) if tile.new_readouts else ()

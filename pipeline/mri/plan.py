@@ -49,17 +49,20 @@ def models(
     who: str,
 ) -> tuple[list[MriCosts], list[str]]:
     """Return the one way to run the model, and no lines; see `pipeline.engine.request.Models`."""
-    maps = data.coils > 1 if calibration is None else calibration.coil_maps != "none"
-    if settings.solves and data.coils > 1 and not maps:
+    mixing = None if calibration is None else calibration.mixing()
+    coils = data.coils if mixing is None else len(mixing)
+    maps = coils > 1 if calibration is None else calibration.coil_maps != "none"
+    if settings.solves and coils > 1 and not maps:
         raise DataError(
-            f"{who}: {settings.algorithm} of {data.coils} coils needs coil maps, and "
+            f"{who}: {settings.algorithm} of {coils} coils needs coil maps, and "
             "calibration.coil_maps is none; set it to auto, source or walsh"
         )
     joined = data.frames if settings.frames_per_image == "all" else settings.frames_per_image
     # The trajectory is shared only if each image joins equally many frames.
     whole = data.frames % joined == 0
     costs = MriCosts(
-        channels=data.coils,
+        channels=coils,
+        mixed_from=0 if mixing is None else data.coils,
         readouts=data.readouts * min(joined, data.frames),
         samples=data.samples,
         shared_trajectory=not data.own_trajectory and whole,

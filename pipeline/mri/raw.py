@@ -2,8 +2,9 @@
 
 Its arrays are those of `pipeline.mri.arrays`. Attributes: ``kind`` ("mri"), ``shape`` (image
 matrix, ``(y, x)`` or ``(z, y, x)``), ``voxel_size`` (per image axis [m]), ``affine`` (4 x 4, from
-voxel index ``(z, y, x)`` to position [m]), ``source`` and ``provenance``, and ``pattern`` (of what
-kind the readouts are, see `pipeline.mri.readouts.sampling_pattern`).
+voxel index ``(z, y, x)`` to position [m]), ``source`` and ``provenance``, ``pattern`` (of what kind
+the readouts are, see `pipeline.mri.readouts.sampling_pattern`), and where they are known the times
+between samples, ``dwell_time`` and that of the noise, ``noise_dwell_time`` [s].
 
 Measurements do not compress, so they are stored as they are, with a checksum. Missing chunks read
 as NaN and are therefore met at once.
@@ -45,6 +46,8 @@ class RawData(Acquisition):
             self.own_trajectory = self._stored["trajectory"].shape[0] > 1
             self.own_weights = "weights" in self.arrays and self._stored["weights"].shape[0] > 1
             self.pattern: Pattern | None = attributes.get("pattern")
+            self.dwell_time: float | None = attributes.get("dwell_time")
+            self.noise_dwell_time: float | None = attributes.get("noise_dwell_time")
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{marker}: its store is not a complete acquisition ({error!r}); run `ingest` again"
@@ -55,6 +58,16 @@ class RawData(Acquisition):
     ) -> NDArray[np.complex64]:
         """Return samples of one frame, complex64 ``[coil, readout, sample]``."""
         return self._read("kspace", (frame, coils, readouts))
+
+    def read_kspace(
+        self, out: NDArray[np.complex64], frame: int, coils: slice, readouts: slice
+    ) -> None:
+        """Write samples of one frame into ``out``, complex64 ``[coil, sample]``, coil by coil.
+
+        Samples of readouts stand one after the other.
+        """
+        for row, coil in zip(out, range(*coils.indices(self.coils)), strict=True):
+            row[:] = self._read("kspace", (frame, coil, readouts)).ravel()
 
     def trajectory(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32]:
         """Return the trajectory of one frame, float32 ``[readout, sample, axis]`` [rad/voxel].
@@ -74,12 +87,21 @@ class RawData(Acquisition):
         return self._read("weights", (self._of_frame("weights", frame), readouts))
 
     def noise(self) -> NDArray[np.complex64] | None:
-        """Return the noise measured without signal, complex64 ``[coil, sample]``."""
-        return self._optional("noise", ())
+        """Return the noise measured without signal, complex64 ``[coil, sample]``.
 
-    def sensitivities(self, coils: slice = ALL) -> NDArray[np.complex64] | None:
+        Scaled to the bandwidth of the measurement where the store tells both: the power of white
+        noise is inverse to the time that a sample is collected for.
+        """
+        noise: NDArray[np.complex64] | None = self._optional("noise", ())
+        if noise is None or not (self.dwell_time and self.noise_dwell_time):
+            return noise
+        return noise * np.float32(np.sqrt(self.noise_dwell_time / self.dwell_time))
+
+    def sensitivities(
+        self, coils: slice = ALL, planes: slice = ALL
+    ) -> NDArray[np.complex64] | None:
         """Return the source's coil maps, complex64 ``[coil, z, y, x]``; 2D maps have z = 1."""
-        return self._optional("sensitivities", (coils,))
+        return self._optional("sensitivities", (coils, planes))
 
 
 def open_group(group: "zarr.Group", marker: Path) -> RawData:

@@ -3,16 +3,21 @@
 ======================  =========  =========================================
 array                   dtype      axes
 ======================  =========  =========================================
-sensitivities (opt.)    complex64  coil, z, y, x
+sensitivities (opt.)    complex64  virtual coil, z, y, x
 weights (optional)      float32    frame or 1, readout, sample (MRI)
                                    frame or 1, pulse, freq (phase histories)
-noise_level (MRI)       float32    coil: deviation of a complex sample
+whitening (MRI, opt.)   complex64  coil, coil
+compression (opt.)      complex64  virtual coil, coil
+trajectory (MRI, opt.)  float32    frame or 1, readout, sample, axis [rad/voxel]
+sample_phase (optional) float32    frame or 1, readout, sample     [rad] (MRI)
+noise_level (MRI)       float32    virtual coil: deviation of a complex sample
 phase (RF pairs, opt.)  float64    frame, pair: of the clocks          [rad]
 delay (RF pairs, opt.)  float64    pair: of the cables                   [s]
 pair/<p>/gain_tx, rx    complex128 element (RF pairs, optional)
 ======================  =========  =========================================
 
-Attributes: ``coil_maps``, ``density`` and ``noise`` (the methods used), ``model_errors``,
+Virtual coils are the coils where there is neither whitening nor compression. Attributes:
+``coil_maps``, ``density`` and ``noise`` (the methods used), ``model_errors``,
 ``instruments``, ``corrections`` and ``coherent`` (RF; whether phases of pairs can be compared once
 what instruments add is taken away), and the ``settings``. Weights of MRI are in image units, see
 `pipeline.mri.calibration.density`; those of phase histories have the mean 1.
@@ -81,22 +86,8 @@ def store_array(
     )
 
 
-class Calibration(StoredArrays):
-    """A calibration on disk, read piece by piece; attributes as of the store."""
-
-    def __init__(self, group: "zarr.Group", marker: Path) -> None:
-        super().__init__(group, marker)
-        self.noise: str | None = group.attrs.get("noise")  # type: ignore[assignment]
-        self.coherent = bool(group.attrs.get("coherent", True))
-        try:
-            self.coil_maps = str(group.attrs["coil_maps"])
-            self.density = str(group.attrs["density"])
-            measured: Any = group.attrs.get("model_errors", {})
-            self.model_errors = {str(level): float(error) for level, error in measured.items()}
-        except KeyError as error:
-            raise DataError(
-                f"{marker}: its store says nothing about {error}; run `calibrate` again"
-            ) from None
+class CalibrationArrays(StoredArrays):
+    """The arrays of a calibration, read piece by piece, also while steps add to them."""
 
     def sensitivities(self, coils: slice = ALL) -> NDArray[np.complex64] | None:
         """Return coil maps on the dataset's matrix, complex64 ``[coil, z, y, x]``."""
@@ -113,6 +104,34 @@ class Calibration(StoredArrays):
             return None
         return self._read("weights", (self._of_frame("weights", frame), readouts, samples))
 
+    def mixing(self) -> NDArray[np.complex64] | None:
+        """Return what virtual coils are made of, complex64 ``[virtual coil, coil]``.
+
+        Whitening first, then compression; None where coils stay as they are.
+        """
+        found = [
+            self._read(name, ()) for name in ("compression", "whitening") if name in self.arrays
+        ]
+        if not found:
+            return None
+        return np.ascontiguousarray(found[0] if len(found) == 1 else found[0] @ found[1])
+
+    def trajectory(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32] | None:
+        """Return the corrected trajectory of a frame, float32 ``[readout, sample, axis]``.
+
+        [rad/voxel]; None where it is the acquired one.
+        """
+        return self._optional_of_frame("trajectory", frame, readouts)
+
+    def phase(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32] | None:
+        """Return what eddy currents add to the phase of samples, ``[readout, sample]`` [rad]."""
+        return self._optional_of_frame("sample_phase", frame, readouts)
+
+    def _optional_of_frame(self, name: str, frame: int, readouts: slice) -> NDArray[Any] | None:
+        if name not in self.arrays:
+            return None
+        return self._read(name, (self._of_frame(name, frame), readouts))
+
     def noise_level(self) -> NDArray[np.float32] | None:
         """Return the standard deviation of a complex sample, float32 ``[coil]``.
 
@@ -124,3 +143,21 @@ class Calibration(StoredArrays):
     def array(self, path: str) -> NDArray[Any] | None:
         """Return a small array whole; None where there is none."""
         return self._optional(path, ())
+
+
+class Calibration(CalibrationArrays):
+    """A calibration on disk, read piece by piece; attributes as of the store."""
+
+    def __init__(self, group: "zarr.Group", marker: Path) -> None:
+        super().__init__(group, marker)
+        self.noise: str | None = group.attrs.get("noise")  # type: ignore[assignment]
+        self.coherent = bool(group.attrs.get("coherent", True))
+        try:
+            self.coil_maps = str(group.attrs["coil_maps"])
+            self.density = str(group.attrs["density"])
+            measured: Any = group.attrs.get("model_errors", {})
+            self.model_errors = {str(level): float(error) for level, error in measured.items()}
+        except KeyError as error:
+            raise DataError(
+                f"{marker}: its store says nothing about {error}; run `calibrate` again"
+            ) from None

@@ -119,6 +119,7 @@ def centre_images(
                 measured[frame] = True
                 factors = (taper * weights(frame)(slab))[inside].astype(np.float32)
                 on_device = torch.from_numpy(factors).to(device)
+                # Where each is mixed from all coils, those of a slab are read once for each part.
                 for coils in pieces(raw.coils, coils_together(inside.size)):
                     samples = raw.kspace(frame, coils, slab)[:, inside]
                     images[coils] += transform.adjoint(

@@ -15,6 +15,7 @@ References
    arbitrary k-space trajectories", Magn. Reson. Med. 46, 638-651 (2001).
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,11 +27,12 @@ from numpy.typing import NDArray
 
 from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
-from pipeline.mri.calibration import sensitivities
+from pipeline.mri.calibration import compression, sensitivities, whitening
 from pipeline.mri.calibration.mistakes import Samples, mistakes
+from pipeline.mri.corrected import CorrectedData, coil_pieces, mixing_bytes
 from pipeline.mri.raw import RawData
 from pipeline.pieces import pieces
-from pipeline.storage.calibration import MAP_BYTES
+from pipeline.storage.calibration import MAP_BYTES, CalibrationArrays
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
@@ -146,7 +148,7 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
 def needs(job: Calibrating) -> list[Need]:
     """Return what reading the centre needs, and fitting it."""
     acquired = job.acquired
-    axes, coils = len(acquired.shape), acquired.coils
+    axes, coils = len(acquired.shape), compression.most_coils(job)
     grid = math.prod(CoarseGrid.of(acquired.shape).shape)
     slab = min(max(_SLAB, acquired.samples), acquired.readouts * acquired.samples)
     held = min(acquired.readouts, _most_readouts(acquired.samples)) * acquired.samples
@@ -156,7 +158,13 @@ def needs(job: Calibrating) -> list[Need]:
     }
     # k and y of three frames' trajectories, and of one mistake.
     data = {"consistency: readouts": held * (20 * axes + 24 * coils)}
-    reading = {"consistency: slab of readouts": slab * (8 * axes + 8)}
+    reading = {
+        "consistency: slab of readouts": slab * (8 * axes + 8),
+    }
+    if acquired.coils != coils or whitening.method(job) != NONE:
+        # Of all virtual coils, and of those that they are mixed from.
+        mixed = 8 * coils * slab + mixing_bytes(acquired.coils, slab)
+        reading["consistency: coils to mix"] = mixed
     # Images, their transforms on a grid of twice the size along each axis, and maps twice.
     fitting = {"consistency: fit": 8 * coils * grid * (6 + 2**axes) + held * (16 + 24 * coils) // 2}
     return [Need({**maps, **data, **reading}), Need({**maps, **data, **fitting})]
@@ -173,7 +181,8 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
     """Say how well the data fit, and warn if they do not."""
     with receipt.phase("consistency"):
         grid = CoarseGrid.of(raw.shape)
-        samples = centre_of(raw, group, grid)
+        data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
+        samples = centre_of(data, group, grid)
         fit = partial(fitted, grid=grid, device=job.device, threads=job.threads)
         found, warning = judged(samples, fit, job)
     if warning is not None:
@@ -365,10 +374,9 @@ def centre_of(raw: RawData, group: "zarr.Group", grid: CoarseGrid) -> Samples:
         return np.concatenate(parts)
 
     y = np.empty((raw.coils, len(rows), raw.samples), np.complex64)
-    for coil in range(raw.coils):
-        one = slice(coil, coil + 1)
-        parts = [raw.kspace(0, one, slab)[0, _within(rows, slab)] for slab in slabs]
-        np.concatenate(parts, out=y[coil])
+    for coils, slab in itertools.product(coil_pieces(raw), slabs):
+        part = slice(*np.searchsorted(rows, (slab.start, slab.stop)))
+        y[coils, part] = raw.kspace(0, coils, slab)[:, _within(rows, slab)]
     stored: Any = group.get("sensitivities")
     maps = None
     if stored is not None:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pipeline.engine.chain import Calibrating
 from pipeline.engine.needs import Need
+from pipeline.mri.corrected import CorrectedData, coil_pieces
 from pipeline.mri.raw import RawData
-from pipeline.storage.calibration import store_array
+from pipeline.storage.calibration import CalibrationArrays, store_array
 from pipeline.storage.chunks import CHUNK_BYTES
 from pipeline.storage.receipts import Receipt
 
@@ -46,9 +47,17 @@ def needs(job: Calibrating) -> list[Need]:
     acquired = job.acquired
     if job.methods[NAME] == "measured":
         return [Need({"noise": 24 * acquired.coils * acquired.arrays["noise"][1]})]
-    taken = _EXTRACTS * min(acquired.readouts * acquired.samples, _SAMPLES + acquired.samples)
+    one = min(acquired.readouts * acquired.samples, _SAMPLES + acquired.samples)
     chunk = min(8 * acquired.readouts * acquired.samples, CHUNK_BYTES)
-    return [Need({"noise: chunks": 2 * chunk, "noise: stretches": 48 * taken})]
+    return [
+        Need(
+            {
+                "noise: chunks": 2 * chunk,
+                "noise: stretches": 48 * _EXTRACTS * one,
+                "noise: coils to mix": (_EXTRACTS + 2) * 8 * acquired.coils * one,
+            }
+        )
+    ]
 
 
 def advice(job: Calibrating, need: Need) -> list[str]:
@@ -57,11 +66,12 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 
 
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
-    """Write ``noise_level``, the standard deviation of a complex sample of each coil."""
+    """Write ``noise_level``, the standard deviation of a complex sample of each coil, as mixed."""
+    data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
     with receipt.phase("noise"):
-        measured = raw.noise()
+        measured = data.noise()
         if measured is None:
-            levels = estimated_noise(raw)
+            levels = estimated_noise(data)
         else:
             levels = np.sqrt(np.mean(np.abs(measured) ** 2, axis=1, dtype=np.float64))
         store_array(group, "noise_level", levels.astype(np.float32), ("coil",))
@@ -86,15 +96,14 @@ def estimated_noise(raw: RawData) -> NDArray[np.float64]:
     )
     counted = min(len(radius), max(_FEWEST, int(_OUTER * len(radius))))
     levels = np.zeros(raw.coils)
-    for coil in range(raw.coils):
-        one = slice(coil, coil + 1)
-        stretches = np.concatenate(
-            [_stretches(raw.kspace(frame, one, some)[0]) for frame, some in extracts]
-        )
-        measured = np.flatnonzero(stretches.any(axis=1))
-        outermost = measured[np.argsort(-radius[measured], kind="stable")[:counted]]
-        if outermost.size:
-            levels[coil] = _noise_of(stretches[outermost])
+    for coils in coil_pieces(raw):
+        read = [raw.kspace(frame, coils, some) for frame, some in extracts]
+        for row, coil in enumerate(range(coils.start, coils.stop)):
+            stretches = np.concatenate([_stretches(part[row]) for part in read])
+            measured = np.flatnonzero(stretches.any(axis=1))
+            outermost = measured[np.argsort(-radius[measured], kind="stable")[:counted]]
+            if outermost.size:
+                levels[coil] = _noise_of(stretches[outermost])
     return levels
 
 

@@ -10,15 +10,22 @@ from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
-from pipeline.mri.calibration import density
+from pipeline.mri.calibration import compression, density
 from pipeline.mri.calibration.centre import CentreGrid, centre_images, coils_together, slab_readouts
 from pipeline.mri.calibration.walsh import covariance_bytes, walsh_maps
+from pipeline.mri.corrected import CorrectedData, mixing_bytes
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import SAMPLES_AT_A_TIME
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import nufft_workspace_bytes
+from pipeline.pieces import pieces
 from pipeline.progress import track
-from pipeline.storage.calibration import MAP_BYTES, create_sensitivities, map_chunks
+from pipeline.storage.calibration import (
+    MAP_BYTES,
+    CalibrationArrays,
+    create_sensitivities,
+    map_chunks,
+)
 from pipeline.storage.chunks import CHUNK_BYTES
 from pipeline.storage.receipts import Receipt
 
@@ -45,12 +52,21 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
 def needs(job: Calibrating) -> list[Need]:
     """Return what copying needs, or gridding the centre, its covariances, and interpolation."""
     acquired, on_device = job.acquired, job.on_device
+    coils = compression.most_coils(job)
     if job.methods[NAME] == "source":
-        one = 8 * math.prod(acquired.shape)
-        chunks = min(one, CHUNKS_AT_ONCE * CHUNK_BYTES)
-        return [Need({"coil map": one, "chunks of the map": chunks})]
+        volume = as_volume(acquired.shape)
+        planes = 8 * map_chunks(volume)[0] * math.prod(volume[1:])
+        chunks = min(planes * acquired.coils, CHUNKS_AT_ONCE * CHUNK_BYTES)
+        return [
+            Need(
+                {
+                    "planes of the maps": planes * (acquired.coils + 2 * coils),
+                    "chunks of the maps": chunks,
+                }
+            )
+        ]
     calibration, nufft = job.settings.calibration, job.settings.nufft
-    axes, coils = len(acquired.shape), acquired.coils
+    axes = len(acquired.shape)
     grid = CentreGrid(acquired.shape, calibration.calibration_width).shape
     voxels = math.prod(grid)
     images = 8 * coils * voxels
@@ -86,7 +102,8 @@ def needs(job: Calibrating) -> list[Need]:
     placing = {**trajectory, **tapered, "Walsh: points of the centre": 20 * axes * inside}
     # As they are stored, and times the taper.
     weighting = {**tapered, "Walsh: weights": 12 * slab}
-    gridding = {**tapered, "Walsh: samples": 8 * tile * (slab + 2 * inside) + 24 * inside}
+    samples = 8 * tile * (slab + 2 * inside) + 24 * inside + mixing_bytes(acquired.coils, slab)
+    gridding = {**tapered, "Walsh: samples": samples}
     transformed = {"Walsh: transform": resident, **on_grid}
     transforming = {"Walsh: transform": transform + 8 * tile * voxels, **on_grid}
     phases = []
@@ -135,20 +152,20 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write the maps on the dataset's matrix."""
     receipt.record(coils=raw.coils)
+    data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
     if job.methods[NAME] == "source":
         with receipt.phase("copy_maps"):
-            stored = create_sensitivities(group, (raw.coils, *as_volume(raw.shape)))
-            for coil in range(raw.coils):
-                one = slice(coil, coil + 1)
-                stored[one] = np.asarray(raw.sensitivities(one))
+            stored = create_sensitivities(group, (data.coils, *as_volume(raw.shape)))
+            for planes in pieces(stored.shape[1], stored.chunks[1]):
+                stored[:, planes] = np.asarray(data.sensitivities(planes=planes))
         return {}
     grid = CentreGrid(raw.shape, job.settings.calibration.calibration_width)
     with receipt.phase("centre"):
-        images = _centre_images(raw, group, grid, job)
+        images = _centre_images(data, group, grid, job)
     with receipt.phase("walsh"):
         maps = walsh_maps(images)
     with receipt.phase("interpolate"):
-        _write_maps(raw, group, grid, maps, job.dataset)
+        _write_maps(data, group, grid, maps, job.dataset)
     return {}
 
 

@@ -25,6 +25,10 @@ class MriAcquisition:
     """JSON values that tell where the data came from."""
     units: str = "rad_per_voxel"
     """Units of the trajectory as the source stores it, for messages."""
+    dwell_time: float | None = None
+    """Time between samples [s], where the source tells it."""
+    noise_dwell_time: float | None = None
+    """That of the noise samples [s]."""
     affine: NDArray[np.float64] | None = None
     """float64 ``(4, 4)`` from voxel index ``(z, y, x)`` to position [m], where the source has one.
     """

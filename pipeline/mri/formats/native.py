@@ -61,6 +61,8 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
                 "source": attributes.get("source"),
                 "provenance": attributes.get("provenance"),
             },
+            dwell_time=attributes.get("dwell_time"),
+            noise_dwell_time=attributes.get("noise_dwell_time"),
             affine=affine,
         )
 

@@ -19,6 +19,7 @@ from pipeline.engine.transform_costs import (
     transform_seconds,
 )
 from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
+from pipeline.mri.corrected import mixing_bytes
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
 from pipeline.storage.chunks import CHUNK_BYTES
 
@@ -39,6 +40,8 @@ class MriCosts(ModelCosts):
     maps: bool
     explicit: bool = False
     """Whether the normal operator goes forward and back rather than through kernels."""
+    mixed_from: int = 0
+    """Acquired coils, all of which are read for any channel; 0 where channels are as acquired."""
     resident: bool = True
     """Whether the maps of all coils stay where the job computes; else they stream."""
 
@@ -46,7 +49,8 @@ class MriCosts(ModelCosts):
     kernel_of_first_channel = True
 
     def __str__(self) -> str:
-        return f"{self.channels} coils of {self.readouts * self.samples:,} samples"
+        mixed = f", mixed from {self.mixed_from}," if self.mixed_from else ""
+        return f"{self.channels} coils{mixed} of {self.readouts * self.samples:,} samples"
 
     @property
     def _squares(self) -> bool:
@@ -108,7 +112,9 @@ class MriCosts(ModelCosts):
         single = spectrum_bytes(work, 1)
         summed = trajectories * single if work.makes_kernels and ranges > 1 else 0
         next_positions = positions if ranges > 1 else 0
-        reading = reading_bytes(work) if tiles > 1 else 0
+        reading = 0
+        if tiles > 1:
+            reading = reading_bytes(work) + mixing_bytes(self.mixed_from, work.tile_samples)
         if ranges > 1:
             # A piece of the stored trajectory, its magnitudes and what they are compared with.
             piece = min(work.tile_samples, max(POSITIONS_AT_ONCE, self.samples))
@@ -161,13 +167,21 @@ class MriCosts(ModelCosts):
 
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
         """Return the seconds of right-hand side and kernels, of all images in single precision."""
-        return gridding_seconds(
+        right, kernel = gridding_seconds(
             work,
             channels=work.channels,
             tiles=-(-work.readouts // work.readout_batch),
             trajectories=1 if self.shared_trajectory else work.images,
             rates=rates,
         )
+        if self.mixed_from:
+            # All acquired coils are read for each batch of virtual ones, which are sums of them.
+            batches = -(-work.channels // work.channel_batch)
+            samples = float(work.images * work.readouts * self.samples)
+            read = 8 * samples * (batches * self.mixed_from - work.channels)
+            right += max(read, 0) / rates.read
+            right += 8 * samples * work.channels * self.mixed_from / rates.gemm
+        return right, kernel
 
     def application(self, work: Work, rates: Rates) -> float:
         """Return the seconds that the normal operator takes for one image in single precision."""
@@ -202,7 +216,7 @@ class MriCosts(ModelCosts):
         if self.maps:
             yield (
                 (
-                    f"{coils} of the {self.channels} coils",
+                    f"calibration.virtual_coils: {coils}",
                     replace(work, model=replace(self, channels=coils), channels=coils),
                 )
                 for coils in range(self.channels - 1, 0, -1)

@@ -1,0 +1,123 @@
+"""An acquisition as its calibration corrects it: mixed coils, moved trajectory.
+
+The samples on disk stay as they were acquired. What `calibrate` finds is applied to each piece of
+them as it is read: see docs/calibration.md.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.mri.raw import ALL, RawData
+from pipeline.pieces import pieces
+from pipeline.storage.calibration import CalibrationArrays
+
+_READ_BYTES = 32 * 2**20
+"""Samples of coils that are read together to be mixed, where one coil's are not more."""
+
+
+class CorrectedData(RawData):
+    """Acquired data, and what has been found of them so far; read as `RawData` is.
+
+    ``coils`` are virtual ones where the calibration mixes coils.
+    """
+
+    def __init__(self, raw: RawData, found: CalibrationArrays) -> None:
+        # The stores that are open already, not opened once more.
+        vars(self).update(vars(raw))
+        self._found = found
+        self._mixing = found.mixing()
+        self._acquired_coils = raw.coils
+        if self._mixing is not None:
+            self.coils = len(self._mixing)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether coils are virtual ones."""
+        return self._mixing is not None
+
+    def read_kspace(
+        self, out: NDArray[np.complex64], frame: int, coils: slice, readouts: slice
+    ) -> None:
+        """Write samples of one frame into ``out``, complex64 ``[coil, sample]``.
+
+        All coils are read for any of the virtual ones, some at a time.
+        """
+        if self._mixing is None:
+            super().read_kspace(out, frame, coils, readouts)
+        else:
+            self._mix(self._mixing[coils], out, frame, readouts)
+        phase = self._found.phase(frame, readouts)
+        if phase is not None:
+            out *= np.exp(-1j * phase).astype(np.complex64).ravel()
+
+    def kspace(
+        self, frame: int, coils: slice = ALL, readouts: slice = ALL
+    ) -> NDArray[np.complex64]:
+        """Return samples of one frame, complex64 ``[coil, readout, sample]``."""
+        rows = len(range(*readouts.indices(self.readouts)))
+        samples = np.empty(
+            (len(range(*coils.indices(self.coils))), rows * self.samples), np.complex64
+        )
+        self.read_kspace(samples, frame, coils, readouts)
+        return samples.reshape(-1, rows, self.samples)
+
+    def _mix(
+        self,
+        matrix: NDArray[np.complex64],
+        out: NDArray[np.complex64],
+        frame: int,
+        readouts: slice,
+    ) -> None:
+        import torch
+
+        target = torch.from_numpy(out)
+        for coils in pieces(self._acquired_coils, coils_at_once(out.shape[1])):
+            read = RawData.kspace(self, frame, coils, readouts).reshape(-1, out.shape[1])
+            target.addmm_(
+                torch.from_numpy(np.ascontiguousarray(matrix[:, coils])),
+                torch.from_numpy(read),
+                beta=0 if coils.start == 0 else 1,
+            )
+
+    def trajectory(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32]:
+        """Return the trajectory of one frame, float32 ``[readout, sample, axis]`` [rad/voxel].
+
+        Where it was corrected it may leave ``[-pi, pi)`` by what it was moved.
+        """
+        corrected = self._found.trajectory(frame, readouts)
+        return RawData.trajectory(self, frame, readouts) if corrected is None else corrected
+
+    def noise(self) -> NDArray[np.complex64] | None:
+        """Return the measured noise of each coil, complex64 ``[coil, sample]``."""
+        return self.mixed(super().noise())
+
+    def sensitivities(
+        self, coils: slice = ALL, planes: slice = ALL
+    ) -> NDArray[np.complex64] | None:
+        """Return the source's maps, of the virtual coils, complex64 ``[coil, z, y, x]``."""
+        if self._mixing is None:
+            return super().sensitivities(coils, planes)
+        mixed = self.mixed(super().sensitivities(ALL, planes))
+        return None if mixed is None else mixed[coils]
+
+    def mixed(self, values: NDArray[np.complex64] | None) -> NDArray[np.complex64] | None:
+        """Return values ``[coil, ...]`` as the virtual coils would have them."""
+        if values is None or self._mixing is None:
+            return values
+        return np.tensordot(self._mixing, values, axes=1)
+
+
+def coil_pieces(data: RawData) -> list[slice]:
+    """Return which coils to read together: one by one, or all where each is mixed from all."""
+    mixes = isinstance(data, CorrectedData) and data.mixes
+    return pieces(data.coils, data.coils if mixes else 1)
+
+
+def coils_at_once(samples: int) -> int:
+    """Return of how many coils so many samples are read together to be mixed."""
+    return max(1, _READ_BYTES // (8 * samples))
+
+
+def mixing_bytes(coils: int, samples: int) -> int:
+    """Return what mixing takes beside its result, of so many samples of each of ``coils``."""
+    return 8 * samples * min(coils, coils_at_once(samples))
