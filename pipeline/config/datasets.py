@@ -164,7 +164,7 @@ def stage_settings(
             network = chosen.file_checksum()
             found = ReconstructSettings(**used, reconstruction=chosen, network=network)
         case "merge":
-            found = MergeSettings(output=config.output)
+            found = MergeSettings(output=config.output, frames_per_image=chosen.frames_per_image)
         case "measure":
             found = MeasureSettings(
                 frames_per_image=chosen.frames_per_image,

@@ -20,6 +20,7 @@ class MergeSettings(Settings):
     """Settings of `merge`."""
 
     output: OutputSettings
+    frames_per_image: Literal["all"] | Annotated[int, Field(ge=1)] = 1
 
 
 class MetricsSettings(Settings):

@@ -149,6 +149,11 @@ class SourceSettings(InstrumentSettings):
     another bandwidth."""
     noise_dwell_time: Annotated[float, Field(gt=0)] | None = None
     """MRI: time between the noise samples [s]; default: what the source says, else the same."""
+    slice_thickness: Annotated[float, Field(gt=0)] | None = None
+    """MRI in 2D: thickness of the slice [m], where the source does not tell; default: the voxel
+    size along x."""
+    frame_duration: Annotated[float, Field(gt=0)] | None = None
+    """MRI: from the start of a frame to that of the next [s], where frames follow each other."""
     samples_per_readout: Annotated[int, Field(ge=1)] | None = None
     """Length of a readout where an axis of the source joins readouts and samples."""
     readouts_per_frame: Annotated[int, Field(ge=1)] | None = None

@@ -53,13 +53,15 @@ def resampled_affine(
     return np.asarray(affine, dtype=np.float64) @ to_old
 
 
-def centred_affine(shape: Sequence[int], voxel_size: Sequence[float]) -> NDArray[np.float64]:
+def centred_affine(
+    shape: Sequence[int], voxel_size: Sequence[float], thickness: float | None = None
+) -> NDArray[np.float64]:
     """Return the affine ``(4, 4)`` that puts the voxel ``N // 2`` of each axis at the origin.
 
-    It maps the index ``(z, y, x, 1)`` to a position ``(z, y, x, 1)`` [m]. A 2D image is as thick as
-    its voxels, whose size is given per image axis [m], are wide.
+    It maps the index ``(z, y, x, 1)`` to a position ``(z, y, x, 1)`` [m]. The size of voxels is
+    given per image axis [m]. A 2D image is as thick as they are wide, unless a thickness is given.
     """
-    sizes = (voxel_size[-1], *voxel_size)[-3:]
+    sizes = (thickness or voxel_size[-1], *voxel_size)[-3:]
     affine = np.diag([*sizes, 1.0])
     affine[:3, 3] = [
         -size * (count // 2) for size, count in zip(sizes, as_volume(shape), strict=True)

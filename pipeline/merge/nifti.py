@@ -1,4 +1,9 @@
-"""Magnitude images as gzipped NIfTI-1, written as a stream."""
+"""Magnitude images as gzipped NIfTI-1, written as a stream.
+
+References
+----------
+.. [1] The NIfTI-1 header, `nifti1.h`, "3D image (volume) orientation and location in space".
+"""
 
 import gzip
 import itertools
@@ -14,6 +19,7 @@ from numpy.typing import NDArray
 from pipeline.engine.images import Images
 from pipeline.engine.needs import CHUNKS_AT_ONCE
 from pipeline.errors import DataError
+from pipeline.geometry.orientation import ras_affine
 from pipeline.merge.outputs import Merged, Output
 from pipeline.storage.chunks import CHUNK_BYTES
 
@@ -42,55 +48,40 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
     }
 
 
-def nifti_affine(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return an affine (4 x 4) in NIfTI's terms.
-
-    From voxel indices (z, y, x) to positions (z, y, x) [m] becomes from indices (x, y, z) to right,
-    anterior, superior [mm]: positions along x, y and z are taken as these.
-    """
-    backwards = [2, 1, 0, 3]
-    turned = np.asarray(affine, dtype=np.float64)[np.ix_(backwards, backwards)]
-    turned[:3] *= 1e3
-    return turned
-
-
-def write_nifti(
-    path: Path, image: "zarr.Array[Any]", affine: NDArray[np.float64], *, description: str
-) -> None:
+def write_nifti(path: Path, merged: Merged) -> None:
     """Write the magnitude of images.
 
     Axes are x, y, z, and t where there are several frames, as float32. The file is compressed
     while it is written: no more than one row of the image's chunks is in memory.
 
-    Parameters
-    ----------
-    image
-        complex ``[frame, z, y, x]``.
-    affine
-        4 x 4, from voxel indices (x, y, z) to right, anterior, superior [mm].
-    description
-        For the header, which keeps the first 79 characters.
+    Positions of a patient are those of the scanner (code 1 of qform and sform). Others are only
+    shared by the images of a dataset: sform says "aligned" (2), and qform "unknown" (0), so that
+    no reader takes left for known [1]_.
     """
     import nibabel
 
-    frames, *volume = image.shape
+    affine, duration = ras_affine(merged.affine), merged.duration
+    frames, *volume = merged.images.shape
     header = nibabel.Nifti1Header()
     header.set_data_shape((*reversed(volume), frames) if frames > 1 else tuple(reversed(volume)))
     header.set_data_dtype(np.float32)
-    header.set_qform(affine, code="scanner")
-    header.set_sform(affine, code="scanner")
-    header.set_xyzt_units("mm")
+    header.set_qform(affine, code="scanner" if merged.oriented else "unknown")
+    header.set_sform(affine, code="scanner" if merged.oriented else "aligned")
+    header.set_xyzt_units("mm", "sec" if duration else "unknown")
+    if frames > 1 and duration:
+        header.set_zooms((*header.get_zooms()[:3], duration))
     header.set_slope_inter(1.0, 0.0)
+    description = f"kronufft {version('kronufft')} {merged.title}"
     header["descrip"] = description.encode("ascii", "replace")[:_DESCRIPTION_BYTES]
     # A fixed time stamp, so that equal images give equal files. Noise hardly compresses: more than
     # level 1 costs time and gains nothing.
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as file:
         header.write_to(file)
-        for slab in _slabs(image):
+        for slab in image_slabs(merged.images):
             file.write(np.abs(slab).astype("<f4", copy=False).data)
 
 
-def _slabs(image: "zarr.Array[Any]") -> Iterator[NDArray[np.complexfloating]]:
+def image_slabs(image: "zarr.Array[Any]") -> Iterator[NDArray[np.complexfloating]]:
     """Yield contiguous parts of ``image`` in C order, which is NIfTI's order for x, y, z, t.
 
     The chunks of stored images cut an axis only where the axes before have chunks of one.
@@ -103,9 +94,4 @@ def _slabs(image: "zarr.Array[Any]") -> Iterator[NDArray[np.complexfloating]]:
         yield np.asarray(image[frame, plane])
 
 
-def _write(path: Path, merged: Merged) -> None:
-    description = f"kronufft {version('kronufft')} {merged.title}"
-    write_nifti(path, merged.images, nifti_affine(merged.affine), description=description)
-
-
-OUTPUT = Output("magnitude.nii.gz", write=_write, needs=_needs, check=_check)
+OUTPUT = Output("magnitude.nii.gz", write=write_nifti, needs=_needs, check=_check)

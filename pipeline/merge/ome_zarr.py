@@ -4,6 +4,7 @@ References
 ----------
 .. [1] J. Moore et al., "OME-Zarr: a cloud-optimized bioimaging file format with international
    community support", Histochem. Cell Biol. 160, 223-251 (2023).
+.. [2] NGFF RFC-4, "Axis Anatomical Orientation".
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.images import Images
+from pipeline.geometry.orientation import anatomical_directions
 from pipeline.merge.chunks import store_chunks, storing_bytes
 from pipeline.merge.outputs import Merged, Output
 from pipeline.storage.chunks import CHUNK_BYTES, image_chunks, image_codecs
@@ -43,27 +45,17 @@ def level_factors(shape: Sequence[int]) -> list[tuple[int, ...]]:
     return factors
 
 
-def write_pyramid(
-    path: Path, image: "zarr.Array[Any]", affine: NDArray[np.float64], *, name: str, threads: int
-) -> None:
-    """Write the magnitude of images as an OME-Zarr pyramid.
+def write_pyramid(path: Path, merged: Merged) -> None:
+    """Write the magnitude of images as an OME-Zarr pyramid: a folder, which must not exist.
 
-    Each level holds the mean over 2 voxels an axis of the level before.
-
-    Parameters
-    ----------
-    path
-        Where the folder goes; it must not exist.
-    image, affine
-        complex ``[frame, z, y, x]``, and the 4 x 4 from its indices to positions (z, y, x) [m]. The
-        format has no rotations: of turned axes the positions are those along the image's own.
-    name
-        Title of the image in viewers.
-    threads
-        Chunks in work at a time.
+    Each level holds the mean over 2 voxels an axis of the level before. OME-Zarr 0.5 knows no
+    rotation: of turned axes the positions are those along the image's own. Axes say where in the
+    patient they lead most nearly, as proposed in [2]_, and the attributes ``affine`` and
+    ``oriented`` are those of ``image.zarr``.
     """
     import zarr
 
+    image = merged.images
     group = zarr.open_group(path, mode="w", zarr_format=3)
     levels = level_factors(image.shape)
     previous: zarr.Array[Any] = image
@@ -81,9 +73,15 @@ def write_pyramid(
         source = _Coarser(
             previous, [now // then for now, then in zip(factors, before, strict=True)]
         )
-        store_chunks(source, target, threads=threads)
+        store_chunks(source, target, threads=merged.threads)
         previous = target
-    group.attrs["ome"] = _metadata(levels, affine, name)
+    group.attrs.update(
+        {
+            "ome": _metadata(levels, merged),
+            "affine": merged.affine.tolist(),
+            "oriented": merged.oriented,
+        }
+    )
 
 
 class _Coarser:
@@ -111,34 +109,39 @@ class _Coarser:
         return mean
 
 
-def _metadata(
-    levels: Sequence[tuple[int, ...]], affine: NDArray[np.float64], name: str
-) -> dict[str, Any]:
+def _metadata(levels: Sequence[tuple[int, ...]], merged: Merged) -> dict[str, Any]:
     """Return the OME attributes; positions are those of voxel centres."""
     from ome_zarr_models.v05.axes import Axis
     from ome_zarr_models.v05.image import ImageAttrs
     from ome_zarr_models.v05.multiscales import Dataset, Multiscale
 
-    turned = affine[:3, :3]
-    sizes = np.linalg.norm(turned, axis=0)
+    sizes = np.asarray(merged.voxel_size)
     # Of the first voxel, seen along the image's own axes.
-    first = np.linalg.solve(turned / sizes, affine[:3, 3])
-    millimetres = [1.0, *(1e3 * size for size in sizes.tolist())]
-    origin = [0.0, *(1e3 * place for place in first.tolist())]
+    first = np.linalg.solve(merged.affine[:3, :3] / sizes, merged.affine[:3, 3])
+    origin = [0.0, *(1e3 * first).tolist()]
+    steps = [merged.duration or 1.0, *(1e3 * sizes).tolist()]
+    time = {"unit": "second"} if merged.duration else {}
+    space: list[dict[str, Any]] = [{"unit": "millimeter"} for _ in _AXES[1:]]
+    if merged.oriented:
+        for axis, leads in zip(space, anatomical_directions(merged.affine), strict=True):
+            axis["orientation"] = {"type": "anatomical", "value": leads}
     multiscale = Multiscale(
-        name=name,
+        name=merged.title,
         type="mean",
         axes=(
-            Axis(name="t", type="time"),
-            *(Axis(name=axis, type="space", unit="millimeter") for axis in _AXES[1:]),
+            Axis(name="t", type="time", **time),
+            *(
+                Axis(name=name, type="space", **more)
+                for name, more in zip(_AXES[1:], space, strict=True)
+            ),
         ),
         datasets=tuple(
             Dataset.build(
                 path=str(level),
-                scale=[size * factor for size, factor in zip(millimetres, factors, strict=True)],
+                scale=[step * factor for step, factor in zip(steps, factors, strict=True)],
                 translation=[
-                    place + size * (factor - 1) / 2
-                    for place, size, factor in zip(origin, millimetres, factors, strict=True)
+                    place + step * (factor - 1) / 2
+                    for place, step, factor in zip(origin, steps, factors, strict=True)
                 ],
             )
             for level, factors in enumerate(levels)
@@ -156,8 +159,4 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
     return {"chunks in work": storing_bytes(threads, chunk)}
 
 
-def _write(path: Path, merged: Merged) -> None:
-    write_pyramid(path, merged.images, merged.affine, name=merged.title, threads=merged.threads)
-
-
-OUTPUT = Output("magnitude.ome.zarr", write=_write, needs=_needs, folder=True)
+OUTPUT = Output("magnitude.ome.zarr", write=write_pyramid, needs=_needs, folder=True)

@@ -28,10 +28,25 @@ class Merged:
     """complex ``[frame, z, y, x]``."""
     affine: NDArray[np.float64]
     """float64, 4 x 4, from voxel indices (z, y, x) to positions (z, y, x) [m]."""
-    title: str
-    """Dataset and reconstruction."""
+    oriented: bool
+    """Whether these positions are along superior, anterior, right of a patient."""
+    duration: float | None
+    """From the start of an image to that of the next [s], where that is known."""
+    dataset: str
+    reconstruction: str
     threads: int
     """Chunks in work at a time."""
+
+    @property
+    def voxel_size(self) -> list[float]:
+        """Along z, y and x [m]."""
+        lengths: list[float] = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return lengths
+
+    @property
+    def title(self) -> str:
+        """Dataset and reconstruction."""
+        return f"{self.dataset} {self.reconstruction}"
 
 
 def _nothing(shape: tuple[int, ...]) -> None:

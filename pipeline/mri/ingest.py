@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SHORTEST, _LONGEST = 1e-12, 1e6  # of a voxel [m]
 _FLATTEST = 1e-6  # volume of the cell that three unit vectors along the voxels' axes span
+_SKEW = 2e-3  # of unit vectors along them: headers have few digits
 _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi upwards
 _VOXELS_LOOKED_AT = 2**16
 _OUTSIDE = 0.01  # of the largest root sum of squares: outside the maps' masks
@@ -40,10 +41,11 @@ _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reac
 def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: str) -> Content:
     """Return what the store of an acquisition is to hold."""
     shape, arrays = acquisition.shape, acquisition.arrays
-    affine = acquisition.affine
+    affine, details = acquisition.affine, settings.details
     if affine is None:
-        affine = centred_affine(shape, acquisition.voxel_size)
-    _require_places(affine, acquisition.voxel_size, dataset)
+        affine = centred_affine(shape, acquisition.voxel_size, details.slice_thickness)
+    oriented = acquisition.affine is not None and acquisition.oriented
+    _require_places(affine, acquisition.voxel_size, dataset, oriented=oriented)
     matrix = f"the image matrix is {shape}"
     sizes = {"axis": len(shape), **dict(zip("zyx", as_volume(shape), strict=True))}
     return Content(
@@ -53,6 +55,8 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
             "shape": list(shape),
             "voxel_size": list(acquisition.voxel_size),
             "affine": np.asarray(affine, dtype=np.float64).tolist(),
+            "oriented": oriented,
+            "frame_duration": details.frame_duration or acquisition.frame_duration,
             "source": settings.source,
             "provenance": dict(acquisition.provenance),
             **_dwell_times(acquisition, settings.details),
@@ -77,7 +81,7 @@ def _dwell_times(acquisition: MriAcquisition, details: SourceSettings) -> dict[s
 
 
 def _require_places(
-    affine: NDArray[np.float64], voxel_size: tuple[float, ...], dataset: str
+    affine: NDArray[np.float64], voxel_size: tuple[float, ...], dataset: str, *, oriented: bool
 ) -> None:
     """Refuse voxels that no viewer could place; they would stop the merge."""
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
@@ -89,6 +93,12 @@ def _require_places(
         )
     if abs(np.linalg.det(affine[:3, :3] / lengths)) < _FLATTEST:
         raise DataError(f"{dataset}: the affine {affine.tolist()} is singular; correct it")
+    directions = affine[:3, :3] / lengths
+    if oriented and not np.allclose(directions.T @ directions, np.eye(3), atol=_SKEW):
+        raise DataError(
+            f"{dataset}: the affine {affine.tolist()} has axes that are not at right angles, as "
+            "those of a scanner's images are; correct it, or its attribute `oriented`"
+        )
 
 
 def _note_pattern(group: "zarr.Group", found: Mapping[str, Found], record: Receipt) -> None:

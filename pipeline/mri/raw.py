@@ -2,9 +2,11 @@
 
 Its arrays are those of `pipeline.mri.arrays`. Attributes: ``kind`` ("mri"), ``shape`` (image
 matrix, ``(y, x)`` or ``(z, y, x)``), ``voxel_size`` (per image axis [m]), ``affine`` (4 x 4, from
-voxel index ``(z, y, x)`` to position [m]), ``source`` and ``provenance``, ``pattern`` (of what kind
-the readouts are, see `pipeline.mri.readouts.sampling_pattern`), and where they are known the times
-between samples, ``dwell_time`` and that of the noise, ``noise_dwell_time`` [s].
+voxel index ``(z, y, x)`` to position [m]), ``oriented`` (whether positions are along superior,
+anterior, right of the patient, rather than along the axes of the image), ``frame_duration`` (from
+the start of a frame to that of the next [s], or null), ``source`` and ``provenance``, ``pattern``
+(of what kind the readouts are, see `pipeline.mri.readouts.sampling_pattern`), and where they are
+known the times between samples, ``dwell_time`` and that of the noise, ``noise_dwell_time`` [s].
 
 Measurements do not compress, so they are stored as they are, with a checksum. Missing chunks read
 as NaN and are therefore met at once.
@@ -42,6 +44,9 @@ class RawData(Acquisition):
             self.shape = tuple(int(size) for size in attributes["shape"])
             self.voxel_size = tuple(float(size) for size in attributes["voxel_size"])
             self.affine = np.asarray(attributes["affine"], dtype=np.float64)
+            self.oriented = bool(attributes.get("oriented", False))
+            duration = attributes.get("frame_duration")
+            self.frame_duration = None if duration is None else float(duration)
             self.frames, self.coils, self.readouts, self.samples = self._stored["kspace"].shape
             self.own_trajectory = self._stored["trajectory"].shape[0] > 1
             self.own_weights = "weights" in self.arrays and self._stored["weights"].shape[0] > 1

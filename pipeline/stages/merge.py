@@ -20,6 +20,7 @@ from pipeline.kinds import open_raw
 from pipeline.merge.costs import fitting_merge
 from pipeline.merge.outputs import Merged, Output, outputs, unwanted
 from pipeline.merge.series import BlockSeries, store_images
+from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.provenance import (
     PROVENANCE,
     REMAKE,
@@ -93,7 +94,7 @@ def merge(
         volume = series.shape[1:]
         affine = resampled_affine(source.affine, source.volume, volume)
         voxel_size = np.linalg.norm(affine[:3, :3], axis=0)
-        title = f"{dataset} {reconstruction}"
+        duration = _duration(source, settings)
         with ExitStack() as published:  # all are complete before the first is published
             group = published.enter_context(published_store(image))  # entered first, published last
             group.attrs.update(
@@ -102,6 +103,8 @@ def merge(
                     "reconstruction": reconstruction,
                     "voxel_size": voxel_size.tolist(),
                     "affine": affine.tolist(),
+                    "oriented": source.oriented,
+                    "duration": duration,
                     "plan": [
                         {"block": row.block, "first_image": row.first_image, "images": row.images}
                         for row in series.rows
@@ -111,7 +114,15 @@ def merge(
             with job.phase("images"):
                 images = store_images(series, group, threads=threads)
             job.count_bytes("images", images.nbytes)
-            merged = Merged(images, affine, title, threads)
+            merged = Merged(
+                images,
+                affine,
+                source.oriented,
+                duration,
+                dataset,
+                reconstruction,
+                threads,
+            )
             for name, output in wanted.items():
                 publish = published_folder if output.folder else published_file
                 path = published.enter_context(publish(image.with_name(output.name)))
@@ -138,6 +149,14 @@ def merge(
         job.record(
             shape=list(series.shape), blocks=len(series.rows), voxel_size=voxel_size.tolist(),
         )  # fmt: skip
+
+
+def _duration(source: Acquisition, settings: MergeSettings) -> float | None:
+    """Return the time from the start of an image to that of the next [s], where it is known."""
+    joined = settings.frames_per_image
+    if source.frame_duration is None or joined == "all":
+        return None
+    return source.frame_duration * joined
 
 
 def _receipts_before(raw: Path, jobs: Plan, receipt: Path) -> list[dict[str, Any]]:

@@ -64,6 +64,10 @@ class Acquisition(StoredArrays):
     """Image matrix, in the order of the kind's own model."""
     affine: NDArray[np.float64]
     """float64 ``(4, 4)``, from voxel index ``(z, y, x)`` to position [m]."""
+    oriented: bool = False
+    """Whether its positions are along superior, anterior, right of a patient."""
+    frame_duration: float | None = None
+    """From the start of a frame to that of the next [s], where that is known."""
 
     @property
     def volume(self) -> tuple[int, int, int]:

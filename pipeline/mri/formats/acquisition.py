@@ -32,6 +32,11 @@ class MriAcquisition:
     affine: NDArray[np.float64] | None = None
     """float64 ``(4, 4)`` from voxel index ``(z, y, x)`` to position [m], where the source has one.
     """
+    oriented: bool = True
+    """Whether its positions are along superior, anterior, right of the patient."""
+    frame_duration: float | None = None
+    """From the start of a frame to that of the next [s], where frames follow each other and the
+    source tells."""
 
 
 def image_matrix(

@@ -1,5 +1,6 @@
 """The project's own layout, as left by another run or written by another program."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -64,7 +65,18 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             dwell_time=attributes.get("dwell_time"),
             noise_dwell_time=attributes.get("noise_dwell_time"),
             affine=affine,
+            oriented=bool(attributes.get("oriented", False)),
+            frame_duration=_frame_duration(attributes, f"{dataset}: {source}"),
         )
+
+
+def _frame_duration(attributes: Mapping[str, Any], who: str) -> float | None:
+    found = attributes.get("frame_duration")
+    if found is None or (isinstance(found, int | float) and 0 < found < math.inf):
+        return found
+    raise DataError(
+        f"{who} has the attribute frame_duration = {found!r}; expected seconds, or null"
+    )
 
 
 def _geometry(

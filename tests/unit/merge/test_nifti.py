@@ -1,7 +1,7 @@
 import nibabel
 import numpy as np
 import pytest
-import zarr
+from merged_images import merged_of
 
 from pipeline.errors import DataError
 from pipeline.merge.nifti import OUTPUT, write_nifti
@@ -21,25 +21,46 @@ from pipeline.merge.nifti import OUTPUT, write_nifti
 def test_round_trip(tmp_path, shape, chunks):
     random = np.random.default_rng(3)
     values = (random.normal(size=shape) + 1j * random.normal(size=shape)).astype("complex64")
-    image = zarr.create_array(tmp_path / "image.zarr", data=values, chunks=chunks)
-    affine = np.array([[-1.5, 0, 0, 3], [0, 2, 0, -4], [0, 0, 2.5, 5], [0, 0, 0, 1.0]])
-    write_nifti(tmp_path / "m.nii.gz", image, affine, description="brain cg-sense " * 10)
+    affine = np.array([[2.5e-3, 0, 0, 5e-3], [0, 2e-3, 0, -4e-3], [0, 0, -1.5e-3, 3e-3]])
+    merged = merged_of(
+        tmp_path,
+        values,
+        chunks=chunks,
+        affine=np.vstack([affine, [0, 0, 0, 1]]),
+        oriented=True,
+        duration=0.125,
+        reconstruction="cg-sense " * 10,
+    )
+    write_nifti(tmp_path / "m.nii.gz", merged)
     found = nibabel.load(tmp_path / "m.nii.gz")
     expected = np.abs(values).T  # x, y, z, t
     np.testing.assert_array_equal(
         np.asarray(found.dataobj), expected if shape[0] > 1 else expected[..., 0]
     )
-    np.testing.assert_allclose(found.affine, affine)
-    np.testing.assert_allclose(found.get_qform(), affine)
-    assert found.header.get_zooms()[:3] == pytest.approx((1.5, 2, 2.5))
-    assert found.header.get_xyzt_units()[0] == "mm"
-    assert bytes(found.header["descrip"].item()).startswith(b"brain cg-sense brain")
+    turned = [[-1.5, 0, 0, 3], [0, 2, 0, -4], [0, 0, 2.5, 5], [0, 0, 0, 1.0]]
+    np.testing.assert_allclose(found.affine, turned)
+    np.testing.assert_allclose(found.get_qform(), turned)
+    durations = (0.125,) if shape[0] > 1 else ()
+    assert found.header.get_zooms() == pytest.approx((1.5, 2, 2.5, *durations))
+    assert found.header.get_xyzt_units() == ("mm", "sec")
+    assert b"head cg-sense cg-sense" in bytes(found.header["descrip"].item())
+
+
+def test_unknown_orientation_is_not_claimed(tmp_path):
+    values = np.ones((2, 2, 3, 4), "complex64")
+    write_nifti(tmp_path / "m.nii.gz", merged_of(tmp_path, values))
+    header = nibabel.load(tmp_path / "m.nii.gz").header
+    assert header.get_qform(coded=True) == (None, 0)
+    affine, code = header.get_sform(coded=True)
+    assert code == 2  # aligned with the other images of the dataset
+    np.testing.assert_allclose(affine, np.diag([1, 2, 4, 1]))
+    assert header.get_xyzt_units() == ("mm", "unknown")
 
 
 def test_equal_images_give_equal_files(tmp_path):
-    image = zarr.create_array(tmp_path / "i.zarr", data=np.ones((1, 2, 3, 4), "complex64"))
+    merged = merged_of(tmp_path, np.ones((1, 2, 3, 4), "complex64"))
     for name in ("a.nii.gz", "b.nii.gz"):
-        write_nifti(tmp_path / name, image, np.eye(4), description="")
+        write_nifti(tmp_path / name, merged)
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
 
 

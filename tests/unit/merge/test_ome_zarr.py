@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import zarr
+from merged_images import merged_of
 from ome_zarr_models.v05.image import Image
 
 from pipeline.merge.ome_zarr import level_factors, write_pyramid
@@ -10,18 +11,18 @@ AFFINE[:3, 3] = -0.08, 0.05, -0.03
 
 
 @pytest.fixture
-def image(tmp_path):
+def merged(tmp_path):
     random = np.random.default_rng(2)
     shape = (2, 70, 131, 260)
     values = (random.normal(size=shape) + 1j * random.normal(size=shape)).astype("complex64")
-    return zarr.create_array(tmp_path / "image.zarr", data=values, chunks=(1, 33, 131, 260))
+    return merged_of(tmp_path, values, chunks=(1, 33, 131, 260), affine=AFFINE)
 
 
-def test_levels_hold_means_of_the_magnitude(tmp_path, image):
-    write_pyramid(tmp_path / "m.ome.zarr", image, AFFINE, name="brain", threads=2)
+def test_levels_hold_means_of_the_magnitude(tmp_path, merged):
+    write_pyramid(tmp_path / "m.ome.zarr", merged)
     group = zarr.open_group(tmp_path / "m.ome.zarr", mode="r")
     assert sorted(group.array_keys()) == ["0", "1", "2", "3"]
-    level = np.abs(image[...])
+    level = np.abs(merged.images[...])
     np.testing.assert_array_equal(group["0"][...], level)
     # Halved only while longer than 64 voxels; the last odd voxel is left out.
     level = level[:, :, :130].reshape(2, 35, 2, 65, 2, 130, 2).mean(axis=(2, 4, 6))
@@ -32,11 +33,11 @@ def test_levels_hold_means_of_the_magnitude(tmp_path, image):
     np.testing.assert_allclose(group["3"][...], level, rtol=1e-5)
 
 
-def test_scale_place_and_units_arrive(tmp_path, image):
-    write_pyramid(tmp_path / "m.ome.zarr", image, AFFINE, name="brain", threads=2)
+def test_scale_place_and_units_arrive(tmp_path, merged):
+    write_pyramid(tmp_path / "m.ome.zarr", merged)
     found = Image.from_zarr(zarr.open_group(tmp_path / "m.ome.zarr", mode="r"))
     (multiscale,) = found.ome_attributes.multiscales
-    assert multiscale.name == "brain"
+    assert multiscale.name == "head cg-sense"
     assert [(axis.name, axis.type, axis.unit) for axis in multiscale.axes] == [
         ("t", "time", None),
         ("z", "space", "millimeter"),

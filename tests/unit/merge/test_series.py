@@ -181,6 +181,7 @@ from pathlib import Path
 import zarr, dask.array
 from pipeline.merge.nifti import write_nifti
 from pipeline.merge.ome_zarr import write_pyramid
+from pipeline.merge.outputs import Merged
 from pipeline.merge.series import BlockSeries, store_images
 from pipeline.engine.table import PlanRow
 import numpy as np
@@ -196,9 +197,9 @@ def merge(paths, out):
     }
     group = zarr.open_group(out / "image.zarr", mode="w")
     stored = store_images(BlockSeries.open(paths, plan), group, threads=2)
-    affine = np.diag([1e-3, 1e-3, 1e-3, 1.0])
-    write_pyramid(out / "p.ome.zarr", stored, affine, name="test", threads=2)
-    write_nifti(out / "m.nii.gz", stored, np.eye(4), description="test")
+    merged = Merged(stored, np.eye(4), False, None, "head", "test", 2)
+    write_pyramid(out / "p.ome.zarr", merged)
+    write_nifti(out / "m.nii.gz", merged)
 
 folder = Path(sys.argv[1])
 paths = sorted(folder.glob("*.zarr.zip"))

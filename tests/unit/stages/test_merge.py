@@ -10,7 +10,6 @@ from results_tree import planned_block
 from pipeline.config.outputs import MergeSettings, OutputSettings
 from pipeline.engine.table import write_plan
 from pipeline.errors import DataError
-from pipeline.merge.nifti import nifti_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.stages.merge import merge
 from pipeline.storage.archives import write_block
@@ -115,9 +114,3 @@ def test_2d(job, tmp_path):
     nifti = nibabel.load(arguments["image"].parent / "magnitude.nii.gz")
     assert nifti.shape == (6, 4, 1, 5)
     assert nifti.header.get_zooms()[:3] == pytest.approx((1, 2, 1))
-
-
-def test_nifti_affine():
-    affine = np.array([[4e-3, 0, 0, 1e-3], [0, 2e-3, 0, 2e-3], [0, 0, 1e-3, 3e-3], [0, 0, 0, 1]])
-    expected = [[1, 0, 0, 3], [0, 2, 0, 2], [0, 0, 4, 1], [0, 0, 0, 1]]
-    np.testing.assert_allclose(nifti_affine(affine), expected)

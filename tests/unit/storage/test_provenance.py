@@ -54,7 +54,10 @@ def test_the_same_again_is_the_same_to_the_last_byte(run, tmp_path):
     assert first["fingerprint"] == second["fingerprint"]
     assert first["files"] == second["files"]
     stages = open_published(run.files.image).attrs["provenance"]["stages"]
-    assert stages["merge"]["settings"] == {"output": {"ome_zarr": True, "nifti": False}}
+    assert stages["merge"]["settings"] == {
+        "output": {"ome_zarr": True, "nifti": False},
+        "frames_per_image": 1,
+    }
 
 
 def test_the_crate_is_closed_and_names_files_that_are_there(run):
