@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from pipeline.config.base import Matrix, Settings
 from pipeline.config.calibration import CalibrationSettings, InstrumentSettings
+from pipeline.config.readouts import ReadoutSettings
+from pipeline.config.trajectories import GeneratedKind, TrajectorySettings, Units
 from pipeline.errors import ConfigError
 
 Axis = Literal[
@@ -22,10 +24,9 @@ RfArrayName = Literal[
     "weights", "noise_std", "reference", "targets", "phase", "delay", "gain_tx", "gain_rx",
 ]  # fmt: skip
 Kind = Literal["mri", "rf"]
-Units = Literal["rad_per_voxel", "cycles_per_voxel", "cycles_per_fov", "rad_per_m", "cycles_per_m"]
 
 FORMATS: Mapping[Kind, tuple[str, ...]] = {
-    "mri": ("native", "arrays", "bart", "simulation"),
+    "mri": ("native", "arrays", "bart", "mrd", "simulation"),
     "rf": ("native", "arrays", "gotcha", "fresnel", "simulation"),
 }
 """Formats of each kind of data. ``pipeline.<kind>.formats.<format>`` reads one: its context manager
@@ -106,7 +107,8 @@ class BartSettings(Settings):
 class SimulationSettings(Settings):
     """An analytic phantom measured along an analytic trajectory."""
 
-    trajectory: Literal["golden-radial", "spiral", "kooshball", "stack-of-stars"]
+    trajectory: GeneratedKind | TrajectorySettings
+    """A kind, or a mapping of the kind and its options."""
     readouts: Annotated[int, Field(ge=1)]
     """Readouts of each frame (stack-of-stars: of each partition)."""
     samples: Annotated[int, Field(ge=2)]
@@ -117,6 +119,22 @@ class SimulationSettings(Settings):
     snr_db: Annotated[float, Field(ge=-200, le=400)] | None = None
     """20 log10 of the k-space's rms over the complex noise's rms; none adds no noise."""
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _from_a_formula(self) -> Self:
+        if self.generated.kind not in get_args(GeneratedKind):
+            raise ValueError(
+                f"no formula generates a trajectory {self.generated.kind}; known are "
+                f"{', '.join(get_args(GeneratedKind))}"
+            )
+        return self
+
+    @property
+    def generated(self) -> TrajectorySettings:
+        """Settings of the trajectory."""
+        if isinstance(self.trajectory, str):
+            return TrajectorySettings(kind=self.trajectory)
+        return self.trajectory
 
 
 class SceneSettings(Settings):
@@ -158,6 +176,10 @@ class SourceSettings(InstrumentSettings):
     """Length of a readout where an axis of the source joins readouts and samples."""
     readouts_per_frame: Annotated[int, Field(ge=1)] | None = None
     """Readouts of a frame where an axis of the source joins frames and readouts."""
+    readouts: ReadoutSettings | None = None
+    """MRI: which readouts of a scanner's file are the measurement."""
+    trajectory: TrajectorySettings | None = None
+    """MRI: where the readouts of a scanner's file were sampled."""
     arrays: dict[MriArrayName | RfArrayName, ArraySettings] | None = None
     bart: BartSettings | None = None
     simulation: SimulationSettings | None = None

@@ -64,7 +64,7 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
         arrays=arrays,
         sizes={axis: (size, matrix) for axis, size in sizes.items()},
         checks={
-            "trajectory": partial(_Trajectory, acquisition, settings, dataset),
+            "trajectory": partial(_Trajectory, acquisition, dataset),
             "kspace": partial(_measured, dataset),
             "weights": partial(NotNegative, f"{dataset}: weights", ("frame",)),
             "sensitivities": partial(_Maps, f"{dataset}: sensitivities"),
@@ -178,13 +178,11 @@ class _Trajectory(Largest):
     def __init__(
         self,
         acquisition: MriAcquisition,
-        settings: IngestSettings,
         dataset: str,
         shape: tuple[int, ...],
     ) -> None:
         super().__init__(shape, (len(shape) - 1,))
         self._acquisition = acquisition
-        self._settings = settings
         self._dataset = dataset
         frames, readouts, self._samples, axes = shape
         self._lowest = np.full((frames, axes), np.inf)
@@ -203,7 +201,7 @@ class _Trajectory(Largest):
         return wrapped(super().passed(values, tile))
 
     def finish(self, record: Receipt) -> Found:
-        _check_units(self.values, self._acquisition, self._settings, self._dataset)
+        _check_units(self.values, self._acquisition, self._dataset)
         who = f"{self._dataset}: trajectory"
         still = np.flatnonzero((self._highest <= self._lowest).all(axis=1))
         if len(still):
@@ -229,9 +227,7 @@ class _Trajectory(Largest):
         return {"resting_readouts": len(resting) if self._samples > 1 else 0}
 
 
-def _check_units(
-    extent: NDArray[np.float64], acquisition: MriAcquisition, settings: IngestSettings, dataset: str
-) -> None:
+def _check_units(extent: NDArray[np.float64], acquisition: MriAcquisition, dataset: str) -> None:
     """Raise `DataError` if a trajectory leaves its range or seems to be in other units.
 
     ``extent`` is the largest magnitude of each component [rad/voxel].
@@ -257,10 +253,9 @@ def _check_units(
     )
     if likely == "degrees":
         advice = "It looks like degrees per voxel: set its `scale` to pi / 180"
-    elif likely is not None and settings.format == "arrays":
-        advice = (
-            f"It looks like {likely}: set `sources.{dataset}.arrays.trajectory.units: {likely}`"
-        )
+    elif likely is not None and acquisition.units_setting is not None:
+        key = f"sources.{dataset}.{acquisition.units_setting}"
+        advice = f"It looks like {likely}: set `{key}: {likely}`"
     elif likely is not None:
         advice = f"It looks like {likely}: convert it to {units}"
     else:

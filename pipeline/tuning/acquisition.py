@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.kinds import open_raw
+from pipeline.mri.generators.radial import golden_radial, kooshball, stack_of_stars
+from pipeline.mri.generators.winding import spiral
 from pipeline.mri.raw import RawData
-from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of_stars
 
 Trajectory = Literal["radial", "spiral", "stack-of-stars", "random"]
 

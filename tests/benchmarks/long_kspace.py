@@ -30,7 +30,8 @@ from acquisitions import write_attributes
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.coil_arrays import CoilArray
 from pipeline.mri.formats.phantoms import Ellipsoid, fourier_transform, voxel_average
-from pipeline.mri.trajectories import kooshball, wrapped
+from pipeline.mri.generators.radial import kooshball
+from pipeline.mri.trajectories import wrapped
 from pipeline.pieces import pieces
 from pipeline.progress import track
 from pipeline.storage.archives import open_archive

@@ -45,7 +45,7 @@ def truth(frames: int = 1) -> np.ndarray:
 
 def acquisition(frames: int = 1) -> dict[str, np.ndarray]:
     """Return what is measured: exact sums over a golden-angle trajectory, well sampled."""
-    from pipeline.mri.trajectories import golden_radial
+    from pipeline.mri.generators.radial import golden_radial
 
     y, x = np.meshgrid(*[np.arange(size) - size // 2 for size in SHAPE], indexing="ij")
     maps = np.stack([np.exp(1j * 0.1 * x) * (1 + 0.05 * y), np.exp(-0.2j * y) * (1 - 0.04 * x)])

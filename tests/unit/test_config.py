@@ -22,8 +22,10 @@ from pipeline.config.equations import image_count
 from pipeline.config.file import ComputeSettings, Config, load_config, read_config
 from pipeline.config.outputs import OutputSettings
 from pipeline.config.planning import MemorySettings, PlanSettings
+from pipeline.config.readouts import ReadoutSettings
 from pipeline.config.sources import ArraySettings, BartSettings, SimulationSettings, SourceSettings
 from pipeline.config.training import TrainSettings
+from pipeline.config.trajectories import TrajectorySettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import ConfigError
 
@@ -63,6 +65,8 @@ def test_every_key_is_explained_in_the_config_readme():
         ArraySettings,
         BartSettings,
         SimulationSettings,
+        ReadoutSettings,
+        TrajectorySettings,
         *map(settings_class, ALGORITHMS),
         TrainSettings,
     ]

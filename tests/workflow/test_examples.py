@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from exact import back_projection
@@ -59,6 +60,19 @@ def test_lungs_stand_out_alike_on_both_matrices(run):
     # The brightest voxels are the trachea and the main bronchi, near the middle of the chest.
     brightest = np.argwhere(coarse > 0.6 * coarse.max())
     assert (np.abs(brightest.mean(axis=0) - 32) < 10).all()
+
+
+def test_spirals_look_like_the_images_of_their_laboratory(run):
+    made = run("spiral-mrd")
+    for dataset, name in (
+        ("clean", "clean"), ("chemical-shift", "CS"), ("susceptibility", "Susc70Mhz")
+    ):  # fmt: skip
+        with h5py.File(Path(DATA) / f"jemris-spiral/reco_spiralout_{name}_slc30.h5") as file:
+            good = np.abs(file["images/image_1/data"][0, 0, 0])
+        found = made[dataset]
+        for reconstruction, least in (("gridding", 0.98), ("cg-sense", 0.999)):
+            magnitude = image(found[reconstruction])[0, 0]
+            assert np.corrcoef(magnitude.ravel(), good.ravel())[0, 1] > least
 
 
 def correlation(found, truth):

@@ -25,6 +25,8 @@ class MriAcquisition:
     """JSON values that tell where the data came from."""
     units: str = "rad_per_voxel"
     """Units of the trajectory as the source stores it, for messages."""
+    units_setting: str | None = None
+    """The key of the dataset's source that tells these units, where there is one."""
     dwell_time: float | None = None
     """Time between samples [s], where the source tells it."""
     noise_dwell_time: float | None = None

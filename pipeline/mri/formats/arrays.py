@@ -63,6 +63,7 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             arrays=arrays,
             provenance={"format": "arrays", "files": describe_files(list(files.paths))},
             units=mapping["trajectory"].units,
+            units_setting="arrays.trajectory.units",
         )
 
 

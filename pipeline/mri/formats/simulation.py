@@ -6,7 +6,7 @@ as it is stored, after its rounding to single precision.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -30,7 +30,8 @@ from pipeline.mri.formats.phantoms import (
     shepp_logan,
     voxel_average,
 )
-from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of_stars, wrapped
+from pipeline.mri.generators.registry import GeneratedTrajectory, partitions_of
+from pipeline.mri.trajectories import wrapped
 
 PHANTOMS = ("shepp-logan", "ellipses")
 """What the source of a simulated dataset may be: one object, or a random one in every frame."""
@@ -45,14 +46,6 @@ _TERM_BYTES = 48
 _AVERAGE_BYTES = 130
 """Of each voxel while an object is averaged over it: its positions, above all."""
 
-_TRAJECTORIES: Mapping[str, tuple[int, Callable[..., NDArray[np.float64]]]] = {
-    "golden-radial": (2, golden_radial),
-    "spiral": (2, spiral),
-    "kooshball": (3, kooshball),
-    "stack-of-stars": (3, stack_of_stars),
-}
-"""Number of axes, and what generates them."""
-
 
 @dataclass(frozen=True)
 class SimulatedScan:
@@ -61,12 +54,18 @@ class SimulatedScan:
     settings: SimulationSettings
     shape: tuple[int, ...]
     phantom: str = "shepp-logan"
+    who: str = "simulation"
 
     @property
     def readouts(self) -> int:
         """Readouts of each frame, over all partitions."""
-        partitions = self.shape[0] if self.settings.trajectory == "stack-of-stars" else 1
-        return self.settings.readouts * partitions
+        return self._generated.readouts
+
+    @cached_property
+    def _generated(self) -> GeneratedTrajectory:
+        settings = self.settings.generated
+        readouts = self.settings.readouts * partitions_of(settings, self.shape)
+        return GeneratedTrajectory(settings, self.shape, readouts, self.settings.samples, self.who)
 
     @cached_property
     def coils(self) -> CoilArray:
@@ -95,11 +94,7 @@ class SimulatedScan:
 
     def trajectory(self, frame: int, selection: slice) -> NDArray[np.float32]:
         """Return readouts of one frame, float32 ``[readout, sample, axis]`` [rad/voxel]."""
-        _, generate = _TRAJECTORIES[self.settings.trajectory]
-        sizes = [self.settings.readouts, self.settings.samples]
-        if self.settings.trajectory == "stack-of-stars":
-            sizes.append(self.shape[0])
-        return wrapped(generate(*sizes, frame=frame, selection=selection))
+        return wrapped(self._generated(frame, selection))
 
     def signal(self, frame: int, coils: slice, readouts: slice) -> NDArray[np.complex128]:
         """Return noiseless k-space of one frame, complex128 ``[coil, readout, sample]``."""
@@ -194,17 +189,12 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             f"{dataset}: unknown phantom `{settings.source}`; the source of a simulation is one of "
             f"{', '.join(PHANTOMS)}"
         )
-    dimensions, _ = _TRAJECTORIES[simulation.trajectory]
-    if len(shape) != dimensions:
-        raise ConfigError(
-            f"{dataset}: the trajectory {simulation.trajectory} is {dimensions}D, but `shape` "
-            f"{shape} has {len(shape)} axes"
-        )
-    scan = SimulatedScan(simulation, shape, settings.source)
+    scan = SimulatedScan(simulation, shape, settings.source, dataset)
+    arrays = _arrays(scan)
     yield MriAcquisition(
         shape=shape,
-        voxel_size=voxel_size(settings, dataset, dimensions),
-        arrays=_arrays(scan),
+        voxel_size=voxel_size(settings, dataset, len(shape)),
+        arrays=arrays,
         provenance={"format": "simulation", "phantom": settings.source, "seed": simulation.seed},
     )
 

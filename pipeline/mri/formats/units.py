@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.sources import Units
+from pipeline.config.trajectories import Units
 
 
 def to_rad_per_voxel(
@@ -14,8 +14,8 @@ def to_rad_per_voxel(
 ) -> NDArray[np.float64]:
     """Return the factor on each component that turns ``units`` into rad/voxel.
 
-    They are one of `pipeline.config.sources.Units`; ``voxel_size`` is per axis of the image matrix
-    [m].
+    They are one of `pipeline.config.trajectories.Units`; ``voxel_size`` is per axis of the image
+    matrix [m].
     """
     counts, sizes = np.asarray(shape, np.float64), np.asarray(voxel_size, np.float64)
     factors = {
@@ -33,8 +33,8 @@ def likely_units(
 ) -> str | None:
     """Return the units in which a trajectory would fill k-space best, and at least a third.
 
-    They are one of `pipeline.config.sources.Units`, or ``"degrees"``, which is none of them, or
-    None. ``extent`` is the largest magnitude of each component, as stored.
+    They are one of `pipeline.config.trajectories.Units`, or ``"degrees"``, which is none of
+    them, or None. ``extent`` is the largest magnitude of each component, as stored.
     """
     known: tuple[str, ...] = get_args(Units)
     reach = {

@@ -26,7 +26,7 @@ from pipeline.mri.calibration.radial_density import radial_weights
 from pipeline.mri.calibration.walsh import walsh_maps
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan, voxel_average
-from pipeline.mri.trajectories import golden_radial, kooshball
+from pipeline.mri.generators.radial import golden_radial, kooshball
 from pipeline.storage.acquired import Acquired
 
 

@@ -6,7 +6,8 @@ import pytest
 from pipeline.mri.calibration.noise import estimated_noise
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, random_ellipsoids, shepp_logan
-from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of_stars
+from pipeline.mri.generators.radial import golden_radial, kooshball, stack_of_stars
+from pipeline.mri.generators.winding import spiral
 
 
 @dataclass

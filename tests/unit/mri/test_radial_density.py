@@ -10,8 +10,9 @@ from pipeline.mri.calibration.radial_density import (
     radial_weights,
     stack_of_stars_weights,
 )
+from pipeline.mri.generators.radial import golden_radial, kooshball, stack_of_stars
+from pipeline.mri.generators.winding import spiral
 from pipeline.mri.readouts import sampling_pattern
-from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of_stars
 
 
 def spokes(directions, positions) -> np.ndarray:

@@ -4,7 +4,8 @@ import torch
 
 from pipeline.config.transforms import NufftSettings
 from pipeline.mri.calibration.radial_density import radial_weights
-from pipeline.mri.trajectories import golden_radial, spiral
+from pipeline.mri.generators.radial import golden_radial
+from pipeline.mri.generators.winding import spiral
 from pipeline.operators.pipe_menon import pipe_menon_weights
 
 SETTINGS = NufftSettings(tolerance=1e-5)

@@ -9,7 +9,8 @@ from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.radial_density import radial_weights, stack_of_stars_weights
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan, voxel_average
-from pipeline.mri.trajectories import golden_radial, kooshball, spiral, stack_of_stars
+from pipeline.mri.generators.radial import golden_radial, kooshball, stack_of_stars
+from pipeline.mri.generators.winding import spiral
 from pipeline.stages.calibrate import calibrate
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import open_published, published_store, read_json

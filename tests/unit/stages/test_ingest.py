@@ -13,8 +13,8 @@ from pipeline.config.datasets import load_datasets, stage_settings
 from pipeline.config.file import load_config
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
+from pipeline.mri.generators.radial import golden_radial
 from pipeline.mri.raw import RawData
-from pipeline.mri.trajectories import golden_radial
 from pipeline.stages.ingest import ingest
 
 SHAPE = (10, 12)

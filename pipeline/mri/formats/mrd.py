@@ -1,0 +1,234 @@
+"""ISMRMRD files (MRD version 1, HDF5) [1]_.
+
+A file holds, in one group, an XML header and a list of readouts, each with a header of its own, its
+samples of all coils, and its trajectory. The image is ``sum_k kspace(k) exp(+j k.r)``, as ours.
+
+References
+----------
+.. [1] S. J. Inati et al., "ISMRM Raw data format: A proposed standard for MRI raw datasets", Magn.
+   Reson. Med. 77, 411-421 (2017).
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
+from pipeline.errors import DataError
+from pipeline.formats.lazy import describe_files, existing_source
+from pipeline.mri.formats.acquisition import MriAcquisition
+from pipeline.mri.formats.cut_off import Padded, stored_size, whole_rows
+from pipeline.mri.formats.listed import ListedSource, Place, listed_acquisition, require_room
+from pipeline.mri.formats.mrd_flags import is_compressed, is_reverse, roles
+from pipeline.mri.formats.mrd_header import parse_header
+from pipeline.mri.formats.readout_arrays import progressions
+from pipeline.mri.formats.readout_table import COUNTERS, LINES, ReadoutTable
+from pipeline.pieces import pieces
+
+if TYPE_CHECKING:
+    import h5py
+
+_HEADERS_AT_ONCE = 256
+_VALUES = ("traj", "data")
+"""Columns of varying length."""
+_HDF5_BYTES = 32 * 2**20
+"""HDF5 caches where values lie, and keeps some of what it frees."""
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+
+@contextmanager
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
+    """Open an ISMRMRD file; ``details.readouts`` and ``details.trajectory`` say what to take."""
+    path = existing_source(settings, dataset)
+    incomplete = settings.details.readouts is not None and settings.details.readouts.incomplete
+    with ExitStack() as stack:
+        file = MrdFile(path, dataset, budget, stack, incomplete=incomplete)
+        provenance = {"format": "mrd", "files": describe_files([path]), **file.told}
+        yield listed_acquisition(file, settings, dataset, budget, provenance)
+
+
+class MrdFile(ListedSource):
+    """An open ISMRMRD file.
+
+    Raises
+    ------
+    DataError
+        If it is none, or damaged, or cut off and not to be read ``incomplete``.
+    """
+
+    held_bytes = _HDF5_BYTES
+
+    def __init__(
+        self, path: Path, dataset: str, budget: Budget, stack: ExitStack, *, incomplete: bool
+    ) -> None:
+        self._who = f"{dataset}: {path}"
+        file, cut_off = _opened(path, self._who, stack)
+        group = _group(file, self._who)
+        self._stored: h5py.Dataset = group["data"]
+        self.told: dict[str, Any] = {}
+        count = int(self._stored.shape[0])
+        if cut_off:
+            whole = whole_rows(self._stored, path, _VALUES)
+            if not incomplete or not whole:
+                raise DataError(
+                    f"{self._who} is cut off: {whole} of its {count} readouts are whole; copy it "
+                    f"again, or go on with these: `sources.{dataset}.readouts.incomplete: true`"
+                )
+            self.told["whole_readouts"], count = [whole, count], whole
+        require_room(count, budget)
+        header = parse_header(_text(group["xml"]), self._who)
+        self.encodings, self.noise_bandwidth = header.encodings, header.noise_bandwidth
+        self.table, self.components = self._table(count)
+
+    def samples(self, rows: NDArray[np.int64]) -> NDArray[np.complex64]:
+        """Return readouts by their increasing numbers, complex64 ``[readout, coil, sample]``."""
+        coils, samples = int(self.table.coils[rows[0]]), int(self.table.samples[rows[0]])
+        read = self._values("data", rows, 2 * coils * samples)
+        return read.view(np.complex64).reshape(len(rows), coils, samples)
+
+    def trajectory(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the stored trajectory of readouts, ``[readout, sample, component]``."""
+        samples = int(self.table.samples[rows[0]])
+        read = self._values("traj", rows, self.components * samples)
+        return read.reshape(len(rows), samples, self.components)
+
+    def place(self, row: int) -> Place:
+        """Return where a readout was measured."""
+        head = self._heads(slice(row, row + 1))[0]
+        position = np.asarray(head["position"], np.float64) * 1e-3
+        directions = (head["slice_dir"], head["phase_dir"], head["read_dir"])
+        dwell = float(head["sample_time_us"]) * 1e-6
+        return Place(position, directions, dwell if dwell > 0 else None)
+
+    def _heads(self, some: slice) -> NDArray[Any]:
+        """Return the headers of some readouts."""
+        properties = self._stored.id.get_create_plist()
+        if self._stored.chunks != (1,) or properties.get_nfilters():
+            return self._read(some)["head"]
+        # As they lie in the file: HDF5 would read all samples beside them, and not free them.
+        kind = self._stored.id.get_type()
+        place = kind.get_member_offset(kind.get_member_index(b"head"))
+        dtype = self._stored.dtype["head"]
+        heads = np.empty(some.stop - some.start, dtype)
+        try:
+            for index, row in enumerate(range(some.start, some.stop)):
+                _, chunk = self._stored.id.read_direct_chunk((row,))
+                heads[index] = np.frombuffer(chunk, dtype, 1, place)[0]
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._unreadable(some, error) from None
+        return heads
+
+    def _read(self, selection: slice) -> NDArray[Any]:
+        """Return headers and values of some readouts: HDF5 2.0 never frees what is left out."""
+        try:
+            part: NDArray[Any] = self._stored[selection]
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise self._unreadable(selection, error) from None
+        return part
+
+    def _unreadable(self, some: slice, error: Exception) -> DataError:
+        return DataError(
+            f"{self._who}: readouts {some.start} to {some.stop - 1} are not readable ({error}); "
+            "copy or export the file again"
+        )
+
+    def _values(self, name: str, rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
+        """Return ``data`` or ``traj`` of readouts, float32 ``[readout, length]``."""
+        found = np.empty((len(rows), length), np.float32)
+        at = 0
+        for run in progressions(rows):
+            for values in self._read(run.selection)[name]:
+                if values.size != length:
+                    raise DataError(
+                        f"{self._who}: readout {rows[at]} has {values.size} numbers in `{name}`, "
+                        f"but its header tells {length}; export the file again"
+                    )
+                found[at] = values
+                at += 1
+        return found
+
+    def _table(self, count: int) -> tuple[ReadoutTable, int]:
+        """Return what all headers tell, and the components of the trajectory."""
+        counters = {name: np.empty(count, np.int32) for name in (*LINES, *COUNTERS)}
+        one = {
+            name: np.empty(count, np.int32)
+            for name in (
+                *("encoding_space_ref", "active_channels", "number_of_samples"),
+                *("center_sample", "discard_pre", "discard_post", "trajectory_dimensions"),
+            )
+        }
+        flags = np.empty(count, np.uint64)
+        for some in pieces(count, _HEADERS_AT_ONCE):
+            heads = self._heads(some)
+            flags[some] = heads["flags"]
+            for name, values in one.items():
+                values[some] = heads[name]
+            for name, values in counters.items():
+                values[some] = heads["idx"][name]
+        role = roles(flags)
+        imaged = role == 0
+        if is_compressed(flags[imaged]).any():
+            raise DataError(f"{self._who}: its samples are compressed; decompress the file")
+        components = np.unique(one["trajectory_dimensions"][imaged])
+        if len(components) > 1:
+            raise DataError(
+                f"{self._who}: readouts have trajectories of {', '.join(map(str, components))} "
+                "components; export the file again, with one trajectory"
+            )
+        table = ReadoutTable(
+            role=role,
+            encoding=one["encoding_space_ref"],
+            counters=counters,
+            coils=one["active_channels"],
+            samples=one["number_of_samples"],
+            discarded=np.stack([one["discard_pre"], one["discard_post"]], axis=-1),
+            centre=one["center_sample"],
+            reverse=is_reverse(flags),
+        )
+        return table, int(components[0]) if len(components) else 0
+
+
+def _opened(path: Path, who: str, stack: ExitStack) -> tuple["h5py.File", bool]:
+    """Open a file; tell whether it is cut off."""
+    import h5py
+
+    try:
+        return stack.enter_context(h5py.File(path, "r")), False
+    except OSError as error:
+        if (size := stored_size(error)) is not None:
+            padded = stack.enter_context(Padded(path, size))
+            return stack.enter_context(h5py.File(padded, "r")), True
+        with path.open("rb") as file:
+            start = file.read(len(_SIGNATURE))
+        if start == _SIGNATURE:
+            raise DataError(f"{who} is damaged ({error}); copy it again") from None
+        raise DataError(
+            f"{who} is no ISMRMRD file, which is HDF5; it begins with {start!r}"
+        ) from None
+
+
+def _group(file: "h5py.File", who: str) -> "h5py.Group":
+    """Return the group that holds an acquisition: usually ``dataset``."""
+    import h5py
+
+    groups = [item for item in file.values() if isinstance(item, h5py.Group)]
+    for group in groups:
+        if "data" in group and "xml" in group:
+            names = group["data"].dtype.names or ()
+            if {"head", "traj", "data"} <= set(names) and group["data"].ndim == 1:
+                return group
+    held = ", ".join(list(file)[:8]) or "nothing"
+    raise DataError(
+        f"{who} is HDF5, but no ISMRMRD: no group has `xml` and a list of readouts `data`; it "
+        f"holds {held}. The format for HDF5 files of arrays is `arrays`"
+    )
+
+
+def _text(stored: "h5py.Dataset") -> bytes:
+    value = stored[()] if stored.shape == () else stored[0]
+    return value.encode() if isinstance(value, str) else bytes(value)
