@@ -30,9 +30,9 @@ include: "workflow/rules/targets.smk"
 rule all:
     default_target: True
     input:
-        "results/report.html",
-        "results/metrics.csv",
-        "results/metrics.parquet",
+        "<results>/report.html",
+        "<results>/metrics.csv",
+        "<results>/metrics.parquet",
 
 
 # What makes images doubtful also stands at the head of the report.
@@ -42,9 +42,9 @@ onsuccess:
 
     try:
         for warning in warnings_of(
-            read_json(Path(path))
-            for path in SHARED_RECEIPTS
-            if Path(path).is_file()
+            read_json(path)
+            for path in map(Path, map(workflow.pathvars.apply, SHARED_RECEIPTS))
+            if path.is_file()
         ):
             print(f"kronufft: warning: {warning}", file=sys.stderr)
     except KronufftError as error:
@@ -55,6 +55,6 @@ onsuccess:
 onerror:
     from pipeline.report.failures import find_failures
 
-    for failure in find_failures(RECONSTRUCTIONS, (), Path("logs")):
+    for failure in find_failures(RECONSTRUCTIONS, (), Path(RUN.logs)):
         if failure.jobs:
             print(f"kronufft: {failure}", file=sys.stderr)

@@ -23,6 +23,7 @@ from pipeline import __version__, stages
 from pipeline.engine.leases import leased_device
 from pipeline.errors import DataError, told
 from pipeline.estimate_command import estimate, number_or_auto
+from pipeline.run_command import CONFIG, run
 from pipeline.tune_command import tune
 
 app = typer.Typer(
@@ -33,7 +34,6 @@ app = typer.Typer(
     "The workflow calls these commands; each can be run alone.",
 )
 
-_CONFIG = Path("config/config.yaml")
 _TYPES: dict[str, Any] = {
     "int": int,
     "float": float,
@@ -130,19 +130,20 @@ def _common(
 
 @app.command()
 def check(
-    configfile: Annotated[Path, typer.Argument(help="The config file.", readable=False)] = _CONFIG,
+    configfile: Annotated[Path, typer.Argument(help="The config file.", readable=False)] = CONFIG,
 ) -> None:
     """Check a config file and its dataset table without running anything."""
     from pipeline.config.datasets import find_source_files, load_datasets
     from pipeline.config.file import read_config
 
-    settings = read_config(configfile, default=_CONFIG)
+    settings = read_config(configfile, default=CONFIG)
     datasets = load_datasets(Path(settings.datasets), settings)
     find_source_files(settings, datasets)
     for row in datasets.values():
         typer.echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")
 
 
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 for _stage in ("ingest", "calibrate", "plan"):
     app.command(_stage)(_command(_stage))
 app.command()(estimate)

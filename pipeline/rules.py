@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 from pipeline.config.base import canonical_json
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
-from pipeline.config.file import load_config
+from pipeline.config.file import load_config, results_folder
 from pipeline.config.outputs import OutputSettings
 from pipeline.config.sources import reader_module
 from pipeline.engine.needs import requested_mb
 from pipeline.engine.table import read_plan
-from pipeline.errors import KronufftError
+from pipeline.errors import ConfigError, KronufftError
 from pipeline.fingerprint import code_fingerprint
 from pipeline.merge.outputs import output_modules
 from pipeline.stages.calibrate import calibrate_need
@@ -35,10 +35,26 @@ _SMALL = 10**6
 
 
 class Run:
-    """All datasets of a run, their sources and settings; `ConfigError` if they are at fault."""
+    """All datasets of a run, their sources and settings; `ConfigError` if they are at fault.
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    Parameters
+    ----------
+    config
+        What the config holds.
+    file
+        The config file that was given, which names the folder of results; `None` if none was.
+    """
+
+    def __init__(self, config: Mapping[str, Any], file: Path | None = None) -> None:
         self.settings = load_config(config)
+        self.results = results_folder(self.settings, file)
+        if Path(self.results, "raw.json").exists():
+            raise ConfigError(
+                f"the folder {self.results} holds a dataset of another run; set `results`"
+            )
+        # The usual places where results have theirs; else all is in one folder.
+        beside = "" if self.results == "results" else f"{self.results}/"
+        self.logs, self.benchmarks = f"{beside}logs", f"{beside}benchmarks"
         self.datasets = load_datasets(Path(self.settings.datasets), self.settings)
         self.sources = find_source_files(self.settings, self.datasets)
         self.reconstructions = [

@@ -1,5 +1,6 @@
 """The whole of `config.yaml`."""
 
+import re
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -43,6 +44,10 @@ class ComputeSettings(Settings):
     goes on from there; 0 keeps none. Changes no results, so changing it reruns nothing."""
 
 
+_NOT_OF_FOLDERS = r"[^\w.+/-]+"
+"""Blanks, and signs that shells or Snakemake read otherwise."""
+
+
 class Config(Settings):
     """The whole of `config.yaml`."""
 
@@ -50,6 +55,9 @@ class Config(Settings):
     """Table of datasets."""
     data_root: str = "."
     """Folder that the table's sources are relative to."""
+    results: Annotated[str, Field(pattern=r"^[\w.+/-]+$")] | None = None
+    """Folder that everything is written to; by default `results`, or `results/NAME` for a config
+    file NAME.yaml other than config.yaml."""
     memory: MemorySettings = MemorySettings()
     compute: ComputeSettings = ComputeSettings()
     nufft: NufftSettings = NufftSettings()
@@ -65,6 +73,18 @@ class Config(Settings):
 def load_config(content: Any, source: str = "config") -> Config:
     """Check the content of a config file against `Config`."""
     return validate(Config, content, source)
+
+
+def results_folder(config: Config, file: Path | None) -> str:
+    """Return the folder that a run of a config file, `None` for the default one, writes to.
+
+    Each file has a folder of its own, so that no run overwrites another's page.
+    """
+    if config.results is not None:
+        return config.results
+    if file is None or file.stem == "config":
+        return "results"
+    return f"results/{re.sub(_NOT_OF_FOLDERS, '_', file.stem)}"
 
 
 def read_config(path: Path, default: Path) -> Config:

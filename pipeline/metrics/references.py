@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tuple[slice, Array]]:
+def frame_slabs(
+    images: "zarr.Array[Any]", frame: int, marker: Path
+) -> Iterator[tuple[slice, Array]]:
     """Yield one frame of stored images in slabs of whole chunks along z.
 
-    Each comes with its slice along z and has at most about two million voxels; `who` names the
-    images in an error.
+    Each comes with its slice along z and has at most about two million voxels; `marker` is that of
+    the images.
 
     Raises
     ------
@@ -38,9 +40,8 @@ def frame_slabs(images: "zarr.Array[Any]", frame: int, who: str) -> Iterator[tup
         try:
             slab = np.asarray(images[frame, where])
         except DAMAGE as error:
-            image = Path("results", who, "image.json")
-            raise DataError(f"{image}: damaged ({error}); {remake(image)}") from None
-        _require_finite(slab, f"{who} frame {frame}", first)
+            raise DataError(f"{marker}: damaged ({error}); {remake(marker)}") from None
+        _require_finite(slab, f"{marker}: frame {frame}", first)
         yield where, slab
 
 

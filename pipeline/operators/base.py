@@ -3,7 +3,8 @@
 Every operator maps complex tensors of shape ``(..., *domain)`` to ``(..., *codomain)``; the leading
 axes are a batch. Subclasses compute, this module checks shapes and differentiates: the backward of
 ``forward`` is ``adjoint`` and the other way round, so gradients of any order exist and
-``torch.utils.checkpoint`` needs nothing else.
+``torch.utils.checkpoint`` needs nothing else. Tensors that an operator is made of, such as a
+trajectory, may ask for gradients too: they are its `LinearOperator.parameters`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ class LinearOperator(ABC):
     Notes
     -----
     Subclasses implement `_forward` and `_adjoint`, which may rely on checked shapes and must not
-    modify their argument.
+    modify their argument; those with `parameters` also `_parameter_gradients`.
     """
+
+    parameters: tuple[Tensor, ...] = ()
+    """What the operator is made of and gradients flow to."""
 
     def __init__(
         self,
@@ -68,12 +72,16 @@ class LinearOperator(ABC):
             If the trailing axes, the dtype or the device are not the operator's.
         """
         self._check(x, self.domain, "forward")
-        return _Application.apply(x, self, False)  # type: ignore[no-any-return, no-untyped-call]
+        return _Application.apply(x, self, False, *self.parameters)  # type: ignore[no-any-return, no-untyped-call]
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Apply the conjugate transpose: ``(..., *codomain)`` to ``(..., *domain)``."""
         self._check(y, self.codomain, "adjoint")
-        return _Application.apply(y, self, True)  # type: ignore[no-any-return, no-untyped-call]
+        return _Application.apply(y, self, True, *self.parameters)  # type: ignore[no-any-return, no-untyped-call]
+
+    def _parameter_gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        """Return the gradients of ``Re(y^H A x)`` by each of `parameters`, differentiable."""
+        raise NotImplementedError
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the operator."""
@@ -118,26 +126,38 @@ class LinearOperator(ABC):
 
 
 class _Application(torch.autograd.Function):
-    """One application of an operator, differentiable in its argument.
+    """One application of an operator, differentiable in its argument and the operator's parameters.
 
     For complex tensors torch's gradient of a real loss is the conjugate cogradient, whose chain
-    rule through ``y = A x`` is exactly ``A^H``.
+    rule through ``y = A x`` is exactly ``A^H``. A change of the parameters changes the loss by
+    ``Re(g^H dA x)``, or ``Re(g^H dA^H x) = Re(x^H dA g)`` through the adjoint.
     """
 
     @staticmethod
-    def forward(x: Tensor, operator: LinearOperator, adjoint: bool) -> Tensor:
+    def forward(x: Tensor, operator: LinearOperator, adjoint: bool, *parameters: Tensor) -> Tensor:
         return operator._adjoint(x) if adjoint else operator._forward(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, ctx.operator, ctx.adjoint = inputs
+        x, ctx.operator, ctx.adjoint, *parameters = inputs
+        if parameters:
+            ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _Application.apply(gradient, ctx.operator, not ctx.adjoint), None, None  # type: ignore[no-untyped-call]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        operator: LinearOperator = ctx.operator
+        found: tuple[Tensor, ...] = ()
+        if operator.parameters:
+            (x,) = ctx.saved_tensors
+            pair = (gradient, x) if ctx.adjoint else (x, gradient)
+            found = operator._parameter_gradients(*pair)
+        back = _Application.apply(gradient, operator, not ctx.adjoint, *operator.parameters)  # type: ignore[no-untyped-call]
+        return back, None, None, *found
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor, _: None, __: None, *parameters: Tensor | None) -> Tensor:
+        if any(parameter is not None for parameter in parameters):
+            raise NotImplementedError("forward-mode derivatives by an operator's parameters")
         return _Application.apply(tangent, ctx.operator, ctx.adjoint)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -148,7 +168,10 @@ class Adjoint(LinearOperator):
         super().__init__(
             operator.codomain, operator.domain, dtype=operator.dtype, device=operator.device
         )
-        self.operator = operator
+        self.operator, self.parameters = operator, operator.parameters
+
+    def _parameter_gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        return self.operator._parameter_gradients(y, x)
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.operator._adjoint(x)
@@ -185,6 +208,14 @@ class Composition(LinearOperator):
             device=inner.device or outer.device,
         )
         self.outer, self.inner = outer, inner
+        self.parameters = (*outer.parameters, *inner.parameters)
+
+    def _parameter_gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        outer, inner = self.outer, self.inner
+        return (
+            *(outer._parameter_gradients(inner(x), y) if outer.parameters else ()),
+            *(inner._parameter_gradients(x, outer.adjoint(y)) if inner.parameters else ()),
+        )
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.outer._forward(self.inner._forward(x))
@@ -201,6 +232,11 @@ class Sum(LinearOperator):
             raise ShapeError(f"cannot add {one!r} and {other!r}: their shapes differ.")
         super().__init__(one.domain, one.codomain, dtype=one.dtype, device=one.device)
         self.one, self.other = one, other
+        self.parameters = (*one.parameters, *other.parameters)
+
+    def _parameter_gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        parts = [part for part in (self.one, self.other) if part.parameters]
+        return tuple(found for part in parts for found in part._parameter_gradients(x, y))
 
     def _forward(self, x: Tensor) -> Tensor:
         return self.one._forward(x) + self.other._forward(x)

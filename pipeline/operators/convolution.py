@@ -39,18 +39,19 @@ from pipeline.pieces import pieces
 class Convolution(ABC):
     """Convolutions of images with one kernel for each frame.
 
-    The spectrum is real, ``(frame, *padded)``, and includes the factor ``1 / prod(padded)``.
+    The spectrum is real, ``(frame, *padded)``, and includes the factor ``1 / prod(padded)``. The
+    tiling is of two axes or three: an image of one axis is one of a single row.
     """
 
-    def __init__(self, spectrum: Tensor, shape: Sequence[int], tiling: Tiling) -> None:
-        self.spectrum = spectrum
-        self.shape = tuple(shape)
+    def __init__(self, spectrum: Tensor, tiling: Tiling) -> None:
+        self.spectrum = spectrum.view(-1, *tiling.padded)
+        self.shape = tiling.shape
         self.tiling = tiling
 
     def convolve(self, images: Tensor, *, out: Tensor) -> None:
         """Convolve every image of ``(frame, coil, *shape)`` into `out` of the same shape."""
         for frames, coils in self._tiles(*images.shape[:2]):
-            source, target = (array[frames, coils].flatten(3) for array in (images, out))
+            source, target = (self._rows(array[frames, coils], 2) for array in (images, out))
             self._convolve(frames, source, None, target, mixing=False)
 
     def combine(self, images: Tensor, maps: Tensor, coil_batch: int | None, *, out: Tensor) -> None:
@@ -61,8 +62,8 @@ class Convolution(ABC):
         """
         out.zero_()
         for frames, coils in self._tiles(len(images), len(maps), coil_batch):
-            source, target = (array[frames].flatten(2)[:, None] for array in (images, out))
-            self._convolve(frames, source, maps[coils].flatten(2), target, mixing=False)
+            source, target = (self._rows(array[frames], 1)[:, None] for array in (images, out))
+            self._convolve(frames, source, self._rows(maps[coils], 1), target, mixing=False)
 
     def combine_terms(self, image: Tensor, maps: Tensor, kernels: slice, *, out: Tensor) -> None:
         """Weight with the map of each term, convolve, weight with the conjugates, and add.
@@ -71,14 +72,18 @@ class Convolution(ABC):
         `kernels` there is one for each term, or the matrix of `mixed`.
         """
         out.zero_()
-        source, target = image.flatten(1)[None, None], out.flatten(1)[None, None]
-        maps = maps.flatten(2)
+        source, target = (self._rows(array, 0)[None, None] for array in (image, out))
+        maps = self._rows(maps, 1)
         if kernels.stop - kernels.start > len(maps):
             self._convolve(kernels, source, maps, target, mixing=True)
             return
         for kernel, weights in zip(range(kernels.start, kernels.stop), maps, strict=True):
             one = slice(kernel, kernel + 1)
             self._convolve(one, source, weights[None], target, mixing=False)
+
+    def _rows(self, array: Tensor, leading: int) -> Tensor:
+        """View ``(*leading, *shape)`` as ``(*leading, N, row)``."""
+        return array.view(*array.shape[:leading], self.shape[0], -1)
 
     def _tiles(
         self, frames: int, coils: int, coil_batch: int | None = None
@@ -173,19 +178,11 @@ class HostConvolution(Convolution):
     Results do not depend on the number of workers, `threads`.
     """
 
-    def __init__(
-        self,
-        spectrum: Tensor,
-        shape: Sequence[int],
-        tiling: Tiling,
-        *,
-        library: Library,
-        threads: int,
-    ) -> None:
-        super().__init__(spectrum, shape, tiling)
+    def __init__(self, spectrum: Tensor, tiling: Tiling, *, library: Library, threads: int) -> None:
+        super().__init__(spectrum, tiling)
         self._transform = partial(host_fft, library=library)
         self._threads = threads
-        self._spectrum = spectrum.numpy()
+        self._spectrum = self.spectrum.numpy()
         self._dtype = np.result_type(self._spectrum.dtype, np.complex64)
         # Fresh pages cost a tenth of an application, so buffers stay. A list, because two threads
         # may apply the operator at the same time.

@@ -24,10 +24,10 @@ class NUFFT(LinearOperator):
     Parameters
     ----------
     shape
-        Image axes ``(z, y, x)`` or ``(y, x)``.
+        Image axes ``(z, y, x)``, ``(y, x)`` or ``(x,)``.
     trajectory
         Real tensor of shape ``(axis, sample)``, or ``(frame, axis, sample)`` where every frame has
-        its own [rad/voxel]. Its device is the operator's.
+        its own [rad/voxel]. Its device is the operator's. Where it requires a gradient it gets one.
     coils
         Size of the coil axis of domain and codomain; `None` for no such axis.
     tolerance
@@ -100,6 +100,8 @@ class NUFFT(LinearOperator):
             dtype=dtype,
             device=trajectory.device,
         )
+        if trajectory.requires_grad:
+            self.parameters = (trajectory,)
         self.frames, self.coils, self.samples = math.prod(frames), coils, samples
         self.threads = thread_count(threads)
         self._workers = parallel_transforms(
@@ -143,6 +145,21 @@ class NUFFT(LinearOperator):
         images = samples.new_empty(*samples.shape[:3], *self.shape)
         self._run(images, samples, adjoint=True)
         return images.reshape(*batch, *self.domain)
+
+    def _parameter_gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        # d/dk_d of exp(-j k.r) is -j r_d exp(-j k.r), and Re(-j conj(y) A r_d x) an imaginary part.
+        found = []
+        for axis, size in enumerate(self.shape):
+            positions = torch.arange(size, device=x.device, dtype=x.real.dtype) - size // 2
+            along = [1] * len(self.shape)
+            along[axis] = size
+            values = (y.conj() * self.forward(x * positions.reshape(along))).imag
+            if self.coils is not None:
+                values = values.sum(-2)
+            batch = values.ndim - len(self.parameters[0].shape[:-2]) - 1
+            found.append(values.sum(tuple(range(batch))) if batch else values)
+        (trajectory,) = self.parameters
+        return (torch.stack(found, dim=-2).to(trajectory.dtype),)
 
     def _transforms(self, array: Tensor, trailing: int) -> Tensor:
         """Return a contiguous ``(batch, frame, coil, ...)`` view or copy."""

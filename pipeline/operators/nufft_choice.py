@@ -71,8 +71,8 @@ def choose_backend(
     DependencyError
         If it is not installed.
     """
-    if len(shape) not in (2, 3):
-        raise ShapeError(f"NUFFT: found the matrix {tuple(shape)}, allowed are 2 and 3 axes.")
+    if len(shape) not in (1, 2, 3):
+        raise ShapeError(f"NUFFT: found the matrix {tuple(shape)}, allowed are 1 to 3 axes.")
     if deterministic and device != "cpu":
         raise ConfigError(
             f"deterministic results were asked for on {device}, where numbers are added in an "

@@ -204,12 +204,15 @@ class Toeplitz(LinearOperator):
         self.spectrum = spectrum
         self.threads = thread_count(threads)
         library = provider(fft, spectrum.device)
-        tiling = Tiling(self.shape, padded, self.itemsize, library != "torch", piece_bytes)
-        kernels = spectrum.detach().reshape(-1, *padded)
+        one = (1,) * (len(self.shape) == 1)
+        tiling = Tiling(
+            (*one, *self.shape), (*one, *padded), self.itemsize, library != "torch", piece_bytes
+        )
+        kernels = spectrum.detach().contiguous()
         self.convolution: Convolution = (
-            DeviceConvolution(kernels, self.shape, tiling)
+            DeviceConvolution(kernels, tiling)
             if library == "torch"
-            else HostConvolution(kernels, self.shape, tiling, library=library, threads=self.threads)
+            else HostConvolution(kernels, tiling, library=library, threads=self.threads)
         )
 
     def _forward(self, x: Tensor) -> Tensor:

@@ -61,7 +61,11 @@ def half_kernel(
             kernel = kernel.narrow(axis, 0, min(kernel.shape[axis], size - start))
             indices = torch.arange(start, start + kernel.shape[axis], device=half.device)
             places.append(indices % padded[axis])
-        half[..., : shape[-1]].index_put_(torch.meshgrid(*places, indexing="ij"), kernel)
+        found = half[..., : shape[-1]]
+        if places:
+            found.index_put_(torch.meshgrid(*places, indexing="ij"), kernel)
+        else:  # an image of one axis
+            found.copy_(kernel)
     return half
 
 

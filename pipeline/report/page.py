@@ -51,6 +51,7 @@ def report_page(
     receipts: Sequence[Mapping[str, Any]],
     series: Mapping[tuple[str, str], AnySeries],
     problems: Sequence[str],
+    results: Path,
     failures: Sequence[Failure] = (),
 ) -> str:
     """Return the report as HTML.
@@ -65,6 +66,8 @@ def report_page(
         Images by (dataset, reconstruction).
     problems
         One line for each input that is missing or unreadable.
+    results
+        Folder of the whole run.
     failures
         Reconstructions that are missing, and why.
     """
@@ -81,7 +84,9 @@ def report_page(
     jobs = table[table["kind"] == "job"]
     unreadable: list[str] = []
     sections = [
-        _dataset_section(name, table[table["dataset"] == name], receipts, series, unreadable)
+        _dataset_section(
+            results / name, table[table["dataset"] == name], receipts, series, unreadable
+        )
         for name in table["dataset"].dropna().unique()
     ]
     scatters = [
@@ -106,13 +111,14 @@ def report_page(
 
 
 def _dataset_section(
-    name: str,
+    folder: Path,
     table: "pd.DataFrame",
     receipts: Sequence[Mapping[str, Any]],
     series: Mapping[tuple[str, str], AnySeries],
     unreadable: list[str],
 ) -> DatasetSection:
     """Return what the page shows of a dataset; add to ``unreadable`` what it cannot show."""
+    name = folder.name
     own = [receipt for receipt in receipts if receipt.get("dataset") == name]
     time, phases = time_bars(table[table["kind"] == "job"])
     shown = []
@@ -124,7 +130,7 @@ def _dataset_section(
         try:
             shown.append(describe_reconstruction(rows, measured, series[name, reconstruction]))
         except (KronufftError, *DAMAGE) as error:  # one damaged chunk must not hide the others
-            image = Path("results", name, reconstruction, "image.json")
+            image = folder / reconstruction / "image.json"
             unreadable.append(f"{image}: damaged ({error}); {remake(image)}")
     return DatasetSection(
         name=name,

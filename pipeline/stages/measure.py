@@ -86,7 +86,7 @@ def measure(
         who = f"{dataset}/{reconstruction}"
         with record.phase("compare"), track(f"measure {who}", len(groups)) as advance:
             for frame, group in enumerate(groups):
-                row = _image_row(images, measured, frame, group, who)
+                row = _image_row(images, measured, frame, group, image)
                 rows.append({**row, "kind": "image", **_solution_of(frame, blocks)})
                 advance()
         points, told = part_of(acquired.kind, "measures").measure(
@@ -136,13 +136,13 @@ def _joined_frames(
 
 
 def _image_row(
-    images: "zarr.Array[Any]", raw: Acquisition, frame: int, group: range, who: str
+    images: "zarr.Array[Any]", raw: Acquisition, frame: int, group: range, marker: Path
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"frame": frame, "first_frame": group.start, "frames": len(group)}
     reference = reference_image(raw, group, images.shape[1:])
 
     def slabs() -> Iterator[tuple[Array, Array | None]]:
-        for where, slab in frame_slabs(images, frame, who):
+        for where, slab in frame_slabs(images, frame, marker):
             yield slab, None if reference is None else reference[where]
 
     row.update(image_metrics(Comparison(slabs), compares=reference is not None))

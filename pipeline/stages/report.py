@@ -78,7 +78,9 @@ def report(
         series = _readable(lambda marker: _series(marker, compared, datasets), images, problems)
         write_table(everything, table)
         with published_file(report) as temporary:
-            page = report_page(everything, accounts, dict(series), problems, failures)
+            page = report_page(
+                everything, accounts, dict(series), problems, report.parent, failures
+            )
             temporary.write_text(page, encoding="utf-8")
 
 

@@ -1,16 +1,16 @@
 # One job per shard, where a block's measurement is cut into several; else there is no such job.
 rule accumulate:
     input:
-        raw="results/{dataset}/raw.json",
-        calibration="results/{dataset}/calibration.json",
-        plan=ancient("results/{dataset}/{reconstruction}/plan.tsv"),
+        raw="<results>/{dataset}/raw.json",
+        calibration="<results>/{dataset}/calibration.json",
+        plan=ancient("<results>/{dataset}/{reconstruction}/plan.tsv"),
     output:
-        share="results/{dataset}/{reconstruction}/shares/{block}-{shard}.zarr.zip",
-        receipt="results/{dataset}/{reconstruction}/receipts/accumulate-{block}-{shard}.json",
+        share="<results>/{dataset}/{reconstruction}/shares/{block}-{shard}.zarr.zip",
+        receipt="<results>/{dataset}/{reconstruction}/receipts/accumulate-{block}-{shard}.json",
     log:
-        "logs/accumulate/{dataset}/{reconstruction}/{block}-{shard}.log",
+        "<logs>/accumulate/{dataset}/{reconstruction}/{block}-{shard}.log",
     benchmark:
-        "benchmarks/accumulate/{dataset}/{reconstruction}/{block}-{shard}.tsv"
+        "<benchmarks>/accumulate/{dataset}/{reconstruction}/{block}-{shard}.tsv"
     conda:
         "../../envs/pipeline.yaml"
     threads: shared_threads

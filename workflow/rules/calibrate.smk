@@ -1,13 +1,13 @@
 rule calibrate:
     input:
-        raw="results/{dataset}/raw.json",
+        raw="<results>/{dataset}/raw.json",
     output:
-        calibration="results/{dataset}/calibration.json",
-        receipt="results/{dataset}/receipts/calibrate.json",
+        calibration="<results>/{dataset}/calibration.json",
+        receipt="<results>/{dataset}/receipts/calibrate.json",
     log:
-        "logs/calibrate/{dataset}.log",
+        "<logs>/calibrate/{dataset}.log",
     benchmark:
-        "benchmarks/calibrate/{dataset}.tsv"
+        "<benchmarks>/calibrate/{dataset}.tsv"
     conda:
         "../../envs/pipeline.yaml"
     threads: THREADS

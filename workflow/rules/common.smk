@@ -29,12 +29,24 @@ def refusal(error):
     return WorkflowError(line)
 
 
+# The config file that names the folder of results; that of a workflow that uses this one as a
+# module is not ours.
+OURS = workflow.modifier.parent_modifier is None
+GIVEN = workflow.overwrite_configfiles if OURS else []
+
 try:
     for file in workflow.configfiles:
         load_yaml(Path(file))  # Snakemake passes over a key that stands twice
-    RUN = Run(config)
+    RUN = Run(config, GIVEN[-1] if GIVEN else None)
 except Exception as error:
     raise refusal(error) from None
+
+
+pathvars:
+    results=RUN.results,
+    logs=RUN.logs,
+    benchmarks=RUN.benchmarks,
+
 
 SETTINGS = RUN.settings
 DATASETS = list(RUN.datasets)
@@ -159,7 +171,7 @@ def planned(column):
 def shares_of_block(wildcards):
     """What the accumulate jobs of a block leave; nothing where its own job reads the data."""
     return expand(
-        "results/{dataset}/{reconstruction}/shares/{block}-{shard}.zarr.zip",
+        "<results>/{dataset}/{reconstruction}/shares/{block}-{shard}.zarr.zip",
         shard=[row.shard for row in plan_of(wildcards).shards(wildcards.block)],
         allow_missing=True,
     )
@@ -182,7 +194,7 @@ def shared_threads(wildcards):
 
 def receipts_of_jobs(wildcards):
     """The receipts of all jobs of a plan."""
-    pattern = "results/{dataset}/{reconstruction}/receipts/{job}.json"
+    pattern = "<results>/{dataset}/{reconstruction}/receipts/{job}.json"
     return expand(pattern, job=list(plan_of(wildcards).jobs()), allow_missing=True)
 
 
@@ -197,22 +209,22 @@ def of_reconstructions(pattern):
 def all_blocks(wildcards):
     """Every block image of the whole run."""
     return [
-        f"results/{dataset}/{reconstruction}/blocks/{block}.zarr.zip"
+        f"<results>/{dataset}/{reconstruction}/blocks/{block}.zarr.zip"
         for dataset, reconstruction in RECONSTRUCTIONS
         for block in made_plan(dataset, reconstruction).blocks
     ]
 
 
 # What the report of a whole run is made of.
-RAWS = expand("results/{dataset}/raw.json", dataset=DATASETS)
+RAWS = expand("<results>/{dataset}/raw.json", dataset=DATASETS)
 SHARED_RECEIPTS = expand(
-    "results/{dataset}/receipts/{stage}.json",
+    "<results>/{dataset}/receipts/{stage}.json",
     dataset=DATASETS,
     stage=["ingest", "calibrate"],
-) + of_reconstructions("results/{dataset}/{reconstruction}/receipts/measure.json")
-PLANS = of_reconstructions("results/{dataset}/{reconstruction}/plan.tsv")
-IMAGES = of_reconstructions("results/{dataset}/{reconstruction}/image.json")
-METRICS = of_reconstructions("results/{dataset}/{reconstruction}/metrics.csv")
+) + of_reconstructions("<results>/{dataset}/{reconstruction}/receipts/measure.json")
+PLANS = of_reconstructions("<results>/{dataset}/{reconstruction}/plan.tsv")
+IMAGES = of_reconstructions("<results>/{dataset}/{reconstruction}/image.json")
+METRICS = of_reconstructions("<results>/{dataset}/{reconstruction}/metrics.csv")
 
 
 def found(option, name):

@@ -2,12 +2,12 @@
 # does it see the source, whose date may be of a clock that was wrong: `files` tells whether it changed.
 rule ingest:
     output:
-        raw="results/{dataset}/raw.json",
-        receipt="results/{dataset}/receipts/ingest.json",
+        raw="<results>/{dataset}/raw.json",
+        receipt="<results>/{dataset}/receipts/ingest.json",
     log:
-        "logs/ingest/{dataset}.log",
+        "<logs>/ingest/{dataset}.log",
     benchmark:
-        "benchmarks/ingest/{dataset}.tsv"
+        "<benchmarks>/ingest/{dataset}.tsv"
     conda:
         "../../envs/pipeline.yaml"
     resources:

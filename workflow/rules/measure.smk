@@ -1,17 +1,17 @@
 rule measure:
     input:
-        raw="results/{dataset}/raw.json",
-        image="results/{dataset}/{reconstruction}/image.json",
-        plan="results/{dataset}/{reconstruction}/plan.tsv",
+        raw="<results>/{dataset}/raw.json",
+        image="<results>/{dataset}/{reconstruction}/image.json",
+        plan="<results>/{dataset}/{reconstruction}/plan.tsv",
         receipts=of_plan(receipts_of_jobs),
     output:
-        metrics="results/{dataset}/{reconstruction}/metrics.csv",
-        parquet="results/{dataset}/{reconstruction}/metrics.parquet",
-        receipt="results/{dataset}/{reconstruction}/receipts/measure.json",
+        metrics="<results>/{dataset}/{reconstruction}/metrics.csv",
+        parquet="<results>/{dataset}/{reconstruction}/metrics.parquet",
+        receipt="<results>/{dataset}/{reconstruction}/receipts/measure.json",
     log:
-        "logs/measure/{dataset}/{reconstruction}.log",
+        "<logs>/measure/{dataset}/{reconstruction}.log",
     benchmark:
-        "benchmarks/measure/{dataset}/{reconstruction}.tsv"
+        "<benchmarks>/measure/{dataset}/{reconstruction}.tsv"
     conda:
         "../../envs/pipeline.yaml"
     resources:

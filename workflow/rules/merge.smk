@@ -1,16 +1,16 @@
 # The blocks are found by the plan: thousands of paths would not fit on a command line.
 rule merge:
     input:
-        raw="results/{dataset}/raw.json",
-        plan="results/{dataset}/{reconstruction}/plan.tsv",
-        blocks=of_blocks("results/{dataset}/{reconstruction}/blocks/{block}.zarr.zip"),
+        raw="<results>/{dataset}/raw.json",
+        plan="<results>/{dataset}/{reconstruction}/plan.tsv",
+        blocks=of_blocks("<results>/{dataset}/{reconstruction}/blocks/{block}.zarr.zip"),
     output:
-        image="results/{dataset}/{reconstruction}/image.json",
-        receipt="results/{dataset}/{reconstruction}/receipts/merge.json",
+        image="<results>/{dataset}/{reconstruction}/image.json",
+        receipt="<results>/{dataset}/{reconstruction}/receipts/merge.json",
     log:
-        "logs/merge/{dataset}/{reconstruction}.log",
+        "<logs>/merge/{dataset}/{reconstruction}.log",
     benchmark:
-        "benchmarks/merge/{dataset}/{reconstruction}.tsv"
+        "<benchmarks>/merge/{dataset}/{reconstruction}.tsv"
     conda:
         "../../envs/pipeline.yaml"
     threads: THREADS

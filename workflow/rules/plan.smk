@@ -1,15 +1,15 @@
 # A checkpoint: how many blocks there are depends on the data that ingest found.
 checkpoint plan:
     input:
-        raw="results/{dataset}/raw.json",
-        calibration="results/{dataset}/calibration.json",
+        raw="<results>/{dataset}/raw.json",
+        calibration="<results>/{dataset}/calibration.json",
     output:
-        plan="results/{dataset}/{reconstruction}/plan.tsv",
-        receipt="results/{dataset}/{reconstruction}/receipts/plan.json",
+        plan="<results>/{dataset}/{reconstruction}/plan.tsv",
+        receipt="<results>/{dataset}/{reconstruction}/receipts/plan.json",
     log:
-        "logs/plan/{dataset}/{reconstruction}.log",
+        "<logs>/plan/{dataset}/{reconstruction}.log",
     benchmark:
-        "benchmarks/plan/{dataset}/{reconstruction}.tsv"
+        "<benchmarks>/plan/{dataset}/{reconstruction}.tsv"
     conda:
         "../../envs/pipeline.yaml"
     resources:

@@ -2,17 +2,17 @@
 # ancient and the block's own row is a param: a new plan reruns only the blocks that it changed.
 rule reconstruct:
     input:
-        raw="results/{dataset}/raw.json",
-        calibration="results/{dataset}/calibration.json",
-        plan=ancient("results/{dataset}/{reconstruction}/plan.tsv"),
+        raw="<results>/{dataset}/raw.json",
+        calibration="<results>/{dataset}/calibration.json",
+        plan=ancient("<results>/{dataset}/{reconstruction}/plan.tsv"),
         shares=shares_of_block,
     output:
-        image="results/{dataset}/{reconstruction}/blocks/{block}.zarr.zip",
-        receipt="results/{dataset}/{reconstruction}/receipts/reconstruct-{block}.json",
+        image="<results>/{dataset}/{reconstruction}/blocks/{block}.zarr.zip",
+        receipt="<results>/{dataset}/{reconstruction}/receipts/reconstruct-{block}.json",
     log:
-        "logs/reconstruct/{dataset}/{reconstruction}/{block}.log",
+        "<logs>/reconstruct/{dataset}/{reconstruction}/{block}.log",
     benchmark:
-        "benchmarks/reconstruct/{dataset}/{reconstruction}/{block}.tsv"
+        "<benchmarks>/reconstruct/{dataset}/{reconstruction}/{block}.tsv"
     conda:
         "../../envs/pipeline.yaml"
     threads: shared_threads

@@ -7,18 +7,18 @@ rule report:
         metrics=METRICS,
     output:
         report=report(
-            "results/report.html",
+            "<results>/report.html",
             caption="../report/report.rst",
             category="Reconstructions",
         ),
         table=report(
-            "results/metrics.csv", caption="../report/metrics.rst", category="Numbers"
+            "<results>/metrics.csv", caption="../report/metrics.rst", category="Numbers"
         ),
-        parquet="results/metrics.parquet",
+        parquet="<results>/metrics.parquet",
     log:
-        "logs/report.log",
+        "<logs>/report.log",
     benchmark:
-        "benchmarks/report.tsv"
+        "<benchmarks>/report.tsv"
     conda:
         "../../envs/pipeline.yaml"
     resources:

@@ -18,7 +18,7 @@ rule ingested:
 
 rule calibrated:
     input:
-        expand("results/{dataset}/calibration.json", dataset=DATASETS),
+        expand("<results>/{dataset}/calibration.json", dataset=DATASETS),
 
 
 rule planned:
@@ -45,7 +45,7 @@ rule measured:
 # has no inputs, so that it starts nothing that is missing.
 rule report_so_far:
     log:
-        "logs/report_so_far.log",
+        "<logs>/report_so_far.log",
     conda:
         "../../envs/pipeline.yaml"
     params:
@@ -66,7 +66,7 @@ rule report_so_far:
 # be repeated alone.
 rule clean:
     log:
-        "logs/clean.log",
+        "<logs>/clean.log",
     conda:
         "../../envs/pipeline.yaml"
     params:

@@ -1,5 +1,7 @@
 """References on the right matrix and for the right frames; images read slab by slab."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from results_tree import ellipsoids, write_raw
@@ -72,7 +74,7 @@ def test_slabs_cover_the_volume_in_whole_chunks(monkeypatch, tmp_path, chunk):
     monkeypatch.setattr(costs, "_SLAB_VOXELS", 4 * 11 * 8)
     images = complex_normal((2, *SHAPE), 3)
     stored = zarr.create_array(tmp_path / "a.zarr", data=images, chunks=(1, chunk, 11, 8))
-    slabs = list(frame_slabs(stored, 1, "head"))
+    slabs = list(frame_slabs(stored, 1, Path("image.json")))
     np.testing.assert_array_equal(np.concatenate([slab for _, slab in slabs]), images[1])
     assert all(where.start % chunk == 0 for where, _ in slabs)
     assert len(slabs) > 1
@@ -84,5 +86,5 @@ def test_nan_is_named(tmp_path):
     images = complex_normal((2, *SHAPE), 3)
     images[1, 4, 10, 7] = np.nan
     stored = zarr.create_array(tmp_path / "a.zarr", data=images, chunks=(1, 2, 11, 8))
-    with pytest.raises(DataError, match=r"head frame 1: NaN .* \(4, 10, 7\)"):
-        list(frame_slabs(stored, 1, "head"))
+    with pytest.raises(DataError, match=r"image.json: frame 1: NaN .* \(4, 10, 7\)"):
+        list(frame_slabs(stored, 1, Path("image.json")))

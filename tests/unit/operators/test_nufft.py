@@ -13,7 +13,7 @@ from pipeline.operators.nufft_accuracy import smallest_tolerance
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.toeplitz import kernel_dtype
 
-SHAPES = [(16, 21), (15, 12), (8, 11, 14), (9, 7, 10)]  # all sizes differ; odd and even
+SHAPES = [(23,), (16, 21), (15, 12), (8, 11, 14), (9, 7, 10)]  # all sizes differ; odd and even
 HOST = ["ducc0", "finufft", "torchkbnufft"]
 SAMPLES = 150
 CPU = torch.device("cpu")
@@ -223,8 +223,8 @@ def test_refuses_what_it_does_not_know():
         NUFFT((8, 9), trajectory_of((8, 9)), dtype=torch.complex32)
     with pytest.raises(ShapeError, match=r"\(8, 9\)"):
         NUFFT((8, 9), trajectory_of((8, 9, 10)))
-    with pytest.raises(ShapeError, match="2 and 3 axes"):
-        NUFFT((8,), torch.zeros(1, 5))
+    with pytest.raises(ShapeError, match="1 to 3 axes"):
+        NUFFT((3, 3, 3, 3), torch.zeros(4, 5))
 
 
 def test_refuses_wrong_shapes():
@@ -309,6 +309,39 @@ def test_gradients(backend):
     assert torch.autograd.gradcheck(operator, x)
     assert torch.autograd.gradcheck(operator.adjoint, y)
     assert torch.autograd.gradgradcheck(operator, x)
+
+
+@pytest.mark.parametrize("shape", [(9,), (5, 6), (3, 5, 4)], ids=str)
+@pytest.mark.parametrize(("frames", "coils"), [((), None), ((2,), 3)], ids=["one", "frames"])
+def test_gradients_of_the_trajectory(shape, frames, coils):
+    trajectory = trajectory_of(shape, frames=frames, samples=7).requires_grad_()
+    group = () if coils is None else (coils,)
+    x = random_complex(2, *frames, *group, *shape)
+    y = random_complex(2, *frames, *group, 7)
+    options = {"coils": coils, "tolerance": 1e-10, "dtype": torch.complex128}
+
+    def forward(k, x):
+        return NUFFT(shape, k, **options)(x)
+
+    def adjoint(k, y):
+        return NUFFT(shape, k, **options).adjoint(y)
+
+    assert torch.autograd.gradcheck(forward, (trajectory, x), eps=1e-5)
+    assert torch.autograd.gradcheck(adjoint, (trajectory, y), eps=1e-5)
+    assert torch.autograd.gradcheck(lambda k: (NUFFT(shape, k, **options).H)(y), trajectory)
+
+
+def test_gradients_of_the_trajectory_of_a_normal_operator_and_of_every_order():
+    shape = (5, 6)
+    trajectory = trajectory_of(shape, samples=7).requires_grad_()
+    x = random_complex(*shape)
+
+    def normal(k):
+        operator = NUFFT(shape, k, tolerance=1e-10, dtype=torch.complex128)
+        return (operator.H @ operator)(x)
+
+    assert torch.autograd.gradcheck(normal, trajectory, eps=1e-5)
+    assert torch.autograd.gradgradcheck(normal, trajectory, eps=1e-5)
 
 
 @pytest.mark.gpu

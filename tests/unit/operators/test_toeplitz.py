@@ -19,7 +19,7 @@ from pipeline.operators.toeplitz import (
 )
 from pipeline.operators.toeplitz_kernel import kernel_pieces
 
-SHAPES = [(12, 15), (13, 10), (6, 9, 8), (7, 5, 10), (1, 6, 7)]  # odd, even, prime, flat
+SHAPES = [(19,), (12, 15), (13, 10), (6, 9, 8), (7, 5, 10), (1, 6, 7)]  # odd, even, prime, flat
 LIBRARIES = ["ducc0", "scipy", "torch"]
 SAMPLES = 120
 

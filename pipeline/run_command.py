@@ -1,0 +1,44 @@
+"""`kronufft run`: Snakemake on the workflow that came with this package, in any folder."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Context, Option
+
+from pipeline.errors import ConfigError
+from pipeline.files import why_unreadable
+from pipeline.workflow_files import workflow_folder
+
+CONFIG = Path("config/config.yaml")
+
+
+def run(
+    context: Context,
+    configfile: Annotated[Path, Argument(help="The config file.", readable=False)] = CONFIG,
+    output: Annotated[
+        Path | None,
+        Option(help="Folder to write to, in place of `results` of the config.", readable=False),
+    ] = None,
+    cores: Annotated[str, Option("--cores", "-c", help="CPU cores to use, or all.")] = "all",
+) -> None:
+    """Run the workflow of a config file. What else is given goes to Snakemake."""
+    if reason := why_unreadable(configfile):
+        raise ConfigError(f"{configfile}: {reason}; `kronufft init` writes one")
+    command = [*(sys.executable, "-m", "snakemake"), *context.args]
+    if output is not None:
+        _set(command, f"results={output}")
+    # Last, since it takes every word that follows.
+    command += [*("--snakefile", str(workflow_folder() / "Snakefile")), "--cores", cores]
+    command += ["--configfile", str(configfile)]
+    os.execv(command[0], command)
+
+
+def _set(command: list[str], setting: str) -> None:
+    """Add a setting to a command of Snakemake, of whose options `--config` only the last counts."""
+    for option in ("--config", "-C"):
+        if option in command:
+            command.insert(command.index(option) + 1, setting)
+            return
+    command += ["--config", setting]
