@@ -140,7 +140,7 @@ def test_nan_stops_and_leaves_nothing(tmp_path):
     write_images(
         run.image, run.images, dataset="head", reconstruction="cg-sense", voxel_size=(0.002,) * 3
     )
-    with pytest.raises(DataError, match=r"head/cg-sense frame 0: NaN .* \(2, 3, 4\)"):
+    with pytest.raises(DataError, match=r"image.json: frame 0: NaN .* \(2, 3, 4\)"):
         measured(run)
     assert not run.metrics.exists()
     assert not run.receipt.exists()
