@@ -11,6 +11,17 @@ CoilCount = Annotated[int, Field(ge=1, le=1024)]
 EnergyShare = Annotated[float, Field(gt=0, lt=1)]
 
 
+class EspiritSettings(Settings):
+    """How coil maps are found by ESPIRiT."""
+
+    width: Literal["auto"] | Annotated[int, Field(ge=3, le=12)] = "auto"
+    """Samples of a patch of k-space along each axis; `auto` is 6 in 2D and 4 in 3D."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 1e-3
+    """Energy of the patches' components that count as signal, relative to the strongest."""
+    crop: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Maps are zero where the eigenvalue is smaller, as beyond the object; 0 keeps them all."""
+
+
 class CalibrationSettings(Settings):
     """What is estimated from the measurement before it is reconstructed."""
 
@@ -20,10 +31,12 @@ class CalibrationSettings(Settings):
     virtual_coils: Literal["all"] | CoilCount | EnergyShare = "all"
     """MRI: compress coils to so many principal components of the centre of k-space, or, below 1, to
     as many as hold this share of its energy."""
-    coil_maps: Literal["auto", "source", "walsh", "none"] = "auto"
-    """`auto` takes the source's maps where it has them, Walsh's for several coils, else none."""
+    coil_maps: Literal["auto", "source", "espirit", "walsh", "none"] = "auto"
+    """`auto` takes the source's maps where it has them, ESPIRiT's for several coils, else none."""
     calibration_width: Annotated[int, Field(ge=8, le=128)] = 24
-    """Width of the k-space centre that Walsh's maps are estimated from [Cartesian samples]."""
+    """Width of the k-space centre that coil maps are estimated from [Cartesian samples], and that
+    coils are compressed by."""
+    espirit: EspiritSettings = EspiritSettings()
     density: Literal[
         "auto", "source", "radial", "stack-of-stars", "bistatic", "pipe-menon", "none"
     ] = "auto"

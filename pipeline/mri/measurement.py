@@ -127,7 +127,7 @@ class MriMeasurement:
         if self.settings.solves and self.raw.coils > 1:
             raise DataError(
                 f"{self.job.who}: solving for images of {self.raw.coils} coils needs coil maps, "
-                "and calibration.coil_maps is none; set it to auto, source or walsh"
+                "and calibration.coil_maps is none; set it to auto, source or espirit"
             )
         return None
 

@@ -55,7 +55,7 @@ def models(
     if settings.solves and coils > 1 and not maps:
         raise DataError(
             f"{who}: {settings.algorithm} of {coils} coils needs coil maps, and "
-            "calibration.coil_maps is none; set it to auto, source or walsh"
+            "calibration.coil_maps is none; set it to auto, source or espirit"
         )
     joined = data.frames if settings.frames_per_image == "all" else settings.frames_per_image
     # The trajectory is shared only if each image joins equally many frames.

@@ -240,7 +240,7 @@ def pairs(chance: Random) -> Trial:
         ["ducc0", "finufft", "torchkbnufft", "cufinufft", "auto"]), "oversampling": pick(
         [None, 1.25, 2.0, 4.0, [2.0, 2.0], [0, 0], [1e9, 1e9], [2.0, 2.0, 2.0]]), "kernel_width":
         pick([None, 4, 16, [4, 4], [0, 0], [100, 100]])}  # fmt: skip
-    made.config["calibration"] = {"coil_maps": pick(["auto", "source", "walsh", "none"]),
+    made.config["calibration"] = {"coil_maps": pick(["auto", "source", "espirit", "walsh", "none"]),
         "density": pick(["auto", "source", "radial", "stack-of-stars", "bistatic", "pipe-menon",
         "none"]), "calibration_width": pick([8, 24, 128])}  # fmt: skip
     made.config["compute"] = {"device": pick(["cpu", "cpu", "cuda", "cuda:7"]), "threads": 1,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
-from pipeline.geometry.axes import voxel_positions
+from pipeline.geometry.axes import as_volume, voxel_positions
 from pipeline.mri.calibration.density import Weights
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import readout_slabs
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from pipeline.operators.nufft import NUFFT
 
+_BORDER = 2.0
+"""Around a box, within which the window falls [Cartesian samples]."""
 _READ_BYTES = 64 * 2**20
 """Trajectory or samples that are read together."""
 
@@ -33,13 +35,16 @@ _READ_BYTES = 64 * 2**20
 class CentreGrid:
     """A coarse grid over the field of view of ``matrix`` that carries the centre of k-space.
 
-    The centre has a diameter of ``width`` Cartesian samples. Voxels are half the size that it
+    The centre has a diameter of ``width`` Cartesian samples, or, as a ``box``, that length along
+    each axis. Voxels are half the size that it
     resolves. The grid has one voxel more at either end than the field of view needs, so that each
     voxel of the full matrix lies between its voxels.
     """
 
     matrix: tuple[int, ...]
     width: int
+    box: bool = False
+    """Whether all of the centre counts alike, in a box, or the less the farther out, in a ball."""
 
     @property
     def cells(self) -> tuple[int, ...]:
@@ -65,8 +70,15 @@ class CentreGrid:
         return np.asarray(points, np.float64) * np.divide(self.matrix, self.cells)
 
     def taper(self, trajectory: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return a Hann window over the centre, float64 ``[...]`` for points ``[..., axis]``."""
+        """Return a window over the centre, float64 ``[...]`` for points ``[..., axis]``.
+
+        Of a ball, Hann's. Of a box, 1 within, and falling to 0 around it: what lies at its border
+        is interpolated from samples on both sides.
+        """
         samples = np.asarray(trajectory, np.float64) * np.asarray(self.matrix) / (2 * np.pi)
+        if self.box:
+            beyond = (np.abs(samples).max(axis=-1) - self.width / 2) / _BORDER
+            return np.asarray(0.5 + 0.5 * np.cos(np.pi * np.clip(beyond, 0, 1)))
         radius = np.minimum(np.linalg.norm(samples, axis=-1) / (self.width / 2), 1.0)
         return np.asarray(0.5 + 0.5 * np.cos(np.pi * radius))
 
@@ -133,7 +145,7 @@ def centre_images(
     if not measured.all():
         raise DataError(
             f"{who}: frame {int(np.argmin(measured))} has no samples within {grid.width} / 2 "
-            "Cartesian samples of the centre of k-space, which Walsh's coil maps are estimated "
+            "Cartesian samples of the centre of k-space, which coil maps are estimated "
             "from; raise calibration.calibration_width or set calibration.coil_maps to source"
         )
     return images.reshape(raw.coils, *([1] * (3 - len(grid.shape))), *grid.shape)
@@ -168,3 +180,28 @@ def slab_readouts(axes: int, samples: int) -> int:
 def coils_together(samples: int) -> int:
     """Return of how many coils the ``samples`` of a slab are read together."""
     return max(1, _READ_BYTES // (8 * samples))
+
+
+def centre_of_kspace(images: "Tensor", grid: CentreGrid) -> "Tensor":
+    """Return the samples of a box that images ``(coil, z, y, x)`` of it stand for.
+
+    complex ``(coil, z, y, x)``, one cycle per extent of the grid apart, k = 0 at ``N // 2``.
+    """
+    import torch
+
+    axes = (1, 2, 3)
+    kspace: Tensor = torch.fft.fftshift(
+        torch.fft.fftn(torch.fft.ifftshift(images, dim=axes), dim=axes), dim=axes
+    )
+    for axis, size in enumerate(box_shape(grid), start=1):
+        kspace = kspace.narrow(axis, kspace.shape[axis] // 2 - size // 2, size)
+    return kspace.contiguous()
+
+
+def box_shape(grid: CentreGrid) -> tuple[int, ...]:
+    """Return the samples ``(z, y, x)`` of `centre_of_kspace`, an odd number along each axis."""
+    sizes = [
+        2 * int(min(grid.width, size) / 2 * (cells + 2) / cells) + 1
+        for size, cells in zip(grid.matrix, grid.cells, strict=True)
+    ]
+    return as_volume(sizes)

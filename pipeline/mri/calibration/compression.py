@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import Need
 from pipeline.errors import DataError
+from pipeline.mri.calibration import whitening
+from pipeline.mri.corrected import mixing_bytes
 from pipeline.mri.raw import RawData
 from pipeline.pieces import pieces
 from pipeline.progress import track
@@ -55,6 +57,12 @@ def most_coils(job: Calibrating) -> int:
     """Return how many virtual coils there are at most: what later steps have to reckon with."""
     wanted, coils = job.settings.calibration.virtual_coils, job.acquired.coils
     return min(wanted, coils) if isinstance(wanted, int) else coils
+
+
+def mixed_bytes(job: Calibrating, samples: int) -> int:
+    """Return what mixing takes of so many samples of each coil; 0 where coils stay as acquired."""
+    steps = (job.methods.get(name, NONE) for name in (whitening.NAME, NAME))
+    return 0 if set(steps) == {NONE} else mixing_bytes(job.acquired.coils, samples)
 
 
 def needs(job: Calibrating) -> list[Need]:

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
-from pipeline.mri.calibration import compression, sensitivities, whitening
+from pipeline.mri.calibration import compression, sensitivities
 from pipeline.mri.calibration.mistakes import Samples, mistakes
-from pipeline.mri.corrected import CorrectedData, coil_pieces, mixing_bytes
+from pipeline.mri.corrected import CorrectedData, coil_pieces
 from pipeline.mri.raw import RawData
 from pipeline.pieces import pieces
 from pipeline.storage.calibration import MAP_BYTES, CalibrationArrays
@@ -161,10 +161,9 @@ def needs(job: Calibrating) -> list[Need]:
     reading = {
         "consistency: slab of readouts": slab * (8 * axes + 8),
     }
-    if acquired.coils != coils or whitening.method(job) != NONE:
+    if mixed := compression.mixed_bytes(job, slab):
         # Of all virtual coils, and of those that they are mixed from.
-        mixed = 8 * coils * slab + mixing_bytes(acquired.coils, slab)
-        reading["consistency: coils to mix"] = mixed
+        reading["consistency: coils to mix"] = 8 * coils * slab + mixed
     # Images, their transforms on a grid of twice the size along each axis, and maps twice.
     fitting = {"consistency: fit": 8 * coils * grid * (6 + 2**axes) + held * (16 + 24 * coils) // 2}
     return [Need({**maps, **data, **reading}), Need({**maps, **data, **fitting})]

@@ -11,9 +11,17 @@ from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.calibration import compression, density
-from pipeline.mri.calibration.centre import CentreGrid, centre_images, coils_together, slab_readouts
+from pipeline.mri.calibration.centre import (
+    CentreGrid,
+    box_shape,
+    centre_images,
+    centre_of_kspace,
+    coils_together,
+    slab_readouts,
+)
+from pipeline.mri.calibration.espirit import espirit_bytes, espirit_maps
 from pipeline.mri.calibration.walsh import covariance_bytes, walsh_maps
-from pipeline.mri.corrected import CorrectedData, mixing_bytes
+from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import SAMPLES_AT_A_TIME
 from pipeline.operators.nufft_choice import choose_backend
@@ -37,16 +45,30 @@ NAME = "coil_maps"
 
 
 def method(job: Calibrating, raw: RawData | None = None) -> str:
-    """Return ``source``, ``walsh`` or ``none``; see `pipeline.engine.chain.Step`."""
+    """Return ``source``, ``espirit``, ``walsh`` or ``none``; see `pipeline.engine.chain.Step`."""
     wanted, in_source = job.settings.calibration.coil_maps, "sensitivities" in job.acquired.arrays
     if wanted == "source" and not in_source:
         raise DataError(
             f"{job.dataset}: calibration.coil_maps is source, but the source has no coil "
-            "maps; set it to auto or walsh, or name `sensitivities` in the dataset's arrays"
+            "maps; set it to auto or espirit, or name `sensitivities` in the dataset's arrays"
         )
     if wanted == "source" or (wanted == "auto" and in_source):
         return "source"
-    return NONE if wanted == NONE or job.acquired.coils == 1 else "walsh"
+    if wanted == NONE or compression.most_coils(job) == 1:
+        return NONE
+    return "walsh" if wanted == "walsh" else "espirit"
+
+
+def _grid(job: Calibrating) -> CentreGrid:
+    """Return the coarse grid that maps are estimated on."""
+    width = job.settings.calibration.calibration_width
+    return CentreGrid(job.acquired.shape, width, box=job.methods[NAME] == "espirit")
+
+
+def _patch_width(job: Calibrating) -> int:
+    """Return the extent of ESPIRiT's patches: in 3D fewer samples, which are many all the same."""
+    chosen = job.settings.calibration.espirit.width
+    return {2: 6, 3: 4}[len(job.acquired.shape)] if chosen == "auto" else chosen
 
 
 def needs(job: Calibrating) -> list[Need]:
@@ -67,7 +89,8 @@ def needs(job: Calibrating) -> list[Need]:
         ]
     calibration, nufft = job.settings.calibration, job.settings.nufft
     axes = len(acquired.shape)
-    grid = CentreGrid(acquired.shape, calibration.calibration_width).shape
+    centre = _grid(job)
+    grid = centre.shape
     voxels = math.prod(grid)
     images = 8 * coils * voxels
 
@@ -75,7 +98,9 @@ def needs(job: Calibrating) -> list[Need]:
     tile = min(coils, coils_together(slab))
     # Samples within the centre, as many as spokes have there or twice that.
     spread = 1 if acquired.pattern in ("radial", "stack-of-stars") else 2
-    inside = int(slab * min(1.0, spread * calibration.calibration_width / min(acquired.shape)))
+    width = math.sqrt(axes) * (calibration.calibration_width + 4) if centre.box else 0
+    width = max(width, calibration.calibration_width)
+    inside = int(slab * min(1.0, spread * width / min(acquired.shape)))
     transform, resident = nufft_workspace_bytes(
         grid,
         inside,
@@ -94,18 +119,18 @@ def needs(job: Calibrating) -> list[Need]:
         workers=job.threads if not on_device else 1,
         oversampling=nufft.oversampling,
     )
-    on_grid = {"Walsh: coil images": images}
+    on_grid = {"coil maps: coil images": images}
     at_once = min(slab, SAMPLES_AT_A_TIME)
-    trajectory = {"Walsh: trajectory": 4 * axes * slab}
-    tapering = {**trajectory, "Walsh: taper": 8 * slab + 16 * (axes + 1) * at_once}
-    tapered = {"Walsh: taper": 9 * slab}
-    placing = {**trajectory, **tapered, "Walsh: points of the centre": 20 * axes * inside}
+    trajectory = {"coil maps: trajectory": 4 * axes * slab}
+    tapering = {**trajectory, "coil maps: taper": 8 * slab + 16 * (axes + 1) * at_once}
+    tapered = {"coil maps: taper": 9 * slab}
+    placing = {**trajectory, **tapered, "coil maps: points of the centre": 20 * axes * inside}
     # As they are stored, and times the taper.
-    weighting = {**tapered, "Walsh: weights": 12 * slab}
-    samples = 8 * tile * (slab + 2 * inside) + 24 * inside + mixing_bytes(acquired.coils, slab)
-    gridding = {**tapered, "Walsh: samples": samples}
-    transformed = {"Walsh: transform": resident, **on_grid}
-    transforming = {"Walsh: transform": transform + 8 * tile * voxels, **on_grid}
+    weighting = {**tapered, "coil maps: weights": 12 * slab}
+    samples = 8 * tile * (slab + 2 * inside) + 24 * inside + compression.mixed_bytes(job, slab)
+    gridding = {**tapered, "coil maps: samples": samples}
+    transformed = {"coil maps: transform": resident, **on_grid}
+    transforming = {"coil maps: transform": transform + 8 * tile * voxels, **on_grid}
     phases = []
     if job.methods[density.NAME] == NONE:  # then weights are held for one frame after the other
         phases = density.weights_needs(job, density.computed_method(acquired.pattern))
@@ -113,37 +138,52 @@ def needs(job: Calibrating) -> list[Need]:
         tapering, placing, weighting, gridding = (
             {**parts, **kept} for parts in (tapering, placing, weighting, gridding)
         )
-    covariances = {
-        "Walsh: coil images": 3 * images,
-        "Walsh: covariances": covariance_bytes(grid, coils),
-    }
     volume = as_volume(acquired.shape)
     # As interpolated, its squares, and divided by their root; then in chunks as they are written.
     full = 8 * coils * map_chunks(volume)[0] * math.prod(volume[1:])
     chunked = {"chunks of the maps": 2 * min(full, CHUNKS_AT_ONCE * MAP_BYTES)}
-    writing = {"Walsh: planes of the maps": 3 * full, **on_grid}
+    writing = {"coil maps: planes of the maps": 3 * full, **on_grid}
     # Each phase by what the host holds, and what is held where the transforms are.
     both = [
         *(({**tapered, **phase.host}, {**transformed, **phase.device}) for phase in phases),
         (tapering, on_grid),
-        (placing, {"Walsh: transform": transform, **on_grid}),
+        (placing, {"coil maps: transform": transform, **on_grid}),
         (weighting, transformed),
         (gridding, transforming),
-        ({}, covariances),
+        *(({}, parts) for parts in _estimating(job, coils)),
         (chunked, writing),
     ]
     if on_device:
-        both[-1] = ({"Walsh: planes of the maps": full, **chunked}, writing)
+        both[-1] = ({"coil maps: planes of the maps": full, **chunked}, writing)
         return [Need(host, device) for host, device in both]
     return [Need({**host, **device}) for host, device in both]
 
 
+def _estimating(job: Calibrating, coils: int) -> list[dict[str, int]]:
+    """Return what maps need where they are found from images of the centre, by phase."""
+    grid = _grid(job)
+    voxels = math.prod(grid.shape)
+    images = 8 * coils * voxels
+    if job.methods[NAME] == "walsh":
+        covariances = covariance_bytes(grid.shape, coils)
+        return [{"coil maps: coil images": 3 * images, "coil maps: covariances": covariances}]
+    region = box_shape(grid)
+    # The centre itself, and maps with their eigenvalues.
+    kept = {"coil maps: coil images": 8 * coils * math.prod(region) + images + 4 * voxels}
+    phases = espirit_bytes(region, as_volume(grid.shape), coils, _patch_width(job))
+    return [{"coil maps: coil images": 4 * images}, *({**kept, **parts} for parts in phases)]
+
+
 def advice(job: Calibrating, need: Need) -> list[str]:
-    """Return the settings that would make Walsh's maps need less memory."""
-    if not any(name.startswith("Walsh") for name in (*need.host, *need.device)):
+    """Return the settings that would make the estimate of maps need less memory."""
+    names = (*need.host, *need.device)
+    if not any(name.startswith(("coil maps", "ESPIRiT")) for name in names):
         return []
     width = job.settings.calibration.calibration_width
+    espirit = any(name.startswith("ESPIRiT") for name in names)
     return [
+        *(["calibration.virtual_coils: fewer"] if espirit else []),
+        *(["a smaller calibration.espirit.width"] if espirit and _patch_width(job) > 3 else []),
         *(["a smaller calibration.calibration_width"] if width > 8 else []),
         "calibration.coil_maps: source, with maps in the dataset's arrays",
     ]
@@ -159,13 +199,25 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
             for planes in pieces(stored.shape[1], stored.chunks[1]):
                 stored[:, planes] = np.asarray(data.sensitivities(planes=planes))
         return {}
-    grid = CentreGrid(raw.shape, job.settings.calibration.calibration_width)
+    grid, how = _grid(job), job.methods[NAME]
     with receipt.phase("centre"):
         images = _centre_images(data, group, grid, job)
-    with receipt.phase("walsh"):
-        maps = walsh_maps(images)
+    eigenvalues: Tensor | None = None
+    with receipt.phase(how):
+        if how == "walsh":
+            maps = walsh_maps(images)
+        else:
+            size = images.shape[1:]
+            region = centre_of_kspace(images, grid)
+            del images
+            maps, eigenvalues = espirit_maps(
+                region,
+                size,
+                width=_patch_width(job),
+                threshold=job.settings.calibration.espirit.threshold,
+            )
     with receipt.phase("interpolate"):
-        _write_maps(data, group, grid, maps, job.dataset)
+        _write_maps(data, group, grid, maps, eigenvalues, job)
     return {}
 
 
@@ -199,17 +251,27 @@ def _centre_images(
 
 
 def _write_maps(
-    raw: RawData, group: "zarr.Group", grid: CentreGrid, maps: "Tensor", who: str
+    raw: RawData,
+    group: "zarr.Group",
+    grid: CentreGrid,
+    maps: "Tensor",
+    eigenvalues: "Tensor | None",
+    job: Calibrating,
 ) -> None:
-    """Write maps on the full matrix, some planes of all coils at a time."""
+    """Write maps on the full matrix, some planes of all coils at a time.
+
+    They are zero where the eigenvalues are smaller than the settings ask for.
+    """
     from pipeline.mri.calibration.coilmaps import interpolated, unit_norm
 
-    volume = as_volume(raw.shape)
+    volume, crop = as_volume(raw.shape), job.settings.calibration.espirit.crop
     stored = create_sensitivities(group, (raw.coils, *volume))
     planes, rows, columns = grid.coordinates
-    with track(f"{who}: planes of coil maps", volume[0]) as advance:
-        for start in range(0, volume[0], stored.chunks[1]):
-            slab = slice(start, min(start + stored.chunks[1], volume[0]))
-            full = unit_norm(interpolated(maps, [planes[slab], rows, columns]))
+    with track(f"{job.dataset}: planes of coil maps", volume[0]) as advance:
+        for slab in pieces(volume[0], stored.chunks[1]):
+            where = [planes[slab], rows, columns]
+            full = unit_norm(interpolated(maps, where))
+            if eigenvalues is not None and crop:
+                full *= interpolated(eigenvalues[None], where) >= crop
             stored[:, slab] = full.cpu().numpy()
             advance(slab.stop - slab.start)

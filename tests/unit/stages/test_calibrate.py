@@ -71,7 +71,7 @@ def test_dynamic_series(tmp_path, run):
     trajectories = [golden_radial(21, 104, frame=frame) for frame in range(3)]
     write_raw(tmp_path / "raw.json", shape, trajectories)
     found = run()
-    assert (found.coil_maps, found.density) == ("walsh", "radial")
+    assert (found.coil_maps, found.density) == ("espirit", "radial")
     assert_like_true_maps(found.sensitivities(), shape, 4)
     assert found.sensitivities(slice(1, 3)).shape == (2, 1, *shape)
     for frame, trajectory in enumerate(trajectories):
@@ -80,10 +80,10 @@ def test_dynamic_series(tmp_path, run):
         assert weights.dtype == np.float32
         np.testing.assert_allclose(weights, expected, rtol=1e-3, atol=1e-4 * expected.max())
     receipt = read_json(tmp_path / "receipts" / "calibrate.json")
-    assert receipt["coil_maps"] == "walsh"
+    assert receipt["coil_maps"] == "espirit"
     assert receipt["density"] == "radial"
     assert set(receipt["phases"]) == {
-        "noise", "density", "centre", "walsh", "interpolate", "consistency"
+        "noise", "density", "centre", "espirit", "interpolate", "consistency"
     }  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def test_nothing_but_the_centre(tmp_path, run):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"coil_maps": "source"}, "brain: calibration.coil_maps is source.*auto or walsh"),
+        ({"coil_maps": "source"}, "brain: calibration.coil_maps is source.*auto or espirit"),
         ({"density": "source"}, "brain: calibration.density is source.*auto"),
         ({"density": "radial"}, "brain frame 0: calibration.density is radial.*pipe-menon"),
         ({"density": "stack-of-stars"}, "brain frame 0: .*stack-of-stars.*pipe-menon"),

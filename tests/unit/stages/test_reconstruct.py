@@ -149,7 +149,7 @@ def test_deterministic_repeats_bitwise_in_any_blocks(tmp_path):
 
 def test_without_maps_several_coils_are_refused_when_planned(tmp_path):
     write_acquisition(tmp_path, shape=(8, 8), coils=2, readouts=5, samples=5, maps=False)
-    with pytest.raises(DataError, match=r"cg-sense of 2 coils needs coil maps.*walsh"):
+    with pytest.raises(DataError, match=r"cg-sense of 2 coils needs coil maps.*espirit"):
         reconstructed(tmp_path, algorithm="cg-sense")
 
 
