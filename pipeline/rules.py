@@ -16,13 +16,12 @@ from pipeline.config.base import canonical_json
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
 from pipeline.config.file import load_config, results_folder
-from pipeline.config.outputs import OutputSettings
 from pipeline.config.sources import reader_module
 from pipeline.engine.needs import requested_mb
 from pipeline.engine.table import read_plan
 from pipeline.errors import ConfigError, KronufftError
 from pipeline.fingerprint import code_fingerprint
-from pipeline.merge.outputs import output_modules
+from pipeline.merge.outputs import EVERY, output_modules
 from pipeline.stages.calibrate import calibrate_need
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.claims import file_checksum
@@ -126,7 +125,7 @@ class Run:
         if stage not in ("plan", "reconstruct"):
             return ()
         # A plan states what merging takes, with all outputs.
-        outputs = output_modules(OutputSettings()) if stage == "plan" else ()
+        outputs = output_modules(EVERY) if stage == "plan" else ()
         return (*self.settings.reconstructions[reconstruction].modules, *outputs)
 
     def ingest_mb(self) -> int:

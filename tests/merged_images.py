@@ -23,6 +23,7 @@ def merged_of(folder: Path, values: np.ndarray, **given: Any) -> Merged:
         "duration": None,
         "dataset": "head",
         "reconstruction": "cg-sense",
+        "source": "0123456789abcdef",
         "threads": 2,
     }
     return Merged(images, **{**told, **given})

@@ -14,6 +14,8 @@ class OutputSettings(Settings):
     """Multi-resolution magnitude for viewers (napari, Neuroglancer)."""
     nifti: bool = True
     """Magnitude as NIfTI-1, gzipped."""
+    dicom: bool = False
+    """MRI: magnitude as multi-frame DICOM, a folder."""
 
 
 class MergeSettings(Settings):

@@ -5,7 +5,7 @@ from pipeline.engine import processes
 from pipeline.engine.images import Images
 from pipeline.engine.needs import Need, largest
 from pipeline.merge.chunks import storing_bytes
-from pipeline.merge.outputs import outputs
+from pipeline.merge.outputs import EVERY, outputs
 from pipeline.storage.receipts import RECEIPT_BYTES
 
 
@@ -14,10 +14,10 @@ def merge_memory(
 ) -> Need:
     """Predict the peak memory of `merge`, which reads the receipts of all `jobs` of the plan.
 
-    `threads` chunks are in work at a time; without settings the default outputs are written.
+    `threads` chunks are in work at a time; without settings all outputs are written.
     """
     at_once = min(threads, images.chunks)
-    written = outputs(settings or OutputSettings()).values()
+    written = outputs(settings or EVERY).values()
     parts = largest(
         [
             {"chunks in work": storing_bytes(at_once, images.chunk_bytes)},

@@ -6,25 +6,16 @@ References
 """
 
 import gzip
-import itertools
-import math
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.engine.images import Images
-from pipeline.engine.needs import CHUNKS_AT_ONCE
 from pipeline.errors import DataError
 from pipeline.geometry.orientation import ras_affine
 from pipeline.merge.outputs import Merged, Output
-from pipeline.storage.chunks import CHUNK_BYTES
-
-if TYPE_CHECKING:
-    import zarr
+from pipeline.merge.slabs import image_slabs, slab_bytes
 
 _LARGEST_AXIS = np.iinfo(np.int16).max
 _DESCRIPTION_BYTES = 79
@@ -40,12 +31,7 @@ def _check(shape: tuple[int, ...]) -> None:
 
 
 def _needs(images: Images, threads: int) -> dict[str, int]:
-    """Return what is held of one row of chunks: its values, and half as much of magnitudes."""
-    row = images.chunk[0] * images.chunk[1] * math.prod(images.shape[2:]) * images.itemsize
-    return {
-        "NIfTI: a row of chunks": row * 3 // 2,
-        "NIfTI: chunks as read": min(row, CHUNKS_AT_ONCE * CHUNK_BYTES),
-    }
+    return {"NIfTI: a row of chunks": slab_bytes(images, 3)}
 
 
 def write_nifti(path: Path, merged: Merged) -> None:
@@ -81,17 +67,12 @@ def write_nifti(path: Path, merged: Merged) -> None:
             file.write(np.abs(slab).astype("<f4", copy=False).data)
 
 
-def image_slabs(image: "zarr.Array[Any]") -> Iterator[NDArray[np.complexfloating]]:
-    """Yield contiguous parts of ``image`` in C order, which is NIfTI's order for x, y, z, t.
-
-    The chunks of stored images cut an axis only where the axes before have chunks of one.
-    """
-    frames, planes = (
-        [slice(start, start + length) for start in range(0, size, length)]
-        for size, length in zip(image.shape[:2], image.chunks[:2], strict=True)
-    )
-    for frame, plane in itertools.product(frames, planes):
-        yield np.asarray(image[frame, plane])
-
-
-OUTPUT = Output("magnitude.nii.gz", write=write_nifti, needs=_needs, check=_check)
+OUTPUT = Output(
+    "magnitude.nii.gz",
+    about="Magnitude, NIfTI-1",
+    encoding="application/gzip",
+    write=write_nifti,
+    needs=_needs,
+    check=_check,
+    checksums=True,
+)

@@ -159,4 +159,12 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
     return {"chunks in work": storing_bytes(threads, chunk)}
 
 
-OUTPUT = Output("magnitude.ome.zarr", write=write_pyramid, needs=_needs, folder=True)
+OUTPUT = Output(
+    "magnitude.ome.zarr",
+    about="Magnitude at several resolutions, OME-Zarr",
+    encoding="application/vnd+zarr",
+    write=write_pyramid,
+    needs=_needs,
+    folder=True,
+    checksums=True,
+)

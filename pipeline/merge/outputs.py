@@ -4,7 +4,7 @@ Each is a module of this package, named as its setting in `output`, that holds a
 name ``OUTPUT``. To add one, write the module, and its setting in `pipeline.config.outputs`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -34,6 +34,8 @@ class Merged:
     """From the start of an image to that of the next [s], where that is known."""
     dataset: str
     reconstruction: str
+    source: str
+    """Fingerprint of the acquisition."""
     threads: int
     """Chunks in work at a time."""
 
@@ -59,6 +61,10 @@ class Output:
 
     name: str
     """Of the file, which stands beside ``image.zarr``."""
+    about: str
+    """What it is, in a few words."""
+    encoding: str
+    """Its media type."""
     write: Callable[[Path, Merged], None]
     """Writes it to a path that does not exist yet."""
     needs: Callable[[Images, int], Mapping[str, int]]
@@ -68,6 +74,10 @@ class Output:
     """Raises `DataError` if images of a shape ``(frame, z, y, x)`` cannot be written."""
     folder: bool = False
     """Whether it is a folder."""
+    checksums: bool = False
+    """Whether its files hold checksums of their own; those of others go into the receipt."""
+    kinds: Sequence[str] = ("mri", "rf")
+    """Of data whose images can be written; of others it is left out."""
 
 
 def output_modules(settings: OutputSettings) -> tuple[str, ...]:
@@ -81,8 +91,5 @@ def outputs(settings: OutputSettings) -> dict[str, Output]:
     return {name.rpartition(".")[2]: import_module(name).OUTPUT for name in modules}
 
 
-def unwanted(settings: OutputSettings) -> list[Output]:
-    """Return the outputs that the settings do not ask for."""
-    every = settings.model_copy(update=dict.fromkeys(type(settings).model_fields, True))
-    wanted = outputs(settings)
-    return [output for name, output in outputs(every).items() if name not in wanted]
+EVERY = OutputSettings().model_copy(update=dict.fromkeys(OutputSettings.model_fields, True))
+"""Settings that ask for all outputs."""

@@ -18,9 +18,10 @@ from pipeline.geometry.axes import resampled_affine
 from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw
 from pipeline.merge.costs import fitting_merge
-from pipeline.merge.outputs import Merged, Output, outputs, unwanted
+from pipeline.merge.outputs import EVERY, Merged, Output, outputs
 from pipeline.merge.series import BlockSeries, store_images
 from pipeline.storage.acquisition import Acquisition
+from pipeline.storage.manifest import describe_whole
 from pipeline.storage.provenance import (
     PROVENANCE,
     REMAKE,
@@ -28,7 +29,13 @@ from pipeline.storage.provenance import (
     remake_script,
     repeatable_part,
 )
-from pipeline.storage.publish import published_file, published_folder, published_store
+from pipeline.storage.publish import (
+    FINGERPRINT,
+    published_file,
+    published_folder,
+    published_store,
+    read_json,
+)
 from pipeline.storage.receipts import Receipt, read_receipt
 from pipeline.storage.research_object import RO_CRATE, research_object
 from pipeline.storage.sealed import sealed_json
@@ -74,7 +81,8 @@ def merge(
             jobs = read_plan(plan)
             files = [blocks / f"{block}.zarr.zip" for block in jobs.blocks]
             series = BlockSeries.open(files, jobs.blocks)
-            wanted = outputs(settings.output)
+            asked = outputs(settings.output)
+            wanted = {name: output for name, output in asked.items() if source.kind in output.kinds}
             for output in wanted.values():
                 output.check(series.shape)
             limits = planned_limits("cpu", "auto", host_mb)
@@ -121,13 +129,17 @@ def merge(
                 duration,
                 dataset,
                 reconstruction,
+                str(read_json(raw)[FINGERPRINT]),
                 threads,
             )
+            checksums: dict[str, str] = {}
             for name, output in wanted.items():
                 publish = published_folder if output.folder else published_file
                 path = published.enter_context(publish(image.with_name(output.name)))
                 with job.phase(name):
                     output.write(path, merged)
+                    if not output.checksums:
+                        checksums |= describe_whole(path, output.name)
             with job.phase("provenance"):
                 rows = [
                     row.model_dump()
@@ -140,13 +152,17 @@ def merge(
                 for name, text in _provenance_files(history, wanted.values()).items():
                     published.enter_context(published_file(image.with_name(name))).write_text(text)
         # What an earlier run left must not stand beside images that it does not show.
-        for output in unwanted(settings.output):
+        for name, output in outputs(EVERY).items():
+            if name in wanted:
+                continue
             path = image.with_name(output.name)
             if output.folder:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
         job.record(
+            outputs=checksums,
+            left_out=sorted(asked.keys() - wanted.keys()),
             shape=list(series.shape), blocks=len(series.rows), voxel_size=voxel_size.tolist(),
         )  # fmt: skip
 
@@ -170,8 +186,11 @@ def _receipts_before(raw: Path, jobs: Plan, receipt: Path) -> list[dict[str, Any
 
 def _provenance_files(history: Mapping[str, Any], written: Iterable[Output]) -> dict[str, str]:
     """Return the content of the files that say where the images come from."""
-    results = [output.name for output in written]
-    crate = research_object(history, workflow=REMAKE, results=results)
+    described = {
+        f"{output.name}/" if output.folder else output.name: (output.about, output.encoding)
+        for output in written
+    }
+    crate = research_object(history, workflow=REMAKE, outputs=described)
     return {
         PROVENANCE: sealed_json(history),
         REMAKE: remake_script(history),

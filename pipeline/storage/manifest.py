@@ -52,6 +52,46 @@ def describe_file(file: Path) -> str:
         return f"{size} crc32c:{chunk.read().hex()}"
 
 
+def describe_whole(path: Path, name: str) -> dict[str, str]:
+    """Return the entry of a file without a checksum of its own, or of all files in a folder.
+
+    It is the SHA-256 of all bytes. ``name`` is what the file or folder will be called.
+    """
+    if path.is_file():
+        return {name: _describe_whole(path)}
+    return {
+        f"{name}/{file.relative_to(path).as_posix()}": _describe_whole(file)
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+
+
+def _describe_whole(file: Path) -> str:
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()[:_DIGITS]
+    return f"{file.stat().st_size} sha256:{digest}"
+
+
+def check_whole(folder: Path, manifest: Manifest, marker: Path) -> int:
+    """Compare files in a folder with what `describe_whole` told of them; return their bytes.
+
+    `DataError` names the first that is not the same, and what makes ``marker`` again.
+    """
+    for name, entry in manifest.items():
+        try:
+            found = _describe_whole(folder / name)
+        except OSError as error:
+            raise DataError(
+                f"{folder / name}: missing or not readable ({error.strerror}); {remake(marker)}"
+            ) from None
+        if found != entry:
+            raise DataError(
+                f"{folder / name}: damaged: {_words(found)}, expected {_words(entry)}; "
+                f"{remake(marker)}"
+            )
+    return sum(int(entry.split()[0]) for entry in manifest.values())
+
+
 def fingerprint(manifest: Manifest) -> str:
     """Return 32 hexadecimal digits that stand for the content of a whole store."""
     lines = "".join(f"{name} {entry}\n" for name, entry in sorted(manifest.items()))

@@ -7,7 +7,7 @@ References
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 RO_CRATE = "ro-crate-metadata.json"
@@ -26,30 +26,25 @@ _DESCRIPTIONS = {
     "plan.tsv": ("Blocks and shards, with predicted memory and time", "text/tab-separated-values"),
     "provenance.json": ("Where the image comes from, job by job", "application/json"),
     "image.zarr/": ("Complex images [frame, z, y, x]", "application/vnd+zarr"),
-    "magnitude.ome.zarr/": ("Magnitude at several resolutions, OME-Zarr", "application/vnd+zarr"),
-    "magnitude.nii.gz": ("Magnitude, NIfTI-1", "application/gzip"),
 }
-_RESULTS = ("image.zarr/", "magnitude.ome.zarr/", "magnitude.nii.gz")
 
 Entity = dict[str, Any]
 
 
 def research_object(
-    provenance: Mapping[str, Any], *, workflow: str, results: Sequence[str]
+    provenance: Mapping[str, Any], *, workflow: str, outputs: Mapping[str, tuple[str, str]]
 ) -> dict[str, Any]:
     """Return the content of ``ro-crate-metadata.json``, JSON-LD, from the provenance of an image.
 
-    It has the folder, its files, the script ``workflow`` that makes the image again, the magnitude
-    images ``results``, and one action, the run, with source, settings of every stage, results,
-    times and versions.
+    It has the folder, its files, the script ``workflow`` that makes the image again, the files made
+    of the images, ``outputs`` (what each is, and its media type), and one action, the run, with
+    source, settings of every stage, results, times and versions.
     """
     stages: Mapping[str, Mapping[str, Any]] = provenance["stages"]
     title = f"{provenance['dataset']} {provenance['reconstruction']}"
-    files = [
-        _data_entity(name)
-        for name in _DESCRIPTIONS
-        if name not in _RESULTS[1:] or name.rstrip("/") in results
-    ]
+    described = {**_DESCRIPTIONS, **outputs}
+    files = [_data_entity(name, *about) for name, about in described.items()]
+    results = ["image.zarr/", *outputs]
     inputs = list(_inputs(stages))
     versions = _software(stages["merge"])
     ended = stages["merge"]["ended"]
@@ -62,7 +57,7 @@ def research_object(
         "endTime": ended,
         "actionStatus": "http://schema.org/CompletedActionStatus",
         "object": [_reference(entity["@id"]) for entity in inputs],
-        "result": [_reference(file["@id"]) for file in files if file["@id"] in _RESULTS],
+        "result": [_reference(name) for name in results],
     }
     root = {
         "@id": "./",
@@ -111,8 +106,7 @@ def _reference(identity: str) -> Entity:
     return {"@id": identity}
 
 
-def _data_entity(name: str) -> Entity:
-    description, encoding = _DESCRIPTIONS[name]
+def _data_entity(name: str, description: str, encoding: str) -> Entity:
     kind = "Dataset" if name.endswith("/") else "File"
     return {"@id": name, "@type": kind, "name": description, "encodingFormat": encoding}
 

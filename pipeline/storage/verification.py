@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DataError
 from pipeline.storage.archives import open_archive
-from pipeline.storage.manifest import check_store
+from pipeline.storage.manifest import check_store, check_whole
 from pipeline.storage.provenance import PROVENANCE
 from pipeline.storage.publish import open_published, read_json, read_text, store_beside
 from pipeline.storage.research_object import RO_CRATE
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _PIECE = 2**24
 _FOREIGN = (RO_CRATE,)
 """JSON of other standards, which have no place for a checksum of ours."""
+_FOREIGN_FOLDERS = ("bids", "dicom")
+"""Beside an image: of files whose checksums are in the receipt of `merge`."""
 
 
 def verifiable(where: Path) -> list[Path]:
@@ -43,7 +45,8 @@ def _found(where: Path) -> Iterator[Path]:
     elif where.is_dir():
         for entry in sorted(where.iterdir()):
             marked = entry.suffix == ".zarr" and entry.with_suffix(".json").is_file()
-            if not entry.name.startswith(".") and not marked:
+            foreign = entry.name in _FOREIGN_FOLDERS and (where / "image.json").is_file()
+            if not (entry.name.startswith(".") or marked or foreign):
                 yield from _found(entry)
         yield from (path for path in _needed(where) if not path.exists())
 
@@ -101,6 +104,10 @@ def _verify(path: Path) -> int:
             if "files" in content:
                 check_store(store_beside(path), content["files"], path, thorough=True)
                 return _read_arrays(open_published(path), path)
+            if content.get("stage") == "merge":
+                # Formats that hold no checksums: those are in the receipt.
+                image = path.parents[1] / "image.json"
+                check_whole(image.parent, content.get("outputs", {}), image)
         case ".tsv":
             read_text(path)
         case ".gz":

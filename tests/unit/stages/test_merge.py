@@ -14,6 +14,7 @@ from pipeline.mri.arrays import ARRAYS
 from pipeline.stages.merge import merge
 from pipeline.storage.archives import write_block
 from pipeline.storage.publish import open_published, published_store, read_json
+from pipeline.storage.verification import verifiable, verify
 
 VOXEL_SIZE = (4e-3, 2e-3, 1e-3)
 SHAPE = (6, 8, 10)  # of the dataset
@@ -85,6 +86,26 @@ def test_outputs_can_be_switched_off(job):
     names = sorted(path.name for path in arguments["image"].parent.iterdir())
     about = ["provenance.json", "receipts", "remake.sh", "ro-crate-metadata.json"]
     assert names == ["blocks", "image.json", "image.zarr", "plan.tsv", *about]
+
+
+def test_damaged_outputs_are_found(job):
+    arguments, _ = job
+    every = OutputSettings(ome_zarr=False, nifti=False, dicom=True)
+    merge(**arguments | {"settings": MergeSettings(output=every)})
+    folder = arguments["image"].parent
+    found = verifiable(folder)
+    assert arguments["receipt"] in found
+    assert not [path for path in found if "dicom" in path.parts]
+    assert verify(arguments["receipt"]) > 0
+    file = folder / "dicom/0001.dcm"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"0001\.dcm: damaged.*image\.json"):
+        verify(arguments["receipt"])
+    file.unlink()
+    with pytest.raises(DataError, match=r"0001\.dcm: missing"):
+        verify(arguments["receipt"])
 
 
 def test_failure_leaves_what_was_there(job):

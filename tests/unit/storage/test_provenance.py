@@ -55,7 +55,7 @@ def test_the_same_again_is_the_same_to_the_last_byte(run, tmp_path):
     assert first["files"] == second["files"]
     stages = open_published(run.files.image).attrs["provenance"]["stages"]
     assert stages["merge"]["settings"] == {
-        "output": {"ome_zarr": True, "nifti": False},
+        "output": {"ome_zarr": True, "nifti": False, "dicom": False},
         "frames_per_image": 1,
     }
 
