@@ -1,0 +1,291 @@
+"""Back-projection: the exact model of measurements along any paths, and its adjoint.
+
+A pulse, or a transmitter and a receiver of arrays, measures at wavenumber ``k``
+
+    y(k) = sum_x c(x) exp(-j k d(x)),    d(x) = |x - tx| + |x - rx| - (|o - tx| + |o - rx|)
+
+where ``o`` is the scene's origin, to which phases are referred. The adjoint reads range-compressed
+lines where the paths over all voxels end [1]_. Near field and far, one antenna or two, in a plane
+or in space are the same.
+
+References
+----------
+.. [1] L. A. Gorham, L. J. Moore, "SAR image formation toolbox for MATLAB", Proc. SPIE 7699, 769906
+   (2010).
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.operators.base import LinearOperator
+from pipeline.operators.threads import share, thread_count
+from pipeline.rf.geometry.antenna_paths import AntennaPaths
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.model.range_lines import LineSampling, RangeLines
+
+TILE_VOXELS = 512
+"""Voxels of a tile, at most: then its arrays stay in the first cache of a CPU."""
+_PULSES_TOGETHER = 64
+"""Pulses whose lines stay in a CPU's second cache while neighbouring tiles read them."""
+_TILES_TOGETHER = 16
+_LINE_BYTES = 2**26
+"""Bytes of the lines of those pulses that are in work at a time."""
+_PAIRS_AT_ONCE = 2**20
+"""Voxels times pulses in work at a time where torch computes."""
+
+
+class BackProjection(LinearOperator):
+    """The exact sum over a scene, up to how finely lines are sampled.
+
+    Parameters
+    ----------
+    scene
+        Grid of the image.
+    paths
+        Positions; their reference paths do not count, see above.
+    k
+        Wavenumbers, ``(freq,)`` [rad/m], increasing.
+    tolerance
+        Relative l2 error of the measurements of uncorrelated scatterers that reading between bins
+        may leave; 4e-5 is the least. `LineSampling.error` is what it leaves.
+    path_loss
+        Whether fields fall with distance: ``|o - tx| |o - rx| / (|x - tx| |x - rx|)``.
+    dtype, device
+        complex64 is compiled for the CPU; elsewhere, and in complex128, torch computes.
+    threads
+        Of the CPU; torch's own number if not given.
+
+    Notes
+    -----
+    Maps ``(..., *scene.shape)`` to ``(..., pulse, freq)``. Results repeat bit by bit on a CPU.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        paths: AntennaPaths,
+        k: NDArray[np.float64],
+        *,
+        tolerance: float = 1e-3,
+        path_loss: bool = False,
+        dtype: torch.dtype = torch.complex64,
+        device: torch.device | str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        device = torch.empty(0, device=device).device
+        super().__init__(scene.shape, (len(paths), len(k)), dtype=dtype, device=device)
+        self.scene, self.path_loss = scene, path_loss
+        self.sampling = LineSampling.of(k, reach(scene), tolerance)
+        self._threads = thread_count(threads)
+        self._antennas = [np.ascontiguousarray(a) for a in (paths.transmitter, paths.receiver)]
+        self._ranges = np.stack(
+            [np.linalg.norm(scene.centre - antenna, axis=1) for antenna in self._antennas], axis=1
+        )
+        self._compiled = device.type == "cpu" and dtype == torch.complex64
+
+    def _pulses(self) -> Iterator[slice]:
+        """Yield those pulses that are in work at a time."""
+        size = pulses_together(self.sampling, self.itemsize)
+        for start in range(0, self.codomain[0], size):
+            yield slice(start, min(start + size, self.codomain[0]))
+
+    def _lines(self, pulses: slice) -> RangeLines:
+        assert self.dtype is not None  # set in __init__
+        assert self.device is not None
+        count = pulses.stop - pulses.start
+        return RangeLines(self.sampling, count, dtype=self.dtype, device=self.device)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        images = x.reshape(-1, *self.domain)
+        measured = x.new_empty(len(images), *self.codomain)
+        for pulses in self._pulses():
+            lines = self._lines(pulses)
+            for image, result in zip(images, measured, strict=True):
+                result[pulses] = lines._forward(self._scattered(image.contiguous(), pulses))
+        return measured.reshape(*x.shape[: x.ndim - len(self.domain)], *self.codomain)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        measured = y.reshape(-1, *self.codomain)
+        images = y.new_zeros(len(measured), *self.domain)
+        for pulses in self._pulses():
+            lines = self._lines(pulses)
+            for values, image in zip(measured, images, strict=True):
+                self._gather(image, lines._adjoint(values[pulses]), pulses)
+        return images.reshape(*y.shape[: y.ndim - 2], *self.domain)
+
+    def _gather(self, image: Tensor, lines: Tensor, pulses: slice) -> None:
+        """Add to an image what the lines of some pulses hold at the paths over its voxels."""
+        if not self._compiled:
+            flat = image.view(-1)
+            for voxels, some, place, phasors in self._paths(pulses):
+                whole = place.floor()
+                part = (place - whole).to(phasors.dtype)
+                index, read = whole.long(), lines[some]
+                values = torch.lerp(read.gather(1, index), read.gather(1, index + 1), part)
+                flat[voxels] += (values * phasors).sum(0)
+            return
+        from pipeline.rf.model.back_projection_kernels import gather
+
+        flat_image = torch.view_as_real(image.view(-1)).numpy()
+        bins = torch.view_as_real(lines).view(torch.int64)[..., 0].numpy()
+        tiles = list(scene_tiles(self.scene))
+        groups = [tiles[i : i + _TILES_TOGETHER] for i in range(0, len(tiles), _TILES_TOGETHER)]
+
+        def work(task: int, worker: int) -> None:
+            for part in _parts(len(bins)):
+                for tile in groups[task]:
+                    gather(flat_image, *self._kernel_arguments(tile, bins[part], part, pulses))
+
+        share(len(groups), work, self._threads)
+
+    def _scattered(self, image: Tensor, pulses: slice) -> Tensor:
+        """Return the lines of some pulses that an image makes: the transpose of `_gather`."""
+        lines = image.new_zeros(pulses.stop - pulses.start, self.sampling.bins)
+        if not self._compiled:
+            flat = image.view(-1)
+            for voxels, some, place, phasors in self._paths(pulses):
+                whole = place.floor()
+                part = (place - whole).to(phasors.dtype)
+                values, index = flat[voxels] * phasors.conj(), whole.long()
+                into = lines[some]
+                into.scatter_add_(1, index, values * (1 - part))
+                into.scatter_add_(1, index + 1, values * part)
+            return lines
+        from pipeline.rf.model.back_projection_kernels import scatter
+
+        flat_image = torch.view_as_real(image.view(-1)).numpy()
+        bins = torch.view_as_real(lines).numpy()
+        tiles, parts = list(scene_tiles(self.scene)), list(_parts(len(bins)))
+
+        def work(task: int, worker: int) -> None:
+            part = parts[task]
+            for tile in tiles:
+                scatter(flat_image, *self._kernel_arguments(tile, bins[part], part, pulses))
+
+        share(len(parts), work, self._threads)
+        return lines
+
+    def _kernel_arguments(
+        self, tile: "SceneTile", bins: NDArray[np.generic], part: slice, pulses: slice
+    ) -> tuple[object, ...]:
+        some = slice(pulses.start + part.start, pulses.start + part.stop)
+        transmitter, receiver = self._antennas
+        sampling = self.sampling
+        return (
+            tile.first + tile.voxels, tile.offsets, bins,
+            transmitter[some], receiver[some], self._ranges[some], tile.middle,
+            sampling.step, sampling.start, sampling.carrier / (2 * math.pi), self.path_loss,
+        )  # fmt: skip
+
+    def _paths(self, pulses: slice) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
+        """Yield voxels, pulses, where paths end in lines, and their phasors, ``(pulse, voxel)``.
+
+        Computed by torch in double precision, which leaves any distance its digits.
+        """
+        device, sampling = self.device, self.sampling
+        count = pulses.stop - pulses.start
+        width = max(1, min(self.scene.voxels, _PAIRS_AT_ONCE))
+        height = max(1, min(count, _PAIRS_AT_ONCE // width))
+        for first in range(0, self.scene.voxels, width):
+            voxels = slice(first, min(first + width, self.scene.voxels))
+            there = torch.from_numpy(self.scene.positions(voxels)).to(device)
+            for start in range(0, count, height):
+                some = slice(start, min(start + height, count))
+                own = slice(pulses.start + some.start, pulses.start + some.stop)
+                ranges = torch.from_numpy(self._ranges[own]).to(device)
+                excess = -ranges.sum(1, keepdim=True).expand(-1, len(there))
+                loss = there.new_ones(())
+                for leg, antennas in enumerate(self._antennas):
+                    here = torch.from_numpy(antennas[own]).to(device)
+                    distance = torch.zeros_like(excess)
+                    for axis in range(3):
+                        distance += (there[:, axis] - here[:, axis, None]) ** 2
+                    distance.sqrt_()
+                    excess = excess + distance
+                    if self.path_loss:
+                        loss = loss * (ranges[:, leg, None] / distance)
+                phase = torch.remainder(excess * sampling.carrier, 2 * torch.pi)
+                yield (
+                    voxels,
+                    some,
+                    excess / sampling.step + sampling.start,
+                    torch.polar(loss.expand_as(phase).contiguous(), phase).to(self.dtype),
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class SceneTile:
+    """Voxels next to each other."""
+
+    first: int
+    """Flat index of the first voxel."""
+    voxels: NDArray[np.int64]
+    """Flat indices of all, counted from the first."""
+    middle: NDArray[np.float64]
+    """``[3]`` [m]."""
+    offsets: NDArray[np.float32]
+    """``[4, voxel]``: from the middle along x, y and z [m], and the square of their length."""
+
+
+def scene_tiles(scene: Scene) -> Iterator[SceneTile]:
+    """Cut a Cartesian scene into tiles of at most `TILE_VOXELS` voxels, about as long as wide."""
+    sides = [1] * len(scene.shape)
+    while True:
+        lengths = [
+            side * step if side < size else math.inf
+            for side, step, size in zip(sides, scene.spacing, scene.shape, strict=True)
+        ]
+        axis = int(np.argmin(lengths))
+        if 2 * math.prod(sides) > TILE_VOXELS or math.isinf(lengths[axis]):
+            break
+        sides[axis] = min(2 * sides[axis], scene.shape[axis])
+
+    @cache
+    def pattern(sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        index = np.indices(sizes).reshape(len(sizes), -1)
+        steps = np.array(scene.spacing)[:, None]
+        offsets = np.zeros((4, index.shape[1]))
+        offsets[: len(sizes)] = (index - (np.array(sizes)[:, None] - 1) / 2) * steps
+        offsets[3] = np.sum(offsets[:3] ** 2, axis=0)
+        flat = np.asarray(np.ravel_multi_index(tuple(index), scene.shape), np.int64)
+        return flat, offsets.astype(np.float32)
+
+    ranges = (range(0, size, side) for size, side in zip(scene.shape, sides, strict=True))
+    for corner in itertools.product(*ranges):
+        sizes = tuple(
+            min(side, size - at) for side, size, at in zip(sides, scene.shape, corner, strict=True)
+        )
+        voxels, offsets = pattern(sizes)
+        middle = scene.centre.copy()
+        for axis, (at, size) in enumerate(zip(corner, sizes, strict=True)):
+            voxel = at + (size - 1) / 2 - scene.shape[axis] // 2
+            middle[axis] += voxel * scene.spacing[axis]
+        yield SceneTile(int(np.ravel_multi_index(corner, scene.shape)), voxels, middle, offsets)
+
+
+def reach(scene: Scene) -> float:
+    """Return how much longer or shorter than over the origin a path over a voxel is, at most [m].
+
+    A leg changes at most by the distance from the origin.
+    """
+    farthest = [float(np.abs(scene.offsets(axis)).max()) for axis in range(len(scene.shape))]
+    return 2 * math.hypot(*farthest)
+
+
+def pulses_together(sampling: LineSampling, itemsize: int) -> int:
+    """Return how many pulses are in work at a time."""
+    longest = max(sampling.bins, sampling.period)
+    return max(1, _LINE_BYTES // (itemsize * longest))
+
+
+def _parts(pulses: int) -> Iterator[slice]:
+    for start in range(0, pulses, _PULSES_TOGETHER):
+        yield slice(start, min(start + _PULSES_TOGETHER, pulses))

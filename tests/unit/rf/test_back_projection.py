@@ -1,0 +1,109 @@
+"""Back-projection against dense matrices of exact path lengths, near and far."""
+
+import numpy as np
+import pytest
+import torch
+from adjointness import assert_adjoint, random_complex
+
+from pipeline.rf.geometry.antenna_paths import AntennaPaths
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.model.back_projection import TILE_VOXELS, BackProjection, scene_tiles
+from pipeline.rf.model.range_lines import LineSampling, RangeLines
+
+PULSES = 70
+NEAR = Scene((7, 6, 5), (0.02, 0.03, 0.025), (0.1, 0.0, 0.3))
+EVEN = np.linspace(1.5e9, 4.5e9, 15)
+UNEVEN = np.sort(np.random.default_rng(1).uniform(1.5e9, 4.5e9, 15))
+BAND = np.linspace(9.3e9, 9.9e9, 21)
+CASES = {
+    "far, one antenna": (Scene((13, 9), (0.2, 0.3), (1, 2, 0.5)), 1e4, False, BAND),
+    "near, two": (NEAR, 0.3, True, EVEN),
+    "uneven frequencies": (NEAR, 0.3, True, UNEVEN),
+    "lines that repeat in the scene": (Scene((40, 31), (2.0, 2.0)), 1e3, False, BAND),
+    "one frequency": (Scene((7, 6), (0.2, 0.2)), 1e2, True, np.array([3e9])),
+}
+
+
+def measured_by(case, path_loss):
+    """The paths of a case, its wavenumbers, and its matrix ``(pulse, freq, voxel)``."""
+    scene, range_, two, frequencies = CASES[case]
+    random = np.random.default_rng(0)
+    sites = random.normal(size=(2, PULSES, 3)) * range_
+    transmitter, receiver = sites if two else sites[:1].repeat(2, axis=0)
+    k = 2 * np.pi * frequencies / 299_792_458.0
+    excess, loss = 0.0, 1.0
+    for antenna in (transmitter, receiver):
+        distance = np.linalg.norm(scene.positions() - antenna[:, None], axis=-1)
+        origin = np.linalg.norm(scene.centre - antenna, axis=1)[:, None]
+        excess, loss = excess + distance - origin, loss * origin / distance
+    matrix = np.exp(-1j * k[:, None] * excess[:, None]) * (loss[:, None] if path_loss else 1)
+    return scene, AntennaPaths(transmitter, receiver, np.zeros(PULSES)), k, matrix
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+@pytest.mark.parametrize("path_loss", [False, True])
+def test_both_directions_are_the_exact_sum(case, dtype, path_loss):
+    scene, paths, k, matrix = measured_by(case, path_loss)
+    matrix = matrix.reshape(-1, scene.voxels)
+    for tolerance in (1e-2, 1e-3):
+        operator = BackProjection(
+            scene, paths, k, tolerance=tolerance, path_loss=path_loss, dtype=dtype
+        )
+        assert operator.sampling.error <= 1.001 * tolerance
+        image = random_complex(2, *scene.shape, dtype=dtype)
+        data = random_complex(*operator.codomain, dtype=dtype, seed=3)
+        for found, exact in (
+            (operator(image), image.reshape(2, -1).numpy() @ matrix.T),
+            (operator.adjoint(data), data.reshape(-1).numpy() @ matrix.conj()),
+        ):
+            difference = np.linalg.norm(found.numpy().ravel() - exact.ravel())
+            error = difference / np.linalg.norm(exact)
+            assert error < 1.3 * tolerance
+        assert_adjoint(operator, batch=(2,))
+
+
+def test_threads_change_nothing():
+    scene, paths, k, _ = measured_by("far, one antenna", False)
+    one, two = (BackProjection(scene, paths, k, threads=threads) for threads in (1, 2))
+    image = random_complex(*scene.shape, dtype=torch.complex64)
+    data = random_complex(*one.codomain, dtype=torch.complex64)
+    assert torch.equal(one(image), two(image))
+    assert torch.equal(one.adjoint(data), two.adjoint(data))
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [Scene((100, 37), (0.1, 0.4), (1, 2, 3)), NEAR, Scene((1, 40, 50), (1.0, 0.1, 0.1))],
+)
+def test_tiles_hold_each_voxel_once(scene):
+    found = []
+    for tile in scene_tiles(scene):
+        assert len(tile.voxels) <= TILE_VOXELS
+        flat = tile.first + tile.voxels
+        np.testing.assert_allclose(
+            tile.middle + tile.offsets[:3].T, scene.positions(flat), atol=1e-5
+        )
+        found.append(flat)
+    assert sorted(np.concatenate(found)) == list(range(scene.voxels))
+
+
+@pytest.mark.parametrize("k", [EVEN[:14], UNEVEN, EVEN[:1]])
+def test_lines_and_measurements_are_transposes(k):
+    for reach in (0.05, 30.0):  # less than a period, and more
+        sampling = LineSampling.of(2 * np.pi * k / 3e8, reach, 1e-2)
+        assert_adjoint(RangeLines(sampling, 3, dtype=torch.complex128, device="cpu"), batch=(2,))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_device():
+    scene, paths, k, _ = measured_by("near, two", True)
+    on_cpu, on_gpu = (
+        BackProjection(scene, paths, k, path_loss=True, dtype=torch.complex128, device=device)
+        for device in ("cpu", "cuda")
+    )
+    image = random_complex(*scene.shape)
+    there = on_gpu(image.to("cuda"))
+    torch.testing.assert_close(there.cpu(), on_cpu(image))
+    torch.testing.assert_close(on_gpu.adjoint(there).cpu(), on_cpu.adjoint(there.cpu()))
