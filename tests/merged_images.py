@@ -24,6 +24,7 @@ def merged_of(folder: Path, values: np.ndarray, **given: Any) -> Merged:
         "dataset": "head",
         "reconstruction": "cg-sense",
         "source": "0123456789abcdef",
+        "header": None,
         "threads": 2,
     }
     return Merged(images, **{**told, **given})

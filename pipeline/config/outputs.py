@@ -16,6 +16,10 @@ class OutputSettings(Settings):
     """Magnitude as NIfTI-1, gzipped."""
     dicom: bool = False
     """MRI: magnitude as multi-frame DICOM, a folder."""
+    bart: bool = False
+    """Complex images as BART's `.cfl` and `.hdr`, a folder."""
+    ismrmrd: bool = False
+    """MRI: complex images as ISMRMRD."""
 
 
 class MergeSettings(Settings):

@@ -36,6 +36,8 @@ class Merged:
     reconstruction: str
     source: str
     """Fingerprint of the acquisition."""
+    header: str | None
+    """Of the acquisition: ISMRMRD's, XML, where it has one."""
     threads: int
     """Chunks in work at a time."""
 

@@ -57,6 +57,7 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
             "affine": np.asarray(affine, dtype=np.float64).tolist(),
             "oriented": oriented,
             "frame_duration": details.frame_duration or acquisition.frame_duration,
+            "header": acquisition.header,
             "source": settings.source,
             "provenance": dict(acquisition.provenance),
             **_dwell_times(acquisition, settings.details),

@@ -4,7 +4,8 @@ Its arrays are those of `pipeline.mri.arrays`. Attributes: ``kind`` ("mri"), ``s
 matrix, ``(y, x)`` or ``(z, y, x)``), ``voxel_size`` (per image axis [m]), ``affine`` (4 x 4, from
 voxel index ``(z, y, x)`` to position [m]), ``oriented`` (whether positions are along superior,
 anterior, right of the patient, rather than along the axes of the image), ``frame_duration`` (from
-the start of a frame to that of the next [s], or null), ``source`` and ``provenance``, ``pattern``
+the start of a frame to that of the next [s], or null), ``header`` (of an ISMRMRD source: XML, else
+null), ``source`` and ``provenance``, ``pattern``
 (of what kind the readouts are, see `pipeline.mri.readouts.sampling_pattern`), and where they are
 known the times between samples, ``dwell_time`` and that of the noise, ``noise_dwell_time`` [s].
 
@@ -45,6 +46,7 @@ class RawData(Acquisition):
             self.voxel_size = tuple(float(size) for size in attributes["voxel_size"])
             self.affine = np.asarray(attributes["affine"], dtype=np.float64)
             self.oriented = bool(attributes.get("oriented", False))
+            self.header = attributes.get("header")
             duration = attributes.get("frame_duration")
             self.frame_duration = None if duration is None else float(duration)
             self.frames, self.coils, self.readouts, self.samples = self._stored["kspace"].shape

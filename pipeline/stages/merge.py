@@ -130,6 +130,7 @@ def merge(
                 dataset,
                 reconstruction,
                 str(read_json(raw)[FINGERPRINT]),
+                source.header,
                 threads,
             )
             checksums: dict[str, str] = {}

@@ -68,6 +68,8 @@ class Acquisition(StoredArrays):
     """Whether its positions are along superior, anterior, right of a patient."""
     frame_duration: float | None = None
     """From the start of a frame to that of the next [s], where that is known."""
+    header: str | None = None
+    """Of an ISMRMRD source: its header, XML."""
 
     @property
     def volume(self) -> tuple[int, int, int]:

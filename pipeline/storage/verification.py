@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PIECE = 2**24
 _FOREIGN = (RO_CRATE,)
 """JSON of other standards, which have no place for a checksum of ours."""
-_FOREIGN_FOLDERS = ("bids", "dicom")
+_FOREIGN_FOLDERS = ("bart", "bids", "dicom")
 """Beside an image: of files whose checksums are in the receipt of `merge`."""
 
 

@@ -39,6 +39,8 @@ class MriAcquisition:
     frame_duration: float | None = None
     """From the start of a frame to that of the next [s], where frames follow each other and the
     source tells."""
+    header: str | None = None
+    """The source's ISMRMRD header, XML, where it has one."""
 
 
 def image_matrix(

@@ -11,6 +11,7 @@ References
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
     with ExitStack() as stack:
         file = MrdFile(path, dataset, budget, stack, incomplete=incomplete)
         provenance = {"format": "mrd", "files": describe_files([path]), **file.told}
-        yield listed_acquisition(file, settings, dataset, budget, provenance)
+        acquisition = listed_acquisition(file, settings, dataset, budget, provenance)
+        yield replace(acquisition, header=file.header)
 
 
 class MrdFile(ListedSource):
@@ -81,7 +83,9 @@ class MrdFile(ListedSource):
                 )
             self.told["whole_readouts"], count = [whole, count], whole
         require_room(count, budget)
-        header = parse_header(_text(group["xml"]), self._who)
+        text = _text(group["xml"])
+        header = parse_header(text, self._who)
+        self.header = text.decode(errors="replace")
         self.encodings, self.noise_bandwidth = header.encodings, header.noise_bandwidth
         self.table, self.components = self._table(count)
 

@@ -66,6 +66,7 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             noise_dwell_time=attributes.get("noise_dwell_time"),
             affine=affine,
             oriented=bool(attributes.get("oriented", False)),
+            header=str(attributes["header"]) if attributes.get("header") else None,
             frame_duration=_frame_duration(attributes, f"{dataset}: {source}"),
         )
 

@@ -197,7 +197,7 @@ def merge(paths, out):
     }
     group = zarr.open_group(out / "image.zarr", mode="w")
     stored = store_images(BlockSeries.open(paths, plan), group, threads=2)
-    merged = Merged(stored, np.eye(4), False, None, "head", "test", "0123", 2)
+    merged = Merged(stored, np.eye(4), False, None, "head", "test", "0123", None, 2)
     write_pyramid(out / "p.ome.zarr", merged)
     write_nifti(out / "m.nii.gz", merged)
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from small_run import Run
 
+from pipeline.config.outputs import OutputSettings
 from pipeline.report.history import show_history
 from pipeline.storage.circumstances import installed_versions
 from pipeline.storage.publish import open_published, read_json
@@ -55,7 +56,7 @@ def test_the_same_again_is_the_same_to_the_last_byte(run, tmp_path):
     assert first["files"] == second["files"]
     stages = open_published(run.files.image).attrs["provenance"]["stages"]
     assert stages["merge"]["settings"] == {
-        "output": {"ome_zarr": True, "nifti": False, "dicom": False},
+        "output": OutputSettings(nifti=False).model_dump(),
         "frames_per_image": 1,
     }
 
