@@ -37,6 +37,7 @@ def ingested(name, folder):
     "name",
     [
         "NumPy, Fortran order", "NumPy, readouts joined with 64 frames",
+        "NumPy archive", "NumPy archive, compressed", "HDF5, contiguous",
         "HDF5, compressed chunks of 4 MiB", "MATLAB 5, compressed",
         "Zarr, compressed chunks of 8 MiB", "BART",
     ],
