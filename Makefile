@@ -1,6 +1,7 @@
 # make demo   the whole workflow on data it simulates itself; ends by naming the report
-# make test   the test suite (make test-quick leaves out the slow ones); KRONUFFT_DATA=FOLDER adds the
-#             tests on measured data, which lie in the folder as the README's examples want them
+# make test   the test suite
+# make test-slow    tests of whole runs, faults and memory; KRONUFFT_DATA=FOLDER adds those on measured
+#             data, which lie in the folder as the README's examples want them
 # make test-slurm   the workflow on a SLURM that it starts on this machine (root; apt: slurm-wlm)
 # make test-faults  two hundred runs that are hit by a fault at a random moment, and run again
 # make test-input   a thousand bad and good inputs, made from SEED; a few of them are in make test
@@ -18,7 +19,7 @@ BIN := .venv/bin
 # So that commands find each other without an activated environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all demo test test-quick test-slurm test-faults test-input lint format bench schema lock clean
+.PHONY: all demo test test-slow test-slurm test-faults test-input lint format bench schema lock clean
 
 all: demo
 
@@ -40,10 +41,10 @@ demo: .venv/installed
 TEST := python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: .venv/installed
-	$(TEST) -m "not slurm"
-
-test-quick: .venv/installed
 	$(TEST) -m "not slow and not slurm"
+
+test-slow: .venv/installed
+	$(TEST) -m "slow and not slurm"
 
 test-slurm: .venv/installed
 	python -m pytest -m slurm tests/cluster

@@ -19,9 +19,9 @@ class Budget:
     there is memory for.
     """
 
-    def __init__(self, dataset: str, limit_mb: int, process: int = processes.INGEST) -> None:
+    def __init__(self, dataset: str, limit_mb: int) -> None:
         self._who = f"{dataset}: ingest"
-        self._process = process
+        self._process = processes.INGEST
         self._limits = Limits(0, limit_mb)
         self._held = 0
 
@@ -69,6 +69,10 @@ class Budget:
         self.hold(size)
         values: NDArray[Any] = array[tuple(selection)]
         return values if index is None else values[0]
+
+    def load(self, library: int) -> None:
+        """Take note of the memory of a library that the reader loads [byte]."""
+        self._process += library
 
     def hold(self, size: int) -> None:
         """Take note of arrays that are held from now on [byte]."""

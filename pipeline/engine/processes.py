@@ -6,10 +6,12 @@ TABLES = 200 * 10**6
 """With pandas and pyarrow; SciPy, where targets are looked for."""
 DRAWINGS = 280 * 10**6
 """With pandas and matplotlib."""
-INGEST = 76 * 10**6
+INGEST = 74 * 10**6
 """With HDF5, until anything is read."""
-SIMULATE = 285 * 10**6
-"""With torch, which simulations need."""
+SCIPY = 14 * 10**6
+"""What special functions of SciPy add to that."""
+TORCH = 210 * 10**6
+"""What torch adds to that."""
 CALIBRATE = 290 * 10**6
 """With torch, and the pools of threads of its packages."""
 RECONSTRUCT = 300 * 10**6

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import zarr
 
 
-_PART_BYTES = 16 * 2**20
+_PART_BYTES = 8 * 2**20
 """Of a tile that is converted, checked and written at a time, as it is stored."""
 _COPIES = 3
 """Of such a part while its chunks are written, or it is checked."""

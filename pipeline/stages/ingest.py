@@ -4,7 +4,6 @@ from importlib import import_module
 from pathlib import Path
 
 from pipeline.config.sources import IngestSettings, reader_module
-from pipeline.engine import processes
 from pipeline.engine.budget import Budget
 from pipeline.engine.needs import largest
 from pipeline.errors import DataError
@@ -47,9 +46,7 @@ def ingest(
             except OSError as error:
                 raise DataError(f"{dataset}: {file}: not readable ({error.strerror})") from None
         reader = import_module(reader_module(settings.kind, settings.format))
-        simulates = settings.format == "simulation"
-        process = processes.SIMULATE if simulates else processes.INGEST
-        budget = Budget(dataset, ingest_mb, process)
+        budget = Budget(dataset, ingest_mb)
         return_freed_memory()
         with reader.open_source(settings, dataset, budget) as acquisition:
             content = part_of(settings.kind, "ingest").content_of(acquisition, settings, dataset)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings, SimulationSettings
+from pipeline.engine import processes
 from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError
 from pipeline.formats.lazy import Derived, LazyArray, Selection
@@ -189,6 +190,7 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             f"{dataset}: unknown phantom `{settings.source}`; the source of a simulation is one of "
             f"{', '.join(PHANTOMS)}"
         )
+    budget.load(processes.SCIPY if len(shape) == 2 else processes.TORCH)
     scan = SimulatedScan(simulation, shape, settings.source, dataset)
     arrays = _arrays(scan)
     yield MriAcquisition(

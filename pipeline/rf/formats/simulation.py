@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine import processes
 from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError
 from pipeline.formats.lazy import InMemory, LazyArray, Selection, part_bytes
@@ -236,4 +237,5 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             f"{dataset}: unknown scene `{settings.source}`; the source of an RF simulation is one "
             f"of {', '.join(SCENES)}"
         )
+    budget.load(processes.TORCH)
     yield SCENES[settings.source](settings.details.seed).acquisition(dataset)
