@@ -5,12 +5,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=${UV:-uv}
+# Whoever installs the library has a range; the pin is raised by hand, where the tests have run with it.
+torch=$(grep '^torch==' envs/requirements.txt)
 
 resolve() { # output, extras...
     local output=$1 extras=(); shift
     for extra in "$@"; do extras+=(--extra "$extra"); done
     "$uv" pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
-        "${extras[@]}" pyproject.toml |
+        "${extras[@]}" --constraints <(echo "$torch") pyproject.toml |
         grep -vE '^(nvidia-(cublas|cuda-|cudnn|cufft|cufile|curand|cusolver|cusparse|nccl|nvjitlink|nvshmem|nvtx)|cuda-|triton)' |
         { echo "# Made by envs/lock.sh from pyproject.toml; do not edit."; cat; } >"$output"
 }

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,6 +114,16 @@ def _command(stage: str) -> Callable[..., None]:
     return command
 
 
+def _told(command: Callable[..., object]) -> Callable[..., None]:
+    """Return a command that prints what a function returns."""
+
+    @wraps(command)
+    def printing(**given: Any) -> None:
+        typer.echo(str(command(**given)))
+
+    return printing
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"kronufft {__version__}")
@@ -146,7 +157,7 @@ def check(
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 for _stage in ("ingest", "calibrate", "plan"):
     app.command(_stage)(_command(_stage))
-app.command()(estimate)
+app.command()(_told(estimate))
 app.command()(tune)
 for _stage in ("accumulate", "reconstruct", "train", "merge", "measure", "report"):
     app.command(_stage)(_command(_stage))

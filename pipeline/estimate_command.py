@@ -1,13 +1,53 @@
 """`kronufft estimate`: what a reconstruction would take, before there is data or a device."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from __future__ import annotations
 
-from typer import Option, echo
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from typer import Option
 
 from pipeline.errors import ConfigError
 
+if TYPE_CHECKING:
+    from pipeline.engine.table import PlanRow
+
 _AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The plan of a reconstruction; as text, a table for a person."""
+
+    title: str
+    rows: tuple[PlanRow, ...]
+    """A row for each job."""
+    measurement_bytes: int
+    """What the measurement takes on disk."""
+
+    @property
+    def host_mb(self) -> int:
+        """Host memory of the largest job [MB]."""
+        return max(row.host_mb for row in self.rows)
+
+    @property
+    def device_mb(self) -> int:
+        """Device memory of the largest job [MB]."""
+        return max(row.device_mb for row in self.rows)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all jobs, one after the other [s]."""
+        return sum(row.seconds for row in self.rows)
+
+    def __str__(self) -> str:
+        from pipeline.engine.limits import MEGABYTE
+        from pipeline.engine.presentation import plan_lines
+
+        stored = self.measurement_bytes / MEGABYTE
+        lines = plan_lines(self.title, self.rows)
+        return "\n".join([*lines, f"The measurement itself is {stored:.0f} MB on disk."])
 
 
 def _is_number(text: str) -> bool:
@@ -63,7 +103,7 @@ def estimate(
     shards: Annotated[str, Option(help="As in `memory`.")] = _AUTO,
     threads: Annotated[int, Option(min=1)] = 1,
     tuning: Annotated[Path | None, Option(help="What `kronufft tune` measured.")] = None,
-) -> None:
+) -> Estimate:
     """Say what a reconstruction would take, on data and devices that need not be there."""
     if (shape is None) == (raw is None):
         raise ConfigError("estimate: give either --shape and sizes, or --raw")
@@ -72,9 +112,8 @@ def estimate(
     from pipeline.config.base import validate
     from pipeline.config.planning import PlanSettings
     from pipeline.config.sources import Kind
-    from pipeline.engine.limits import MEGABYTE, Limits, planned_limits
+    from pipeline.engine.limits import Limits, planned_limits
     from pipeline.engine.plan import plan_or_advise
-    from pipeline.engine.presentation import plan_lines
     from pipeline.engine.request import request_for
     from pipeline.kinds import open_raw, part_of
 
@@ -117,11 +156,9 @@ def estimate(
     limits = Limits(device_mb, planned_limits("cpu", 0, settings.memory.host_mb).host_mb)
     models = part_of(kind, "plan").models
     request = request_for(models, data, None, settings, limits, threads=threads, who="estimate")
-    plan = plan_or_advise(request)
+    jobs = plan_or_advise(request)
     work = request.work
     matrix = " x ".join(map(str, work.shape))
     images = f"{work.images} images of " if work.images > 1 else ""
-    stored = work.images * work.model.bytes_per_image / MEGABYTE
     title = f"{settings.reconstruction.algorithm}: {images}{matrix} from {work.model}"
-    lines = [*plan_lines(title, plan), f"The measurement itself is {stored:.0f} MB on disk."]
-    echo("\n".join(lines))
+    return Estimate(title, tuple(jobs), work.images * work.model.bytes_per_image)

@@ -128,6 +128,20 @@ def run(
     return files
 
 
+def doubts(files: Files) -> list[str]:
+    """Return what makes the images of a run doubtful, as the report of a workflow would say it."""
+    from pipeline.engine.table import read_plan
+    from pipeline.metrics.misfit import misfit_warning
+    from pipeline.storage.publish import read_json
+    from pipeline.storage.receipts import warnings_of
+
+    jobs = [read_json(files.receipt(job)) for job in read_plan(files.plan).jobs()]
+    blocks = [job for job in jobs if job.get("stage") == "reconstruct"]
+    before = [read_json(files.receipt(job)) for job in ("ingest", "calibrate")]
+    implausible = misfit_warning(blocks)
+    return [*warnings_of([*before, *jobs]), *([implausible] if implausible else [])]
+
+
 def _jobs(stage: Stage, files: Files) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name of each job of a stage, and what only this job or stage is given."""
     from pipeline.engine.table import read_plan

@@ -25,8 +25,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory, request):
     """A folder of packages that holds the wheel alone."""
-    from hatchling.build import build_wheel
-
+    build_wheel = pytest.importorskip("hatchling.build").build_wheel
     folder = tmp_path_factory.mktemp("installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(request.config.rootpath)
