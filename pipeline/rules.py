@@ -14,7 +14,12 @@ from typing import Any, TypeVar
 
 from pipeline.config.base import canonical_json
 from pipeline.config.calibration import CalibrateSettings
-from pipeline.config.datasets import find_source_files, load_datasets, stage_settings
+from pipeline.config.datasets import (
+    calibration_files,
+    find_source_files,
+    load_datasets,
+    stage_settings,
+)
 from pipeline.config.file import load_config, results_folder
 from pipeline.config.sources import reader_module
 from pipeline.engine.needs import requested_mb
@@ -96,7 +101,11 @@ class Run:
         older: of a backup, or written while a clock was wrong.
         """
         tuning = self.settings.nufft.tuning
-        files = {"ingest": self.sources[dataset], "plan": [Path(tuning)] if tuning else []}
+        files = {
+            "ingest": self.sources[dataset],
+            "calibrate": calibration_files(self.settings, self.datasets[dataset]),
+            "plan": [Path(tuning)] if tuning else [],
+        }
         known = {str(path): _identity(path) for path in files.get(stage, [])}
         return json.dumps(known, sort_keys=True)
 

@@ -11,6 +11,16 @@ CoilCount = Annotated[int, Field(ge=1, le=1024)]
 EnergyShare = Annotated[float, Field(gt=0, lt=1)]
 
 
+class GirfSettings(Settings):
+    """What gradients make of their waveforms."""
+
+    file: str
+    """Gradient impulse response function, relative to `data_root`: a NumPy array `[input x y z,
+    output (main field) x y z, frequency]`, frequency 0 in the middle."""
+    raster: Annotated[float, Field(gt=0)] = 1e-5
+    """Of the response in time [s]: its frequencies reach to half the inverse."""
+
+
 class EspiritSettings(Settings):
     """How coil maps are found by ESPIRiT."""
 
@@ -31,6 +41,10 @@ class CalibrationSettings(Settings):
     virtual_coils: Literal["all"] | CoilCount | EnergyShare = "all"
     """MRI: compress coils to so many principal components of the centre of k-space, or, below 1, to
     as many as hold this share of its energy."""
+    girf: GirfSettings | None = None
+    delays: Literal["none", "ring"] = "none"
+    """MRI, 2D radial readouts and stacks of stars: find gradient delays from where spokes cross,
+    and move the trajectory by them."""
     coil_maps: Literal["auto", "source", "espirit", "walsh", "none"] = "auto"
     """`auto` takes the source's maps where it has them, ESPIRiT's for several coils, else none."""
     calibration_width: Annotated[int, Field(ge=8, le=128)] = 24

@@ -13,7 +13,11 @@ from pydantic import model_validator
 
 from pipeline.algorithms.registry import check_kind
 from pipeline.config.base import DatasetName, ReconstructionName, Settings, nearest, validate
-from pipeline.config.calibration import CalibrateSettings, InstrumentSettings
+from pipeline.config.calibration import (
+    CalibrateSettings,
+    CalibrationSettings,
+    InstrumentSettings,
+)
 from pipeline.config.equations import AccumulateSettings
 from pipeline.config.file import Config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
@@ -144,7 +148,7 @@ def stage_settings(
         )
     if stage == "calibrate":
         return CalibrateSettings(
-            calibration=details.calibration or config.calibration,
+            calibration=_calibration(config, details),
             nufft=untuned,
             instruments=InstrumentSettings(**instruments) if dataset.kind == "rf" else None,
         )
@@ -175,6 +179,22 @@ def stage_settings(
     return found
 
 
+def _calibration(config: Config, details: SourceSettings) -> CalibrationSettings:
+    """Return the calibration settings of a dataset, with the paths of files."""
+    found = details.calibration or config.calibration
+    if found.girf is None:
+        return found
+    file = str(Path(config.data_root) / found.girf.file)
+    return found.model_copy(update={"girf": found.girf.model_copy(update={"file": file})})
+
+
+def calibration_files(config: Config, dataset: Dataset) -> list[Path]:
+    """Return the files that a dataset is calibrated with, besides its own."""
+    details = config.sources.get(dataset.dataset, SourceSettings())
+    girf = _calibration(config, details).girf
+    return [] if girf is None else [Path(girf.file)]
+
+
 def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, list[Path]]:
     """Return the files that each dataset is read from.
 
@@ -198,6 +218,12 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
                 raise ConfigError(
                     f"dataset `{name}`: {file}: {reason}; check `source` in {config.datasets} and "
                     f"`data_root` (now `{config.data_root}`)"
+                )
+        for file in calibration_files(config, dataset):
+            if reason := why_unreadable(file):
+                raise ConfigError(
+                    f"dataset `{name}`: `calibration.girf.file` {file}: {reason}; it is relative "
+                    f"to `data_root` (now `{config.data_root}`)"
                 )
         for chosen in dataset.reconstructions:
             config.reconstructions[chosen].check_file()

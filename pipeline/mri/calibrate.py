@@ -7,10 +7,21 @@ from pipeline.engine.chain import Step
 from pipeline.mri.calibration import (
     compression,
     consistency,
+    delays,
     density,
+    girf,
     noise,
     sensitivities,
     whitening,
 )
 
-STEPS: tuple[Step, ...] = (whitening, compression, noise, density, sensitivities, consistency)
+STEPS: tuple[Step, ...] = (
+    whitening,
+    compression,
+    girf,
+    delays,
+    noise,
+    density,
+    sensitivities,
+    consistency,
+)

@@ -4,6 +4,8 @@ The samples on disk stay as they were acquired. What `calibrate` finds is applie
 them as it is read: see docs/calibration.md.
 """
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,8 @@ from pipeline.storage.calibration import CalibrationArrays
 
 _READ_BYTES = 32 * 2**20
 """Samples of coils that are read together to be mixed, where one coil's are not more."""
+SLAB = 2**20
+"""Samples of a coil that are read together where some readouts are chosen, about a chunk."""
 
 
 class CorrectedData(RawData):
@@ -24,6 +28,7 @@ class CorrectedData(RawData):
     def __init__(self, raw: RawData, found: CalibrationArrays) -> None:
         # The stores that are open already, not opened once more.
         vars(self).update(vars(raw))
+        self.acquired = raw
         self._found = found
         self._mixing = found.mixing()
         self._acquired_coils = raw.coils
@@ -105,6 +110,20 @@ class CorrectedData(RawData):
         if values is None or self._mixing is None:
             return values
         return np.tensordot(self._mixing, values, axes=1)
+
+
+def chosen_readouts(data: RawData, frame: int, rows: NDArray[np.intp]) -> NDArray[np.complex64]:
+    """Return some readouts of a frame, in order, complex64 ``[coil, row, sample]``.
+
+    All readouts are read, `SLAB` samples at a time.
+    """
+    samples = np.empty((data.coils, len(rows), data.samples), np.complex64)
+    slabs = pieces(data.readouts, max(1, SLAB // data.samples))
+    for coils, part in itertools.product(coil_pieces(data), slabs):
+        some = slice(*np.searchsorted(rows, (part.start, part.stop)))
+        if some.start < some.stop:
+            samples[coils, some] = data.kspace(frame, coils, part)[:, rows[some] - part.start]
+    return samples
 
 
 def coil_pieces(data: RawData) -> list[slice]:

@@ -65,10 +65,11 @@ def create_weights(
     group: "zarr.Group",
     shape: tuple[int, int, int],
     axes: tuple[str, str, str] = ("frame", "readout", "sample"),
+    name: str = "weights",
 ) -> "zarr.Array[Any]":
-    """Create the empty array of density weights, ``[frame or 1, readout, sample]``."""
+    """Create an empty array like density weights, ``[frame or 1, readout, sample]``."""
     return group.create_array(
-        "weights",
+        name,
         shape=shape,
         dtype="float32",
         chunks=(1, *image_chunks(shape[1:], 4)),

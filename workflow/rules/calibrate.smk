@@ -26,6 +26,7 @@ rule calibrate:
     params:
         settings=of_job(RUN.settings_of, "calibrate"),
         code=of_job(RUN.code_of, "calibrate"),
+        files=of_job(RUN.files_of, "calibrate"),
         upstream=of_job(RUN.upstream_of, "calibrate"),
     shell:
         "kronufft calibrate --settings {params.settings:q} --dataset {wildcards.dataset}"

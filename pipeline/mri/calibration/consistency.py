@@ -15,7 +15,6 @@ References
    arbitrary k-space trajectories", Magn. Reson. Med. 46, 638-651 (2001).
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
 from pipeline.mri.calibration import compression, sensitivities
 from pipeline.mri.calibration.mistakes import Samples, mistakes
-from pipeline.mri.corrected import CorrectedData, coil_pieces
+from pipeline.mri.corrected import SLAB, CorrectedData, chosen_readouts
 from pipeline.mri.raw import RawData
 from pipeline.pieces import pieces
 from pipeline.storage.calibration import MAP_BYTES, CalibrationArrays
@@ -61,8 +60,6 @@ _SAMPLES, _CENTRE = 2**17, 2**14
 """Of the readouts that are looked at, and of those in the centre; but no fewer readouts than
 `_READOUTS`."""
 _READOUTS = 16
-_SLAB = 2**20
-"""Samples that are read together, about a chunk."""
 _COVERED = 0.4
 """Part of the cells of k-space within the centre that has to be sampled."""
 _FREEDOM = 0.8
@@ -150,7 +147,7 @@ def needs(job: Calibrating) -> list[Need]:
     acquired = job.acquired
     axes, coils = len(acquired.shape), compression.most_coils(job)
     grid = math.prod(CoarseGrid.of(acquired.shape).shape)
-    slab = min(max(_SLAB, acquired.samples), acquired.readouts * acquired.samples)
+    slab = min(max(SLAB, acquired.samples), acquired.readouts * acquired.samples)
     held = min(acquired.readouts, _most_readouts(acquired.samples)) * acquired.samples
     maps = {
         "consistency: chunks of maps": CHUNKS_AT_ONCE * MAP_BYTES,
@@ -365,17 +362,13 @@ def _drawn_readouts(raw: RawData, grid: CoarseGrid, slabs: list[slice]) -> NDArr
 
 def centre_of(raw: RawData, group: "zarr.Group", grid: CoarseGrid) -> Samples:
     """Read readouts that come near the centre of k-space, and the maps on the grid."""
-    slabs = pieces(raw.readouts, max(1, _SLAB // raw.samples))
+    slabs = pieces(raw.readouts, max(1, SLAB // raw.samples))
     rows = _drawn_readouts(raw, grid, slabs)
 
     def trajectory(frame: int) -> NDArray[np.floating]:
         parts = [raw.trajectory(frame, slab)[_within(rows, slab)] for slab in slabs]
         return np.concatenate(parts)
 
-    y = np.empty((raw.coils, len(rows), raw.samples), np.complex64)
-    for coils, slab in itertools.product(coil_pieces(raw), slabs):
-        part = slice(*np.searchsorted(rows, (slab.start, slab.stop)))
-        y[coils, part] = raw.kspace(0, coils, slab)[:, _within(rows, slab)]
     stored: Any = group.get("sensitivities")
     maps = None
     if stored is not None:
@@ -388,7 +381,7 @@ def centre_of(raw: RawData, group: "zarr.Group", grid: CoarseGrid) -> Samples:
     others = {1, raw.frames - 1} - {0} if raw.own_trajectory else set()
     return Samples(
         k=trajectory(0),
-        y=y,
+        y=chosen_readouts(raw, 0, rows),
         noise=np.asarray(group["noise_level"]),
         maps=maps,
         complete=len(rows) == raw.readouts,

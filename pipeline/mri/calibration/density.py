@@ -23,6 +23,7 @@ from pipeline.mri.calibration.radial_density import (
     RadialDensity,
     stack_of_stars_weights,
 )
+from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import (
     SAMPLES_AT_A_TIME,
@@ -37,7 +38,7 @@ from pipeline.operators.pipe_menon import pipe_menon_bytes, pipe_menon_weights
 from pipeline.pieces import pieces
 from pipeline.progress import track
 from pipeline.storage.acquired import Acquired
-from pipeline.storage.calibration import create_weights
+from pipeline.storage.calibration import CalibrationArrays, create_weights
 from pipeline.storage.chunks import image_chunks
 from pipeline.storage.receipts import Receipt
 
@@ -146,6 +147,7 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write the weights, frame by frame; of the first only where all frames share them."""
     how = job.methods[NAME]
+    data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
     own = raw.own_weights if how == "source" else raw.own_trajectory
     frames = raw.frames if own else 1
     with receipt.phase("density"):
@@ -153,7 +155,7 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
         slabs = pieces(raw.readouts, stored.chunks[1])
         with track(f"{job.dataset}: density weights", frames * len(slabs)) as advance:
             for frame in range(frames):
-                weights = frame_weights(raw, how, frame, job)
+                weights = frame_weights(data, how, frame, job)
                 for slab in slabs:
                     stored[frame, slab] = weights(slab)
                     advance()
@@ -175,6 +177,8 @@ def frame_weights(raw: RawData, how: str, frame: int, job: Calibrating) -> Weigh
     if how == "source":
         return lambda readouts: np.asarray(raw.weights(frame, readouts))
     who, trajectory = f"{job.dataset} frame {frame}", raw.readouts_of(frame)
+    # Lines that were moved a little are weighed as the lines that they were meant to be.
+    nominal = (raw.acquired if isinstance(raw, CorrectedData) else raw).readouts_of(frame)
     if not any(trajectory[slab].any() for slab in readout_slabs(trajectory)):
         raise DataError(
             f"{who}: all samples are at the centre of k-space; check the trajectory in the source"
@@ -184,11 +188,11 @@ def frame_weights(raw: RawData, how: str, frame: int, job: Calibrating) -> Weigh
         "set calibration.density to another method"
     )
     if how == "radial":
-        compute = _radial(trajectory, who)
+        compute = _radial(trajectory, nominal, who)
     else:
         whole = trajectory[slice(None)]
         if how == "stack-of-stars":
-            found: NDArray[np.floating] = _stack_of_stars(whole, who)
+            found: NDArray[np.floating] = _stack_of_stars(whole, nominal, who)
         else:
             found = pipe_menon_weights(
                 whole,
@@ -211,8 +215,10 @@ def frame_weights(raw: RawData, how: str, frame: int, job: Calibrating) -> Weigh
     return weights
 
 
-def _radial(trajectory: Readouts, who: str) -> Callable[[slice], NDArray[np.floating]]:
-    if not is_radial(trajectory):
+def _radial(
+    trajectory: Readouts, nominal: Readouts, who: str
+) -> Callable[[slice], NDArray[np.floating]]:
+    if not is_radial(nominal):
         raise DataError(
             f"{who}: calibration.density is radial, but not all readouts are straight lines "
             "through the centre of k-space; set it to auto or pipe-menon"
@@ -220,8 +226,10 @@ def _radial(trajectory: Readouts, who: str) -> Callable[[slice], NDArray[np.floa
     return RadialDensity(trajectory).weights
 
 
-def _stack_of_stars(trajectory: NDArray[np.floating], who: str) -> NDArray[np.float64]:
-    if not is_stack_of_stars(trajectory):
+def _stack_of_stars(
+    trajectory: NDArray[np.floating], nominal: Readouts, who: str
+) -> NDArray[np.float64]:
+    if not is_stack_of_stars(nominal):
         raise DataError(
             f"{who}: calibration.density is stack-of-stars, but not all readouts are straight "
             "lines through the kz axis, each at one kz; set it to auto or pipe-menon"
