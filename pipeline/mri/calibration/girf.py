@@ -155,8 +155,8 @@ class Response:
         at_rest = values[:, -3:, values.shape[-1] // 2]
         if np.abs(at_rest - np.eye(3)).max() > 0.2:
             raise DataError(
-                f"{who}: {file} answers a constant gradient by {np.round(np.abs(at_rest), 2).tolist()}, "
-                "with other phases than zero or other sizes than one; is frequency 0 in the middle, and are the axes "
+                f"{who}: {file} does not leave a constant gradient about as it is (found "
+                f"{np.round(at_rest, 2).tolist()}); is frequency 0 in the middle, and are the axes "
                 "[input, output, frequency]?"
             )
         return cls(values, raster)
