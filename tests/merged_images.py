@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from pipeline.config.outputs import OutputSettings
 from pipeline.geometry.orientation import patient_affine
 from pipeline.merge.outputs import Merged
 
@@ -26,6 +27,9 @@ def merged_of(folder: Path, values: np.ndarray, **given: Any) -> Merged:
         "source": "0123456789abcdef",
         "header": None,
         "threads": 2,
+        "settings": OutputSettings(bids="T1w"),
+        "history": dict,
+        "written": {},
     }
     return Merged(images, **{**told, **given})
 

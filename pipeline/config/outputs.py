@@ -6,6 +6,10 @@ from pydantic import Field
 
 from pipeline.config.base import Settings
 
+BidsSuffix = Literal[
+    "T1w", "T2w", "T2starw", "PDw", "FLAIR", "inplaneT1", "inplaneT2", "angio"
+]  # fmt: skip
+
 
 class OutputSettings(Settings):
     """Files that merge writes beside `image.zarr`."""
@@ -20,6 +24,8 @@ class OutputSettings(Settings):
     """Complex images as BART's `.cfl` and `.hdr`, a folder."""
     ismrmrd: bool = False
     """MRI: complex images as ISMRMRD."""
+    bids: Literal[False] | BidsSuffix = False
+    """MRI: magnitude as a BIDS derivative, a folder; the suffix says what the images show."""
 
 
 class MergeSettings(Settings):

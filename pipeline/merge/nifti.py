@@ -22,20 +22,27 @@ _DESCRIPTION_BYTES = 79
 
 
 def _check(shape: tuple[int, ...]) -> None:
-    """Raise `DataError` if NIfTI-1, with its 16-bit sizes, cannot hold images of ``shape``."""
-    if max(shape) > _LARGEST_AXIS:
-        raise DataError(
-            f"images of shape {shape} (frame, z, y, x) do not fit NIfTI-1, whose axes have at most "
-            f"{_LARGEST_AXIS} entries; set `output.nifti: false`"
-        )
+    require_sizes(shape, "output.nifti")
 
 
 def _needs(images: Images, threads: int) -> dict[str, int]:
     return {"NIfTI: a row of chunks": slab_bytes(images, 3)}
 
 
-def write_nifti(path: Path, merged: Merged) -> None:
-    """Write the magnitude of images.
+def require_sizes(shape: tuple[int, ...], setting: str) -> None:
+    """Raise `DataError` if NIfTI-1, with its 16-bit sizes, cannot hold images of ``shape``.
+
+    ``setting`` is what asked for them.
+    """
+    if max(shape) > _LARGEST_AXIS:
+        raise DataError(
+            f"images of shape {shape}, (frame,) z, y, x, do not fit NIfTI-1, whose axes have at "
+            f"most {_LARGEST_AXIS} entries; set `{setting}: false`"
+        )
+
+
+def write_nifti(path: Path, merged: Merged, some: range | None = None) -> None:
+    """Write the magnitude of images, or of some of them.
 
     Axes are x, y, z, and t where there are several frames, as float32. The file is compressed
     while it is written: no more than one row of the image's chunks is in memory.
@@ -47,7 +54,8 @@ def write_nifti(path: Path, merged: Merged) -> None:
     import nibabel
 
     affine, duration = ras_affine(merged.affine), merged.duration
-    frames, *volume = merged.images.shape
+    volume = merged.images.shape[1:]
+    frames = len(some or range(merged.images.shape[0]))
     header = nibabel.Nifti1Header()
     header.set_data_shape((*reversed(volume), frames) if frames > 1 else tuple(reversed(volume)))
     header.set_data_dtype(np.float32)
@@ -63,7 +71,7 @@ def write_nifti(path: Path, merged: Merged) -> None:
     # level 1 costs time and gains nothing.
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as file:
         header.write_to(file)
-        for slab in image_slabs(merged.images):
+        for slab in image_slabs(merged.images, some):
             file.write(np.abs(slab).astype("<f4", copy=False).data)
 
 

@@ -40,6 +40,11 @@ class Merged:
     """Of the acquisition: ISMRMRD's, XML, where it has one."""
     threads: int
     """Chunks in work at a time."""
+    settings: OutputSettings
+    history: Callable[[], Mapping[str, Any]]
+    """Returns where the images come from, see `pipeline.storage.provenance`."""
+    written: dict[str, Path]
+    """The outputs that are there already, by the names of their settings."""
 
     @property
     def voxel_size(self) -> list[float]:

@@ -132,6 +132,9 @@ def merge(
                 str(read_json(raw)[FINGERPRINT]),
                 source.header,
                 threads,
+                settings.output,
+                history=lambda: _history(raw, jobs, job),
+                written={},
             )
             checksums: dict[str, str] = {}
             for name, output in wanted.items():
@@ -139,16 +142,11 @@ def merge(
                 path = published.enter_context(publish(image.with_name(output.name)))
                 with job.phase(name):
                     output.write(path, merged)
+                    merged.written[name] = path
                     if not output.checksums:
                         checksums |= describe_whole(path, output.name)
             with job.phase("provenance"):
-                rows = [
-                    row.model_dump()
-                    for block, last in jobs.blocks.items()
-                    for row in (*jobs.shards(block), last)
-                ]
-                receipts = [*_receipts_before(raw, jobs, receipt), job.account()]
-                history = gather_provenance(receipts, rows)
+                history = merged.history()
                 group.attrs["provenance"] = repeatable_part(history)
                 for name, text in _provenance_files(history, wanted.values()).items():
                     published.enter_context(published_file(image.with_name(name))).write_text(text)
@@ -176,13 +174,20 @@ def _duration(source: Acquisition, settings: MergeSettings) -> float | None:
     return source.frame_duration * joined
 
 
-def _receipts_before(raw: Path, jobs: Plan, receipt: Path) -> list[dict[str, Any]]:
-    """Return the receipts of the jobs before this one; a stage run by hand may have left none."""
+def _history(raw: Path, jobs: Plan, merging: Receipt) -> dict[str, Any]:
+    """Return where the images come from, as far as the jobs have left receipts."""
     files = [
         *(raw.parent / "receipts" / f"{name}.json" for name in ("ingest", "calibrate")),
-        *(receipt.with_name(f"{name}.json") for name in ("plan", *jobs.jobs())),
+        *(merging.path.with_name(f"{name}.json") for name in ("plan", *jobs.jobs())),
     ]
-    return [read_receipt(file) for file in files if file.exists()]
+    # A stage run by hand may have left none.
+    receipts = [read_receipt(file) for file in files if file.exists()]
+    rows = [
+        row.model_dump()
+        for block, last in jobs.blocks.items()
+        for row in (*jobs.shards(block), last)
+    ]
+    return gather_provenance([*receipts, merging.account()], rows)
 
 
 def _provenance_files(history: Mapping[str, Any], written: Iterable[Output]) -> dict[str, str]:

@@ -181,6 +181,7 @@ from pathlib import Path
 import zarr, dask.array
 from pipeline.merge.nifti import write_nifti
 from pipeline.merge.ome_zarr import write_pyramid
+from pipeline.config.outputs import OutputSettings
 from pipeline.merge.outputs import Merged
 from pipeline.merge.series import BlockSeries, store_images
 from pipeline.engine.table import PlanRow
@@ -197,7 +198,8 @@ def merge(paths, out):
     }
     group = zarr.open_group(out / "image.zarr", mode="w")
     stored = store_images(BlockSeries.open(paths, plan), group, threads=2)
-    merged = Merged(stored, np.eye(4), False, None, "head", "test", "0123", None, 2)
+    told = (False, None, "head", "test", "0123", None, 2, OutputSettings(), dict, {})
+    merged = Merged(stored, np.eye(4), *told)
     write_pyramid(out / "p.ome.zarr", merged)
     write_nifti(out / "m.nii.gz", merged)
 

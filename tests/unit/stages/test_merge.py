@@ -90,12 +90,15 @@ def test_outputs_can_be_switched_off(job):
 
 def test_damaged_outputs_are_found(job):
     arguments, _ = job
-    every = OutputSettings(ome_zarr=False, nifti=False, dicom=True)
+    every = OutputSettings(dicom=True, bart=True, ismrmrd=True, bids="T1w")
     merge(**arguments | {"settings": MergeSettings(output=every)})
     folder = arguments["image"].parent
     found = verifiable(folder)
     assert arguments["receipt"] in found
-    assert not [path for path in found if "dicom" in path.parts]
+    for path in filter(Path.exists, found):
+        verify(path)
+    covered = {name.split("/")[0] for name in read_json(arguments["receipt"])["outputs"]}
+    assert covered == {"dicom", "bart", "image.h5", "bids"}
     assert verify(arguments["receipt"]) > 0
     file = folder / "dicom/0001.dcm"
     content = bytearray(file.read_bytes())
