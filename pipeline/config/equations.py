@@ -12,7 +12,7 @@ from pipeline.config.transforms import ArithmeticSettings
 from pipeline.errors import ConfigError
 
 Fusion = Literal["coherent", "phase-aligned", "non-coherent"]
-Model = Literal["auto", "W", "W+D(fc)", "W+D", "F", "UPA", "N", "stored"]
+Model = Literal["auto", "exact", "W", "W+D(fc)", "W+D", "F", "UPA", "N", "stored"]
 
 KIND_OF: Mapping[str, Kind] = {
     "shape": "mri",
@@ -47,15 +47,17 @@ class EquationSettings(Settings):
     each pair found in turns with the image) or `non-coherent` (an image a pair, root of the sum of
     squares)."""
     model: Model = "auto"
-    """RF pairs: how wavefronts are approximated. `W`: plane waves. `W+D(fc)`, `W+D`: after a voxel
-    phase for each pair, at the centre frequency or at each. `F`: Fresnel. `UPA`: direction cosines.
-    `N`: narrowband. `stored`: by the factors or wave vectors that came with the data. `auto` takes
-    the cheapest that is right to -20 dB, and `stored` where antenna positions are not known."""
+    """RF: how wavefronts are approximated. `exact`: not at all, by back-projection. `W`: plane
+    waves. `W+D(fc)`, `W+D`: after a voxel phase for each pair or sub-aperture, at the centre
+    frequency or at each. `F`: Fresnel. `UPA`: direction cosines. `N`: narrowband. `stored`: by the
+    factors or wave vectors that came with the data. `auto` takes the cheapest that is right to -20
+    dB, and `stored` where antenna positions are not known. Phase histories have `exact` and
+    `W+D(fc)`; `auto` is the faster one."""
     force_model: bool = False
     """RF pairs: go on although the model is wrong by more than -10 dB."""
     curvature_error: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """RF phase histories: relative model error that curved wavefronts may leave; the aperture is
-    cut into sub-apertures until it is met."""
+    """RF phase histories with `W+D(fc)`: relative model error that curved wavefronts may leave; the
+    aperture is cut into sub-apertures until it is met."""
 
     @property
     def solves(self) -> bool:

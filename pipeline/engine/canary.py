@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline.errors import CanaryError
 from pipeline.geometry.axes import voxel_positions
+from pipeline.operators.base import LinearOperator
 from pipeline.operators.inner import inner_product
 from pipeline.operators.nufft import NUFFT
 
@@ -70,10 +71,37 @@ def check_operator(
     chosen = torch.randperm(trajectory.shape[-1], generator=generator)[:count]
     part = trajectory[..., chosen.to(trajectory.device)].contiguous()
     operator = build(part)
+
+    def exact(image: Tensor) -> tuple[Tensor, Tensor]:  # of the first image
+        first = part.reshape(images, -1, part.shape[-1])[0, :, :_EXACT_SAMPLES]
+        values = exact_samples(image.reshape(images, *operator.shape)[0], first)
+        return torch.arange(len(values), device=values.device), values
+
+    return check_exact(operator, exact, backend=operator.backend, tolerance=tolerance, who=who)
+
+
+def check_exact(
+    operator: LinearOperator,
+    exact: Callable[[Tensor], tuple[Tensor, Tensor]],
+    *,
+    backend: str,
+    tolerance: float,
+    who: str,
+) -> Canary:
+    """Check any operator that has a dtype and a device.
+
+    ``exact`` returns for an image flat indices of some measurements, and their exact sums.
+
+    Raises
+    ------
+    CanaryError
+        As `check_operator`.
+    """
+    assert operator.dtype is not None
+    assert operator.device is not None
+    generator = torch.Generator().manual_seed(0)
     image, data = (
-        torch.randn(*shape, dtype=trajectory.dtype.to_complex(), generator=generator).to(
-            trajectory.device
-        )
+        torch.randn(*shape, dtype=operator.dtype, generator=generator).to(operator.device)
         for shape in (operator.domain, operator.codomain)
     )
     forward = operator(image)
@@ -82,22 +110,20 @@ def check_operator(
     sizes = [inner_product(values, values, values.ndim).sqrt() for values in (forward, data)]
     adjoint_error = float((left - right).abs() / (sizes[0] * sizes[1]))
 
-    # The exact sum of the first image.
-    first = part.reshape(images, -1, part.shape[-1])[0]
-    exact = exact_samples(image.reshape(images, *operator.shape)[0], first[:, :_EXACT_SAMPLES])
-    found = forward.reshape(images, -1)[0, : len(exact)]
+    where, values = exact(image)
+    found = forward.reshape(-1)[where]
     # Relative to the whole of the samples: a single one may be small by chance.
-    typical = sizes[0] * (len(exact) / forward.numel()) ** 0.5
-    forward_error = float(torch.linalg.vector_norm(found - exact) / typical)
+    typical = sizes[0] * (len(values) / forward.numel()) ** 0.5
+    forward_error = float(torch.linalg.vector_norm(found - values) / typical)
 
-    rounding = float(torch.finfo(trajectory.dtype).eps)
+    rounding = float(torch.finfo(operator.dtype).eps)
     allowed = _MARGIN * (tolerance + 100 * rounding)
     for name, error in (("adjoint", adjoint_error), ("forward", forward_error)):
         if not error <= allowed:
             raise CanaryError(
-                f"{who}: the {name} check of {operator.backend} on {trajectory.device} found a "
+                f"{who}: the {name} check of {backend} on {operator.device} found a "
                 f"relative error of {error:.1e}; allowed is {allowed:.1e}. The device, its driver "
                 "or a package computes wrongly: try another nufft.backend or compute.device, and "
                 "report it"
             )
-    return Canary(operator.backend, adjoint_error, forward_error)
+    return Canary(backend, adjoint_error, forward_error)

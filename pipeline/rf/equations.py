@@ -1,5 +1,6 @@
 """What solving for RF scenes takes besides their measurement: normal operator, noise, fusion."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,11 +9,14 @@ from torch import Tensor
 
 from pipeline.engine.accumulation import Share
 from pipeline.engine.block import Equations
+from pipeline.engine.job import BlockJob
 from pipeline.operators.base import Diagonal
 from pipeline.operators.terms import TermsNormal
+from pipeline.rf.model.exact_pulses import ExactPulsesMeasurement
 from pipeline.rf.model.pair_tiles import FactorsNormal
 from pipeline.rf.model.pairs import ALL_PAIRS, PairsMeasurement, pair_name
 from pipeline.rf.model.pulses import PhaseHistoryMeasurement, aperture_name
+from pipeline.rf.raw import RfRawData
 from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.kronecker_solver import kronecker_solver
 from pipeline.solvers.noise import Noise
@@ -23,10 +27,14 @@ if TYPE_CHECKING:
     from pipeline.solvers.admm import ExactSolver
 
 
-def equations_of(data: PairsMeasurement | PhaseHistoryMeasurement) -> Equations:
+def equations_of(
+    data: PairsMeasurement | PhaseHistoryMeasurement | ExactPulsesMeasurement,
+) -> Equations:
     """Return the normal equations of a measurement."""
     if isinstance(data, PairsMeasurement):
         return PairsEquations(data)
+    if isinstance(data, ExactPulsesMeasurement):
+        return ExactPulsesEquations(data)
     return PhaseHistoryEquations(data)
 
 
@@ -121,10 +129,38 @@ class PairsEquations:
         return phase_aligned(equations, matched_filter, image_axes=axes).solution.image
 
 
-class PhaseHistoryEquations:
-    """The normal equations of a phase history, one frame at a time."""
+class _PulseEquations:
+    """What all normal equations of a phase history share, one frame at a time."""
+
+    def __init__(self, job: BlockJob, raw: RfRawData) -> None:
+        self._job, self._raw = job, raw
+
+    def exact_solver(self) -> None:
+        """Return none: pulses lie anywhere."""
+
+    def noise(self, images: range, share: Share) -> Noise | None:
+        """Return the noise of one frame; `None` where the data do not state it."""
+        deviation = self._raw.noise_std()
+        if deviation is None:
+            return None
+        diagonal = share.diagonal.cpu().numpy()  # the number of samples, all of weight one
+        return Noise.of_channels(deviation[:1], diagonal, diagonal, self._job.device, together=True)
+
+    def left_by_noise(self, images: range, share: Share) -> Tensor | None:
+        """Return the misfit of the noise; `None` where the data do not state it."""
+        noise = self.noise(images, share)
+        return None if noise is None else noise.misfit
+
+    def image(self, share: Share) -> Tensor:
+        """Return the matched filter's image, ``(1, *shape)``."""
+        return share.b / float(share.diagonal)
+
+
+class PhaseHistoryEquations(_PulseEquations):
+    """The normal equations of a phase history by sub-apertures."""
 
     def __init__(self, data: PhaseHistoryMeasurement) -> None:
+        super().__init__(data.job, data.raw)
         self.data = data
 
     def gram(self, images: range, share: Share) -> Gram:
@@ -139,23 +175,16 @@ class PhaseHistoryEquations:
         phases = torch.stack([job.on_device(each.voxel_phase(), job.complex) for each in apertures])
         return TermsNormal(phases, data.transforms.toeplitz(spectra))
 
-    def exact_solver(self) -> None:
-        """Return none: pulses lie anywhere."""
 
-    def noise(self, images: range, share: Share) -> Noise | None:
-        """Return the noise of one frame; `None` where the data do not state it."""
-        data, job = self.data, self.data.job
-        deviation = data.raw.noise_std()
-        if deviation is None:
-            return None
-        diagonal = share.diagonal.cpu().numpy()  # the number of samples, all of weight one
-        return Noise.of_channels(deviation[:1], diagonal, diagonal, job.device, together=True)
+class ExactPulsesEquations(_PulseEquations):
+    """The normal equations of a phase history by back-projection."""
 
-    def left_by_noise(self, images: range, share: Share) -> Tensor | None:
-        """Return the misfit of the noise; `None` where the data do not state it."""
-        noise = self.noise(images, share)
-        return None if noise is None else noise.misfit
+    def __init__(self, data: ExactPulsesMeasurement) -> None:
+        super().__init__(data.job, data.raw)
+        self.data = data
 
-    def image(self, share: Share) -> Tensor:
-        """Return the matched filter's image, ``(1, *shape)``."""
-        return share.b / float(share.diagonal)
+    def gram(self, images: range, share: Share) -> Gram:
+        """Return the normal operator of one frame, forward and back."""
+        (frame,) = images
+        self.data.job.receipt.record(normal="explicit, by back-projection")
+        return partial(self.data.normal, frame)

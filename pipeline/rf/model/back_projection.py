@@ -38,8 +38,10 @@ _PULSES_TOGETHER = 64
 _TILES_TOGETHER = 16
 _LINE_BYTES = 2**26
 """Bytes of the lines of those pulses that are in work at a time."""
-_PAIRS_AT_ONCE = 2**20
+PAIRS_AT_ONCE = 2**20
 """Voxels times pulses in work at a time where torch computes."""
+PAIR_BYTES = 160
+"""Of their paths, phases and values; measured."""
 
 
 class BackProjection(LinearOperator):
@@ -192,8 +194,8 @@ class BackProjection(LinearOperator):
         """
         device, sampling = self.device, self.sampling
         count = pulses.stop - pulses.start
-        width = max(1, min(self.scene.voxels, _PAIRS_AT_ONCE))
-        height = max(1, min(count, _PAIRS_AT_ONCE // width))
+        width = max(1, min(self.scene.voxels, PAIRS_AT_ONCE))
+        height = max(1, min(count, PAIRS_AT_ONCE // width))
         for first in range(0, self.scene.voxels, width):
             voxels = slice(first, min(first + width, self.scene.voxels))
             there = torch.from_numpy(self.scene.positions(voxels)).to(device)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.engine.memory import reading_bytes
 from pipeline.engine.rates import LATENCY, Rates, toeplitz_flops
@@ -33,6 +34,11 @@ class PulseCosts(ModelCosts):
 
     def __str__(self) -> str:
         return f"{self.readouts} pulses of {self.samples} frequencies"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return columns of the plan's row that jobs of this model read."""
+        return {"model": "W+D(fc)", "normal": "toeplitz"}
 
     @property
     def most_shards(self) -> int:

@@ -9,16 +9,15 @@ import dataclasses
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.engine.accumulation import Share
 from pipeline.engine.job import BlockJob, Shard
 from pipeline.engine.stream import Arrays
-from pipeline.errors import DataError
 from pipeline.operators.inner import inner_product
 from pipeline.rf.geometry.phase_history import SubAperture, sub_apertures
+from pipeline.rf.model.referred_pulses import ReferredPulses
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
 
@@ -33,14 +32,16 @@ class PhaseHistoryMeasurement:
         self.job = job
         self.settings = job.settings
         self.raw = raw
-        self.calibration = calibration
+        self.pulses = ReferredPulses(job, raw, calibration)
         self.shape = raw.shape
         self.transforms = job.transforms(self.shape)
         self._solves = job.settings.solves
         if self._solves:
             self.transforms.require_kernels(job.device)
         self._checked = False
-        job.receipt.record(samples=raw.pulses * len(raw.frequencies), pulses=raw.pulses)
+        job.receipt.record(
+            samples=raw.pulses * len(raw.frequencies), pulses=raw.pulses, model="W+D(fc)"
+        )
 
     def accumulate(self, images: range, shard: Shard) -> Share:
         """Return the share of some pulses in the normal equations of one frame.
@@ -114,19 +115,10 @@ class PhaseHistoryMeasurement:
 
         Complex ``(sample,)``, real ``(axis, sample)`` and, where there are some, ``(sample,)``.
         """
-        stored = self.raw.pulse_measurements(frame, tile.pulses, tile.band)
-        referred = np.conj(tile.weights()) * stored
-        if not np.isfinite(referred.view(np.float64)).all():
-            raise DataError(f"{self.job.who}: pulses {tile.pulses} are not finite")
-        real = np.float32 if self.job.real == torch.float32 else np.float64
-        samples = referred.astype(np.result_type(real, np.complex64), copy=False).reshape(-1)
-        positions = tile.trajectory().reshape(samples.size, -1).T.astype(real, order="C")
-        density = None
-        if self.settings.weights == "density":
-            density = self.calibration.weights(frame, tile.pulses, tile.band)
-        if density is None:
-            return samples, positions
-        return samples, positions, density.astype(real, copy=False).reshape(-1)
+        samples, *density = self.pulses.read(frame, tile)
+        positions = tile.trajectory().reshape(samples.size, -1).T
+        trajectory = positions.astype(self.pulses.real, order="C")
+        return samples.reshape(-1), trajectory, *(each.reshape(-1) for each in density)
 
 
 def aperture_name(index: int) -> str:

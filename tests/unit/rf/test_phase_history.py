@@ -199,3 +199,24 @@ def test_gpu_agrees_with_cpu(tmp_path, measured):
     on_cpu, _ = run(tmp_path, **settings)
     on_gpu, _ = run(tmp_path, device="cuda", **settings)
     assert relative(on_gpu, on_cpu.ravel()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"algorithm": "matched-filter"}, lambda a, y: a.conj().T @ y / len(y)),
+        (
+            {"algorithm": "tikhonov", "iterations": 200, "residual": 1e-6, "regularization": 0.3},
+            lambda a, y: np.linalg.solve(
+                a.conj().T @ a + 0.3 * len(y) * np.eye(a.shape[1]), a.conj().T @ y
+            ),
+        ),
+    ],
+    ids=["adjoint", "solved"],
+)
+@pytest.mark.parametrize("shards", [1, 3])
+def test_exact_paths_solve_the_dense_equations(tmp_path, measured, settings, expected, shards):
+    system, data = measured
+    found, receipt = reconstructed_rf(tmp_path, model="exact", shards=shards, **settings)
+    assert receipt["model"] == "exact"
+    assert relative(found[0, 0], expected(system, data)) < 3e-3

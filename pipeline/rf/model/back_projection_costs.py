@@ -1,0 +1,113 @@
+"""What back-projection takes, in bytes and seconds. Pure."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.engine.memory import reading_bytes
+from pipeline.engine.rates import LATENCY, Rates, fft_flops
+from pipeline.engine.stream import TILES_AT_ONCE
+from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.model.back_projection import PAIR_BYTES, PAIRS_AT_ONCE, pulses_together, reach
+from pipeline.rf.model.range_lines import LineSampling
+
+_COMPILED_BYTES = 130 * 10**6
+"""Of Numba and what it has compiled; measured."""
+_GATHERED, _SCATTERED = 9, 15
+"""What a voxel of a pulse takes in compiled loops, in grid points that gridding updates."""
+_PASSES = 30 * 16
+"""Bytes that torch moves for a voxel of a pulse, in a number of passes."""
+LEAST_TOLERANCE = 1e-4
+"""Back-projection in single precision is not asked for less."""
+
+
+@dataclass(frozen=True)
+class BackProjectionCosts(ModelCosts):
+    """Costs of back-projected pulses, whose normal operator goes forward and back."""
+
+    readouts: int  # pulses
+    samples: int  # frequencies of one pulse
+    sampling: LineSampling
+    weighted: bool = False  # whether measurements have density weights
+
+    channels = 1
+
+    @classmethod
+    def of(
+        cls, scene: Scene, pulses: int, k: Any, *, tolerance: float, weighted: bool = False
+    ) -> "BackProjectionCosts":
+        """Return the costs of pulses over a scene, at wavenumbers ``(freq,)``."""
+        sampling = LineSampling.of(k, reach(scene), tolerance)
+        return cls(pulses, len(k), sampling, weighted)
+
+    def __str__(self) -> str:
+        return f"{self.readouts} pulses of {self.samples} frequencies"
+
+    @property
+    def toeplitz(self) -> bool:
+        """Whether the normal operator is a convolution: it is not."""
+        return False
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return columns of the plan's row that jobs of this model read."""
+        return {"model": "exact", "normal": "explicit"}
+
+    def kernels(self, work: Work) -> int:
+        """Return the kernels of one image batch: none."""
+        return 0
+
+    def tile(self, work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
+        """Return the bytes of one pulse in a tile, and the fewest pulses that pay."""
+        return self.samples * STORED_NUMBER, min(self.readouts, 64)
+
+    def accumulate(self, work: Work) -> list[Parts]:
+        """Return what is needed while the pulses of a tile are summed."""
+        machine = work.machine
+        samples = work.tile_samples
+        return [
+            {
+                "k-space tiles": TILES_AT_ONCE * samples * (16 + 2 * machine.itemsize),
+                "reading": 0 if machine.on_device else reading_bytes(work) + 48 * samples,
+                **self._projected(work),
+            }
+        ]
+
+    def normal(self, work: Work) -> Parts:
+        """Return what one application of the normal operator needs."""
+        weights = work.machine.itemsize // 2 * self.weighted
+        tiles = work.tile_samples * (2 * work.machine.itemsize + TILES_AT_ONCE * weights)
+        return {"measured": tiles, **self._projected(work)}
+
+    def _projected(self, work: Work) -> Parts:
+        machine = work.machine
+        together = min(work.readout_batch, pulses_together(self.sampling, machine.itemsize))
+        compiled = not machine.on_device and machine.itemsize == STORED_NUMBER
+        return {
+            "lines": together * self.sampling.bins * machine.itemsize
+            + self.sampling.workspace_bytes(together, machine.itemsize),
+            "images": 2 * work.voxel_bytes,
+            "loops": _COMPILED_BYTES if compiled else PAIRS_AT_ONCE * PAIR_BYTES,
+        }
+
+    def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
+        """Return the seconds of right-hand side and kernels, of all images in single precision."""
+        return work.images * self._seconds(work, work.readouts, rates, _GATHERED), 0.0
+
+    def application(self, work: Work, rates: Rates) -> float:
+        """Return the seconds that the normal operator takes for one image in single precision."""
+        there = self._seconds(work, self.readouts, rates, _SCATTERED)
+        return there + self._seconds(work, self.readouts, rates, _GATHERED)
+
+    def _seconds(self, work: Work, pulses: int, rates: Rates, points: int) -> float:
+        """Return the seconds to go one way, of one image."""
+        pairs = math.prod(work.shape) * pulses
+        if work.machine.on_device or work.machine.itemsize > STORED_NUMBER:
+            loops = pairs * _PASSES / rates.memory
+        else:
+            loops = pairs * points / rates.spread
+        length = max(self.sampling.period, self.sampling.bins)
+        lines = pulses * (fft_flops(length) / rates.fft + 40 * length / rates.memory)
+        tiles = -(-pulses // max(1, work.readout_batch))
+        return loops + lines + tiles * LATENCY

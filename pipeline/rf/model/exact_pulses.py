@@ -1,0 +1,146 @@
+"""RF phase histories by back-projection: pulses stream forward and back along exact paths."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import lru_cache, partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.engine import canary
+from pipeline.engine.accumulation import Share
+from pipeline.engine.job import BlockJob, Shard
+from pipeline.engine.stream import Arrays
+from pipeline.operators.inner import inner_product
+from pipeline.pieces import pieces
+from pipeline.rf.geometry.phase_history import SubAperture, whole_aperture
+from pipeline.rf.geometry.wavefronts import unit_phasor
+from pipeline.rf.model.back_projection import BackProjection
+from pipeline.rf.model.referred_pulses import ReferredPulses
+from pipeline.rf.raw import RfRawData
+from pipeline.storage.calibration import Calibration
+
+_CHECKED_PULSES = 8
+_VOXELS_AT_ONCE = 2**18
+
+
+class ExactPulsesMeasurement:
+    """A phase history as normal equations of one frame at a time, with density weights if any.
+
+    A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
+    """
+
+    def __init__(self, job: BlockJob, raw: RfRawData, calibration: Calibration) -> None:
+        self.job, self.raw, self.shape = job, raw, raw.shape
+        self.pulses = ReferredPulses(job, raw, calibration)
+        self._whole = lru_cache(maxsize=1)(self._read_whole)
+        self._checked = False
+        job.receipt.record(
+            samples=raw.pulses * len(raw.frequencies), pulses=raw.pulses, model="exact"
+        )
+
+    def accumulate(self, images: range, shard: Shard) -> Share:
+        """Return the share of some pulses in the normal equations of one frame."""
+        (frame,) = images
+        job = self.job
+        b = torch.zeros(1, *self.shape, dtype=job.complex, device=job.device)
+        energy = torch.zeros(1, dtype=torch.float64, device=job.device)
+        diagonal = torch.zeros(1, dtype=torch.float64, device=job.device)
+        tiles = list(self._tiles(frame, shard.readouts))
+        order = iter(tiles)
+        for arrays in job.stream(partial(self.pulses.read, frame, tile) for tile in tiles):
+            tile = next(order)
+            operator = self._operator(tile)
+            samples, weights = arrays[0], arrays[1] if len(arrays) > 1 else None
+            del arrays
+            if not self._checked:
+                self._check(tile)
+            with job.phase("right_hand_side"):
+                weighted = samples if weights is None else samples * weights
+                energy += inner_product(samples, weighted, image_axes=2).real
+                diagonal += samples.numel() if weights is None else float(weights.double().sum())
+                b[0] += operator.adjoint(weighted)
+            del samples, weights, weighted
+        return Share(b, energy, diagonal, {})
+
+    def normal(self, frame: int, image: Tensor) -> Tensor:
+        """Apply ``A^H W A`` of all pulses to ``(..., *shape)``."""
+        total = torch.zeros_like(image)
+        tiles = list(self._tiles(frame, self.job.shard().readouts))
+        for tile, weights in zip(tiles, self._weights(frame, tiles), strict=True):
+            operator = self._operator(tile)
+            # Not in place, so that a network may take gradients through it.
+            measured = operator(image)
+            total = total + operator.adjoint(measured if weights is None else measured * weights)
+        return total
+
+    def _weights(self, frame: int, tiles: list[SubAperture]) -> Iterator[Tensor | None]:
+        if not self.pulses.weighted:
+            yield from (None for _ in tiles)
+            return
+
+        def read(tile: SubAperture) -> Arrays:
+            return (self.pulses.density(frame, tile),)
+
+        for (weights,) in self.job.stream(partial(read, tile) for tile in tiles):
+            yield weights
+            del weights
+
+    def _read_whole(self, frame: int) -> SubAperture:
+        return whole_aperture(self.raw.scene, self.raw.paths(frame), self.raw.frequencies)
+
+    def _tiles(self, frame: int, pulses: range) -> Iterator[SubAperture]:
+        """Cut a range of pulses into tiles."""
+        size = self.job.tiles.readouts
+        for first in range(pulses.start, pulses.stop, size):
+            some = slice(first, min(first + size, pulses.stop))
+            yield dataclasses.replace(self._whole(frame), pulses=some)
+
+    def _operator(self, tile: SubAperture) -> BackProjection:
+        job = self.job
+        return BackProjection(
+            tile.scene,
+            tile.paths[tile.pulses],
+            tile.k[tile.band],
+            tolerance=job.tolerance,
+            dtype=job.complex,
+            device=job.device,
+            threads=job.receipt.content["threads"],
+        )
+
+    def _check(self, tile: SubAperture) -> None:
+        """Compare some pulses with exact sums, and record what was found."""
+        self._checked = True
+        pulses = slice(
+            tile.pulses.start, min(tile.pulses.start + _CHECKED_PULSES, tile.pulses.stop)
+        )
+        part = dataclasses.replace(tile, pulses=pulses)
+
+        def exact(image: Tensor) -> tuple[Tensor, Tensor]:
+            sums = exact_sums(part, image.cpu().numpy())
+            where = np.arange(len(sums)) * len(part.k)  # the lowest frequency of each
+            return torch.from_numpy(where).to(image.device), torch.from_numpy(sums).to(image.device)
+
+        with self.job.phase("prepare"):
+            found = canary.check_exact(
+                self._operator(part), exact, backend="back-projection",
+                tolerance=self.job.tolerance, who=self.job.who,
+            )  # fmt: skip
+        self.job.receipt.record(
+            backend=found.backend,
+            canary={"adjoint_error": found.adjoint_error, "forward_error": found.forward_error},
+        )
+
+
+def exact_sums(part: SubAperture, image: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
+    """Return what pulses measure at their lowest frequency, relative to the origin, ``[pulse]``."""
+    scene, paths = part.scene, part.paths[part.pulses]
+    origin = paths.path_differences(scene.centre)
+    sums = np.zeros(len(paths), np.complex128)
+    flat = image.reshape(-1)
+    for voxels in pieces(scene.voxels, _VOXELS_AT_ONCE):
+        excess = paths.path_differences(scene.positions(voxels)) - origin[:, None]
+        sums += unit_phasor(part.k[part.band][0] * excess) @ flat[voxels]
+    return sums
