@@ -77,6 +77,8 @@ def write_acquisition(
             ).astype(np.float32)
         if "trajectory" in given:
             trajectory[:] = given["trajectory"]
+        for name in given.keys() & {"times", "field_map", "relaxation"}:
+            ARRAYS.create(group, name, given[name].shape)[:] = given[name]
     with published_store(calibration) as group:
         group.attrs.update({"coil_maps": "source" if maps else "none", "density": "source"})
         weights = generator.uniform(0.5, 1.5, (trajectories, readouts, samples))

@@ -51,6 +51,11 @@ class CalibrationSettings(Settings):
     """Width of the k-space centre that coil maps are estimated from [Cartesian samples], and that
     coils are compressed by."""
     espirit: EspiritSettings = EspiritSettings()
+    off_resonance: Literal["auto", "source", "none"] = "auto"
+    """MRI: whether a field map, and a map of R2*, are part of the signal. `auto` where the source
+    has one and it is known when samples were taken."""
+    off_resonance_error: Annotated[float, Field(ge=1e-5, le=0.5)] = 1e-3
+    """MRI: error that their time segments may leave in the signal, root mean square over voxels."""
     density: Literal[
         "auto", "source", "radial", "stack-of-stars", "bistatic", "pipe-menon", "none"
     ] = "auto"

@@ -17,7 +17,17 @@ Axis = Literal[
     "pair", "freq", "m1", "m2", "m3", "n1", "n2", "n3", "tx", "rx", "element", "coordinate",
     "pulse", "target",
 ]  # fmt: skip
-MriArrayName = Literal["kspace", "trajectory", "weights", "noise", "sensitivities", "reference"]
+MriArrayName = Literal[
+    "kspace",
+    "trajectory",
+    "weights",
+    "times",
+    "noise",
+    "sensitivities",
+    "field_map",
+    "relaxation",
+    "reference",
+]
 RfArrayName = Literal[
     "y", "frequencies", "tx", "rx", "transmitter", "receiver", "reference_path",
     "A1", "A2", "A3", "kappa1", "kappa2", "kappa3", "rowphase1", "rowphase2", "rowphase3",
@@ -163,8 +173,8 @@ class SourceSettings(InstrumentSettings):
     voxel_size: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Voxel size per image axis [m]; default 1 mm."""
     dwell_time: Annotated[float, Field(gt=0)] | None = None
-    """MRI: time between samples [s]; default: what the source says. A GIRF needs it, and noise of
-    another bandwidth."""
+    """MRI: time between samples [s]; default: what the source says. A GIRF needs it, noise of
+    another bandwidth, and a field map where there is no array `times`."""
     noise_dwell_time: Annotated[float, Field(gt=0)] | None = None
     """MRI: time between the noise samples [s]; default: what the source says, else the same."""
     slice_thickness: Annotated[float, Field(gt=0)] | None = None
@@ -172,6 +182,9 @@ class SourceSettings(InstrumentSettings):
     size along x."""
     frame_duration: Annotated[float, Field(gt=0)] | None = None
     """MRI: from the start of a frame to that of the next [s], where frames follow each other."""
+    first_sample_time: float | None = None
+    """MRI: time of the first sample of each readout [s], since voxels of different frequencies had
+    one phase, where there is no array `times`; default: what the source says, else 0."""
     samples_per_readout: Annotated[int, Field(ge=1)] | None = None
     """Length of a readout where an axis of the source joins readouts and samples."""
     readouts_per_frame: Annotated[int, Field(ge=1)] | None = None

@@ -34,6 +34,13 @@ ARRAYS = ArrayTable(
             "density weights, none below 0",
             compressed=False,
         ),
+        "times": _field(
+            ("frame", "readout", "sample"),
+            np.float32,
+            "when each sample was taken, since voxels of different frequencies had one phase",
+            unit="s",
+            compressed=False,
+        ),
         "noise": _field(
             ("coil", "sample"),
             np.complex64,
@@ -43,6 +50,15 @@ ARRAYS = ArrayTable(
         ),
         "sensitivities": _field(
             ("coil", "z", "y", "x"), np.complex64, "coil maps; in 2D z has length 1"
+        ),
+        "field_map": _field(
+            ("frame", "z", "y", "x"),
+            np.float32,
+            "off-resonance; voxels of a positive one turn as a positive k · r does",
+            unit="Hz",
+        ),
+        "relaxation": _field(
+            ("frame", "z", "y", "x"), np.float32, "R2*, how fast the signal decays", unit="1/s"
         ),
         "reference": _field(("frame", "z", "y", "x"), np.complex64, "true or good images"),
     }

@@ -11,6 +11,7 @@ from pipeline.mri.calibration import (
     density,
     girf,
     noise,
+    off_resonance,
     sensitivities,
     whitening,
 )
@@ -23,5 +24,6 @@ STEPS: tuple[Step, ...] = (
     noise,
     density,
     sensitivities,
+    off_resonance,
     consistency,
 )

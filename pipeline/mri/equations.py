@@ -9,6 +9,7 @@ from torch import Tensor
 from pipeline.engine.accumulation import Share
 from pipeline.engine.block import Equations
 from pipeline.mri.measurement import MriMeasurement
+from pipeline.operators.base import LinearOperator
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
 
@@ -32,15 +33,19 @@ class MriEquations:
     def gram(self, images: range, share: Share) -> Gram:
         """Return the normal operator of some images, whose kernels are in ``share``."""
         data, job = self.data, self.data.job
-        if not data.toeplitz:
-            one_coil = data.encoding.explicit_normal(data.whole_sampling(images))
-        else:
-            one_coil = data.encoding.normal(share.kernels)
-        if data.maps is None:
-            return one_coil
         # A CPU's caches, not its memory, decide how many coils are best convolved together.
         free = data.toeplitz and not job.device.startswith("cuda")
-        return data.maps.normal(one_coil, None if free else job.tiles.channels)
+
+        def sense(one_coil: LinearOperator) -> LinearOperator:
+            if data.maps is None:
+                return one_coil
+            return data.maps.normal(one_coil, None if free else job.tiles.channels)
+
+        if not data.toeplitz:
+            return sense(data.encoding.explicit_normal(data.whole_sampling(images)))
+        if data.maps is not None and data.maps.streamed:  # once for all terms of the encoding
+            return sense(data.encoding.normal(share.kernels, lambda one_coil: one_coil))
+        return data.encoding.normal(share.kernels, sense)
 
     def exact_solver(self) -> None:
         """Return none: samples lie anywhere."""

@@ -60,7 +60,7 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
             "header": acquisition.header,
             "source": settings.source,
             "provenance": dict(acquisition.provenance),
-            **_dwell_times(acquisition, settings.details),
+            **_times(acquisition, settings.details),
         },
         arrays=arrays,
         sizes={axis: (size, matrix) for axis, size in sizes.items()},
@@ -68,15 +68,16 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
             "trajectory": partial(_Trajectory, acquisition, dataset),
             "kspace": partial(_measured, dataset),
             "weights": partial(NotNegative, f"{dataset}: weights", ("frame",)),
+            "relaxation": partial(NotNegative, f"{dataset}: relaxation", ("frame",)),
             "sensitivities": partial(_Maps, f"{dataset}: sensitivities"),
         },
         finish=_note_pattern,
     )
 
 
-def _dwell_times(acquisition: MriAcquisition, details: SourceSettings) -> dict[str, float]:
-    """Return the times between samples [s] that are known: as set, else as the source tells."""
-    names = ("dwell_time", "noise_dwell_time")
+def _times(acquisition: MriAcquisition, details: SourceSettings) -> dict[str, float]:
+    """Return the times of samples [s] that are known: as set, else as the source tells."""
+    names = ("dwell_time", "first_sample_time", "noise_dwell_time")
     known = {name: getattr(details, name) or getattr(acquisition, name) for name in names}
     return {name: float(value) for name, value in known.items() if value}
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,11 +14,14 @@ from torch import Tensor
 from pipeline.config.equations import image_shape
 from pipeline.engine.accumulation import Measurement, Share
 from pipeline.engine.job import BlockJob, Shard
+from pipeline.engine.machine import Transforms
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
+from pipeline.mri.calibration.off_resonance import segment_counts
 from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.model.coil_maps import CoilMaps
-from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling, Term
+from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
+from pipeline.mri.model.off_resonance import OffResonance
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
 from pipeline.mri.trajectories import resampled
@@ -43,23 +46,16 @@ class _Tile:
 class MriMeasurement:
     """An MRI acquisition as normal equations.
 
-    ``terms`` are those of the encoding, where it is more than a Fourier transform. `DataError` if
-    coil maps or weights that the settings need are missing.
+    `DataError` if coil maps or weights that the settings need are missing.
     """
 
-    def __init__(
-        self,
-        job: BlockJob,
-        raw: RawData,
-        calibration: Calibration,
-        terms: Sequence[Term] = (),
-    ) -> None:
+    def __init__(self, job: BlockJob, raw: RawData, calibration: Calibration) -> None:
         self.job = job
         self.settings = job.settings
         self.raw = raw = CorrectedData(raw, calibration)
         self.calibration = calibration
         self.shape = image_shape(raw.shape, self.settings)
-        self.encoding = Encoding(job.transforms(self.shape), job.device, terms)
+        self.encoding = _encoding(job, job.transforms(self.shape), calibration)
         joined = self.settings.frames_per_image
         self.frames_per_image = raw.frames if joined == "all" else joined
         self.toeplitz = self.settings.solves and self.settings.normal != "explicit"
@@ -212,17 +208,16 @@ class MriMeasurement:
     def positions(self, images: range, readouts: range) -> tuple[NDArray[np.generic], ...]:
         """Return trajectory ``(image, axis, sample)`` and weights ``(image, sample)``.
 
-        And where the encoding has terms, their factors, complex ``(image, term, sample)``. Of the
-        first image only where all have the same. What an image that joins fewer frames lacks counts
-        nothing.
+        And where the encoding has factors of samples, where these lie along their tables, ``(image,
+        sample)``. Of the first image only where all have the same. What an image that joins fewer
+        frames lacks counts nothing.
         """
         different = images[:1] if self.share_samples(images) else images
         length = len(readouts) * self.raw.samples
         real = np.float32 if self.job.real == torch.float32 else np.float64
         trajectory = np.zeros((len(different), len(self.shape), length), dtype=np.float32)
         weights = np.zeros((len(different), length), dtype=real)
-        terms = self.encoding.terms
-        factors = np.zeros((len(different), len(terms), length), np.result_type(real, 1j))
+        along: NDArray[np.floating] | None = None
         # Joined frames share the volume of k-space among them; on another matrix over the same
         # field of view, k in rad/voxel and with it the volume of each sample are others.
         ratio = math.prod(self.raw.shape) / math.prod(self.shape)
@@ -238,10 +233,12 @@ class MriMeasurement:
                 if self._weighted:
                     counts *= self._density(frame, part).ravel()
                 trajectory[index, :, start : start + len(found)] = found.T
-                for term, row in zip(terms, factors[index], strict=True):
-                    row[start : start + len(found)] = term.samples(frame, part).ravel()
+                places = self.encoding.along(self.raw, frame, part)
+                if places is not None:
+                    along = np.zeros_like(weights) if along is None else along
+                    along[index, start : start + len(found)] = places.ravel()
                 start += len(found)
-        return (trajectory, weights, factors) if terms else (trajectory, weights)
+        return (trajectory, weights) if along is None else (trajectory, weights, along)
 
     def _density(self, frame: int, readouts: slice) -> NDArray[np.float32]:
         density = self.calibration.weights(frame, readouts)
@@ -268,6 +265,13 @@ class MriMeasurement:
             positions = self.positions(images, self.job.shard().readouts)
         there = (torch.from_numpy(array).to(self.job.device) for array in positions)
         return self._sampling(*there, shared=self.share_samples(images))
+
+
+def _encoding(job: BlockJob, transforms: Transforms, calibration: Calibration) -> Encoding:
+    """Return what samples are of an image, with the effects that the calibration knows of."""
+    if segment_counts(calibration) is None:
+        return Encoding(transforms, job.device)
+    return OffResonance(transforms, job.device, calibration)
 
 
 def measurement_of(job: BlockJob, data: RawData, calibration: Calibration) -> Measurement:

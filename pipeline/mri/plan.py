@@ -7,6 +7,7 @@ from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.errors import ConfigError, DataError
+from pipeline.mri.calibration.off_resonance import segment_counts
 from pipeline.mri.model.costs import MriCosts
 from pipeline.mri.raw import RawData
 from pipeline.storage.calibration import Calibration
@@ -68,5 +69,6 @@ def models(
         shared_trajectory=not data.own_trajectory and whole,
         maps=maps,
         explicit=settings.normal == "explicit",
+        segments=None if calibration is None else segment_counts(calibration),
     )
     return [costs], []

@@ -7,7 +7,8 @@ anterior, right of the patient, rather than along the axes of the image), ``fram
 the start of a frame to that of the next [s], or null), ``header`` (of an ISMRMRD source: XML, else
 null), ``source`` and ``provenance``, ``pattern``
 (of what kind the readouts are, see `pipeline.mri.readouts.sampling_pattern`), and where they are
-known the times between samples, ``dwell_time`` and that of the noise, ``noise_dwell_time`` [s].
+known the times between samples, ``dwell_time`` and that of the noise, ``noise_dwell_time``, and
+the time of the first sample of each readout, ``first_sample_time`` [s].
 
 Measurements do not compress, so they are stored as they are, with a checksum. Missing chunks read
 as NaN and are therefore met at once.
@@ -55,6 +56,7 @@ class RawData(Acquisition):
             self.pattern: Pattern | None = attributes.get("pattern")
             self.dwell_time: float | None = attributes.get("dwell_time")
             self.noise_dwell_time: float | None = attributes.get("noise_dwell_time")
+            self.first_sample_time: float = attributes.get("first_sample_time", 0.0)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"{marker}: its store is not a complete acquisition ({error!r}); run `ingest` again"
@@ -92,6 +94,32 @@ class RawData(Acquisition):
         if "weights" not in self.arrays:
             return None
         return self._read("weights", (self._of_frame("weights", frame), readouts))
+
+    @property
+    def has_times(self) -> bool:
+        """Whether it is known when samples were taken."""
+        return "times" in self.arrays or self.dwell_time is not None
+
+    def times(self, frame: int, readouts: slice = ALL) -> NDArray[np.floating]:
+        """Return when samples of one frame were taken [s], ``[readout, sample]``.
+
+        Where only the time between samples is known, those of all readouts are the same.
+        """
+        if "times" in self.arrays:
+            return self._read("times", (self._of_frame("times", frame), readouts))
+        if self.dwell_time is None:
+            raise DataError(f"{self.marker}: tells no times of samples; run `ingest` again")
+        times = self.first_sample_time + self.dwell_time * np.arange(self.samples)
+        count = len(range(*readouts.indices(self.readouts)))
+        return np.broadcast_to(times, (count, self.samples))
+
+    def field_map(self, planes: slice = ALL) -> NDArray[np.float32] | None:
+        """Return the source's off-resonance [Hz], float32 ``[frame or 1, z, y, x]``."""
+        return self._optional("field_map", (ALL, planes))
+
+    def relaxation(self, planes: slice = ALL) -> NDArray[np.float32] | None:
+        """Return the source's R2* [1/s], float32 ``[frame or 1, z, y, x]``."""
+        return self._optional("relaxation", (ALL, planes))
 
     def noise(self) -> NDArray[np.complex64] | None:
         """Return the noise measured without signal, complex64 ``[coil, sample]``.

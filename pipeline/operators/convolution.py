@@ -21,9 +21,10 @@ what limits it is arithmetic, not memory.
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ from pipeline.operators.fourier import Library, host_fft
 from pipeline.operators.threads import share
 from pipeline.operators.tiling import APART, Tiling
 from pipeline.pieces import pieces
+
+Matrix = Sequence[Tensor]
+"""Spectra of a matrix of kernels; see `Convolution.mix`."""
 
 
 class Convolution(ABC):
@@ -48,11 +52,17 @@ class Convolution(ABC):
         self.shape = tiling.shape
         self.tiling = tiling
 
+    def like(self, spectrum: Tensor) -> Self:
+        """Return the same with other kernels, as many of the same size; work areas are shared."""
+        other = copy(self)
+        other.spectrum = spectrum.view(self.spectrum.shape)
+        return other
+
     def convolve(self, images: Tensor, *, out: Tensor) -> None:
         """Convolve every image of ``(frame, coil, *shape)`` into `out` of the same shape."""
         for frames, coils in self._tiles(*images.shape[:2]):
             source, target = (self._rows(array[frames, coils], 2) for array in (images, out))
-            self._convolve(frames, source, None, target, mixing=False)
+            self._convolve(frames, source, None, target)
 
     def combine(self, images: Tensor, maps: Tensor, coil_batch: int | None, *, out: Tensor) -> None:
         """Weight with each coil's map, convolve, weight with its conjugate, and add the coils.
@@ -63,23 +73,30 @@ class Convolution(ABC):
         out.zero_()
         for frames, coils in self._tiles(len(images), len(maps), coil_batch):
             source, target = (self._rows(array[frames], 1)[:, None] for array in (images, out))
-            self._convolve(frames, source, self._rows(maps[coils], 1), target, mixing=False)
+            self._convolve(frames, source, self._rows(maps[coils], 1), target)
 
     def combine_terms(self, image: Tensor, maps: Tensor, kernels: slice, *, out: Tensor) -> None:
         """Weight with the map of each term, convolve, weight with the conjugates, and add.
 
         `image` and `out`, which is overwritten, are ``shape``, `maps` ``(term, *shape)``. Of
-        `kernels` there is one for each term, or the matrix of `mixed`.
+        `kernels` there is one for each term.
         """
         out.zero_()
         source, target = (self._rows(array, 0)[None, None] for array in (image, out))
         maps = self._rows(maps, 1)
-        if kernels.stop - kernels.start > len(maps):
-            self._convolve(kernels, source, maps, target, mixing=True)
-            return
         for kernel, weights in zip(range(kernels.start, kernels.stop), maps, strict=True):
             one = slice(kernel, kernel + 1)
-            self._convolve(one, source, weights[None], target, mixing=False)
+            self._convolve(one, source, weights[None], target)
+
+    def mix(self, images: Tensor, matrix: Matrix, *, out: Tensor) -> None:
+        """Convolve images with a Hermitian matrix of kernels: ``out_k = sum_l T_kl images_l``.
+
+        `images` and `out`, which is overwritten, are ``(term, *shape)``. `matrix` are spectra,
+        ``padded``: real parts for each pair of terms ``k <= l``, row by row; then, unless all are
+        zero, the imaginary parts for each pair ``k < l``.
+        """
+        source, target = (self._rows(array, 1)[:, None] for array in (images, out))
+        self._convolve(slice(0, len(images)), source, None, target, matrix)
 
     def _rows(self, array: Tensor, leading: int) -> Tensor:
         """View ``(*leading, *shape)`` as ``(*leading, N, row)``."""
@@ -95,39 +112,65 @@ class Convolution(ABC):
 
     @abstractmethod
     def _convolve(
-        self, frames: slice, source: Tensor, maps: Tensor | None, target: Tensor, mixing: bool
+        self,
+        frames: slice,
+        source: Tensor,
+        maps: Tensor | None,
+        target: Tensor,
+        matrix: Matrix | None = None,
     ) -> None:
         """Convolve one tile.
 
         Without `maps`, `source` and `target` are ``(frame, coil, N, row)`` and `target` is
         overwritten; with `maps` ``(coil, N, row)`` they are ``(frame, 1, N, row)`` and the sum over
-        the coils is added to `target`. Where `mixing`, the coils are terms of one frame and
-        `frames` are the kernels of `mixed`.
+        the coils is added to `target`. With a `matrix`, frames are terms of `mix`.
         """
 
 
-def mixed(kernels: Any, arrays: Any, row: int) -> Any:
-    """Return ``sum_m T_row,m arrays[m]`` with a Hermitian matrix of spectra.
+def mixed_(matrix: Sequence[Any], parts: Any, out: Any, product: Any) -> None:
+    """Write ``sum_l T_kl x_l`` into `out`, with the Hermitian matrix of spectra of `mix`.
 
-    NumPy arrays or tensors: complex `arrays` ``(term, ...)`` and real `kernels` ``(term^2, ...)``,
-    the spectra on the diagonal, then real and imaginary part of each one above it, row by row.
+    NumPy arrays or tensors. `parts` and `out` are real, ``(part, term, ...)`` with real and
+    imaginary parts apart: then all is arithmetic on long rows of real numbers. `product` is
+    overwritten, of the shape of one part of one term.
     """
-    terms = len(arrays)
-    total = kernels[row] * arrays[row]
-    for index, pair in enumerate(itertools.combinations(range(terms), 2)):
-        if row in pair:
-            real, imaginary = kernels[terms + 2 * index : terms + 2 * index + 2]
-            above = row == pair[0]
-            kernel = real + (1j if above else -1j) * imaginary
-            total += kernel * arrays[pair[1] if above else pair[0]]
-    return total
+    out[...] = 0
+    for row, column, spectrum, turned in _products(matrix, parts.shape[1]):
+        for part in (0, 1):
+            # The real part of j T x is -T Im x, the imaginary one T Re x.
+            product[...] = parts[1 - part if turned else part, column]
+            product *= spectrum
+            if turned == (1, -1)[part]:
+                out[part, row] -= product
+            else:
+                out[part, row] += product
+
+
+def _products(matrix: Sequence[Any], terms: int) -> Iterator[tuple[int, int, Any, int]]:
+    """Yield row, column, real spectrum and power of j (-1, 0 or 1) of all products of `mix`."""
+    pairs = list(itertools.combinations_with_replacement(range(terms), 2))
+    imaginary = iter(matrix[len(pairs) :])
+    for (row, column), spectrum in zip(pairs, matrix, strict=False):
+        yield row, column, spectrum, 0
+        if row == column:
+            continue
+        yield column, row, spectrum, 0
+        other = next(imaginary, None)
+        if other is not None:
+            yield row, column, other, 1
+            yield column, row, other, -1
 
 
 class DeviceConvolution(Convolution):
     """The same on any device, with `torch.fft`."""
 
     def _convolve(
-        self, frames: slice, source: Tensor, maps: Tensor | None, target: Tensor, mixing: bool
+        self,
+        frames: slice,
+        source: Tensor,
+        maps: Tensor | None,
+        target: Tensor,
+        matrix: Matrix | None = None,
     ) -> None:
         size, length = self.shape[0], self.tiling.padded[0]
         coils = source.shape[1] if maps is None else len(maps)
@@ -145,10 +188,11 @@ class DeviceConvolution(Convolution):
         for planes in pieces(length, self.tiling.planes(images)):
             slab = t[:, :, planes].view(*t.shape[:2], -1, *self.shape[1:])
             padded = torch.fft.fftn(slab, s=self.tiling.padded[1:], dim=inner)
-            if mixing:
-                kernels = self.spectrum[frames, planes]
-                rows = [mixed(kernels, padded[0], row) for row in range(coils)]
-                padded = torch.stack(rows)[None]
+            if matrix is not None:
+                parts = torch.stack([padded.real[:, 0], padded.imag[:, 0]])
+                out = torch.empty_like(parts)
+                mixed_([each[planes] for each in matrix], parts, out, torch.empty_like(parts[0, 0]))
+                padded = torch.complex(*out)[:, None]
             else:
                 padded *= self.spectrum[frames, None, planes]
             padded = torch.fft.ifftn(padded, dim=inner, norm="forward")
@@ -182,14 +226,18 @@ class HostConvolution(Convolution):
         super().__init__(spectrum, tiling)
         self._transform = partial(host_fft, library=library)
         self._threads = threads
-        self._spectrum = self.spectrum.numpy()
-        self._dtype = np.result_type(self._spectrum.dtype, np.complex64)
+        self._dtype = np.result_type(self.spectrum.numpy().dtype, np.complex64)
         # Fresh pages cost a tenth of an application, so buffers stay. A list, because two threads
         # may apply the operator at the same time.
         self._idle: list[_Buffers] = []
 
     def _convolve(
-        self, frames: slice, source: Tensor, maps: Tensor | None, target: Tensor, mixing: bool
+        self,
+        frames: slice,
+        source: Tensor,
+        maps: Tensor | None,
+        target: Tensor,
+        matrix: Matrix | None = None,
     ) -> None:
         tiling, size = self.tiling, self.shape[0]
         x, y = source.numpy(), target.numpy()
@@ -232,8 +280,8 @@ class HostConvolution(Convolution):
                 y[frame, 0, :, columns] += conjugate
 
         share(images * len(column_pieces), spread, self._threads)
-        if mixing:
-            self._mix(t, frames)
+        if matrix is not None:
+            self._mix(t, [each.numpy() for each in matrix])
         else:
             self._filter(t, frames.start, coils, buffers.slabs)
         outputs = images if s is None else len(x)
@@ -245,19 +293,20 @@ class HostConvolution(Convolution):
     ) -> None:
         """Multiply the transforms of all images with the spectra of their frames."""
         plane_pieces = pieces(self.tiling.padded[0], self.tiling.planes())
+        spectra = self.spectrum.numpy()
 
         def work(task: int, worker: int) -> None:
             image, piece = divmod(task, len(plane_pieces))
             planes = t[image, plane_pieces[piece]].reshape(-1, *self.shape[1:])
             padded = slabs[worker][: len(planes)]
             self._forward_planes(planes, padded)
-            padded *= self._spectrum[first + image // coils, plane_pieces[piece]]
+            padded *= spectra[first + image // coils, plane_pieces[piece]]
             self._inverse_planes(padded, planes)
 
         share(len(t) * len(plane_pieces), work, self._threads)
 
-    def _mix(self, t: NDArray[Any], kernels: slice) -> None:
-        """Multiply the transforms of all terms with the matrix of spectra; see `mixed`."""
+    def _mix(self, t: NDArray[Any], matrix: Sequence[NDArray[Any]]) -> None:
+        """Multiply the transforms of all terms with the matrix of spectra; see `mix`."""
         plane_pieces = pieces(self.tiling.padded[0], self.tiling.planes(2 * len(t)))
 
         def work(task: int, _: int) -> None:
@@ -265,9 +314,13 @@ class HostConvolution(Convolution):
             padded = np.empty((*terms.shape[:2], *self.tiling.padded[1:]), self._dtype)
             for planes, slab in zip(terms, padded, strict=True):
                 self._forward_planes(planes, slab)
-            spectra = self._spectrum[kernels, plane_pieces[task]]
-            for row, planes in enumerate(terms):
-                self._inverse_planes(mixed(spectra, padded, row), planes)
+            parts = np.stack([padded.real, padded.imag])
+            out = np.empty_like(parts)
+            spectra = [each[plane_pieces[task]] for each in matrix]
+            mixed_(spectra, parts, out, np.empty_like(parts[0, 0]))
+            padded.real, padded.imag = out
+            for planes, slab in zip(terms, padded, strict=True):
+                self._inverse_planes(slab, planes)
 
         share(len(plane_pieces), work, self._threads)
 

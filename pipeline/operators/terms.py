@@ -1,47 +1,46 @@
-"""Normal operators of a sum of terms, each a factor of the voxels before a transform."""
+"""Normal operators of several terms, and of several images that are measured together."""
+
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
+from pipeline.operators.tiling import Tiling
 from pipeline.operators.toeplitz import Toeplitz
 
 
 class TermsNormal(LinearOperator):
-    """``sum_lm C_l^H T_lm C_m``: Toeplitz operators between factors of the voxels.
+    """``sum_l C_l^H T_l C_l``: Toeplitz operators between factors of the voxels.
 
-    Where measurements are a sum of terms, as with a field map in segments, each pair of terms has
-    an operator ``T_lm``; where each term measures by itself, as a pair of antenna arrays does, only
-    those with ``l = m`` are there.
+    For terms that measure each by itself, as pairs of antenna arrays do.
 
     Parameters
     ----------
     factors
         ``C_l``: complex tensor of shape ``(term, *shape)``, dimensionless.
     toeplitz
-        The operators in place of the frames of a `Toeplitz`: for each image ``T_ll`` of every term,
-        and if there are others real and imaginary part of the spectrum of each ``T_lm`` with
-        ``l < m``, row by row: those of the real and of the imaginary part of its weights.
+        The operators in place of the frames of a `Toeplitz`: for each image ``T_l`` of every term.
     images
         Size of the image axis where each image has operators of its own; `None` for no such axis.
 
     Notes
     -----
     Maps ``([image,] *shape)`` to the same; self-adjoint, repeats bit by bit. Factors are multiplied
-    and results added inside the transforms. Terms that do not meet are applied one at a time, so
-    that the memory beside the operator's own data is that of a single convolution; terms that do
-    take one transform each way, and the memory of a convolution for each.
+    and results added inside the transforms. Terms are applied one at a time, so that the memory
+    beside the operator's own data is that of a single convolution.
     """
 
     def __init__(self, factors: Tensor, toeplitz: Toeplitz, images: int | None = None) -> None:
         terms, shape = len(factors), toeplitz.shape
-        allowed = tuple((count * (images or 1),) for count in (terms, terms**2))
-        fits = factors.shape[1:] == shape and toeplitz.frames in allowed
+        allowed = (terms * (images or 1),)
+        fits = factors.shape[1:] == shape and toeplitz.frames == allowed
         if not fits or toeplitz.coils is not None:
             raise ShapeError(
                 f"TermsNormal: found factors of shape {tuple(factors.shape)} and {toeplitz!r}; "
-                f"needed are (term, *shape), and kernels of shape {allowed[0]} or {allowed[1]}."
+                f"needed are (term, *shape), and kernels of shape {allowed}."
             )
         if (factors.dtype, factors.device) != (toeplitz.dtype, toeplitz.device):
             raise ShapeError(
@@ -68,3 +67,64 @@ class TermsNormal(LinearOperator):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self._forward(y)
+
+
+class MatrixNormal(LinearOperator):
+    """``(G x)_k = sum_l T_kl x_l``: a Hermitian matrix of Toeplitz operators between images.
+
+    Where a sample is a sum of several images with a factor each, as of a temporal basis.
+
+    Parameters
+    ----------
+    spectra
+        Real tensors ``padded``: for each pair of images ``k <= l``, row by row, the spectrum of the
+        real part of its weights; then, where weights are complex, for each pair ``k < l`` that of
+        the imaginary part.
+    images
+        How many.
+    toeplitz
+        Returns the operator of one spectrum.
+
+    Notes
+    -----
+    Maps ``(image, *shape)`` to the same; self-adjoint, repeats bit by bit. Each image takes one
+    transform each way, and the matrix is multiplied in between, a piece at a time.
+    """
+
+    def __init__(
+        self, spectra: Sequence[Tensor], images: int, toeplitz: Callable[[Tensor], Toeplitz]
+    ) -> None:
+        pairs = images * (images + 1) // 2
+        if len(spectra) not in (pairs, images**2):
+            raise ShapeError(
+                f"MatrixNormal: found {len(spectra)} spectra for {images} images; needed are "
+                f"{pairs}, or with imaginary parts {images**2}."
+            )
+        self._spectra = [each.detach() for each in spectra]
+        self._one = toeplitz(spectra[0])
+        domain = (images, *self._one.shape)
+        super().__init__(domain, domain, dtype=self._one.dtype, device=self._one.device)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        batch = x.detach().resolve_conj().resolve_neg().contiguous().view(-1, *self.domain)
+        result = torch.empty_like(batch)
+        for images, mixed in zip(batch, result, strict=True):
+            self._one.convolution.mix(images, self._spectra, out=mixed)
+        return result.view(x.shape)
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return self._forward(y)
+
+
+def matrix_normal_bytes(tiling: Tiling, images: int, threads: int) -> int:
+    """Predict the bytes of `MatrixNormal` besides spectra, input and output."""
+    total = images * tiling.image_bytes
+    if tiling.host:
+        # Of each worker: transforms of all terms, their parts, what comes of them.
+        plane = math.prod(tiling.padded[1:]) * tiling.itemsize
+        slab = 4 * images * tiling.planes(2 * images) * plane
+        columns = (tiling.padded[0] + tiling.shape[0]) * tiling.columns() * tiling.itemsize
+        return total + threads * (slab + columns + 2**21)
+    return (
+        total + 8 * images * tiling.planes(images) * math.prod(tiling.padded[1:]) * tiling.itemsize
+    )

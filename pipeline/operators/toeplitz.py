@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from functools import partial
 
 import torch
@@ -214,6 +215,13 @@ class Toeplitz(LinearOperator):
             if library == "torch"
             else HostConvolution(kernels, tiling, library=library, threads=self.threads)
         )
+
+    def like(self, spectrum: Tensor) -> Toeplitz:
+        """Return the operator of another spectrum of the same shape, which shares work areas."""
+        other = copy(self)
+        other.spectrum = spectrum
+        other.convolution = self.convolution.like(spectrum.detach())
+        return other
 
     def _forward(self, x: Tensor) -> Tensor:
         images = x.detach().resolve_conj().resolve_neg().contiguous()

@@ -11,6 +11,13 @@ compression (opt.)      complex64  virtual coil, coil
 trajectory (MRI, opt.)  float32    frame or 1, readout, sample, axis [rad/voxel]
 sample_phase (optional) float32    frame or 1, readout, sample     [rad] (MRI)
 noise_level (MRI)       float32    virtual coil: deviation of a complex sample
+off_resonance/          MRI, optional: the signal's factors of time and voxel
+  field_map             float32    z, y, x                              [Hz]
+  relaxation            float32    z, y, x                             [1/s]
+  extent                float64    limit: times of first and last sample [s]
+  samples/times         float64    segment                               [s]
+  samples/table         complex64  row (time), segment
+  normal/times, table              the same of the normal operator; float32
 phase (RF pairs, opt.)  float64    frame, pair: of the clocks          [rad]
 delay (RF pairs, opt.)  float64    pair: of the cables                   [s]
 pair/<p>/gain_tx, rx    complex128 element (RF pairs, optional)
@@ -74,6 +81,18 @@ def create_weights(
         dtype="float32",
         chunks=(1, *image_chunks(shape[1:], 4)),
         dimension_names=axes,
+        compressors=image_codecs(np.dtype("float32")),
+    )
+
+
+def create_map(group: "zarr.Group", path: str, volume: Sequence[int]) -> "zarr.Array[Any]":
+    """Create an empty array of one real number for each voxel, ``[z, y, x]``."""
+    return group.create_array(
+        path,
+        shape=tuple(volume),
+        dtype="float32",
+        chunks=image_chunks(volume, 4),
+        dimension_names=("z", "y", "x"),
         compressors=image_codecs(np.dtype("float32")),
     )
 

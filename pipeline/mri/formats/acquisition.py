@@ -29,6 +29,8 @@ class MriAcquisition:
     """The key of the dataset's source that tells these units, where there is one."""
     dwell_time: float | None = None
     """Time between samples [s], where the source tells it."""
+    first_sample_time: float | None = None
+    """Time of the first sample of each readout [s], where the source tells it."""
     noise_dwell_time: float | None = None
     """That of the noise samples [s]."""
     affine: NDArray[np.float64] | None = None

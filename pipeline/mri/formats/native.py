@@ -64,6 +64,7 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             },
             dwell_time=attributes.get("dwell_time"),
             noise_dwell_time=attributes.get("noise_dwell_time"),
+            first_sample_time=attributes.get("first_sample_time"),
             affine=affine,
             oriented=bool(attributes.get("oriented", False)),
             header=str(attributes["header"]) if attributes.get("header") else None,

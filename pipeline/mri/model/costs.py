@@ -19,6 +19,7 @@ from pipeline.engine.transform_costs import (
     transform_seconds,
 )
 from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
+from pipeline.mri.calibration.segments import TABLE_BYTES
 from pipeline.mri.corrected import mixing_bytes
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
 from pipeline.storage.chunks import CHUNK_BYTES
@@ -40,6 +41,8 @@ class MriCosts(ModelCosts):
     maps: bool
     explicit: bool = False
     """Whether the normal operator goes forward and back rather than through kernels."""
+    segments: tuple[int, int] | None = None
+    """Terms of the signal and of the normal operator, with a field map."""
     mixed_from: int = 0
     """Acquired coils, all of which are read for any channel; 0 where channels are as acquired."""
     resident: bool = True
@@ -50,7 +53,12 @@ class MriCosts(ModelCosts):
 
     def __str__(self) -> str:
         mixed = f", mixed from {self.mixed_from}," if self.mixed_from else ""
-        return f"{self.channels} coils{mixed} of {self.readouts * self.samples:,} samples"
+        terms = "" if self.segments is None else f" in {self.segments[0]} time segments"
+        return f"{self.channels} coils{mixed} of {self.readouts * self.samples:,} samples{terms}"
+
+    @property
+    def _terms(self) -> tuple[int, int]:
+        return self.segments or (1, 1)
 
     @property
     def _squares(self) -> bool:
@@ -73,7 +81,7 @@ class MriCosts(ModelCosts):
 
     def kernels(self, work: Work) -> int:
         """Return the kernels of one image batch."""
-        return self._trajectories(work)
+        return self._trajectories(work) * self._terms[1]
 
     def tile(self, work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
         """Return the bytes of one readout in a tile, and the fewest readouts that pay."""
@@ -81,18 +89,22 @@ class MriCosts(ModelCosts):
 
     def held(self, work: Work) -> Parts:
         """Return the coil maps that are held at one moment: all, or those of two tiles."""
+        field: Parts = {}
+        if self.segments is not None:
+            # The field map in double precision, relaxation in single, and tables of factors.
+            field = {"field map": 12 * math.prod(work.shape) + TABLE_BYTES}
         if not self.maps:
-            return {}
+            return field
         coils = self.channels
         if not self.resident:
             # In double precision also as stored.
             tiles = TILES_AT_ONCE + (work.machine.itemsize > STORED_NUMBER)
             coils = min(coils, tiles * work.channel_batch)
-        return {"coil maps": coils * work.voxel_bytes}
+        return {**field, "coil maps": coils * work.voxel_bytes}
 
     def position_bytes(self, work: Work) -> int:
         """Return the bytes of trajectory and weights of one tile, as they pass through the host."""
-        return self._trajectories(work) * work.tile_samples * 4 * (len(work.shape) + 1)
+        return self._trajectories(work) * work.tile_samples * 4 * (len(work.shape) + self._numbers)
 
     def accumulate(self, work: Work) -> list[Parts]:
         """Return what each phase needs while tiles are summed.
@@ -110,7 +122,8 @@ class MriCosts(ModelCosts):
             work, work.tile_samples, work.channel_batch, trajectories=trajectories
         )
         single = spectrum_bytes(work, 1)
-        summed = trajectories * single if work.makes_kernels and ranges > 1 else 0
+        several = ranges > 1 or self.segments is not None
+        summed = trajectories * self._terms[1] * single if work.makes_kernels and several else 0
         next_positions = positions if ranges > 1 else 0
         reading = 0
         if tiles > 1:
@@ -134,7 +147,8 @@ class MriCosts(ModelCosts):
             "gridded coils": gridded + work.image_batch * work.voxel_bytes,
             # Then, in the place of its grids, the coils times the conjugates of their maps.
             "NUFFT": max(working, resident + gridded),
-            "spectra": summed,
+            "spectra": summed if ranges > 1 else 0,
+            **self._factors(work, samples, tile, gridded),
         }
         if self._squares and ranges > 1:
             gather["sums of coils"] = gridded
@@ -151,6 +165,7 @@ class MriCosts(ModelCosts):
             "Toeplitz kernel": kernel_bytes(work, work.tile_samples),
             # Spectra of several images are made one by one and then stacked.
             "spectra": single * (1 if trajectories == 1 else 2 * trajectories) + summed,
+            **self._factors(work, samples, 0, 0),
         }
         return [canary, gather, kernel]
 
@@ -163,15 +178,20 @@ class MriCosts(ModelCosts):
             chosen = work.machine.on_device or not self.resident
             tiling = work.machine.product_tiling(work.shape)
             together = work.channel_batch if chosen else tiling.coils_at_once(self.channels)
-        return convolution_bytes(work, together, work.image_batch)
+        parts = convolution_bytes(work, together, work.image_batch)
+        if self.segments is None:
+            return parts
+        # Images times factors, what comes of them, and their sum; of coils whose maps stream too.
+        images = 3 * (work.channel_batch if self.maps and not self.resident else 1)
+        return {**parts, "segments": images * work.image_batch * work.voxel_bytes + _factor(work)}
 
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
         """Return the seconds of right-hand side and kernels, of all images in single precision."""
         right, kernel = gridding_seconds(
             work,
-            channels=work.channels,
+            channels=work.channels * self._terms[0],
             tiles=-(-work.readouts // work.readout_batch),
-            trajectories=1 if self.shared_trajectory else work.images,
+            trajectories=(1 if self.shared_trajectory else work.images) * self._terms[1],
             rates=rates,
         )
         if self.mixed_from:
@@ -187,7 +207,10 @@ class MriCosts(ModelCosts):
         """Return the seconds that the normal operator takes for one image in single precision."""
         if self.explicit:
             samples = float(self.readouts * self.samples)
-            return 2 * self.channels * sum(transform_seconds(work, samples, rates))
+            return 2 * self.channels * self._terms[0] * sum(transform_seconds(work, samples, rates))
+        if self.segments is not None:
+            one = replace(self, segments=None).application(work, rates)
+            return self.segments[1] * (one + 8 * work.voxel_bytes / rates.memory)
         products = self.channels * toeplitz_flops(work.shape) / rates.toeplitz
         if self.maps and not self.resident:
             streaming = self.channels * work.voxel_bytes / rates.read / work.image_batch
@@ -225,10 +248,23 @@ class MriCosts(ModelCosts):
     def _trajectories(self, work: Work) -> int:
         return 1 if self.shared_trajectory else work.image_batch
 
+    @property
+    def _numbers(self) -> int:
+        """Real numbers of a sample beside its trajectory: weight, and place along tables."""
+        return 1 if self.segments is None else 2
+
     def _positions(self, work: Work, samples: int) -> int:
         """Return the bytes of trajectory and weights of so many samples, as they are read."""
         real = work.machine.itemsize // 2
-        return self._trajectories(work) * samples * (4 * len(work.shape) + real)
+        return self._trajectories(work) * samples * (4 * len(work.shape) + real * self._numbers)
+
+    def _factors(self, work: Work, samples: int, tile: int, gridded: int) -> Parts:
+        """Return what one term takes of factors, of weighted samples and of gridded coils."""
+        if self.segments is None:
+            return {}
+        # Two rows of a table, their places, and the factors.
+        looked_up = samples * (16 + 3 * work.machine.itemsize)
+        return {"segments": looked_up + tile + gridded + _factor(work)}
 
     def _canary_bytes(self, work: Work) -> int:
         """Return what comparing a few samples with the exact sum needs.
@@ -259,8 +295,19 @@ class MriCosts(ModelCosts):
         copies = 3 if channels < self.channels else 2
         coils = copies * work.image_batch * channels * work.voxel_bytes
         measured = 2 * work.image_batch * channels * samples * machine.itemsize
+        factors: Parts = {}
+        if self.segments is not None:
+            one = work.image_batch * channels
+            kept = one * samples * machine.itemsize, one * work.voxel_bytes
+            factors = self._factors(work, trajectories * samples, *kept)
         if machine.image_library(work.shape) in ("ducc0", "finufft"):
             # Points are sorted before there are images or samples; then only grids come on top.
             grids, _ = transform(0)
             working = max(working - coils - measured, int(1.1 * resident) + grids)
-        return {"trajectory": positions, "NUFFT": working, "coils": coils, "samples": measured}
+        parts = {"trajectory": positions, "NUFFT": working, "coils": coils, "samples": measured}
+        return {**parts, **factors}
+
+
+def _factor(work: Work) -> int:
+    """Return what the factor of the voxels of one term takes while it is made."""
+    return math.prod(work.shape) * (16 + 2 * work.machine.itemsize)

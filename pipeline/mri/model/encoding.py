@@ -1,26 +1,15 @@
-"""The encoding of MRI: what the samples of a coil are of an image, as a sum of terms.
+"""The encoding of MRI: what the samples of a coil are of the images that a problem solves for.
+
+The plain one is the Fourier transform alone. An effect on the signal is an encoding of its own, of
+several terms: `pipeline.mri.model.off_resonance`. All have in common
 
     y(t) = sum_l  B_l(t) . F . C_l(r) . S(r) . x(r)
 
-``F`` is the non-uniform transform, ``S`` the sensitivity of the coil, ``B_l`` a factor of each
-sample and ``C_l`` one of each voxel. A field map in segments is such a sum [1]_; the plain encoding
-is one term without factors. The normal operator is then
-
-    G = sum_c S_c^H [ sum_lm C_l^H T_lm C_m ] S_c
-
-with the Toeplitz operators ``T_lm`` of the weights ``conj(B_l) B_m w``.
-
-References
-----------
-.. [1] D. C. Noll, C. H. Meyer, J. M. Pauly, D. G. Nishimura, A. Macovski, "A homogeneity correction
-   method for magnetic resonance imaging with time-varying gradients", IEEE Trans. Med. Imaging 10,
-   629-637 (1991).
+with the non-uniform transform ``F``, the sensitivity ``S`` of the coil, factors ``B_l`` of each
+sample and ``C_l`` of each voxel.
 """
 
-import functools
-import itertools
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,21 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.engine.machine import Transforms
+from pipeline.mri.raw import RawData
 from pipeline.operators.base import Diagonal, LinearOperator
 from pipeline.operators.inner import inner_product
 from pipeline.operators.nufft import NUFFT
-from pipeline.operators.terms import TermsNormal
+from pipeline.operators.toeplitz import Toeplitz
 
-
-@dataclass(frozen=True)
-class Term:
-    """``B . F . C``: one of the terms that the signal of a coil is the sum of."""
-
-    samples: Callable[[int, slice], NDArray[np.complexfloating]]
-    """Returns ``B`` of a frame at some of its readouts, complex ``(readout, sample)``,
-    dimensionless."""
-    voxels: NDArray[np.complexfloating]
-    """``C``, complex of the image's shape, dimensionless."""
+Sense = Callable[[LinearOperator], LinearOperator]
 
 
 @dataclass(frozen=True)
@@ -55,79 +36,70 @@ class Sampling:
     sample)`` [rad/voxel]."""
     weights: Tensor
     """real, ``(sample,)`` or ``(image, sample)``."""
-    factors: Tensor | None = None
-    """``B`` of each term, complex ``(term, sample)`` or ``(image, term, sample)``; `None` for an
-    encoding without terms."""
+    along: Tensor | None = None
+    """Of the shape of the weights: where each sample lies along the tables that factors of samples
+    are looked up in, 0 at the first row and 1 at the last; `None` for an encoding without."""
 
     def roots(self) -> Tensor:
         """Return ``W^(1/2)``, to multiply samples ``(image, coil, sample)``."""
-        roots = self.weights.sqrt()
-        return roots if roots.ndim == 1 else roots[:, None]
+        return over_coils(self.weights.sqrt())
+
+    def factor(self, column: Tensor) -> Tensor:
+        """Return one factor of each sample, of the shape of the weights.
+
+        ``column`` of a table are its values ``(row,)``, between which it is a straight line.
+        """
+        if self.along is None:
+            raise ValueError("the sampling does not tell where samples lie along tables")
+        rows = self.along * (len(column) - 1)
+        below = rows.floor().clamp_(0, max(len(column) - 2, 0))
+        rows -= below
+        index = below.long()
+        found = column[index]
+        return found.add_((column[(index + 1).clamp_(max=len(column) - 1)] - found).mul_(rows))
+
+
+def over_coils(values: Tensor) -> Tensor:
+    """Return values of samples, ``([image,] sample)``, so that all coils are multiplied by them."""
+    return values if values.ndim == 1 else values[:, None]
 
 
 class Encoding:
-    """A list of terms: the operators that are built from them, and the kernels these need.
+    """The Fourier transform alone, and what an encoding of more terms replaces."""
 
-    Without terms the signal is the Fourier transform alone: a single term without factors.
-    """
+    def __init__(self, transforms: Transforms, device: str) -> None:
+        self.transforms, self.device = transforms, device
 
-    def __init__(
-        self, transforms: Transforms, device: str | torch.device, terms: Sequence[Term] = ()
-    ) -> None:
-        self.transforms, self.terms = transforms, tuple(terms)
-        self._voxels: Tensor | None = None
-        if self.terms:
-            voxels = np.stack([np.broadcast_to(term.voxels, transforms.shape) for term in terms])
-            self._voxels = torch.from_numpy(voxels).to(device, transforms.machine.dtype)
+    def along(self, raw: RawData, frame: int, readouts: slice) -> NDArray[np.floating] | None:
+        """Return where samples of a frame lie along tables of factors, ``[readout, sample]``."""
+        return None
 
-    def around(self, nufft: NUFFT, sampling: Sampling) -> LinearOperator:
-        """Return ``sum_l B_l F C_l`` with a transform that is there; it itself if that is all."""
-        if self._voxels is None or sampling.factors is None:
-            return nufft
-        terms: list[LinearOperator] = []
-        for voxels, factor in zip(self._voxels, sampling.factors.unbind(-2), strict=True):
-            of_coils = factor.ndim > 1 and nufft.coils is not None
-            outer = Diagonal(factor[:, None] if of_coils else factor, nufft.codomain)
-            terms.append(outer @ nufft @ Diagonal(voxels, nufft.domain))
-        return functools.reduce(operator.add, terms)
+    def gridded(self, nufft: NUFFT, sampling: Sampling, samples: Tensor) -> Tensor:
+        """Return the adjoint without coil maps: complex ``(image, coil, *shape)`` of samples."""
+        return nufft.adjoint(samples)
 
     def kernels(self, sampling: Sampling) -> Iterator[tuple[str, Tensor]]:
-        """Make the spectra of all ``T_lm``, each with its name: real ``([image,] *padded)``.
+        """Make the spectra of the Toeplitz operators, each with its name.
 
-        They add up over the tiles of a measurement.
+        Real ``([image,] *padded)``; they add up over the tiles of a measurement.
         """
-        weights, factors = sampling.weights, sampling.factors
-        for name, one, other, part in self._products():
-            if factors is not None:
-                product = factors[..., one, :].conj() * factors[..., other, :]
-                weights = sampling.weights * getattr(product, part)
-            yield name, self.transforms.spectrum(sampling.trajectory, weights)
+        yield "kernel", self.transforms.spectrum(sampling.trajectory, sampling.weights)
 
-    def _products(self) -> Iterator[tuple[str, int, int, str]]:
-        """Yield names, terms and parts of all kernels, in the order of `TermsNormal`."""
-        terms = range(len(self.terms) or 1)
-        for term in terms:
-            yield f"term-{term}", term, term, "real"
-        for one, other in itertools.combinations(terms, 2):
-            for part in ("real", "imag"):
-                yield f"terms-{one}-{other}-{part}", one, other, part
+    def normal(self, kernels: Mapping[str, Tensor], sense: Sense) -> LinearOperator:
+        """Return the normal operator on images ``([image,] *shape)``.
 
-    def normal(self, kernels: Mapping[str, Tensor]) -> LinearOperator:
-        """Return the normal operator of one coil, on images ``([image,] *shape)``.
-
-        ``kernels`` are spectra by the names that `kernels` gives, real ``(image or 1, *padded)``.
+        ``kernels`` are spectra by the names that `kernels` gives, real ``(image or 1, *padded)``;
+        ``sense`` returns the operator of all coils from that of one.
         """
-        spectra = [kernels[name] for name, *_ in self._products()]
-        images = len(spectra[0])
-        if self._voxels is None:
-            return self.transforms.toeplitz(spectra[0][0] if images == 1 else spectra[0])
-        toeplitz = self.transforms.toeplitz(torch.stack(spectra, 1).flatten(0, 1))
-        return TermsNormal(self._voxels, toeplitz, images=None if images == 1 else images)
+        return sense(self._toeplitz(kernels["kernel"]))
 
     def explicit_normal(self, sampling: Sampling) -> LinearOperator:
         """Return the same as forward and adjoint of all samples of the images, without kernels."""
-        forward = self.around(self.transforms.nufft(sampling.trajectory), sampling)
+        forward = self.transforms.nufft(sampling.trajectory)
         return forward.H @ Diagonal(sampling.weights) @ forward
+
+    def _toeplitz(self, spectra: Tensor) -> Toeplitz:
+        return self.transforms.toeplitz(spectra[0] if len(spectra) == 1 else spectra)
 
 
 class RightHandSide:
@@ -163,7 +135,7 @@ class RightHandSide:
         self.energy += inner_product(samples, samples, image_axes=1).sum(-1)
         parts.mul_(roots)
         nufft = self._nufft(sampling, samples.shape[1])
-        gridded = self._encoding.around(nufft, sampling).adjoint(samples)
+        gridded = self._encoding.gridded(nufft, sampling, samples)
         if maps is not None:
             self.b += torch.linalg.vecdot(maps, gridded, dim=self._coil_axis)
         elif self._one_coil:

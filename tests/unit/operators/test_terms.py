@@ -1,7 +1,4 @@
-"""Terms that do not meet, as pairs with a voxel phase each, against their factors.
-
-Terms that do are tested in `tests/unit/mri/test_encoding.py`.
-"""
+"""Terms that do not meet, as pairs with a voxel phase each, and images that do, as of a basis."""
 
 import functools
 import operator
@@ -9,13 +6,13 @@ import operator
 import pytest
 import torch
 from adjointness import assert_adjoint, random_complex
-from exact import relative_error
+from exact import dense_matrix, relative_error
 
 from pipeline.errors import ShapeError
 from pipeline.operators.base import Diagonal
 from pipeline.operators.kronecker import Kronecker
-from pipeline.operators.terms import TermsNormal
-from pipeline.operators.toeplitz import Toeplitz
+from pipeline.operators.terms import MatrixNormal, TermsNormal
+from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.rf.model.plane_wave import plane_wave_spectrum
 
 PAIRS, FREQUENCIES = 3, 4
@@ -125,6 +122,43 @@ def test_phases_must_fit(change):
         toeplitz = Toeplitz(spectra[0], shape)
     with pytest.raises(ShapeError, match="TermsNormal: found factors"):
         TermsNormal(phases, toeplitz)
+
+
+@pytest.mark.parametrize("fft", ["ducc0", "torch"])
+@pytest.mark.parametrize("real", [True, False], ids=["real basis", "complex basis"])
+@pytest.mark.parametrize("shape", [(9, 12), (5, 6, 8)], ids=str)
+def test_images_that_are_measured_together_match_dense(shape, real, fft):
+    if fft != "torch":
+        pytest.importorskip(fft)
+    images, samples = 3, 40
+    k, w = torch.rand(2, len(shape), samples, dtype=torch.float64, generator=torch.manual_seed(3))
+    k, w = 6 * k - 3, w[0]
+    basis = random_complex(samples, images, seed=4)
+    if real:
+        basis.imag.zero_()
+    pairs = [(one, other) for one in range(images) for other in range(one, images)]
+    products = [basis[:, one].conj() * basis[:, other] for one, other in pairs]
+    weights = [product.real for product in products]
+    if not real:
+        weights += [
+            each.imag for each, (one, other) in zip(products, pairs, strict=True) if one < other
+        ]
+    options = {"dtype": torch.complex128, "tolerance": 1e-12}
+    spectra = [toeplitz_spectrum(shape, k, w * each, **options) for each in weights]
+
+    def toeplitz(spectrum):
+        return Toeplitz(spectrum, shape, fft=fft, threads=2)
+
+    found = MatrixNormal(spectra, images, toeplitz)
+    fourier = torch.from_numpy(dense_matrix(shape, k.numpy()))
+    dense = torch.cat([basis[:, [each]] * fourier for each in range(images)], dim=1)
+    x = random_complex(2, images, *shape, seed=5)
+    for one, product in zip(x, found(x), strict=True):
+        truth = dense.mH @ (w * (dense @ one.flatten()))
+        assert relative_error(product.flatten(), truth.numpy()) < 1e-11
+    assert_adjoint(found)
+    with pytest.raises(ShapeError, match="MatrixNormal: found 2 spectra for 3 images"):
+        MatrixNormal(spectra[:2], images, toeplitz)
 
 
 @pytest.mark.gpu
