@@ -78,7 +78,8 @@ class Acquisition(StoredArrays):
 
     def to_volumes(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return images ``[..., *shape]`` as they are stored, ``[..., z, y, x]``, not copied."""
-        return images.reshape(*images.shape[: images.ndim - len(self.shape)], *self.volume)
+        first = images.ndim - len(self.shape)
+        return images.reshape(*images.shape[:first], *as_volume(images.shape[first:]))
 
     def from_volumes(self, volumes: NDArray[Any]) -> NDArray[Any]:
         """Return stored images ``[..., z, y, x]`` in the model's order, ``[..., *shape]``."""
