@@ -11,45 +11,24 @@ square root of V. `pics -w 1` keeps it from scaling the data by an estimate of i
 """
 
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from bart_commands import AVAILABLE, THREADS, bart, read_cfl, write_cfl
 
 from pipeline.config.datasets import Dataset
 from pipeline.config.file import Config, load_config
+from pipeline.mri.generators.winding import spiral
 from pipeline.operators.nufft import NUFFT
 from pipeline.run import run
 from pipeline.storage.publish import open_published
 
-pytestmark = pytest.mark.skipif(shutil.which("bart") is None, reason="bart is not installed")
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="neither bartorch nor bart is installed")
 
-THREADS = 2
 RECONSTRUCTION = "cg-sense"
-
-
-def bart(folder: Path, *arguments: str | float) -> None:
-    done = subprocess.run(
-        ["bart", *(str(argument) for argument in arguments)],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": str(THREADS)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"bart {arguments}: {done.stdout}{done.stderr}"
-
-
-def read_cfl(base: Path) -> np.ndarray:
-    """Return a BART array without axes of length one, its fastest dimension last."""
-    sizes = base.with_suffix(".hdr").read_text().splitlines()[1].split()
-    values = np.fromfile(base.with_suffix(".cfl"), np.complex64)
-    return values.reshape([int(size) for size in reversed(sizes)]).squeeze()
 
 
 class Scan(NamedTuple):
@@ -69,11 +48,17 @@ def make_scan(folder: Path, *, size: int, axes: int, spokes: int, coils: int) ->
     dimensions = ("-3",) if axes == 3 else ()
     bart(folder, "traj", *dimensions, "-r", "-x", 2 * size, "-y", spokes, "fine")
     bart(folder, "scale", 0.5, "fine", "trajectory")
+    return measured_scan(folder, size=size, axes=axes, coils=coils, samples=2 * size * spokes)
+
+
+def measured_scan(folder: Path, *, size: int, axes: int, coils: int, samples: int) -> Scan:
+    """Measure the phantom along the `trajectory` of a folder."""
+    dimensions = ("-3",) if axes == 3 else ()
     bart(folder, "phantom", *dimensions, "-k", "-s", coils, "-t", "trajectory", "kspace")
     bart(folder, "phantom", *dimensions, "-S", coils, "-x", size, "unscaled")
     # As BART makes them, their root sum of squares is about 1e5.
     bart(folder, "normalize", 8, "unscaled", "maps")
-    return Scan(folder, (size,) * axes, 2 * size * spokes)
+    return Scan(folder, (size,) * axes, samples)
 
 
 def reconstructed_by_bart(scan: Scan, *, regularization: float, iterations: int) -> np.ndarray:
@@ -151,11 +136,24 @@ def test_transform_is_barts_exact_sum(tmp_path):
     trajectory = torch.from_numpy(np.ascontiguousarray(cycles.T) * 2 * np.pi / size)
     found = NUFFT(image.shape, trajectory, tolerance=1e-5)(torch.from_numpy(image))
     expected = torch.from_numpy(kspace.reshape(-1))
+    if float(found.norm() / expected.norm()) > 2:  # since BART 1.0 the sum is scaled after all
+        expected *= float(np.sqrt(image.size))
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * float(expected.abs().max()))
 
 
 def test_radial_2d(tmp_path):
     scan = make_scan(tmp_path, size=128, axes=2, spokes=48, coils=8)
+    how = {"regularization": 0.02, "iterations": 100}
+    assert_same_image(reconstructed_by_us(scan, **how), reconstructed_by_bart(scan, **how))
+
+
+def test_spiral_2d(tmp_path):
+    size, arms, samples = 64, 12, 700
+    k = spiral(arms, samples) * size / (2 * np.pi)
+    components = np.zeros((arms, samples, 3))
+    components[..., :2] = k[..., ::-1]
+    write_cfl(tmp_path / "trajectory", components)
+    scan = measured_scan(tmp_path, size=size, axes=2, coils=6, samples=arms * samples)
     how = {"regularization": 0.02, "iterations": 100}
     assert_same_image(reconstructed_by_us(scan, **how), reconstructed_by_bart(scan, **how))
 

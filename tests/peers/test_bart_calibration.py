@@ -1,0 +1,130 @@
+"""Whitening, compression, coil maps and gradient delays against BART."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from acquisitions import complex_normal, write_attributes
+from bart_commands import AVAILABLE, bart, read_cfl, write_cfl
+from coil_measurements import measure, true_maps
+
+from pipeline.config.calibration import CalibrateSettings
+from pipeline.geometry.axes import as_volume
+from pipeline.mri.arrays import ARRAYS
+from pipeline.mri.calibration.delays import gradient_delays
+from pipeline.mri.calibration.whitening import noise_covariance, whitening_matrix
+from pipeline.mri.generators.radial import golden_radial, kooshball
+from pipeline.stages.calibrate import calibrate
+from pipeline.storage.calibration import Calibration
+from pipeline.storage.publish import published_store
+
+pytestmark = pytest.mark.skipif(not AVAILABLE, reason="neither bartorch nor bart is installed")
+
+
+class Scan(NamedTuple):
+    """The Cartesian scan of an object that was also measured along spokes, and where it is."""
+
+    kspace: np.ndarray
+    inside: np.ndarray
+
+
+def measured(folder, shape, spokes, coils):
+    """Write exact samples of the phantom along spokes, and those of a Cartesian scan for BART."""
+    k = (golden_radial if len(shape) == 2 else kooshball)(spokes, 2 * max(shape))
+    lines = [2 * np.pi * (np.arange(size) - size // 2) / size for size in shape]
+    lattice = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1)
+    with published_store(folder / "raw.json") as group:
+        write_attributes(group, shape, (1e-3,) * len(shape))
+        group.attrs["pattern"] = "radial"
+        along = measure(shape, [k], coils=coils)
+        for name, values in (("trajectory", k), ("kspace", along.signals[0])):
+            stored = ARRAYS.create(group, name, (1, *values.shape))
+            stored[0] = values.astype(stored.dtype)
+    everywhere = measure(shape, [lattice.reshape(1, -1, len(shape))], coils=coils)
+    kspace = everywhere.signals[0].reshape(coils, *shape)
+    write_cfl(folder / "cartesian", kspace.reshape(coils, *as_volume(shape)))
+    return Scan(kspace, true_maps(shape, coils)[1])
+
+
+def calibrated(folder, **settings):
+    calibrate(
+        settings=CalibrateSettings.model_validate(
+            {"calibration": {"consistency": False, **settings}, "nufft": {}}
+        ),
+        dataset="phantom",
+        raw=folder / "raw.json",
+        calibration=folder / "calibration.json",
+        receipt=folder / "calibrate.json",
+        device="cpu",
+        threads=2,
+    )
+    return Calibration.open(folder / "calibration.json")
+
+
+def test_whitened_samples_have_the_same_products(tmp_path):
+    """Roots of the inverse covariance differ by a rotation, and products of samples do not."""
+    generator = np.random.default_rng(0)
+    mixture = complex_normal(generator, (5, 5)) + 2 * np.eye(5)
+    noise = mixture @ complex_normal(generator, (5, 300))
+    samples = complex_normal(generator, (5, 20))
+    write_cfl(tmp_path / "noise", noise.reshape(5, 1, 1, 300))
+    write_cfl(tmp_path / "samples", samples.reshape(5, 1, 1, 20))
+    bart(tmp_path, "whiten", "samples", "noise", "white")
+    theirs = read_cfl(tmp_path / "white")
+    covariance = noise_covariance(noise)
+    ours = whitening_matrix(covariance, "scan") @ samples
+    # Ours keep the size of the noise; BART's noise is one, of N - 1 samples where we have N.
+    scale = np.trace(covariance).real / 5 * (300 - 1) / 300
+    products = theirs.conj().T @ theirs
+    np.testing.assert_allclose(
+        ours.conj().T @ ours / scale * (299 / 300) ** 2,
+        products,
+        atol=1e-4 * np.abs(products).max(),
+    )
+
+
+def test_compressed_coils_hold_as_much(tmp_path):
+    scan = measured(tmp_path, (48, 52), 61, 8)
+    bart(tmp_path, "cc", "-p", 3, "-A", "-S", "cartesian", "compressed")
+    whole = np.linalg.norm(scan.kspace) ** 2
+    theirs = np.linalg.norm(read_cfl(tmp_path / "compressed")) ** 2 / whole
+    mixing = calibrated(tmp_path, coil_maps="none", virtual_coils=3).mixing()
+    ours = np.linalg.norm(np.tensordot(mixing, scan.kspace, axes=1)) ** 2 / whole
+    assert mixing.shape == (3, 8)
+    # BART's are the best for exactly these samples.
+    assert theirs - 0.002 <= ours <= theirs + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("shape", "spokes", "coils", "width", "patch"),
+    [((64, 60), 101, 8, 24, "6:6:1"), ((24, 22, 26), 500, 4, 16, "5:5:5")],
+)
+def test_maps_from_spokes_are_those_of_a_cartesian_scan(
+    tmp_path, shape, spokes, coils, width, patch
+):
+    scan = measured(tmp_path, shape, spokes, coils)
+    bart(tmp_path, "ecalib", "-m", 1, "-c", 0, "-k", patch, "-r", width, "cartesian", "maps")
+    theirs = read_cfl(tmp_path / "maps")
+    found = calibrated(tmp_path, calibration_width=width, density="radial").sensitivities()
+    ours = found.reshape(theirs.shape)
+    phase = np.exp(1j * np.angle(np.sum(ours.conj() * theirs, axis=0)))
+    difference = (ours * phase - theirs)[:, scan.inside]
+    assert np.linalg.norm(difference) <= 0.05 * np.linalg.norm(theirs[:, scan.inside])
+
+
+@pytest.mark.parametrize("delays", [(0.3, -0.1, 0.2), (-0.4, 0.6, 0.05)])
+def test_crossings_tell_barts_delays(tmp_path, delays):
+    size, spokes = 96, 31
+    sizes = ("-r", "-x", size, "-y", spokes)
+    bart(tmp_path, "traj", *sizes, "-q", ":".join(map(str, delays)), "-O", "fine")
+    bart(tmp_path, "scale", 0.5, "fine", "true")
+    bart(tmp_path, "traj", *sizes, "fine")
+    bart(tmp_path, "scale", 0.5, "fine", "nominal")
+    bart(tmp_path, "phantom", "-k", "-s", 6, "-t", "true", "kspace")
+    bart(tmp_path, "estdelay", "-R", "-r", 5, "nominal", "kspace", "found")
+    theirs = read_cfl(tmp_path / "found").real
+    k = read_cfl(tmp_path / "nominal").real[..., 1::-1] * 2 * np.pi / (size / 2)
+    shift = gradient_delays(k, read_cfl(tmp_path / "kspace"), (size // 2,) * 2).shift
+    ours = (shift[0, 0], shift[1, 1], shift[0, 1])
+    np.testing.assert_allclose(ours, theirs, atol=0.05)
+    np.testing.assert_allclose(ours, delays, atol=0.01)
