@@ -12,7 +12,9 @@ rule report:
             category="Reconstructions",
         ),
         table=report(
-            "<results>/metrics.csv", caption="../report/metrics.rst", category="Numbers"
+            "<results>/metrics.csv",
+            caption="../report/metrics.rst",
+            category="Numbers",
         ),
         parquet="<results>/metrics.parquet",
     log:
