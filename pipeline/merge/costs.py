@@ -24,7 +24,8 @@ def merge_memory(
             *(output.needs(images, at_once) for output in written),
         ]
     )
-    return Need({"process": processes.MERGE, "receipts": RECEIPT_BYTES * jobs, **parts})
+    process = processes.MERGE + sum(output.resident_bytes for output in written)
+    return Need({"process": process, "receipts": RECEIPT_BYTES * jobs, **parts})
 
 
 def fitting_merge(

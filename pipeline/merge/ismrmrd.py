@@ -54,6 +54,7 @@ _HEADER = np.dtype(
         ("attribute_string_len", "<u4"),
     ]
 )
+_HDF5_BYTES = 14 * 10**6
 _COMPLEX_IMAGE = 5
 _COMPLEX_FLOAT = 7
 _LARGEST = 2**16 - 1
@@ -144,6 +145,7 @@ OUTPUT = Output(
     encoding="application/x-hdf5",
     write=write_ismrmrd,
     needs=_needs,
+    resident_bytes=_HDF5_BYTES,
     check=_check,
     kinds=("mri",),
 )

@@ -77,6 +77,8 @@ class Output:
     needs: Callable[[Images, int], Mapping[str, int]]
     """Returns what writing takes by what it is for [byte], from the sizes of the images and the
     number of chunks in work at a time."""
+    resident_bytes: int = 0
+    """What its packages take from when they are loaded, beside those of all outputs."""
     check: Callable[[tuple[int, ...]], None] = _nothing
     """Raises `DataError` if images of a shape ``(frame, z, y, x)`` cannot be written."""
     folder: bool = False

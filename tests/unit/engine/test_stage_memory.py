@@ -99,6 +99,9 @@ def calibrated(folder, settings):
     )
 
 
+EVERY_OUTPUT = '{"dicom": true, "bart": true, "ismrmrd": true, "bids": "T1w"}'
+
+
 def merged_and_measured(folder, settings):
     """Plan in this process, write random images, and return the receipts of merge and measure."""
     acquired = Acquired.of(folder / "raw.json")
@@ -138,7 +141,14 @@ def merged_and_measured(folder, settings):
         folder,
         "merge",
         *common,
-        *("--settings", '{"output": {}}', "--blocks", folder / "blocks", "--threads", "2"),
+        *(
+            "--settings",
+            f'{{"output": {EVERY_OUTPUT}}}',
+            "--blocks",
+            folder / "blocks",
+            "--threads",
+            "2",
+        ),
     )
     yield run(
         folder,
@@ -210,6 +220,12 @@ def test_merge_and_measure_take_what_was_predicted(tmp_path):
     write_mri(tmp_path / "raw.json", shape, reference=(1, *shape))
     for receipt in merged_and_measured(tmp_path, {"algorithm": "gridding"}):
         assert_held(receipt)
+
+
+@pytest.mark.slow
+def test_merging_many_planes_takes_what_was_predicted(tmp_path):
+    write_mri(tmp_path / "raw.json", (260, 16, 18), frames=4)
+    assert_held(next(merged_and_measured(tmp_path, {"algorithm": "gridding"})))
 
 
 @pytest.mark.slow
