@@ -65,6 +65,7 @@ class PreconditionedSettings(SolverSettings):
             spectrum = spectrum[0]
         framed = spectrum.ndim > len(shape)
         weight: Tensor | float = shift if framed else float(shift.mean())
-        if self.preconditioner == "circulant" or framed:
+        circulant = spectrum.shape[-len(shape) :] == shape
+        if self.preconditioner == "circulant" or framed or circulant:
             return CirculantPreconditioner(spectrum, shape, regularization=weight)
         return toeplitz_preconditioner(spectrum, shape, regularization=float(weight))

@@ -57,7 +57,7 @@ class CalibrationSettings(Settings):
     off_resonance_error: Annotated[float, Field(ge=1e-5, le=0.5)] = 1e-3
     """MRI: error that their time segments may leave in the signal, root mean square over voxels."""
     density: Literal[
-        "auto", "source", "radial", "stack-of-stars", "bistatic", "pipe-menon", "none"
+        "auto", "source", "cartesian", "radial", "stack-of-stars", "bistatic", "pipe-menon", "none"
     ] = "auto"
     """MRI: `auto` takes the source's weights where it has them, analytic ones for straight spokes
     and stacks of stars, else Pipe-Menon's iteration. RF phase histories: `auto` takes analytic ones

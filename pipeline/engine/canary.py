@@ -13,8 +13,8 @@ from torch import Tensor
 from pipeline.errors import CanaryError
 from pipeline.geometry.axes import voxel_positions
 from pipeline.operators.base import LinearOperator
+from pipeline.operators.grid_fourier import FourierTransform
 from pipeline.operators.inner import inner_product
-from pipeline.operators.nufft import NUFFT
 
 SAMPLES = 16384
 _EXACT_SAMPLES = 8
@@ -53,7 +53,7 @@ def exact_samples(image: Tensor, trajectory: Tensor) -> Tensor:
 
 
 def check_operator(
-    build: Callable[[Tensor], NUFFT], trajectory: Tensor, tolerance: float, who: str
+    build: Callable[[Tensor], FourierTransform], trajectory: Tensor, tolerance: float, who: str
 ) -> Canary:
     """Check the transform that ``build`` makes, on a part of the trajectory.
 

@@ -104,9 +104,9 @@ class BlockJob:
         self.tolerance: float = machine.nufft.tolerance
         self.complex, self.real = machine.dtype, machine.dtype.to_real()
 
-    def transforms(self, shape: tuple[int, ...]) -> Transforms:
-        """Return how non-uniform transforms of images of ``shape`` are computed."""
-        return Transforms(shape, self._machine)
+    def transforms(self, shape: tuple[int, ...], *, on_grid: bool = False) -> Transforms:
+        """Return how images of ``shape`` become samples, which may lie ``on_grid``."""
+        return Transforms(shape, self._machine, on_grid)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

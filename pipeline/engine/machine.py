@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config.transforms import ArithmeticSettings, NufftSettings, TransformChoice
+from pipeline.operators.grid_fourier import FourierTransform, GridFourier, grid_spectrum
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, per_axis
 from pipeline.operators.nufft_choice import choose_backend
@@ -73,11 +74,11 @@ class Machine:
             chosen = choose_oversampling(library, nufft.tolerance, self.dtype, len(shape))
         return per_axis(chosen, len(shape))
 
-    def product_tiling(self, shape: tuple[int, ...]) -> Tiling:
+    def product_tiling(self, shape: tuple[int, ...], *, on_grid: bool = False) -> Tiling:
         """Return the pieces in which a Toeplitz product is computed."""
         return Tiling(
             shape,
-            padded_shape(shape),
+            shape if on_grid else padded_shape(shape),
             self.itemsize,
             host=not self.on_device and self.choice.fft != "torch",
             piece_bytes=self.choice.piece_bytes,
@@ -100,14 +101,18 @@ class Machine:
 
 @dataclass(frozen=True)
 class Transforms:
-    """The non-uniform transforms and Toeplitz products of a job, on images of one shape."""
+    """The transforms from images of one shape to samples, and the Toeplitz products, of a job."""
 
     shape: tuple[int, ...]
     machine: Machine
+    on_grid: bool = False
+    """Whether all samples lie on the image's own grid of frequencies."""
 
-    def nufft(self, trajectory: Tensor, coils: int | None = None) -> NUFFT:
-        """Return the transform from the image grid to ``trajectory``."""
+    def nufft(self, trajectory: Tensor, coils: int | None = None) -> FourierTransform:
+        """Return the transform from images to samples at ``trajectory``."""
         machine, nufft = self.machine, self.machine.image_nufft
+        if self.on_grid:
+            return GridFourier(self.shape, trajectory, coils=coils, dtype=machine.dtype)
         return NUFFT(
             self.shape,
             trajectory,
@@ -131,6 +136,8 @@ class Transforms:
     def spectrum(self, trajectory: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the spectrum of the Toeplitz operator of weighted samples on ``trajectory``."""
         machine = self.machine
+        if self.on_grid:
+            return grid_spectrum(self.shape, trajectory, weights, dtype=machine.dtype)
         return toeplitz_spectrum(
             self.shape,
             trajectory,
@@ -143,6 +150,8 @@ class Transforms:
 
     def require_kernels(self, device: str) -> None:
         """Raise `ConfigError` or `DependencyError` if `spectrum` cannot work on a device."""
+        if self.on_grid:
+            return
         kernel_dtype(
             self.shape,
             torch.device(device),

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Sequence
 
-from pipeline.engine.rates import Rates, fft_flops
+from pipeline.engine.rates import Rates, fft_flops, toeplitz_flops
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
+from pipeline.operators.grid_fourier import grid_fourier_bytes
 from pipeline.operators.nufft_accuracy import LEAST_ASKED, choose_oversampling
 from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
+from pipeline.operators.tiling import Tiling
 from pipeline.operators.toeplitz import (
     KERNEL_TOLERANCE,
     padded_shape,
@@ -27,6 +29,14 @@ def nufft_bytes(
     Channels that are passed as a batch, not ``as_coils``, are transformed one after the other.
     """
     machine = work.machine
+    if work.model.on_grid:
+        return grid_fourier_bytes(
+            work.shape,
+            samples,
+            channels * work.image_batch // trajectories,
+            itemsize=machine.itemsize,
+            frames=trajectories,
+        )
     library = machine.image_library(work.shape)
     workers = parallel_transforms(
         work.shape,
@@ -53,6 +63,8 @@ def nufft_bytes(
 def kernel_bytes(work: Work, samples: int) -> int:
     """Return what making the kernel of a tile needs besides its spectrum."""
     machine = work.machine
+    if work.model.on_grid:
+        return grid_fourier_bytes(work.shape, samples, 0, itemsize=machine.itemsize)[0]
     return toeplitz_spectrum_workspace_bytes(
         work.shape,
         samples,
@@ -64,14 +76,28 @@ def kernel_bytes(work: Work, samples: int) -> int:
 
 def spectrum_bytes(work: Work, kernels: int) -> int:
     """Return the bytes of the spectra of so many kernels."""
+    if work.model.on_grid:
+        return kernels * work.voxel_bytes // 2
     return toeplitz_spectrum_bytes(work.shape, itemsize=work.machine.itemsize, frames=kernels)
 
 
 def convolution_bytes(work: Work, together: int, frames: int = 1) -> Parts:
     """Return what products with the kernels need, of so many channels and images at once."""
-    tiling = work.machine.product_tiling(work.shape)
+    tiling = product_tiling(work)
     product = tiling.workspace_bytes(together, frames, work.machine.threads)
     return {"spectra": spectrum_bytes(work, work.kernels), "Toeplitz product": product}
+
+
+def product_tiling(work: Work) -> Tiling:
+    """Return the pieces in which a product with a kernel is computed."""
+    return work.machine.product_tiling(work.shape, on_grid=work.model.on_grid)
+
+
+def product_flops(work: Work) -> float:
+    """Return the operations that one product with a kernel is counted as."""
+    if work.model.on_grid:
+        return 2 * fft_flops(math.prod(work.shape))
+    return toeplitz_flops(work.shape)
 
 
 def kernel_width(tolerance: float, oversampling: float) -> int:
@@ -104,6 +130,8 @@ def transform_work(
 def transform_seconds(work: Work, samples: float, rates: Rates) -> tuple[float, float]:
     """Return the seconds to grid so many samples of an image, and of the transform of the grid."""
     machine = work.machine
+    if work.model.on_grid:
+        return samples / rates.sort, fft_flops(math.prod(work.shape)) / rates.fft
     points, flops = transform_work(
         work.shape,
         samples,
@@ -117,6 +145,8 @@ def transform_seconds(work: Work, samples: float, rates: Rates) -> tuple[float, 
 def kernel_seconds(work: Work, samples: float, tiles: int, rates: Rates) -> float:
     """Return the seconds to make the kernel of one trajectory."""
     machine = work.machine
+    if work.model.on_grid:
+        return samples / rates.sort
     library = machine.kernel_library(work.shape)
     axes = len(work.shape)
     oversampling = choose_oversampling(library, KERNEL_TOLERANCE, machine.dtype, axes)

@@ -36,6 +36,8 @@ class ModelCosts(ABC):
 
     batches = False
     """Whether several images and channels may be in work at one moment."""
+    on_grid: bool = False
+    """Whether all samples lie on the image's own grid of frequencies."""
     kernel_of_first_channel = False
     """Whether the kernel is the same for all channels, so that one shard makes it for the rest."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.mri.raw import ALL, RawData
+from pipeline.mri.readouts import Pattern
 from pipeline.pieces import pieces
 from pipeline.storage.calibration import CalibrationArrays
 
@@ -124,6 +125,12 @@ def chosen_readouts(data: RawData, frame: int, rows: NDArray[np.intp]) -> NDArra
         if some.start < some.stop:
             samples[coils, some] = data.kspace(frame, coils, part)[:, rows[some] - part.start]
     return samples
+
+
+def lies_on_grid(pattern: Pattern | None, found: CalibrationArrays | None) -> bool:
+    """Tell whether all samples lie on the image's own grid of frequencies, as corrected."""
+    moved = found is not None and "trajectory" in found.arrays
+    return pattern == "cartesian" and not moved
 
 
 def coil_pieces(data: RawData) -> list[slice]:

@@ -32,6 +32,8 @@ _SHORTEST, _LONGEST = 1e-12, 1e6  # of a voxel [m]
 _FLATTEST = 1e-6  # volume of the cell that three unit vectors along the voxels' axes span
 _SKEW = 2e-3  # of unit vectors along them: headers have few digits
 _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi upwards
+_OFF_GRID = 1e-3
+"""Cycles per field of view by which samples may miss the grid and still be taken for Cartesian."""
 _VOXELS_LOOKED_AT = 2**16
 _OUTSIDE = 0.01  # of the largest root sum of squares: outside the maps' masks
 _NORM_APART = 3.0  # of root sums of squares from 1: those of unscaled fields reach 2 at the edges
@@ -106,7 +108,8 @@ def _require_places(
 def _note_pattern(group: "zarr.Group", found: Mapping[str, Found], record: Receipt) -> None:
     # What `calibrate` needs depends on it, and is to be known without opening the store.
     raw = RawData(group, Path("raw.json"))
-    group.attrs["pattern"] = sampling_pattern(raw.readouts_of(0))
+    on_grid = found["trajectory"]["on_grid"]
+    group.attrs["pattern"] = "cartesian" if on_grid else sampling_pattern(raw.readouts_of(0))
 
 
 def _measured(dataset: str, shape: tuple[int, ...]) -> Measured:
@@ -190,6 +193,7 @@ class _Trajectory(Largest):
         self._lowest = np.full((frames, axes), np.inf)
         self._highest = -self._lowest
         self._moves = np.zeros((frames, readouts), bool)
+        self._on_grid = True
 
     def passed(self, values: NDArray[Any], tile: Selection) -> NDArray[Any]:
         frames, readouts, _, axes = tile
@@ -200,6 +204,8 @@ class _Trajectory(Largest):
             (np.maximum, self._highest, highest.max(axis=1)),
         ):
             known[frames, axes] = extreme(known[frames, axes], found)
+        cycles = values * (np.asarray(self._acquisition.shape)[axes] / (2 * np.pi))
+        self._on_grid &= bool(np.all(np.abs(cycles - np.rint(cycles)) < _OFF_GRID))
         return wrapped(super().passed(values, tile))
 
     def finish(self, record: Receipt) -> Found:
@@ -226,7 +232,8 @@ class _Trajectory(Largest):
                 f"{who} stays at one point in {len(resting)} of {self._moves.size} readouts "
                 f"({told}); leave out what was not measured"
             )
-        return {"resting_readouts": len(resting) if self._samples > 1 else 0}
+        count = len(resting) if self._samples > 1 else 0
+        return {"resting_readouts": count, "on_grid": self._on_grid}
 
 
 def _check_units(extent: NDArray[np.float64], acquisition: MriAcquisition, dataset: str) -> None:

@@ -18,7 +18,7 @@ from pipeline.engine.machine import Transforms
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.mri.calibration.off_resonance import segment_counts
-from pipeline.mri.corrected import CorrectedData
+from pipeline.mri.corrected import CorrectedData, lies_on_grid
 from pipeline.mri.model.coil_maps import CoilMaps
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
 from pipeline.mri.model.off_resonance import OffResonance
@@ -55,7 +55,8 @@ class MriMeasurement:
         self.raw = raw = CorrectedData(raw, calibration)
         self.calibration = calibration
         self.shape = image_shape(raw.shape, self.settings)
-        self.encoding = _encoding(job, job.transforms(self.shape), calibration)
+        transforms = job.transforms(self.shape, on_grid=lies_on_grid(raw.pattern, calibration))
+        self.encoding = _encoding(job, transforms, calibration)
         joined = self.settings.frames_per_image
         self.frames_per_image = raw.frames if joined == "all" else joined
         self.toeplitz = self.settings.solves and self.settings.normal != "explicit"

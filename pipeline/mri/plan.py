@@ -8,8 +8,10 @@ from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.errors import ConfigError, DataError
 from pipeline.mri.calibration.off_resonance import segment_counts
+from pipeline.mri.corrected import lies_on_grid
 from pipeline.mri.model.costs import MriCosts
 from pipeline.mri.raw import RawData
+from pipeline.mri.readouts import Pattern
 from pipeline.storage.calibration import Calibration
 
 
@@ -23,6 +25,7 @@ class ImaginedScan:
     readouts: int
     samples: int
     own_trajectory: bool
+    pattern: Pattern = "other"
 
 
 def imagined(
@@ -68,6 +71,7 @@ def models(
         samples=data.samples,
         shared_trajectory=not data.own_trajectory and whole,
         maps=maps,
+        on_grid=lies_on_grid(data.pattern, calibration),
         explicit=settings.normal == "explicit",
         segments=None if calibration is None else segment_counts(calibration),
     )

@@ -17,7 +17,9 @@ SAMPLES_AT_A_TIME = 2**18
 POSITIONS_AT_ONCE = 2**20
 """Samples whose positions are brought into the form of a tile at one moment."""
 
-Pattern = Literal["radial", "stack-of-stars", "other"]
+Spokes = Literal["radial", "stack-of-stars", "other"]
+Pattern = Literal["cartesian", Spokes]
+"""Of what kind readouts are; Cartesian where all samples lie on the grid of the matrix."""
 
 
 class Readouts(Protocol):
@@ -37,7 +39,7 @@ def readout_slabs(trajectory: Readouts) -> list[slice]:
     return pieces(readouts, max(1, SAMPLES_AT_A_TIME // samples))
 
 
-def sampling_pattern(trajectory: Readouts) -> Pattern:
+def sampling_pattern(trajectory: Readouts) -> Spokes:
     """Return of what kind the readouts of a trajectory ``[readout, sample, axis]`` are."""
     if is_radial(trajectory):
         return "radial"

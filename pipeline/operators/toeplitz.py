@@ -163,7 +163,8 @@ class Toeplitz(LinearOperator):
     Parameters
     ----------
     spectrum
-        Real tensor ``([frame,] *padded)`` of `toeplitz_spectrum`.
+        Real tensor ``([frame,] *padded)`` of `toeplitz_spectrum`; or ``([frame,] *shape)`` of
+        `pipeline.operators.grid_fourier.grid_spectrum`, for samples on the grid.
     shape
         Image axes.
     coils
@@ -193,6 +194,8 @@ class Toeplitz(LinearOperator):
     ) -> None:
         self.shape = tuple(int(size) for size in shape)
         padded = padded_shape(self.shape)
+        if spectrum.shape[-len(self.shape) :] == self.shape:
+            padded = self.shape  # a circular convolution
         frames = tuple(spectrum.shape[: -len(padded)])
         if spectrum.is_complex() or (*frames, *padded) != spectrum.shape or len(frames) > 1:
             raise ShapeError(

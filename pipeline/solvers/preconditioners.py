@@ -40,7 +40,8 @@ class CirculantPreconditioner:
     Parameters
     ----------
     spectrum
-        Real, ``([frame,] *padded_shape(shape))``.
+        Real, ``([frame,] *padded_shape(shape))``; or ``([frame,] *shape)`` of an operator that is
+        circulant already.
     shape
         Image axes.
     regularization
@@ -117,7 +118,8 @@ def _inverse(
 
 def _check_spectrum(spectrum: torch.Tensor, shape: Sequence[int], who: str) -> None:
     expected = padded_shape(shape)
-    if spectrum.is_complex() or tuple(spectrum.shape[-len(expected) :]) != expected:
+    found = tuple(spectrum.shape[-len(expected) :])
+    if spectrum.is_complex() or found not in (expected, tuple(shape)):
         raise ShapeError(
             f"{who}: found a spectrum of shape {tuple(spectrum.shape)} and {spectrum.dtype}; the "
             f"matrix {tuple(shape)} needs a real one of shape ([frame,] {expected})."

@@ -8,6 +8,7 @@ All weights are in image units: with them, the adjoint of the Fourier operator o
 so that the gridded image of an object of intensity 1 has intensity 1.
 """
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.engine.chain import Calibrating
 from pipeline.engine.needs import Need
 from pipeline.errors import DataError
+from pipeline.mri.calibration.cartesian_density import CartesianDensity, cartesian_bytes
 from pipeline.mri.calibration.radial_density import (
     READOUT_BYTES,
     SAMPLE_BYTES,
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
 NAME = "density"
 
-Method = Literal["radial", "stack-of-stars", "pipe-menon"]
+Method = Literal["cartesian", "radial", "stack-of-stars", "pipe-menon"]
 
 Weights = Callable[[slice], NDArray[np.float32]]
 """Returns the weights of some readouts, ``[readout, sample]``."""
@@ -80,8 +82,8 @@ def pattern_of(raw: RawData) -> Pattern:
 
 def computed_method(pattern: str) -> Method:
     """Return how weights of readouts of a pattern are computed, unless the settings say it."""
-    analytic: dict[str, Method] = {"radial": "radial", "stack-of-stars": "stack-of-stars"}
-    return analytic.get(pattern, "pipe-menon")
+    analytic: tuple[Method, ...] = ("cartesian", "radial", "stack-of-stars")
+    return next((each for each in analytic if each == pattern), "pipe-menon")
 
 
 def needs(job: Calibrating) -> list[Need]:
@@ -102,6 +104,10 @@ def weights_needs(job: Calibrating, how: str) -> list[Need]:
         "density: readouts": READOUT_BYTES * readouts,
         "density: slab of readouts": SAMPLE_BYTES * slab,
     }
+    if how == "cartesian":
+        one = min(slab, max(SAMPLES_AT_A_TIME, samples))
+        counted = cartesian_bytes(acquired.shape, max(one, chunk))
+        return [Need({"density: cells of k-space": counted, **written})]
     if how == "radial":
         # In double precision, in single precision, and as they are written.
         return [Need({**radial, **written, "density: weights": 12 * chunk})]
@@ -128,6 +134,8 @@ def weights_needs(job: Calibrating, how: str) -> list[Need]:
 
 def held_bytes(acquired: Acquired) -> int:
     """Return the bytes of what `frame_weights` holds of a frame whose weights are not stored."""
+    if acquired.pattern == "cartesian":
+        return 4 * math.prod(acquired.shape)
     a_sample = {"radial": 0, "stack-of-stars": 8, "pipe-menon": 4}[
         computed_method(acquired.pattern)
     ]
@@ -189,6 +197,13 @@ def frame_weights(raw: RawData, how: str, frame: int, job: Calibrating) -> Weigh
     )
     if how == "radial":
         compute = _radial(trajectory, nominal, who)
+    elif how == "cartesian":
+        if pattern_of(raw) != "cartesian":
+            raise DataError(
+                f"{who}: calibration.density is cartesian, but not all samples lie at whole "
+                "numbers of cycles per field of view; set it to auto or pipe-menon"
+            )
+        compute = CartesianDensity(trajectory, raw.shape).weights
     else:
         whole = trajectory[slice(None)]
         if how == "stack-of-stars":

@@ -1,7 +1,10 @@
 """Arrays in files of any layout, mapped to ours by the dataset's settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
 
 from pipeline.config.sources import ArraySettings, IngestSettings
 from pipeline.engine.budget import Budget
@@ -11,6 +14,9 @@ from pipeline.formats.mapped_files import MappedFiles
 from pipeline.formats.mapping import scaled
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
+from pipeline.mri.formats.encoding_space import EncodingSpace, Space
+from pipeline.mri.formats.grid import AXES as GRID_AXES
+from pipeline.mri.formats.grid import grid_arrays
 from pipeline.mri.formats.units import to_rad_per_voxel
 
 
@@ -18,13 +24,22 @@ from pipeline.mri.formats.units import to_rad_per_voxel
 def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
     """Open arrays of any files.
 
-    ``details.arrays`` says where each array lies and what its axes mean.
+    ``details.arrays`` says where each array lies and what its axes mean. Cartesian k-space may be a
+    grid, with the axes z, y and x in place of readout and sample.
     """
-    mapping = settings.details.arrays
-    if not mapping or not {"kspace", "trajectory"} <= set(mapping):
+    mapping, chosen = settings.details.arrays, settings.details.trajectory
+    cartesian = chosen is not None and chosen.kind == "cartesian"
+    if chosen is not None and (not cartesian or "trajectory" in (mapping or ())):
+        raise ConfigError(
+            f"{dataset}: `sources.{dataset}.trajectory` of the format `arrays` is for grids alone: "
+            "its kind is cartesian, and `arrays` then have no trajectory"
+        )
+    needed = {"kspace"} if cartesian else {"kspace", "trajectory"}
+    if not mapping or not needed <= set(mapping):
         raise ConfigError(
             f"{dataset}: the format `arrays` needs `sources.{dataset}.arrays` with at least "
-            "kspace and trajectory"
+            "kspace and trajectory, or of a Cartesian grid with kspace and "
+            f"`sources.{dataset}.trajectory.kind: cartesian`"
         )
     foreign = [name for name in mapping if name not in ARRAYS]
     if foreign:
@@ -35,9 +50,18 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
     with ExitStack() as stack:
         files = MappedFiles(existing_source(settings, dataset), settings, stack)
         arrays: dict[str, LazyArray] = {
-            name: files.mapped(name, array, ARRAYS[name].axes, f"{dataset}: {name}")
+            name: files.mapped(
+                name,
+                array,
+                GRID_AXES if cartesian and name == "kspace" else ARRAYS[name].axes,
+                f"{dataset}: {name}",
+            )
             for name, array in mapping.items()
         }
+        provenance = {"format": "arrays", "files": describe_files(list(files.paths))}
+        if cartesian:
+            yield _cartesian(arrays, settings, dataset, budget, provenance)
+            return
         trajectory = arrays["trajectory"]
         dimensions = trajectory.shape[-1]
         if dimensions not in (2, 3):
@@ -61,10 +85,34 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             shape=shape,
             voxel_size=size,
             arrays=arrays,
-            provenance={"format": "arrays", "files": describe_files(list(files.paths))},
+            provenance=provenance,
             units=mapping["trajectory"].units,
             units_setting="arrays.trajectory.units",
         )
+
+
+def _cartesian(
+    arrays: Mapping[str, LazyArray],
+    settings: IngestSettings,
+    dataset: str,
+    budget: Budget,
+    provenance: Mapping[str, Any],
+) -> MriAcquisition:
+    """Return the acquisition of a k-space that is stored as a grid."""
+    grid = arrays["kspace"]
+    matrix = grid.shape[2:]
+    shape = matrix if matrix[0] > 1 else matrix[1:]
+    if settings.details.shape not in (None, shape):
+        raise ConfigError(
+            f"{dataset}: `sources.{dataset}.shape` is {settings.details.shape}, but the grid of "
+            f"k-space is {shape}; leave it out, and give a reconstruction the `shape` that you want"
+        )
+    size = voxel_size(settings, dataset, len(shape))
+    view = np.multiply(matrix, (size[-1], *size)[-3:]).tolist()
+    space = Space((matrix[0], matrix[1], matrix[2]), (view[0], view[1], view[2]))
+    encoding = EncodingSpace(space, space, "cartesian")
+    sampling, made = grid_arrays(grid, encoding, budget, f"{dataset}: kspace")
+    return MriAcquisition(sampling.shape, size, {**arrays, **made}, provenance)
 
 
 def _component_order(array: ArraySettings, dimensions: int, dataset: str) -> list[int] | None:

@@ -95,12 +95,18 @@ class CartesianSampling:
 
 
 def cartesian_sampling(
-    space: EncodingSpace, *, samples: int, centre: int, dimensions: int, who: str
+    space: EncodingSpace,
+    *,
+    samples: int,
+    centre: int,
+    dimensions: int,
+    who: str,
+    keep: bool = False,
 ) -> CartesianSampling:
     """Return how Cartesian readouts of so many samples lie in k-space.
 
-    Oversampling along x is taken away where the echo is whole. The image then has the field of view
-    of the header along x, and along the other axes all that was encoded.
+    Oversampling along x is taken away where the echo is whole, unless it is to ``keep``. The image
+    then has the field of view of the header along x, and along the other axes all that was encoded.
 
     Raises
     ------
@@ -119,7 +125,9 @@ def cartesian_sampling(
     measured, wanted = space.encoded.field_of_view[-1], space.image.field_of_view[-1]
     kept = matrix[-1] * wanted / measured if measured > 0 else matrix[-1]
     whole = round(kept)
-    removes = samples == matrix[-1] and 2 <= whole < samples and abs(kept - whole) < _WHOLE
+    removes = (
+        not keep and samples == matrix[-1] and 2 <= whole < samples and abs(kept - whole) < _WHOLE
+    )
     shape = (*matrix[-dimensions:-1], whole if removes else matrix[-1])
     return CartesianSampling(
         shape=shape,

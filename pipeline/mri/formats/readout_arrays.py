@@ -20,8 +20,9 @@ _COPIES = 5
 class ReadoutSource(Protocol):
     """A file that lists readouts one by one."""
 
-    held_bytes: int
-    """Memory of the library that reads it, beside what is read."""
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the library that reads it, beside what is read."""
 
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Return readouts by their numbers, complex64 ``[readout, coil, sample]``."""

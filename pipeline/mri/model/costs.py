@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pipeline.engine.canary import SAMPLES as CANARY_SAMPLES
 from pipeline.engine.memory import reading_bytes
-from pipeline.engine.rates import LATENCY, Rates, toeplitz_flops
+from pipeline.engine.rates import LATENCY, Rates
 from pipeline.engine.stream import TILES_AT_ONCE
 from pipeline.engine.transform_costs import (
     convolution_bytes,
@@ -15,6 +15,8 @@ from pipeline.engine.transform_costs import (
     gridding_tile,
     kernel_bytes,
     nufft_bytes,
+    product_flops,
+    product_tiling,
     spectrum_bytes,
     transform_seconds,
 )
@@ -45,6 +47,7 @@ class MriCosts(ModelCosts):
     """Terms of the signal and of the normal operator, with a field map."""
     mixed_from: int = 0
     """Acquired coils, all of which are read for any channel; 0 where channels are as acquired."""
+    on_grid: bool = False
     resident: bool = True
     """Whether the maps of all coils stay where the job computes; else they stream."""
 
@@ -176,7 +179,7 @@ class MriCosts(ModelCosts):
         together = 1
         if self.maps:
             chosen = work.machine.on_device or not self.resident
-            tiling = work.machine.product_tiling(work.shape)
+            tiling = product_tiling(work)
             together = work.channel_batch if chosen else tiling.coils_at_once(self.channels)
         parts = convolution_bytes(work, together, work.image_batch)
         if self.segments is None:
@@ -211,7 +214,7 @@ class MriCosts(ModelCosts):
         if self.segments is not None:
             one = replace(self, segments=None).application(work, rates)
             return self.segments[1] * (one + 8 * work.voxel_bytes / rates.memory)
-        products = self.channels * toeplitz_flops(work.shape) / rates.toeplitz
+        products = self.channels * product_flops(work) / rates.toeplitz
         if self.maps and not self.resident:
             streaming = self.channels * work.voxel_bytes / rates.read / work.image_batch
             return max(streaming, products)
@@ -300,7 +303,7 @@ class MriCosts(ModelCosts):
             one = work.image_batch * channels
             kept = one * samples * machine.itemsize, one * work.voxel_bytes
             factors = self._factors(work, trajectories * samples, *kept)
-        if machine.image_library(work.shape) in ("ducc0", "finufft"):
+        if not self.on_grid and machine.image_library(work.shape) in ("ducc0", "finufft"):
             # Points are sorted before there are images or samples; then only grids come on top.
             grids, _ = transform(0)
             working = max(working - coils - measured, int(1.1 * resident) + grids)

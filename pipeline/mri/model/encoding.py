@@ -20,8 +20,8 @@ from torch import Tensor
 from pipeline.engine.machine import Transforms
 from pipeline.mri.raw import RawData
 from pipeline.operators.base import Diagonal, LinearOperator
+from pipeline.operators.grid_fourier import FourierTransform
 from pipeline.operators.inner import inner_product
-from pipeline.operators.nufft import NUFFT
 from pipeline.operators.toeplitz import Toeplitz
 
 Sense = Callable[[LinearOperator], LinearOperator]
@@ -74,7 +74,7 @@ class Encoding:
         """Return where samples of a frame lie along tables of factors, ``[readout, sample]``."""
         return None
 
-    def gridded(self, nufft: NUFFT, sampling: Sampling, samples: Tensor) -> Tensor:
+    def gridded(self, nufft: FourierTransform, sampling: Sampling, samples: Tensor) -> Tensor:
         """Return the adjoint without coil maps: complex ``(image, coil, *shape)`` of samples."""
         return nufft.adjoint(samples)
 
@@ -119,7 +119,7 @@ class RightHandSide:
         self._encoding = encoding
         self._one_coil = one_coil
         self._coil_axis = -len(shape) - 1
-        self._operator: tuple[Sampling, NUFFT] | None = None
+        self._operator: tuple[Sampling, FourierTransform] | None = None
         self._coil_images: Tensor | None = None
 
     def add(self, sampling: Sampling, samples: Tensor, maps: Tensor | None) -> None:
@@ -155,7 +155,7 @@ class RightHandSide:
         """Let go of the transform of the last tile, where memory is needed for something else."""
         self._operator = None
 
-    def _nufft(self, sampling: Sampling, coils: int) -> NUFFT:
+    def _nufft(self, sampling: Sampling, coils: int) -> FourierTransform:
         if self._operator is not None:
             known, nufft = self._operator
             if known is sampling and nufft.coils == coils:

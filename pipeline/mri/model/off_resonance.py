@@ -29,7 +29,7 @@ from pipeline.mri.calibration.off_resonance import NAME
 from pipeline.mri.model.encoding import Encoding, Sampling, Sense, over_coils
 from pipeline.mri.raw import RawData
 from pipeline.operators.base import Diagonal, LinearOperator
-from pipeline.operators.nufft import NUFFT
+from pipeline.operators.grid_fourier import FourierTransform
 from pipeline.storage.calibration import CalibrationArrays
 
 
@@ -100,7 +100,7 @@ class OffResonance(Encoding):
         times = raw.times(frame, readouts).astype(np.float64)
         return (times - self._first) / self._length
 
-    def gridded(self, nufft: NUFFT, sampling: Sampling, samples: Tensor) -> Tensor:
+    def gridded(self, nufft: FourierTransform, sampling: Sampling, samples: Tensor) -> Tensor:
         """Return the adjoint without coil maps: complex ``(image, coil, *shape)`` of samples."""
         total: Tensor | None = None
         for time, column in self.segments:
@@ -136,7 +136,7 @@ class SegmentsForward(LinearOperator):
     all terms together.
     """
 
-    def __init__(self, encoding: OffResonance, nufft: NUFFT, sampling: Sampling) -> None:
+    def __init__(self, encoding: OffResonance, nufft: FourierTransform, sampling: Sampling) -> None:
         super().__init__(nufft.domain, nufft.codomain, dtype=nufft.dtype, device=nufft.device)
         self._encoding, self._nufft, self._sampling = encoding, nufft, sampling
 
