@@ -57,11 +57,20 @@ class CalibrationSettings(Settings):
     off_resonance_error: Annotated[float, Field(ge=1e-5, le=0.5)] = 1e-3
     """MRI: error that their time segments may leave in the signal, root mean square over voxels."""
     density: Literal[
-        "auto", "source", "cartesian", "radial", "stack-of-stars", "bistatic", "pipe-menon", "none"
+        "auto",
+        "source",
+        "cartesian",
+        "radial",
+        "stack-of-stars",
+        "voronoi",
+        "bistatic",
+        "pipe-menon",
+        "none",
     ] = "auto"
     """MRI: `auto` takes the source's weights where it has them, analytic ones for straight spokes
-    and stacks of stars, else Pipe-Menon's iteration. RF phase histories: `auto` takes analytic ones
-    where transmitters and receivers circle a scene of two axes (`bistatic`), else none."""
+    and stacks of stars, else Pipe-Menon's iteration; `voronoi` takes the area nearest to each
+    sample, in 2D. RF phase histories: `auto` takes analytic ones where transmitters and receivers
+    circle a scene of two axes (`bistatic`), else none."""
     density_iterations: Annotated[int, Field(ge=1, le=200)] = 20
     """Iterations of Pipe-Menon."""
     consistency: bool = True

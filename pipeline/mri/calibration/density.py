@@ -25,6 +25,8 @@ from pipeline.mri.calibration.radial_density import (
     RadialDensity,
     stack_of_stars_weights,
 )
+from pipeline.mri.calibration.voronoi_density import SAMPLE_BYTES as VORONOI_BYTES
+from pipeline.mri.calibration.voronoi_density import voronoi_weights
 from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import (
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
 NAME = "density"
 
-Method = Literal["cartesian", "radial", "stack-of-stars", "pipe-menon"]
+Method = Literal["cartesian", "radial", "stack-of-stars", "pipe-menon", "voronoi"]
 
 Weights = Callable[[slice], NDArray[np.float32]]
 """Returns the weights of some readouts, ``[readout, sample]``."""
@@ -67,6 +69,11 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
         raise DataError(
             f"{job.dataset}: calibration.density is bistatic, which is for RF phase "
             "histories; set it to auto"
+        )
+    if wanted == "voronoi" and len(job.acquired.shape) != 2:
+        raise DataError(
+            f"{job.dataset}: calibration.density is voronoi, which is for 2D trajectories; set it "
+            "to auto"
         )
     if wanted != "auto":
         return wanted
@@ -122,6 +129,9 @@ def weights_needs(job: Calibrating, how: str) -> list[Need]:
         checking = {"density: heights": 12 * number}
         weighting = {"density: weights": 8 * number, "density: plane": 28 * one, **radial}
         return [Need({**whole, **earlier, **parts}) for parts in (checking, weighting)]
+    if how == "voronoi":
+        cells = {"density: Voronoi cells": VORONOI_BYTES * number, "density: weights": 16 * number}
+        return [Need({**whole, **cells})]
     earlier = {"density: weights of the frame before": 4 * number if own else 0}
     phases = pipe_menon_bytes(
         acquired.shape, number, job.settings.nufft, threads=job.threads, on_device=job.on_device
@@ -208,6 +218,8 @@ def frame_weights(raw: RawData, how: str, frame: int, job: Calibrating) -> Weigh
         whole = trajectory[slice(None)]
         if how == "stack-of-stars":
             found: NDArray[np.floating] = _stack_of_stars(whole, nominal, who)
+        elif how == "voronoi":
+            found = voronoi_weights(whole, who)
         else:
             found = pipe_menon_weights(
                 whole,

@@ -157,6 +157,7 @@ def test_nothing_but_the_centre(tmp_path, run):
     [
         ({"coil_maps": "source"}, "brain: calibration.coil_maps is source.*auto or espirit"),
         ({"density": "source"}, "brain: calibration.density is source.*auto"),
+        ({"density": "bistatic"}, "brain: calibration.density is bistatic.*auto"),
         ({"density": "radial"}, "brain frame 0: calibration.density is radial.*pipe-menon"),
         ({"density": "stack-of-stars"}, "brain frame 0: .*stack-of-stars.*pipe-menon"),
     ],
