@@ -166,6 +166,7 @@ def _jobs(stage: Stage, files: Files) -> Iterator[tuple[str, dict[str, Any]]]:
                     "receipts": [files.receipt(job) for job in ("ingest", "calibrate", "measure")],
                     "images": [files.image],
                     "raws": [files.raw],
+                    "calibrations": [files.calibration],
                     "table": files.results / "metrics.csv",
                 },
             )

@@ -1,7 +1,10 @@
 """Pictures of MRI images: planes in grey, as of any images."""
 
+from pipeline.mri.calibration_pictures import shown_calibration
 from pipeline.mri.raw import RawData
 from pipeline.report.figures import Series
+
+__all__ = ["series", "shown_calibration"]
 
 
 def series(acquisition: RawData, planes: Series) -> Series:

@@ -22,7 +22,7 @@ from pipeline.report.accounts import (
 )
 from pipeline.report.failures import Failure
 from pipeline.report.reconstructions import Reconstruction, describe_reconstruction, short
-from pipeline.report.shown import AnySeries
+from pipeline.report.shown import AnySeries, ShownCalibration
 from pipeline.report.wording import duration, length, memory
 from pipeline.storage.receipts import warnings_of
 from pipeline.storage.sealed import DAMAGE, remake
@@ -40,6 +40,8 @@ class DatasetSection:
     """Label and value of what ingest and calibrate recorded."""
     reconstructions: tuple[Reconstruction, ...]
     """Its reconstructions whose images can be read."""
+    calibration: ShownCalibration
+    """What was found before."""
     time: tuple[Bar, ...]
     """Bars of all its stages, drawn to one scale."""
     phases: tuple[tuple[str, int], ...]
@@ -53,6 +55,7 @@ def report_page(
     problems: Sequence[str],
     results: Path,
     failures: Sequence[Failure] = (),
+    calibrations: Mapping[str, ShownCalibration] | None = None,
 ) -> str:
     """Return the report as HTML.
 
@@ -70,6 +73,8 @@ def report_page(
         Folder of the whole run.
     failures
         Reconstructions that are missing, and why.
+    calibrations
+        What was found of each dataset before it was reconstructed.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -85,7 +90,12 @@ def report_page(
     unreadable: list[str] = []
     sections = [
         _dataset_section(
-            results / name, table[table["dataset"] == name], receipts, series, unreadable
+            results / name,
+            table[table["dataset"] == name],
+            receipts,
+            series,
+            (calibrations or {}).get(name, ShownCalibration()),
+            unreadable,
         )
         for name in table["dataset"].dropna().unique()
     ]
@@ -115,6 +125,7 @@ def _dataset_section(
     table: "pd.DataFrame",
     receipts: Sequence[Mapping[str, Any]],
     series: Mapping[tuple[str, str], AnySeries],
+    calibration: ShownCalibration,
     unreadable: list[str],
 ) -> DatasetSection:
     """Return what the page shows of a dataset; add to ``unreadable`` what it cannot show."""
@@ -136,6 +147,7 @@ def _dataset_section(
         name=name,
         facts=_dataset_facts(own),
         reconstructions=tuple(shown),
+        calibration=calibration,
         time=time,
         phases=phases,
     )

@@ -31,6 +31,14 @@ class Shown:
     """Table of the pairs of antenna arrays."""
 
 
+@dataclass(frozen=True)
+class ShownCalibration:
+    """Pictures and charts of what was found of an acquisition before it was reconstructed."""
+
+    figures: tuple[Figure, ...] = ()
+    panels: tuple[PanelFigure, ...] = ()
+
+
 class AnySeries(Protocol):
     """The images of one reconstruction, ``[frame, z, y, x]``, and how they are shown."""
 

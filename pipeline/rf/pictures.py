@@ -13,10 +13,11 @@ from pipeline.report.charts import INK, SERIES, empty_figure, svg_source
 from pipeline.report.figures import Series
 from pipeline.report.pictures import Panel, PanelFigure, Picture, coloured_png
 from pipeline.report.quality import quality_table
-from pipeline.report.shown import Shown
+from pipeline.report.shown import Shown, ShownCalibration
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.raw import RfRawData
 from pipeline.rf.tables import POINT_NOTE, SCENE_QUALITY, pair_table, point_table, scene_note
+from pipeline.storage.calibration import Calibration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +115,11 @@ def series(acquisition: RfRawData, planes: Series) -> SceneSeries:
         lambda frame: planes.reference(frame) if frame in planes.scales else None,
         acquisition.targets(),
     )
+
+
+def shown_calibration(raw: RfRawData, calibration: Calibration) -> ShownCalibration:
+    """Return nothing: what instruments add is a few numbers, which the page lists."""
+    return ShownCalibration()
 
 
 def scene_thumbnail(series: SceneSeries) -> Picture:

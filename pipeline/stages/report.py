@@ -1,6 +1,6 @@
 """Report: the metrics of the whole run as one table, and one page that shows the images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,8 +11,9 @@ from pipeline.metrics.tables import as_table, job_row, read_table, rows_of, writ
 from pipeline.report.failures import find_failures
 from pipeline.report.figures import Series
 from pipeline.report.page import report_page
-from pipeline.report.shown import AnySeries
+from pipeline.report.shown import AnySeries, ShownCalibration
 from pipeline.storage.acquisition import Acquisition
+from pipeline.storage.calibration import Calibration
 from pipeline.storage.claims import claimed
 from pipeline.storage.publish import open_published, published_file, read_json
 
@@ -30,6 +31,7 @@ def report(
     raws: Sequence[Path],
     report: Path,
     table: Path,
+    calibrations: Sequence[Path] = (),
     expected: Sequence[str] = (),
     logs: Path = Path("logs"),
 ) -> None:
@@ -52,6 +54,8 @@ def report(
         The page to write.
     table
         The table of the whole run.
+    calibrations
+        calibration.json, repeatable.
     expected
         DATASET/RECONSTRUCTION that the page must have, repeatable.
     logs
@@ -76,12 +80,34 @@ def report(
         datasets = {raw.marker.parent.name: raw for raw in _readable(open_raw, raws, problems)}
         compared = [row for row in rows_of([everything]) if "scale" in row]
         series = _readable(lambda marker: _series(marker, compared, datasets), images, problems)
+        found = {
+            name: shown
+            for marker in calibrations
+            for name, shown in _calibration(marker, datasets, problems)
+        }
         write_table(everything, table)
         with published_file(report) as temporary:
             page = report_page(
-                everything, accounts, dict(series), problems, report.parent, failures
+                everything, accounts, dict(series), problems, report.parent, failures, found
             )
             temporary.write_text(page, encoding="utf-8")
+
+
+def _calibration(
+    marker: Path, datasets: Mapping[str, Acquisition], problems: list[str]
+) -> Iterator[tuple[str, ShownCalibration]]:
+    """Yield a dataset's name and what its calibration shows; add a line where it is damaged."""
+    raw = datasets.get(marker.parent.name)
+    if raw is None:
+        return
+    try:
+        calibration = Calibration.open(marker)
+        yield (
+            raw.marker.parent.name,
+            part_of(raw.kind, "pictures").shown_calibration(raw, calibration),
+        )
+    except DataError as error:
+        problems.append(str(error))
 
 
 def _readable(

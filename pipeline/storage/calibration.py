@@ -109,9 +109,11 @@ def store_array(
 class CalibrationArrays(StoredArrays):
     """The arrays of a calibration, read piece by piece, also while steps add to them."""
 
-    def sensitivities(self, coils: slice = ALL) -> NDArray[np.complex64] | None:
+    def sensitivities(
+        self, coils: slice = ALL, planes: slice = ALL
+    ) -> NDArray[np.complex64] | None:
         """Return coil maps on the dataset's matrix, complex64 ``[coil, z, y, x]``."""
-        return self._optional("sensitivities", (coils,))
+        return self._optional("sensitivities", (coils, planes))
 
     def weights(
         self, frame: int, readouts: slice = ALL, samples: slice = ALL

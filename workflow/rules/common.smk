@@ -217,6 +217,7 @@ def all_blocks(wildcards):
 
 # What the report of a whole run is made of.
 RAWS = expand("<results>/{dataset}/raw.json", dataset=DATASETS)
+CALIBRATIONS = expand("<results>/{dataset}/calibration.json", dataset=DATASETS)
 SHARED_RECEIPTS = expand(
     "<results>/{dataset}/receipts/{stage}.json",
     dataset=DATASETS,

@@ -1,6 +1,7 @@
 rule report:
     input:
         raws=RAWS,
+        calibrations=CALIBRATIONS,
         plans=PLANS,
         receipts=SHARED_RECEIPTS,
         images=IMAGES,
@@ -34,6 +35,9 @@ rule report:
         ],
         images=lambda wildcards, input: [f"--image {path}" for path in input.images],
         raws=lambda wildcards, input: [f"--raw {path}" for path in input.raws],
+        calibrations=lambda wildcards, input: [
+            f"--calibration {path}" for path in input.calibrations
+        ],
     shell:
         "kronufft report {params.metrics} {params.receipts} {params.images} {params.raws}"
-        " --report {output.report} --table {output.table} > {log} 2>&1"
+        " {params.calibrations} --report {output.report} --table {output.table} > {log} 2>&1"

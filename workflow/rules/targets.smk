@@ -18,7 +18,7 @@ rule ingested:
 
 rule calibrated:
     input:
-        expand("<results>/{dataset}/calibration.json", dataset=DATASETS),
+        CALIBRATIONS,
 
 
 rule planned:
@@ -54,11 +54,12 @@ rule report_so_far:
         receipts=found("--receipt", "receipts"),
         images=found("--image", "images"),
         raws=found("--raw", "raws"),
+        calibrations=found("--calibration", "calibrations"),
         results=lambda wildcards: Path(rules.report.output.report).parent,
         logs=lambda wildcards: Path(rules.report.log[0]).parent,
     shell:
         "kronufft report {params.expected} {params.metrics} {params.receipts} {params.images}"
-        " {params.raws} --logs {params.logs} --report {params.results}/report-so-far.html"
+        " {params.raws} {params.calibrations} --logs {params.logs} --report {params.results}/report-so-far.html"
         " --table {params.results}/metrics-so-far.csv > {log} 2>&1"
 
 
