@@ -9,7 +9,7 @@ so that the gridded image of an object of intensity 1 has intensity 1.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -129,16 +129,17 @@ def weights_needs(job: Calibrating, how: str) -> list[Need]:
         checking = {"density: heights": 12 * number}
         weighting = {"density: weights": 8 * number, "density: plane": 28 * one, **radial}
         return [Need({**whole, **earlier, **parts}) for parts in (checking, weighting)]
+    earlier = {"density: weights of the frame before": 4 * number if own else 0}
     if how == "voronoi":
         cells = {"density: Voronoi cells": VORONOI_BYTES * number, "density: weights": 16 * number}
-        return [Need({**whole, **cells})]
-    earlier = {"density: weights of the frame before": 4 * number if own else 0}
-    phases = pipe_menon_bytes(
-        acquired.shape, number, job.settings.nufft, threads=job.threads, on_device=job.on_device
-    )
-    if job.on_device:
-        points = {"trajectory as points": whole["trajectory"]}
-        return [Need({**whole, **earlier, **points}, parts) for parts in phases]
+        phases: Sequence[Mapping[str, int]] = [cells]
+    else:
+        phases = pipe_menon_bytes(
+            acquired.shape, number, job.settings.nufft, threads=job.threads, on_device=job.on_device
+        )
+        if job.on_device:
+            points = {"trajectory as points": whole["trajectory"]}
+            return [Need({**whole, **earlier, **points}, parts) for parts in phases]
     return [Need({**whole, **earlier, **parts}) for parts in phases]
 
 
