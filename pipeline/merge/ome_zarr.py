@@ -18,10 +18,11 @@ from pipeline.engine.images import Images
 from pipeline.geometry.orientation import anatomical_directions
 from pipeline.merge.chunks import store_chunks, storing_bytes
 from pipeline.merge.outputs import Merged, Output
+from pipeline.merge.slices import StoredImages
 from pipeline.storage.chunks import CHUNK_BYTES, image_chunks, image_codecs
 
 if TYPE_CHECKING:
-    import zarr
+    pass
 
 # Viewers fetch whole chunks: small ones come up fast. They also bound the memory of a task, which
 # reads eight of the finer level for one of its own.
@@ -58,7 +59,7 @@ def write_pyramid(path: Path, merged: Merged) -> None:
     image = merged.images
     group = zarr.open_group(path, mode="w", zarr_format=3)
     levels = level_factors(image.shape)
-    previous: zarr.Array[Any] = image
+    previous: StoredImages = image
     for level, factors in enumerate(levels):
         shape = tuple(size // factor for size, factor in zip(image.shape, factors, strict=True))
         target = group.create_array(
@@ -90,7 +91,7 @@ class _Coarser:
     dtype = np.dtype("float32")
     ndim = len(_AXES)
 
-    def __init__(self, array: "zarr.Array[Any]", factors: Sequence[int]) -> None:
+    def __init__(self, array: StoredImages, factors: Sequence[int]) -> None:
         self.array = array
         self.factors = tuple(factors)
         self.shape = tuple(

@@ -8,24 +8,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.outputs import OutputSettings
 from pipeline.engine.images import Images
-
-if TYPE_CHECKING:
-    import zarr
+from pipeline.merge.slices import StoredImages
 
 
 @dataclass(frozen=True)
 class Merged:
     """The merged images, as outputs are made of them."""
 
-    images: "zarr.Array[Any]"
-    """complex ``[frame, z, y, x]``."""
+    images: StoredImages
+    """complex ``[frame, z, y, x]``; parallel slices are volumes."""
     affine: NDArray[np.float64]
     """float64, 4 x 4, from voxel indices (z, y, x) to positions (z, y, x) [m]."""
     oriented: bool

@@ -3,21 +3,18 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.images import Images
 from pipeline.engine.needs import CHUNKS_AT_ONCE
+from pipeline.merge.slices import StoredImages
 from pipeline.storage.chunks import CHUNK_BYTES
-
-if TYPE_CHECKING:
-    import zarr
 
 
 def image_slabs(
-    image: "zarr.Array[Any]", frames: range | None = None
+    image: StoredImages, frames: range | None = None
 ) -> Iterator[NDArray[np.complexfloating]]:
     """Yield contiguous parts of images ``[frame, z, y, x]``, or of some frames, in C order.
 
@@ -29,11 +26,11 @@ def image_slabs(
         range(0, image.shape[1], image.chunks[1]),
     )
     for frame, plane in itertools.product(*starts):
-        yield np.asarray(
-            image[
-                frame : min(frame + image.chunks[0], wanted.stop), plane : plane + image.chunks[1]
-            ]
+        where = (
+            slice(frame, min(frame + image.chunks[0], wanted.stop)),
+            slice(plane, plane + image.chunks[1]),
         )
+        yield np.asarray(image[where])
 
 
 def slab_bytes(images: Images, halves: int) -> int:

@@ -59,6 +59,7 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
             "affine": np.asarray(affine, dtype=np.float64).tolist(),
             "oriented": oriented,
             "frame_duration": details.frame_duration or acquisition.frame_duration,
+            "slices": acquisition.slices,
             "header": acquisition.header,
             "source": settings.source,
             "provenance": dict(acquisition.provenance),

@@ -26,6 +26,7 @@ class ImaginedScan:
     samples: int
     own_trajectory: bool
     pattern: Pattern = "other"
+    slices: int = 1
 
 
 def imagined(
@@ -62,6 +63,12 @@ def models(
             "calibration.coil_maps is none; set it to auto, source or espirit"
         )
     joined = data.frames if settings.frames_per_image == "all" else settings.frames_per_image
+    if data.slices > 1 and (data.frames // data.slices) % joined:
+        raise ConfigError(
+            f"{who}: frames_per_image {settings.frames_per_image} joins frames of different "
+            f"slices: there are {data.slices} slices of {data.frames // data.slices} frames; set "
+            "it to a divisor of these"
+        )
     # The trajectory is shared only if each image joins equally many frames.
     whole = data.frames % joined == 0
     costs = MriCosts(

@@ -4,11 +4,12 @@ Its arrays are those of `pipeline.mri.arrays`. Attributes: ``kind`` ("mri"), ``s
 matrix, ``(y, x)`` or ``(z, y, x)``), ``voxel_size`` (per image axis [m]), ``affine`` (4 x 4, from
 voxel index ``(z, y, x)`` to position [m]), ``oriented`` (whether positions are along superior,
 anterior, right of the patient, rather than along the axes of the image), ``frame_duration`` (from
-the start of a frame to that of the next [s], or null), ``header`` (of an ISMRMRD source: XML, else
-null), ``source`` and ``provenance``, ``pattern``
-(of what kind the readouts are, see `pipeline.mri.readouts.sampling_pattern`), and where they are
-known the times between samples, ``dwell_time`` and that of the noise, ``noise_dwell_time``, and
-the time of the first sample of each readout, ``first_sample_time`` [s].
+the start of a frame to that of the next [s], or null), ``slices`` (parallel ones, whose frames
+stand one slice after another), ``header`` (of an ISMRMRD source: XML, else null), ``source`` and
+``provenance``, ``pattern`` (of what kind the readouts are, see
+`pipeline.mri.readouts.sampling_pattern`), and where they are known the times between samples,
+``dwell_time`` and that of the noise, ``noise_dwell_time``, and the time of the first sample of each
+readout, ``first_sample_time`` [s].
 
 Measurements do not compress, so they are stored as they are, with a checksum. Missing chunks read
 as NaN and are therefore met at once.
@@ -48,6 +49,7 @@ class RawData(Acquisition):
             self.affine = np.asarray(attributes["affine"], dtype=np.float64)
             self.oriented = bool(attributes.get("oriented", False))
             self.header = attributes.get("header")
+            self.slices = int(attributes.get("slices", 1))
             duration = attributes.get("frame_duration")
             self.frame_duration = None if duration is None else float(duration)
             self.frames, self.coils, self.readouts, self.samples = self._stored["kspace"].shape

@@ -20,6 +20,7 @@ from pipeline.kinds import open_raw
 from pipeline.merge.costs import fitting_merge
 from pipeline.merge.outputs import EVERY, Merged, Output, outputs
 from pipeline.merge.series import BlockSeries, store_images
+from pipeline.merge.slices import StackedSlices, stacked_shape
 from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.manifest import describe_whole
 from pipeline.storage.provenance import (
@@ -84,7 +85,7 @@ def merge(
             asked = outputs(settings.output)
             wanted = {name: output for name, output in asked.items() if source.kind in output.kinds}
             for output in wanted.values():
-                output.check(series.shape)
+                output.check(stacked_shape(series.shape, source.slices))
             limits = planned_limits("cpu", "auto", host_mb)
             threads, need = fitting_merge(
                 Images(series.shape, series.dtype.itemsize),
@@ -113,6 +114,7 @@ def merge(
                     "affine": affine.tolist(),
                     "oriented": source.oriented,
                     "duration": duration,
+                    "slices": source.slices,
                     "plan": [
                         {"block": row.block, "first_image": row.first_image, "images": row.images}
                         for row in series.rows
@@ -123,7 +125,7 @@ def merge(
                 images = store_images(series, group, threads=threads)
             job.count_bytes("images", images.nbytes)
             merged = Merged(
-                images,
+                images if source.slices == 1 else StackedSlices(images, source.slices),
                 affine,
                 source.oriented,
                 duration,

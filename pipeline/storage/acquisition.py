@@ -68,6 +68,9 @@ class Acquisition(StoredArrays):
     """Whether its positions are along superior, anterior, right of a patient."""
     frame_duration: float | None = None
     """From the start of a frame to that of the next [s], where that is known."""
+    slices: int = 1
+    """Parallel slices: the frames of the first stand before those of the second, and so on, and the
+    first column of the affine leads from a slice to the next."""
     header: str | None = None
     """Of an ISMRMRD source: its header, XML."""
 

@@ -41,6 +41,9 @@ class MriAcquisition:
     frame_duration: float | None = None
     """From the start of a frame to that of the next [s], where frames follow each other and the
     source tells."""
+    slices: int = 1
+    """Parallel slices of a 2D acquisition, evenly spaced. The frames of the first stand before
+    those of the second, and so on; the first column of `affine` leads from a slice to the next."""
     header: str | None = None
     """The source's ISMRMRD header, XML, where it has one."""
 

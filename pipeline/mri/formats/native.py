@@ -67,6 +67,7 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             first_sample_time=attributes.get("first_sample_time"),
             affine=affine,
             oriented=bool(attributes.get("oriented", False)),
+            slices=_slices(attributes, arrays, f"{dataset}: {source}"),
             header=str(attributes["header"]) if attributes.get("header") else None,
             frame_duration=_frame_duration(attributes, f"{dataset}: {source}"),
         )
@@ -78,6 +79,17 @@ def _frame_duration(attributes: Mapping[str, Any], who: str) -> float | None:
         return found
     raise DataError(
         f"{who} has the attribute frame_duration = {found!r}; expected seconds, or null"
+    )
+
+
+def _slices(attributes: Mapping[str, Any], arrays: Mapping[str, ZarrArray], who: str) -> int:
+    found = attributes.get("slices", 1)
+    frames = arrays["kspace"].shape[0] if "kspace" in arrays else 1
+    if isinstance(found, int) and found >= 1 and frames % found == 0:
+        return found
+    raise DataError(
+        f"{who} has the attribute slices = {found!r}; expected a number that divides its {frames} "
+        "frames"
     )
 
 

@@ -66,6 +66,8 @@ def test_other_matrix(tmp_path, stored):
         ({"shape": [6, 7, 8]}, r"shape = \(6, 7, 8\) and voxel_size = \(0.002, 0.001\)"),
         ({"shape": "large"}, "lacks a usable attribute"),
         ({"affine": [1, 2]}, "lacks a usable attribute"),
+        ({"slices": 7}, r"slices = 7; expected a number that divides its \d+ frames"),
+        ({"frame_duration": -1}, "frame_duration = -1; expected seconds"),
     ],
 )
 def test_unusable_attributes(tmp_path, stored, change, message):

@@ -2,14 +2,17 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import zarr
 from acquisitions import write_attributes
+from merged_images import object_images, oriented_affine
 from results_tree import planned_block
 
 from pipeline.config.outputs import MergeSettings, OutputSettings
 from pipeline.engine.table import write_plan
 from pipeline.errors import DataError
+from pipeline.geometry.orientation import lps_affine, ras_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.stages.merge import merge
 from pipeline.storage.archives import write_block
@@ -21,10 +24,11 @@ SHAPE = (6, 8, 10)  # of the dataset
 VOLUME = (3, 4, 5)  # of the reconstruction
 
 
-def write_raw(marker: Path, shape, voxel_size) -> None:
+def write_raw(marker: Path, shape, voxel_size, frames=1, **attributes) -> None:
     with published_store(marker) as group:
         write_attributes(group, shape, voxel_size)
-        ARRAYS.create(group, "kspace", (1, 1, 2, 3))[...] = 1
+        group.attrs.update(attributes)
+        ARRAYS.create(group, "kspace", (frames, 1, 2, 3))[...] = 1
         ARRAYS.create(group, "trajectory", (1, 2, 3, len(shape)))[...] = 0
 
 
@@ -76,6 +80,33 @@ def test_all_outputs_agree(job):
     receipt = read_json(arguments["receipt"])
     assert receipt["shape"] == [5, *VOLUME]
     assert set(receipt["phases"]) == {"check", "images", "ome_zarr", "nifti", "provenance"}
+
+
+def test_slices_become_volumes(job, tmp_path):
+    arguments, _ = job
+    slices, frames, name = 4, 2, "double oblique"
+    affine = oriented_affine(name, (slices, 7, 9))
+    volumes = object_images(name, (frames, slices, 7, 9))
+    told = {"affine": affine.tolist(), "oriented": True, "slices": slices}
+    write_raw(tmp_path / "raw.json", (7, 9), VOXEL_SIZE[1:], frames=slices * frames, **told)
+    # All frames of the first slice, then those of the second.
+    images = volumes.swapaxes(0, 1).reshape(slices * frames, 1, 7, 9)
+    write_plan(tmp_path / "cg" / "plan.tsv", [planned_block("0000", 0, len(images))])
+    identity = {"block": "0000", "first_image": 0}
+    write_block(tmp_path / "cg" / "blocks" / "0000.zarr.zip", images, identity)
+    merge(**arguments | {"settings": MergeSettings(output=OutputSettings(dicom=True))})
+    folder = arguments["image"].parent
+    np.testing.assert_array_equal(open_published(arguments["image"])["image"][...], images)
+    nifti = nibabel.load(folder / "magnitude.nii.gz")
+    np.testing.assert_array_equal(np.asarray(nifti.dataobj), np.abs(volumes).T)
+    np.testing.assert_allclose(nifti.affine, ras_affine(affine), rtol=1e-5)
+    pyramid = zarr.open_group(folder / "magnitude.ome.zarr", mode="r")
+    np.testing.assert_array_equal(pyramid["0"][...], np.abs(volumes))
+    planes = pydicom.dcmread(folder / "dicom/0001.dcm").PerFrameFunctionalGroupsSequence
+    assert len(planes) == slices * frames
+    places = [plane.PlanePositionSequence[0].ImagePositionPatient for plane in planes[:slices]]
+    expected = [(lps_affine(affine) @ [0, 0, which, 1])[:3] for which in range(slices)]
+    np.testing.assert_allclose(np.array(places, float), expected, atol=1e-4)
 
 
 def test_outputs_can_be_switched_off(job):
