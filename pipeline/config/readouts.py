@@ -13,9 +13,9 @@ Counter = Literal["average", "slice", "contrast", "phase", "repetition", "set", 
 class ReadoutSettings(Settings):
     """Which readouts of a scanner's file are the measurement, and which of them make a frame."""
 
-    encoding: Annotated[int, Field(ge=0)] = 0
-    """Encoding space of an MRD file; of a Siemens file the measurement, counted from 0, by default
-    the last."""
+    encoding: Annotated[int, Field(ge=0)] | None = None
+    """Encoding space of an MRD file, by default 0; of a Siemens file the measurement, counted from
+    0, by default the last."""
     frames: tuple[Counter, ...] = ("slice", "contrast", "phase", "repetition", "set")
     """Counters whose values are frames of their own, the slowest first. Readouts that differ in
     the other counters are joined."""

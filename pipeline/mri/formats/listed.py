@@ -1,7 +1,7 @@
 """From a file that lists readouts one by one to an acquisition."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -55,6 +55,7 @@ class ListedSource(ReadoutSource):
 
     table: ReadoutTable
     encodings: Sequence[EncodingSpace]
+    default_encoding: int = 0
     components: int
     """Of the stored trajectory; 0 where the file has none."""
     noise_bandwidth: float | None
@@ -100,7 +101,10 @@ def listed_acquisition(
         If the file contradicts itself.
     """
     chosen = settings.details.trajectory or TrajectorySettings()
-    number = settings.details.readouts.encoding if settings.details.readouts else 0
+    readouts_wanted = settings.details.readouts
+    number = source.default_encoding
+    if readouts_wanted is not None and readouts_wanted.encoding is not None:
+        number = readouts_wanted.encoding
     if number >= len(source.encodings):
         raise ConfigError(
             f"{dataset}: the header has {len(source.encodings)} encodings; set "
@@ -109,7 +113,7 @@ def listed_acquisition(
     space = source.encodings[number]
     kind = _kind(chosen, source, space, dataset)
     by_line = kind in ("cartesian", "stack-of-stars")
-    readouts = sorted_readouts(source.table, settings, dataset, by_line=by_line)
+    readouts = sorted_readouts(source.table, settings, dataset, encoding=number, by_line=by_line)
     if kind == "cartesian":
         encoded = _cartesian(source, space, readouts, settings, dataset)
     else:
@@ -218,8 +222,10 @@ def _cartesian(
             f"{dataset}: the centre of k-space is at sample {centres[0]} of some readouts and at "
             f"{centres[-1]} of others; choose with `sources.{dataset}.readouts`"
         )
+    first = int(rows[0, 0])
+    told_centres = {name: int(values[first]) for name, values in table.line_centres.items()}
     sampling = cartesian_sampling(
-        space,
+        replace(space, centres={**space.centres, **told_centres}),
         samples=readouts.samples.stop - readouts.samples.start,
         centre=int(centres[0]) - readouts.samples.start,
         dimensions=dimensions,

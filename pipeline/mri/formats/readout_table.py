@@ -6,7 +6,7 @@ fills a `ReadoutTable` and reads samples by the numbers of readouts.
 
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,8 @@ class ReadoutTable:
     """The sample in the centre of k-space, counted from the first one that is listed."""
     reverse: NDArray[np.bool_]
     """Whether a Cartesian readout ran from the last sample to the first, as in EPI."""
+    line_centres: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
+    """Values of the counters in `LINES` in the centre of k-space, where headers tell them."""
 
 
 ROLES = ("image", "noise", "calibration", "navigator", "dummy", "other")
@@ -69,9 +71,9 @@ class SortedReadouts:
 
 
 def sorted_readouts(
-    table: ReadoutTable, settings: IngestSettings, dataset: str, *, by_line: bool
+    table: ReadoutTable, settings: IngestSettings, dataset: str, *, encoding: int, by_line: bool
 ) -> SortedReadouts:
-    """Return which readouts make which frame.
+    """Return which readouts of an encoding space make which frame.
 
     Within a frame they are in the order of acquisition, or with ``by_line`` in that of their lines.
 
@@ -83,7 +85,7 @@ def sorted_readouts(
         If there is nothing to make an image of, or if frames or readouts differ in size.
     """
     chosen_by = settings.details.readouts or ReadoutSettings()
-    chosen, notes = _chosen(table, chosen_by, dataset)
+    chosen, notes = _chosen(table, chosen_by, encoding, dataset)
     _require_alike(table, chosen, dataset)
     frames = _frames(table, chosen, chosen_by, settings.details.readouts_per_frame, dataset)
     most = max(map(len, frames))
@@ -115,7 +117,7 @@ def noise_rows(table: ReadoutTable, coils: int) -> NDArray[np.int64]:
 
 
 def _chosen(
-    table: ReadoutTable, settings: ReadoutSettings, dataset: str
+    table: ReadoutTable, settings: ReadoutSettings, encoding: int, dataset: str
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Return the numbers of the readouts that were measured for the image and are wanted."""
     chosen = table.role == 0
@@ -130,16 +132,16 @@ def _chosen(
             f"{dataset}: none of its {len(table.role)} readouts is of an image "
             f"({', '.join(notes) or 'it has none'})"
         )
-    if settings.encoding not in there:
+    if encoding not in there:
         raise ConfigError(
-            f"{dataset}: no readouts of the encoding space {settings.encoding}; the file has "
+            f"{dataset}: no readouts of the encoding space {encoding}; the file has "
             f"{_listed(there)}: set `sources.{dataset}.readouts.encoding`"
         )
     if len(there) > 1:
-        others = [each for each in there if each != settings.encoding]
-        count = int((chosen & (table.encoding != settings.encoding)).sum())
+        others = [each for each in there if each != encoding]
+        count = int((chosen & (table.encoding != encoding)).sum())
         notes.append(f"{count} readouts of the encoding spaces {_listed(others)}")
-    chosen &= table.encoding == settings.encoding
+    chosen &= table.encoding == encoding
     for name, value in settings.select.items():
         there = np.unique(table.counters[name][chosen]).tolist()
         if value not in there:
