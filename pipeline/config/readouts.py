@@ -17,8 +17,8 @@ class ReadoutSettings(Settings):
     """Encoding space of an MRD file, by default 0; of a Siemens file the measurement, counted from
     0, by default the last."""
     frames: tuple[Counter, ...] = ("slice", "contrast", "phase", "repetition", "set")
-    """Counters whose values are frames of their own, the slowest first. Readouts that differ in
-    the other counters are joined."""
+    """Counters whose values are frames of their own, the slowest first; slices come before all
+    others. Readouts that differ in the other counters are joined."""
     select: dict[Counter, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     """Take only the readouts with this value of a counter."""
     incomplete: bool = False

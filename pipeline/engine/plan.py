@@ -71,15 +71,21 @@ def plan_jobs(request: Request) -> list[PlanRow]:
     whole = next((found for found in tiled if found is not None), None)
     if whole is None:
         raise PlanError(f"{request.who}: {_refusal(choices[-1], limits)}")
-    size = _block_size(whole, request)
-    blocks = math.ceil(work.images / size)
-    size = math.ceil(work.images / blocks)  # evenly, not one small block at the end
+    together = min(work.images, whole.model.images_together or work.images)
+    size = min(_block_size(whole, request), together)
+    blocks = math.ceil(together / size)
+    size = math.ceil(together / blocks)  # evenly, not one small block at the end
     shards = _shard_count(replace(whole, images=size), request)
     while shards > 1 and size > 1 and not _shards_fit(_block(whole, size), shards, request):
         size = math.ceil(size / 2)
     rows: list[PlanRow] = []
-    for index, first in enumerate(range(0, work.images, size)):
-        block = _block(whole, min(size, work.images - first))
+    starts = (
+        (first, min(size, start + together - first, work.images - first))
+        for start in range(0, work.images, together)
+        for first in range(start, min(start + together, work.images), size)
+    )
+    for index, (first, images) in enumerate(starts):
+        block = _block(whole, images)
         rows += _block_rows(f"{index:04d}", first, block, shards, request)
     return rows
 

@@ -36,6 +36,8 @@ class ModelCosts(ABC):
 
     batches = False
     """Whether several images and channels may be in work at one moment."""
+    images_together: int | None = None
+    """Images that share what is held, such as coil maps: a block is of no others."""
     on_grid: bool = False
     """Whether all samples lie on the image's own grid of frequencies."""
     kernel_of_first_channel = False

@@ -120,7 +120,11 @@ class MriMeasurement:
 
     def _coil_maps(self) -> CoilMaps | None:
         if self.calibration.coil_maps != "none":
-            return CoilMaps(self.job, self.calibration, self.shape, self.raw.coils)
+            number = None
+            if self.raw.slices > 1 and self.calibration.coil_maps != "source":
+                first = self.job.row.first_image * self.frames_per_image
+                number = first // (self.raw.frames // self.raw.slices)
+            return CoilMaps(self.job, self.calibration, self.shape, self.raw.coils, number)
         if self.settings.solves and self.raw.coils > 1:
             raise DataError(
                 f"{self.job.who}: solving for images of {self.raw.coils} coils needs coil maps, "

@@ -71,6 +71,7 @@ def models(
         )
     # The trajectory is shared only if each image joins equally many frames.
     whole = data.frames % joined == 0
+    of_a_slice = data.frames // data.slices // joined
     costs = MriCosts(
         channels=coils,
         mixed_from=0 if mixing is None else data.coils,
@@ -78,6 +79,7 @@ def models(
         samples=data.samples,
         shared_trajectory=not data.own_trajectory and whole,
         maps=maps,
+        images_together=of_a_slice if maps and data.slices > 1 else None,
         on_grid=lies_on_grid(data.pattern, calibration),
         explicit=settings.normal == "explicit",
         segments=None if calibration is None else segment_counts(calibration),

@@ -3,7 +3,7 @@
 ======================  =========  =========================================
 array                   dtype      axes
 ======================  =========  =========================================
-sensitivities (opt.)    complex64  virtual coil, z, y, x
+sensitivities (opt.)    complex64  virtual coil, z (2D: slice), y, x
 weights (optional)      float32    frame or 1, readout, sample (MRI)
                                    frame or 1, pulse, freq (phase histories)
 whitening (MRI, opt.)   complex64  coil, coil
@@ -55,14 +55,17 @@ def map_chunks(volume: Sequence[int]) -> tuple[int, ...]:
 
 
 def create_sensitivities(
-    group: "zarr.Group", shape: tuple[int, int, int, int]
+    group: "zarr.Group", shape: tuple[int, int, int, int], *, apart: bool = False
 ) -> "zarr.Array[Any]":
-    """Create the empty array of coil maps, ``[coil, z, y, x]``."""
+    """Create the empty array of coil maps, ``[coil, z, y, x]``.
+
+    With planes ``apart``, each is in chunks of its own.
+    """
     return group.create_array(
         "sensitivities",
         shape=shape,
         dtype="complex64",
-        chunks=(1, *map_chunks(shape[1:])),
+        chunks=(1, *map_chunks((1, *shape[2:]) if apart else shape[1:])),
         dimension_names=("coil", "z", "y", "x"),
         compressors=image_codecs(np.dtype("complex64")),
     )

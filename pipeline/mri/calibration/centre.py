@@ -92,10 +92,12 @@ def centre_images(
     device: str,
     threads: int,
     who: str,
+    frames: range | None = None,
 ) -> "Tensor":
-    """Grid the centre of k-space of all frames together, read in parts of some 64 MB.
+    """Grid the centre of k-space of some frames together, read in parts of some 64 MB.
 
     ``weights`` returns the density weights of a frame, to be asked for some readouts at a time.
+    ``frames`` are all by default.
 
     Returns
     -------
@@ -109,11 +111,11 @@ def centre_images(
     """
     import torch
 
+    each = range(raw.frames) if frames is None else frames
     images = torch.zeros((raw.coils, *grid.shape), dtype=torch.complex64, device=device)
     slabs = pieces(raw.readouts, slab_readouts(len(raw.shape), raw.samples))
     # Frames that share their trajectory share the transform of a slab. Those that do not are done
     # one after the other: the density of one at a time has to be known.
-    each = range(raw.frames)
     groups = [range(frame, frame + 1) for frame in each] if raw.own_trajectory else [each]
     measured = np.zeros(raw.frames, dtype=bool)
 
@@ -139,12 +141,13 @@ def centre_images(
                     )
             advance()
 
-    with track(f"{who}: centre of k-space", raw.frames * len(slabs)) as advance:
-        for frames, slab in itertools.product(groups, slabs):
-            add(frames, slab, advance)
-    if not measured.all():
+    with track(f"{who}: centre of k-space", len(groups) * len(slabs)) as advance:
+        for some, slab in itertools.product(groups, slabs):
+            add(some, slab, advance)
+    missing = [frame for frame in each if not measured[frame]]
+    if missing:
         raise DataError(
-            f"{who}: frame {int(np.argmin(measured))} has no samples within {grid.width} / 2 "
+            f"{who}: frame {missing[0]} has no samples within {grid.width} / 2 "
             "Cartesian samples of the centre of k-space, which coil maps are estimated "
             "from; raise calibration.calibration_width or set calibration.coil_maps to source"
         )

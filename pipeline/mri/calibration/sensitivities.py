@@ -190,7 +190,7 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 
 
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
-    """Write the maps on the dataset's matrix."""
+    """Write the maps on the dataset's matrix, of parallel slices those of each slice."""
     receipt.record(coils=raw.coils)
     data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
     if job.methods[NAME] == "source":
@@ -199,9 +199,28 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
             for planes in pieces(stored.shape[1], stored.chunks[1]):
                 stored[:, planes] = np.asarray(data.sensitivities(planes=planes))
         return {}
+    shape = as_volume(raw.shape) if raw.slices == 1 else (raw.slices, *raw.shape[-2:])
+    stored = create_sensitivities(group, (data.coils, *shape), apart=raw.slices > 1)
+    each = raw.frames // raw.slices
+    for number in range(raw.slices):
+        frames = range(number * each, (number + 1) * each)
+        _estimate(data, group, job, receipt, frames, stored, number)
+    return {}
+
+
+def _estimate(
+    data: CorrectedData,
+    group: "zarr.Group",
+    job: Calibrating,
+    receipt: Receipt,
+    frames: range,
+    stored: "zarr.Array[Any]",
+    first_plane: int,
+) -> None:
+    """Write the maps that some frames tell, from a plane of ``stored`` on."""
     grid, how = _grid(job), job.methods[NAME]
     with receipt.phase("centre"):
-        images = _centre_images(data, group, grid, job)
+        images = _centre_images(data, group, grid, job, frames)
     eigenvalues: Tensor | None = None
     with receipt.phase(how):
         if how == "walsh":
@@ -217,14 +236,13 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
                 threshold=job.settings.calibration.espirit.threshold,
             )
     with receipt.phase("interpolate"):
-        _write_maps(data, group, grid, maps, eigenvalues, job)
-    return {}
+        _write_maps(data, stored, first_plane, grid, maps, eigenvalues, job)
 
 
 def _centre_images(
-    raw: RawData, group: "zarr.Group", grid: CentreGrid, job: Calibrating
+    raw: RawData, group: "zarr.Group", grid: CentreGrid, job: Calibrating, frames: range
 ) -> "Tensor":
-    """Return coil images of low resolution, of all frames together."""
+    """Return coil images of low resolution, of some frames together."""
     stored: Any = group.get("weights")
     how = "source" if stored is not None else density.computed_method(density.pattern_of(raw))
 
@@ -247,12 +265,14 @@ def _centre_images(
         device=job.device,
         threads=job.threads,
         who=job.dataset,
+        frames=frames,
     )
 
 
 def _write_maps(
     raw: RawData,
-    group: "zarr.Group",
+    stored: "zarr.Array[Any]",
+    first_plane: int,
     grid: CentreGrid,
     maps: "Tensor",
     eigenvalues: "Tensor | None",
@@ -265,7 +285,6 @@ def _write_maps(
     from pipeline.mri.calibration.coilmaps import interpolated, unit_norm
 
     volume, crop = as_volume(raw.shape), job.settings.calibration.espirit.crop
-    stored = create_sensitivities(group, (raw.coils, *volume))
     planes, rows, columns = grid.coordinates
     with track(f"{job.dataset}: planes of coil maps", volume[0]) as advance:
         for slab in pieces(volume[0], stored.chunks[1]):
@@ -273,5 +292,6 @@ def _write_maps(
             full = unit_norm(interpolated(maps, where))
             if eigenvalues is not None and crop:
                 full *= interpolated(eigenvalues[None], where) >= crop
-            stored[:, slab] = full.cpu().numpy()
+            place = slice(first_plane + slab.start, first_plane + slab.stop)
+            stored[:, place] = full.cpu().numpy()
             advance(slab.stop - slab.start)

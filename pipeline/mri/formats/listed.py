@@ -20,6 +20,7 @@ from pipeline.mri.formats.encoding_space import (
     EncodingSpace,
     cartesian_sampling,
 )
+from pipeline.mri.formats.parallel_slices import parallel_slices
 from pipeline.mri.formats.readout_arrays import Readouts, ReadoutSource, placed
 from pipeline.mri.formats.readout_table import (
     LINES,
@@ -114,6 +115,13 @@ def listed_acquisition(
     kind = _kind(chosen, source, space, dataset)
     by_line = kind in ("cartesian", "stack-of-stars")
     readouts = sorted_readouts(source.table, settings, dataset, encoding=number, by_line=by_line)
+    slices = parallel_slices(
+        readouts.rows,
+        source.table.counters["slice"][readouts.rows[:, 0]],
+        source.place,
+        dataset,
+    )
+    readouts = replace(readouts, rows=slices.rows)
     if kind == "cartesian":
         encoded = _cartesian(source, space, readouts, settings, dataset)
     else:
@@ -143,8 +151,12 @@ def listed_acquisition(
     if noise_dwell_time is not None and source.noise_bandwidth:
         noise_dwell_time /= source.noise_bandwidth
     notes = {"left_out": list(readouts.notes)} if readouts.notes else {}
+    thickness = slices.distance or encoded.voxel_size[0]
     affine = patient_affine(
-        encoded.shape, encoded.voxel_size, position=place.position, directions=place.directions
+        encoded.shape,
+        (thickness, *encoded.voxel_size[1:]),
+        position=place.position,
+        directions=place.directions,
     )
     size = encoded.voxel_size[-len(encoded.shape) :]
     return MriAcquisition(
@@ -153,10 +165,9 @@ def listed_acquisition(
         arrays=arrays,
         provenance={**provenance, "trajectory": kind, **encoded.told, **notes},
         units=chosen.units if kind == "stored" else "rad_per_voxel",
-        affine=centred_affine(encoded.shape, size, encoded.voxel_size[0])
-        if affine is None
-        else affine,
+        affine=centred_affine(encoded.shape, size, thickness) if affine is None else affine,
         oriented=affine is not None,
+        slices=slices.count,
         dwell_time=dwell_time,
         noise_dwell_time=noise_dwell_time,
         units_setting="trajectory.units" if kind == "stored" else None,

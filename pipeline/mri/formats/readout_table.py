@@ -185,9 +185,11 @@ def _frames(
     dataset: str,
 ) -> list[NDArray[np.int64]]:
     """Return the readouts of each frame, in the order of acquisition."""
-    places = np.stack([table.counters[name][chosen] for name in settings.frames]) if (
-        settings.frames
-    ) else np.zeros((1, len(chosen)), np.int32)  # fmt: skip
+    # Slices have maps and positions of their own: their frames stand together.
+    names = sorted(settings.frames, key=lambda name: name != "slice")
+    places = np.zeros((1 + len(names), len(chosen)), np.int32)
+    for row, name in zip(places, names, strict=False):
+        row[:] = table.counters[name][chosen]
     _, frame = np.unique(places, axis=1, return_inverse=True)
     frame = frame.ravel()
     order = np.argsort(frame, kind="stable")

@@ -17,11 +17,20 @@ from pipeline.storage.calibration import Calibration
 
 
 class CoilMaps:
-    """Coil maps on the matrix of a reconstruction, on the device or streamed as the plan says."""
+    """Coil maps on the matrix of a reconstruction, on the device or streamed as the plan says.
+
+    Of parallel slices, all images of the job are of one: ``number``.
+    """
 
     def __init__(
-        self, job: BlockJob, calibration: Calibration, shape: tuple[int, ...], coils: int
+        self,
+        job: BlockJob,
+        calibration: Calibration,
+        shape: tuple[int, ...],
+        coils: int,
+        number: int | None = None,
     ) -> None:
+        self._planes = slice(None) if number is None else slice(number, number + 1)
         self.streamed = not job.row.resident
         self._job, self._calibration, self._shape, self._coils = job, calibration, shape, coils
         self._all: Tensor | None = None
@@ -32,7 +41,7 @@ class CoilMaps:
 
     def read(self, coils: slice) -> Arrays:
         """Read some coils' maps as they are stored, ``[coil, z, y, x]``."""
-        stored = self._calibration.sensitivities(coils)
+        stored = self._calibration.sensitivities(coils, self._planes)
         if stored is None:
             raise ValueError("the calibration has no coil maps")
         return (stored,)

@@ -47,6 +47,7 @@ class MriCosts(ModelCosts):
     """Terms of the signal and of the normal operator, with a field map."""
     mixed_from: int = 0
     """Acquired coils, all of which are read for any channel; 0 where channels are as acquired."""
+    images_together: int | None = None
     on_grid: bool = False
     resident: bool = True
     """Whether the maps of all coils stay where the job computes; else they stream."""
