@@ -59,6 +59,19 @@ def reader_module(kind: Kind, format_: str) -> str:
     return f"pipeline.{kind}.formats.{format_}"
 
 
+class RowsSettings(Settings):
+    """A table that names by number, for each pulse, a row of another array."""
+
+    file: str | None = None
+    """File, as of an array."""
+    name: str | None = None
+    """Name of the table in its file; not needed where the file holds one array."""
+    column: Annotated[int, Field(ge=0)] = 0
+    """Column of the table, from 0 on."""
+    first: int = 0
+    """Number of the first row: 1 where they are counted from one."""
+
+
 class ArraySettings(Settings):
     """Where one array lies in the source's files, and what its axes mean."""
 
@@ -86,9 +99,20 @@ class ArraySettings(Settings):
     """Trajectory: its units as stored."""
     scale: float = 1.0
     """Factor on the stored values."""
+    subtract: str | None = None
+    """File, with an array of the same name and axes, that is subtracted: a measurement without the
+    target, or with the antennas turned about it."""
+    rows: RowsSettings | None = None
+    """RF positions, where pulses name antennas by number: which stored position each pulse has."""
     conjugate: bool = False
     """Conjugate the stored values (data of the other Fourier sign; RF: of the time dependence
     exp(-j w t))."""
+
+    @property
+    def files(self) -> list[str | None]:
+        """The files that it is read from; `None` for the source itself."""
+        others = [self.subtract, None if self.rows is None else self.rows.file]
+        return [self.file, *(name for name in others if name is not None)]
 
     @model_validator(mode="after")
     def _one_way_to_name_it(self) -> Self:
@@ -147,6 +171,21 @@ class SimulationSettings(Settings):
         return self.trajectory
 
 
+class MediumSettings(Settings):
+    """What waves travel through, all the way from antennas to voxels."""
+
+    permittivity: Annotated[float, Field(ge=1)] | None = None
+    """Relative permittivity; the speed is that in vacuum over its root."""
+    speed: Annotated[float, Field(gt=0)] | None = None
+    """Of waves [m/s], in its place."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.permittivity is None) == (self.speed is None):
+            raise ValueError("give one of `permittivity` and `speed`")
+        return self
+
+
 class SceneSettings(Settings):
     """The grid of an RF image; axis d of the image runs along coordinate d of the antennas."""
 
@@ -156,6 +195,8 @@ class SceneSettings(Settings):
     """Distance of neighbouring voxels along each coordinate [m]."""
     origin: tuple[float, ...] = (0.0, 0.0, 0.0)
     """Position of voxel N // 2 of every axis [m]."""
+    medium: MediumSettings | None = None
+    """What waves travel through; default: vacuum."""
 
 
 class SourceSettings(InstrumentSettings):
@@ -232,6 +273,7 @@ class IngestSettings(Settings):
                 return [source / f"{base}{end}" for base in bases for end in (".cfl", ".hdr")]
             case "arrays" if self.details.arrays is not None:
                 entries = self.details.arrays.values()
-                return sorted({source / entry.file if entry.file else source for entry in entries})
+                named = {name for entry in entries for name in entry.files}
+                return sorted(source / name if name else source for name in named)
             case _:
                 return [source]

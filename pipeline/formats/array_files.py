@@ -1,4 +1,4 @@
-"""Files that hold arrays by name: NumPy, HDF5 and MATLAB.
+"""Files that hold arrays by name: NumPy, HDF5, MATLAB and text.
 
 Files are untrusted: nothing in them is unpickled or evaluated, and sizes are checked against the
 bytes that are there.
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pipeline.errors import DataError
 from pipeline.formats import matlab
 from pipeline.formats.flat_file import FlatFile, FlatLayout
-from pipeline.formats.lazy import Derived, LazyArray, part_bytes
+from pipeline.formats.lazy import Derived, InMemory, LazyArray, part_bytes
+from pipeline.formats.number_table import is_text, read_table
 from pipeline.formats.unpacked import BLOCK_BYTES, Unpacked, unpack_file
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class ArrayFile:
 
 
 def open_file(path: Path, stack: ExitStack, who: str) -> ArrayFile:
-    """Open NumPy, HDF5 or MATLAB files by what they begin with, whatever their suffix.
+    """Open NumPy, HDF5, MATLAB or text files by what they begin with, whatever their suffix.
 
     ``stack`` closes what was opened; ``who``, dataset and array, begins the message of an error.
 
@@ -87,10 +88,13 @@ def open_file(path: Path, stack: ExitStack, who: str) -> ArrayFile:
             return ArrayFile(path, [path.stem], lambda name: _npy_file(path))
         if matlab.is_matlab(start):
             return _open_matlab(path, stack)
+        if is_text(start):
+            table = read_table(path)
+            return ArrayFile(path, [path.stem], lambda name: InMemory(table))
     except Exception as error:  # on damaged files each library raises what it likes
         raise DataError(f"{who}: {path} is not readable ({error})") from None
     raise DataError(
-        f"{who}: {path} is neither NumPy (.npy, .npz), HDF5 nor MATLAB; it begins with "
+        f"{who}: {path} is neither NumPy (.npy, .npz), HDF5, MATLAB nor text; it begins with "
         f"{start[:8]!r}"
     )
 

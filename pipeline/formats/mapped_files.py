@@ -4,12 +4,15 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from pipeline.config.sources import ArraySettings, IngestSettings
+import numpy as np
+
+from pipeline.config.sources import ArraySettings, IngestSettings, RowsSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.array_files import ArrayFile, open_file
-from pipeline.formats.lazy import LazyArray
+from pipeline.formats.lazy import InMemory, LazyArray, whole
 from pipeline.formats.mapping import (
     Rearranged,
+    difference,
     joined_components,
     joined_parts,
     real_and_imaginary,
@@ -33,17 +36,17 @@ class MappedFiles:
 
     def mapped(self, name: str, array: ArraySettings, axes: Sequence[str], who: str) -> LazyArray:
         """Return one array of a file with our axes, and with its scale but not the units of k."""
-        path = _path_of(self._source, array, who)
-        if path not in self._files:
-            self._files[path] = open_file(path, self._stack, who)
+        opened = self._opened(array.file, who)
         details = self._settings.details
         joined = {"sample": details.samples_per_readout, "readout": details.readouts_per_frame}
         lengths = {axis: length for axis, length in joined.items() if length is not None}
 
         def part(stored_name: str | None) -> LazyArray:
-            return Rearranged(
-                self._files[path].array(stored_name, who), array.axes, axes, lengths, who
-            )
+            stored = Rearranged(opened.array(stored_name, who), array.axes, axes, lengths, who)
+            if array.subtract is None:
+                return stored
+            other = self._opened(array.subtract, who).array(stored_name, who)
+            return difference(stored, Rearranged(other, array.axes, axes, lengths, who), who)
 
         mapped: LazyArray
         if array.components is not None:
@@ -54,19 +57,52 @@ class MappedFiles:
             mapped = part(array.name)
         if name == "trajectory" and mapped.dtype.kind == "c" and mapped.shape[-1] == 1:
             mapped = real_and_imaginary(mapped)
+        if array.rows is not None:
+            mapped = self._chosen(mapped, array.rows, axes, who)
         if array.scale != 1.0 or array.conjugate:
             mapped = scaled(mapped, array.scale, conjugate=array.conjugate)
         return mapped
 
+    def _opened(self, name: str | None, who: str) -> ArrayFile:
+        path = _path_of(self._source, name, who)
+        if path not in self._files:
+            self._files[path] = open_file(path, self._stack, who)
+        return self._files[path]
 
-def _path_of(source: Path, array: ArraySettings, who: str) -> Path:
+    def _chosen(
+        self, array: LazyArray, rows: RowsSettings, axes: Sequence[str], who: str
+    ) -> InMemory:
+        """Return the stored positions that a table names for each pulse."""
+        if "pulse" not in axes:
+            raise ConfigError(f"{who}: `rows` is for positions with an axis `pulse`; leave it out")
+        table = whole(self._opened(rows.file, who).array(rows.name, who))
+        table = table.reshape(len(table), -1)
+        positions, axis = whole(array), list(axes).index("pulse")
+        if rows.column >= table.shape[1]:
+            raise DataError(
+                f"{who}: `rows` asks for column {rows.column}, but the table has {table.shape[1]}"
+            )
+        numbers = table[:, rows.column]
+        chosen = numbers.real.astype(np.int64) - rows.first
+        stored = positions.shape[axis]
+        wrong = (chosen + rows.first != numbers) | (chosen < 0) | (chosen >= stored)
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            raise DataError(
+                f"{who}: row {at} of `rows` names {numbers[at]}, but there are {stored} positions, "
+                f"numbered from {rows.first} on; check `column` and `first`"
+            )
+        return InMemory(positions.take(chosen, axis))
+
+
+def _path_of(source: Path, name: str | None, who: str) -> Path:
     if source.is_dir():
-        if array.file is None:
+        if name is None:
             raise ConfigError(f"{who}: the source {source} is a folder; set `file`")
-        path = source / array.file
+        path = source / name
         if not path.is_file():
             raise DataError(f"{who}: no such file: {path}")
         return path
-    if array.file is not None:
+    if name is not None:
         raise ConfigError(f"{who}: `file` is set, but the source {source} is itself a file")
     return source

@@ -178,6 +178,23 @@ def joined_parts(real: LazyArray, imag: LazyArray, who: str) -> Derived:
     return Derived(real.shape, dtype, _coarser([real, imag]), compute, needs)
 
 
+def difference(array: LazyArray, other: LazyArray, who: str) -> Derived:
+    """Return an array less another one of its shape."""
+    if array.shape != other.shape:
+        raise DataError(
+            f"{who}: of shape {array.shape}, but what is to be subtracted has {other.shape}"
+        )
+    dtype = np.result_type(array.dtype, other.dtype)
+
+    def compute(selection: Selection) -> NDArray[Any]:
+        return np.asarray(np.subtract(array[selection], other[selection], dtype=dtype))
+
+    def needs(extent: Sequence[int]) -> int:
+        return _gathered([array, other], extent, 2, dtype)
+
+    return Derived(array.shape, dtype, _coarser([array, other]), compute, needs)
+
+
 def joined_components(components: Sequence[LazyArray], who: str) -> Derived:
     """Return trajectory components that are stored apart, each with an ``axis`` of length one."""
     shapes = [component.shape for component in components]

@@ -39,6 +39,7 @@ def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: st
         "spacing": list(scene.spacing),
         "origin": list(scene.origin),
         "range": scene.range,
+        "speed": scene.speed,
         "coherent": acquisition.coherent,
         "model_error": acquisition.model_error,
         "source": settings.source,

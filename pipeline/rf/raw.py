@@ -6,12 +6,12 @@ pulse, anywhere (what its measurements mean stands in `pipeline.rf.geometry.ante
 arrays are those of `pipeline.rf.arrays`.
 
 Attributes: ``kind`` ("rf"), ``layout``, ``frames``, ``rows`` (of pairs the largest measurement at
-one frequency), ``shape``, ``spacing`` [m], ``origin`` [m] and ``range`` of the scene (see
-`pipeline.rf.geometry.scene`) and their order, ``axes`` ("xyz"), ``coherent`` (whether the phases of
-different pairs can be compared), ``model_error`` (relative error of stored factors, or null),
-``source``, ``provenance``, and in each group of a pair ``tx_grid`` and ``rx_grid``. Images are
-``[z, y, x]``. ``y`` holds what the instruments of the pairs add; `calibrate` finds what is taken
-away.
+one frequency), ``shape``, ``spacing`` [m], ``origin`` [m], ``range`` and ``speed`` [m/s] of the
+scene (see `pipeline.rf.geometry.scene`) and their order, ``axes`` ("xyz"), ``coherent`` (whether
+the phases of different pairs can be compared), ``model_error`` (relative error of stored factors,
+or null), ``source``, ``provenance``, and in each group of a pair ``tx_grid`` and ``rx_grid``.
+Images are ``[z, y, x]``. ``y`` holds what the instruments of the pairs add; `calibrate` finds what
+is taken away.
 
 ``y`` is stored as it is, with a checksum, in chunks of one frame and one pair, or a range of its
 frequencies or pulses. Missing chunks read as NaN and are therefore met at once.
@@ -59,6 +59,7 @@ class RfRawData(Acquisition):
                 spacing=tuple(attributes["spacing"]),
                 origin=tuple(attributes["origin"]),
                 range=attributes.get("range"),
+                speed=attributes["speed"],
             )
             self.shape = self.scene.shape
             self.affine = centred_affine(self.shape[::-1], self.scene.spacing[::-1])

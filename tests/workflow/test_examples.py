@@ -167,3 +167,13 @@ def test_cylinders_stand_at_their_published_places(run):
     # Permittivity 3 stands out from 1.45.
     found = image(results["foam-external"]["total-variation"])[0, 0].T
     assert found[cylinder < 0.0155].mean() > 1.8 * found[disk < 0.035].mean()
+
+
+def test_tumours_of_breast_phantoms_stand_at_their_places(run):
+    results = run("breast")
+    for name, tumour in (("b0-p3", (15, 0, 35)), ("b0-p5", (15, 0, 30))):
+        stored = open_published(results[name]["delay-and-sum"].image)
+        scene = np.abs(stored["image"][0])
+        brightest = np.unravel_index(scene.argmax(), scene.shape)
+        z, y, x = 1e3 * (np.array(stored.attrs["affine"]) @ [*brightest, 1])[:3]
+        assert np.linalg.norm(np.subtract((x, y, z), tumour)) < 5  # mm; voxels are of 2.5

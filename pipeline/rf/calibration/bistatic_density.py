@@ -65,7 +65,7 @@ def bistatic_weights(
 
     Frequencies increase [Hz]; `is_bistatic_rotation` holds for scene and paths.
     """
-    k = wavenumbers(frequencies)
+    k = wavenumbers(frequencies, scene.speed)
     transmitters, receivers = _angles(scene, paths)
     reach = np.abs(np.cos((receivers - transmitters) / 2))  # |kappa| / 2 k
     # Where the sine vanishes, a sample still stands for half a step to both sides.

@@ -92,6 +92,7 @@ def model_errors(
             spectrum=response[some],
             born_k2=born_k2,
             dimensions=dimensions,
+            speed=scene.speed,
         )
         truth = exact(torch.eye(voxels, dtype=torch.complex128))[:, 0].numpy()
         energies.append(float(np.sum(np.abs(truth) ** 2)))

@@ -20,6 +20,7 @@ from pipeline.config.calibration import ReferenceTargetSettings
 from pipeline.errors import DataError
 from pipeline.pieces import pieces
 from pipeline.rf.geometry.antennas import Pair, green, wavenumbers
+from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import unit_phasor
 from pipeline.rf.model.instruments import PairCorrection, by_elements, element_product
 from pipeline.rf.raw import RfRawData
@@ -38,7 +39,7 @@ def target_response(
     antennas: Pair,
     frequencies: ArrayLike,
     position: NDArray[np.float64],
-    centre: NDArray[np.float64],
+    scene: Scene,
     weights: NDArray[np.complex128] | None,
 ) -> NDArray[np.complex128]:
     """Return what a pair measures of a point scatterer of amplitude 1 at ``position``.
@@ -47,13 +48,13 @@ def target_response(
     ``[freq]``, are what the pair's centre measures of a scatterer in the scene's centre; None for
     path loss and phase of free space.
     """
-    k = wavenumbers(frequencies)
+    k = wavenumbers(frequencies, scene.speed)
     legs = [np.linalg.norm(position - array, axis=1) for array in (antennas.tx, antennas.rx)]
     if weights is None:
         fields = [green(k[:, None], leg) for leg in legs]
         scale = np.full(len(k), antennas.gain, complex)
     else:
-        ranges = [np.linalg.norm(centre - array) for array in antennas.centres]
+        ranges = [np.linalg.norm(scene.centre - array) for array in antennas.centres]
         fields = [
             unit_phasor(k[:, None] * (leg - range_)) * (range_ / leg)
             for leg, range_ in zip(legs, ranges, strict=True)
@@ -212,7 +213,7 @@ class SeenTarget:
                 self._antennas,
                 raw.frequencies[band],
                 self._position,
-                raw.scene.centre,
+                raw.scene,
                 None if weights is None else weights[band],
             )
             yield band, values, expected

@@ -1,5 +1,6 @@
 """What every RF source becomes: pairs of antenna arrays, or pulses; read piece by piece."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -7,12 +8,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.sources import IngestSettings
+from pipeline.config.sources import IngestSettings, MediumSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import InMemory, LazyArray
 from pipeline.formats.mapping import stacked
 from pipeline.rf.arrays import PATHS
-from pipeline.rf.geometry.antenna_paths import AntennaPaths
+from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies
 from pipeline.rf.geometry.scene import Scene
 
@@ -80,6 +81,15 @@ def resident(arrays: Mapping[str, NDArray[Any]], pair: int | None = None) -> dic
     return {f"{folder}{name}": InMemory(np.asarray(each)) for name, each in arrays.items()}
 
 
+def _speed(medium: MediumSettings | None) -> float:
+    """Return the speed of waves [m/s]."""
+    if medium is None:
+        return SPEED_OF_LIGHT
+    if medium.speed is not None:
+        return medium.speed
+    return SPEED_OF_LIGHT / math.sqrt(medium.permittivity or 1.0)
+
+
 def scene_of(settings: IngestSettings, dataset: str) -> Scene:
     """Return the image's grid as the settings give it, or raise `ConfigError`."""
     scene = settings.details.scene
@@ -89,6 +99,6 @@ def scene_of(settings: IngestSettings, dataset: str) -> Scene:
             "spacing and origin"
         )
     try:
-        return Scene(scene.shape, scene.spacing, scene.origin)
+        return Scene(scene.shape, scene.spacing, scene.origin, speed=_speed(scene.medium))
     except DataError as error:
         raise ConfigError(f"{dataset}: sources.{dataset}.{error}") from None

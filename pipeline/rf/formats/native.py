@@ -25,6 +25,7 @@ from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zar
 from pipeline.rf.arrays import CLOCKS, GAINS, PATHS, SHARED
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
 from pipeline.rf.formats.layout import factors_of, without_last
+from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 
@@ -227,11 +228,12 @@ class _Store:
                 spacing=tuple(attributes.get("spacing", attributes.get("spacing_m", ()))),
                 origin=tuple(attributes.get("origin", attributes.get("origin_m", (0, 0, 0)))),
                 range=attributes.get("range"),
+                speed=attributes.get("speed", SPEED_OF_LIGHT),
             )
         except KeyError as error:
             raise DataError(f"{self.who} lacks a usable attribute: there is no {error}") from None
         except (TypeError, ValueError, OverflowError):
-            names = ("shape", "spacing", "spacing_m", "origin", "origin_m", "range")
+            names = ("shape", "spacing", "spacing_m", "origin", "origin_m", "range", "speed")
             found = ", ".join(f"{n} = {attributes[n]!r}" for n in names if n in attributes)
             raise DataError(
                 f"{self.who} lacks a usable attribute of the scene: {found}; expected numbers"

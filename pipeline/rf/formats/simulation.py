@@ -48,6 +48,7 @@ class PointScene:
             self.frequencies,
             born_k2=self.born_k2,
             dimensions=self.dimensions,
+            speed=self.scene.speed,
         )
 
     @cached_property

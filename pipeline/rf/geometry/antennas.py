@@ -147,15 +147,15 @@ def checked_frequencies(frequencies: ArrayLike, who: str = "frequencies") -> NDA
     return array
 
 
-def wavenumbers(frequencies: ArrayLike) -> NDArray[np.float64]:
-    """Return ``k = 2 pi f / c0`` [rad/m] of checked frequencies [Hz]."""
-    return 2 * np.pi * checked_frequencies(frequencies) / SPEED_OF_LIGHT
+def wavenumbers(frequencies: ArrayLike, speed: float = SPEED_OF_LIGHT) -> NDArray[np.float64]:
+    """Return ``k = 2 pi f / speed`` [rad/m] of checked frequencies [Hz]; by default in vacuum."""
+    return 2 * np.pi * checked_frequencies(frequencies) / speed
 
 
-def centre_wavenumber(frequencies: ArrayLike) -> float:
+def centre_wavenumber(frequencies: ArrayLike, speed: float = SPEED_OF_LIGHT) -> float:
     """Return the wavenumber of the middle of a band [rad/m]."""
     array = checked_frequencies(frequencies)
-    return float(wavenumbers([(array[0] + array[-1]) / 2])[0])
+    return float(wavenumbers([(array[0] + array[-1]) / 2], speed)[0])
 
 
 def green(

@@ -152,7 +152,8 @@ def pair_model(
     check_level(scene, pair, level)
     if dimensions == 2:
         scene, pair = _in_plane(scene, pair)
-    k, centre_k = wavenumbers(frequencies), centre_wavenumber(frequencies)
+    k = wavenumbers(frequencies, scene.speed)
+    centre_k = centre_wavenumber(frequencies, scene.speed)
     rows = separable_rows(scene, pair)
     # On axes of direction cosines an offset of 1 is as long as the range.
     stretch = (scene.range or 1.0, scene.range or 1.0, 1.0)

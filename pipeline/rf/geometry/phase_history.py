@@ -144,7 +144,8 @@ def whole_aperture(scene: Scene, paths: AntennaPaths, frequencies: ArrayLike) ->
         raise DataError("phase history: the axes of the scene must be Cartesian, not cosines.")
     if not len(paths):
         raise DataError("phase history: there are no pulses.")
-    return SubAperture(scene, paths, wavenumbers(frequencies), slice(0, len(paths)), slice(None))
+    k = wavenumbers(frequencies, scene.speed)
+    return SubAperture(scene, paths, k, slice(0, len(paths)), slice(None))
 
 
 def sub_apertures(

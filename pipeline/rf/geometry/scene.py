@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume, voxel_positions
+from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
 
 _SHORTEST, _FARTHEST = 1e-12, 1e12  # m: beyond, float64 has no digits left for a phase
 
@@ -35,6 +36,8 @@ class Scene:
         If given, the first two axes are direction cosines (their spacing is dimensionless) seen by
         an observer at this distance [m] from the origin, who looks along the third coordinate; a
         third axis is the distance beyond the origin's [m]. `None`: all axes are Cartesian.
+    speed
+        Of waves in the medium, between all antennas and voxels [m/s].
 
     Raises
     ------
@@ -46,6 +49,7 @@ class Scene:
     spacing: tuple[float, ...]
     origin: tuple[float, ...] = (0.0, 0.0, 0.0)
     range: float | None = None
+    speed: float = SPEED_OF_LIGHT
 
     def __post_init__(self) -> None:
         shape = tuple(int(size) for size in self.shape)
@@ -66,6 +70,11 @@ class Scene:
         if self.range is not None and not 0 < self.range < _FARTHEST:
             raise DataError(
                 f"scene: found range {self.range}; it must be positive and below {_FARTHEST:g} [m]."
+            )
+        if not 0 < self.speed <= SPEED_OF_LIGHT:
+            raise DataError(
+                f"scene: found a wave speed of {self.speed} m/s; it must be positive, and at most "
+                f"{SPEED_OF_LIGHT:g}, that in vacuum."
             )
         for name, value in (("shape", shape), ("spacing", spacing), ("origin", origin)):
             object.__setattr__(self, name, value)

@@ -125,7 +125,7 @@ def _decibels(values: NDArray[np.complex128], peak: float) -> list[float]:
 
 def _wave_vectors(raw: RfRawData) -> WaveVectors | None:
     """Return where the measurements sample the spectrum about the scene's centre, if known."""
-    k = wavenumbers(raw.frequencies)
+    k = wavenumbers(raw.frequencies, raw.scene.speed)
     axes = len(raw.shape)
     if not raw.pairs:
         return wave_vectors([raw.paths(0)], [np.ones(len(k))], k, raw.scene.centre, axes)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError, ShapeError
 from pipeline.operators.base import LinearOperator
+from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
 from pipeline.rf.geometry.antennas import Pair, checked_spectrum, green, wavenumbers
 from pipeline.rf.geometry.scene import Scene
 
@@ -47,6 +48,8 @@ class Born(LinearOperator):
         Include ``k^2``.
     dimensions
         2 or 3.
+    speed
+        Of waves [m/s]; that of the scene if not given, or in vacuum.
     dtype
         complex64 or complex128. Distances and phases are float64 in either case.
     device
@@ -72,6 +75,7 @@ class Born(LinearOperator):
         spectrum: ArrayLike | None = None,
         born_k2: bool = False,
         dimensions: int = 3,
+        speed: float | None = None,
         dtype: torch.dtype = torch.complex128,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -90,7 +94,9 @@ class Born(LinearOperator):
         else:
             self._scatterers = _points(scatterers)
             domain = (len(self._scatterers),)
-        k = wavenumbers(frequencies)
+        if speed is None:
+            speed = scatterers.speed if isinstance(scatterers, Scene) else SPEED_OF_LIGHT
+        k = wavenumbers(frequencies, speed)
         gains = np.ones(k.size, np.complex128)
         if spectrum is not None:
             gains = gains * checked_spectrum(spectrum, k.size)
@@ -191,6 +197,7 @@ def simulate(
     spectrum: ArrayLike | None = None,
     born_k2: bool = False,
     dimensions: int = 3,
+    speed: float = SPEED_OF_LIGHT,
 ) -> NDArray[np.complex128]:
     """Return what a pair measures of point scatterers, without noise.
 
@@ -198,7 +205,13 @@ def simulate(
     ``(point,)``; the rest is as of `Born`.
     """
     operator = Born(
-        positions, [pair], frequencies, spectrum=spectrum, born_k2=born_k2, dimensions=dimensions
+        positions,
+        [pair],
+        frequencies,
+        spectrum=spectrum,
+        born_k2=born_k2,
+        dimensions=dimensions,
+        speed=speed,
     )
     field = operator(torch.as_tensor(np.asarray(amplitudes, dtype=np.complex128)))
     return np.asarray(field[0].numpy())

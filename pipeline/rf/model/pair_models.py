@@ -88,7 +88,7 @@ class PairModels:
         if self.level == "stored":
             vectors, rows = self.raw.wave_vectors(pair), self.raw.row_phases(pair)
             assert vectors is not None  # reads_factors has looked
-            k = wavenumbers(frequencies)
+            k = wavenumbers(frequencies, scene.speed)
             nowhere = np.zeros(3)
             return PairModel(
                 level="W",
@@ -103,7 +103,7 @@ class PairModels:
                 ),
                 weights=np.ones(len(k), np.complex128),
                 k=k,
-                centre_k=centre_wavenumber(frequencies),
+                centre_k=centre_wavenumber(frequencies, scene.speed),
             )
         antennas = self.raw.antennas(pair)
         if antennas is None:

@@ -207,7 +207,7 @@ def test_looking_for_a_reference_target_takes_what_was_predicted(tmp_path):
     arrays = [np.linspace([-1, y, 5], [1, y, 5], count) for y, count in ((0, 12), (2, 10))]
     frequencies, target = np.linspace(1.0e9, 1.2e9, 50_000), np.array([0.1, -0.1, 0.0])
     pair = Pair(*arrays)
-    seen = target_response(pair, frequencies, target, np.zeros(3), None).astype(np.complex64)
+    seen = target_response(pair, frequencies, target, scene, None).astype(np.complex64)
     store(tmp_path / "raw.json", pairs_acquisition(scene, frequencies, [seen[None]], [pair]), "d")
     known = {"reference_target": {"position": target.tolist(), "largest_delay": 1e-9}}
     settings = {"calibration": {}, "nufft": {}, "instruments": known}

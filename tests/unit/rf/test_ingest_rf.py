@@ -328,3 +328,64 @@ def test_bad_zarr(tmp_path):
     group.attrs["time_sign"] = 0
     with pytest.raises(DataError, match="time_sign is 0"):
         bring_in(tmp_path, "other.zarr", "native")
+
+
+def test_channels_that_name_antennas_in_text_files(tmp_path):
+    """Two measurements, with and without a target, in a medium; antennas are counted from one."""
+    random = np.random.default_rng(6)
+    antennas, background = random.uniform(3, 4, (5, 3)), np.array([[0.3, 0.3, 0.1]])
+    channels = np.array([[1, 2], [5, 3], [2, 4], [4, 4]])
+    speed = 299_792_458.0 / np.sqrt(8)
+    k = 2 * np.pi * FREQUENCIES[:, None, None] / speed
+
+    def seen(points, amplitudes):
+        legs = np.linalg.norm(antennas[:, None] - points, axis=-1)
+        ways = legs[channels[:, 0] - 1] + legs[channels[:, 1] - 1]
+        return np.exp(-1j * k * ways) @ amplitudes  # [freq, channel]
+
+    target = seen(POINTS, AMPLITUDES)
+    empty = seen(background, np.array([2.0]))
+    for name, values in (("with", target + empty), ("without", empty)):
+        lines = (",".join(f"{v.real:.9g}{v.imag:+.9g}i" for v in row) for row in values)
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines))
+    (tmp_path / "channels.txt").write_text("tx rx\n# by number\n" + "\n".join(
+        f"{tx} {rx}" for tx, rx in channels
+    ))  # fmt: skip
+    np.savetxt(tmp_path / "antennas.csv", antennas, delimiter=",", fmt="%.12g")
+    np.savetxt(tmp_path / "frequencies.csv", FREQUENCIES / 1e9)
+
+    def position(channel, **rows):
+        rows = {"file": "channels.txt", "column": channel, "first": 1, **rows}
+        return {"file": "antennas.csv", "axes": ["pulse", "coordinate"], "rows": rows}
+
+    mapping = {
+        "y": {"file": "with.csv", "subtract": "without.csv", "axes": ["freq", "pulse"]},
+        "frequencies": {"file": "frequencies.csv", "axes": ["freq", "1"], "scale": 1e9},
+        "transmitter": position(0),
+        "receiver": position(1),
+    }
+    scene = {**GRID, "medium": {"permittivity": 8}}
+    raw = bring_in(tmp_path, "", scene=scene, arrays=mapping)
+    assert raw.scene.speed == pytest.approx(speed)
+    np.testing.assert_allclose(raw.pulse_measurements(0), target.T, rtol=1e-4)
+    np.testing.assert_allclose(raw.paths(0).receiver, antennas[channels[:, 1] - 1])
+    for wrong, message in (
+        ({"first": 2}, r"transmitter: row 0 of `rows` names 1.*numbered from 2"),
+        ({"column": 2}, "column 2, but the table has 2"),
+    ):
+        with pytest.raises(DataError, match=message):
+            bring_in(
+                tmp_path, "", scene=scene, arrays=mapping | {"transmitter": position(0, **wrong)}
+            )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("1,2\n3\n", "line 2 has 1 numbers"), ("1\nx\n", "line 2 holds what is no number"),
+     ("a,b\n", "no numbers")],
+)  # fmt: skip
+def test_text_that_is_no_table(tmp_path, text, message):
+    (tmp_path / "scan.csv").write_text(text)
+    mapping = {name: {"axes": ["freq", "pulse"]} for name in ("y", "frequencies", "transmitter")}
+    with pytest.raises(DataError, match=message):
+        bring_in(tmp_path, "scan.csv", scene=GRID, arrays=mapping)

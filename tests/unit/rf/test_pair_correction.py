@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from pipeline.errors import DataError
 from pipeline.rf.calibration.reference_target import fit_delay, fit_elements, target_response
 from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.born import simulate
 from pipeline.rf.model.instruments import PairCorrection, by_elements, element_product
 
+SCENE = Scene((1, 1), (1.0, 1.0))
 FREQUENCIES = np.linspace(9.5e9, 10.5e9, 17)
 
 
@@ -64,13 +66,13 @@ def planar_pair():
 def test_the_response_of_a_target_is_the_exact_sum():
     pair, position = planar_pair(), np.array([0.3, -0.2, 0.1])
     exact = simulate([position], [1.0], pair, FREQUENCIES)
-    found = target_response(pair, FREQUENCIES, position, np.zeros(3), None)
+    found = target_response(pair, FREQUENCIES, position, SCENE, None)
     np.testing.assert_allclose(found, exact, rtol=1e-9)
     # From weights that say what the arrays' centres measure: the same but for their size.
     ranges = [np.linalg.norm(centre) for centre in pair.centres]
     k = 2 * np.pi * FREQUENCIES / 299_792_458.0
     weights = np.exp(-1j * k * sum(ranges)) / ((4 * np.pi) ** 2 * np.prod(ranges))
-    found = target_response(pair, FREQUENCIES, position, np.zeros(3), 5 * weights)
+    found = target_response(pair, FREQUENCIES, position, SCENE, 5 * weights)
     np.testing.assert_allclose(found, 5 * exact, rtol=1e-9)
 
 
