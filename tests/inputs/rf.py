@@ -46,7 +46,7 @@ def brightest() -> str | None:
     if not np.isfinite(image).all():
         return "the image is not finite"
     found = np.unravel_index(np.argmax(np.abs(image[0, 0])), image.shape[2:])
-    expected = tuple(8 + p for p in POINT)
+    expected = tuple(8 + p for p in POINT[::-1])  # y, x
     return None if np.abs(np.subtract(found, expected)).max() <= 1 else f"the point is at {found}"
 
 
