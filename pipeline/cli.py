@@ -24,12 +24,13 @@ from pipeline import __version__, stages
 from pipeline.engine.leases import leased_device
 from pipeline.errors import DataError, told
 from pipeline.estimate_command import estimate, number_or_auto
+from pipeline.init_command import init
+from pipeline.quick_command import quick
 from pipeline.run_command import CONFIG, run
 from pipeline.tune_command import tune
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Reconstruct large non-Cartesian MRI and multi-static RF imaging data, stage by stage. "
     "The workflow calls these commands; each can be run alone.",
@@ -143,17 +144,26 @@ def _common(
 def check(
     configfile: Annotated[Path, typer.Argument(help="The config file.", readable=False)] = CONFIG,
 ) -> None:
-    """Check a config file and its dataset table without running anything."""
+    """Check a config file, its table, and headers and samples of the data; runs nothing."""
     from pipeline.config.datasets import find_source_files, load_datasets
     from pipeline.config.file import read_config
 
     settings = read_config(configfile, default=CONFIG)
     datasets = load_datasets(Path(settings.datasets), settings)
     find_source_files(settings, datasets)
+    from pipeline.source_check import check_source
+
     for row in datasets.values():
+        checked = check_source(settings, row)
         typer.echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")
+        for line in checked.arrays:
+            typer.echo(f"  {line}")
+        if checked.partly:
+            typer.echo(f"  samples alone were looked at of {', '.join(checked.partly)}")
 
 
+app.command()(init)
+app.command()(quick)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 for _stage in ("ingest", "calibrate", "plan"):
     app.command(_stage)(_command(_stage))

@@ -149,8 +149,7 @@ def _require_room(
     items = {path: np.dtype(content.table[path].dtype).itemsize for path in shapes}
     sizes = {path: math.prod(shape) * items[path] for path, shape in shapes.items()}
     largest = max(sizes, key=lambda path: sizes[path])
-    raw.parent.mkdir(parents=True, exist_ok=True)
-    disk = shutil.disk_usage(raw.parent)
+    disk = shutil.disk_usage(next(folder for folder in raw.absolute().parents if folder.is_dir()))
     if disk.total and sizes[largest] > disk.free:
         raise DataError(
             f"{dataset}: {largest} of shape {shapes[largest]} takes {sizes[largest] / 1e6:.0f} MB, "
@@ -238,7 +237,7 @@ def _copy(
             with np.errstate(over="ignore"):  # an overflow is infinite, and found below
                 values = read[inside].astype(expected.dtype, copy=False)
             with record.phase("check"):
-                _require_finite(content, path, values, part, dataset)
+                require_finite(content, path, values, part, dataset)
                 values = check.passed(values, part)
             with record.phase("write"):
                 stored[part] = values
@@ -257,9 +256,10 @@ def _part_extent(shape: Sequence[int], stored: "zarr.Array[Any]") -> Extent:
     )
 
 
-def _require_finite(
+def require_finite(
     content: Content, path: str, values: NDArray[Any], tile: Selection, dataset: str
 ) -> None:
+    """Raise `DataError` if a value in a tile is NaN or infinite; it names the place."""
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(values.sum()):  # the sum of finite values may still be infinite
             return

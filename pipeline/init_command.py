@@ -1,0 +1,184 @@
+"""`kronufft init`: a config and a table for files as they are, with reasons and a picture."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option, echo
+
+from pipeline.errors import ConfigError
+from pipeline.estimate_command import sizes_of
+from pipeline.files import why_unreadable
+from pipeline.formats.proposal import Proposal, Told
+from pipeline.workflow_files import workflow_folder
+
+Files = Annotated[
+    list[Path] | None,
+    Argument(help="A data file, a folder, or several files; the demo's config without.",
+             readable=False),
+]  # fmt: skip
+Shape = Annotated[str | None, Option(help="Image matrix z, y, x, such as 256x256.")]
+VoxelSize = Annotated[str | None, Option(help="Of each image axis [m], such as 0.001,0.001.")]
+Units = Annotated[str | None, Option(help="Of the trajectory, such as cycles_per_voxel.")]
+Order = Annotated[
+    str | None, Option(help="Image axis of each component of the trajectory, such as x,y.")
+]
+Array = Annotated[
+    list[str] | None,
+    Option(help="Which array is what: kspace=NAME; several for parts: kspace=RE,IM."),
+]
+Axes = Annotated[
+    list[str] | None, Option(help="Axes as stored, such as kspace=coil,readout,sample.")
+]
+
+DEMO = ("config/config.yaml", "config/datasets.tsv")
+RECONSTRUCTIONS: dict[str, dict[str, Any]] = {
+    "gridding": {"algorithm": "gridding"},
+    "sense": {"algorithm": "cg-sense", "iterations": 15},
+}
+
+
+def told_of(
+    shape: str | None,
+    voxel_size: str | None,
+    units: str | None,
+    order: str | None,
+    array: list[str] | None,
+    axes: list[str] | None,
+) -> Told:
+    """Return what options say of a file."""
+    try:
+        lengths = tuple(float(part) for part in voxel_size.split(",")) if voxel_size else None
+    except ValueError:
+        raise ConfigError(f"--voxel-size: found `{voxel_size}`; give lengths in m") from None
+    return Told(
+        shape=sizes_of(shape, "--shape") if shape else None,
+        voxel_size=lengths,
+        units=units,
+        order=tuple(part.strip() for part in order.split(",")) if order else None,
+        names=dict(_pair(text, "--array") for text in array or []),
+        axes={
+            name: tuple(part.strip() for part in text.split(","))
+            for name, text in (_pair(one, "--axes") for one in axes or [])
+        },
+    )
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise ConfigError(f"{option}: found `{text}`; give NAME=VALUE, such as kspace=data")
+    return name, value
+
+
+def proposal_of(files: list[Path], told: Told) -> Proposal:
+    """Return how files would be read.
+
+    Raises
+    ------
+    ConfigError, DataError
+        If they are missing or of no known format, or something has to be told.
+    """
+    from pipeline.mri.proposals import propose
+
+    for path in files:
+        base = path.with_name(path.name + ".cfl")
+        if (reason := why_unreadable(path, folder=True)) and not base.is_file():
+            raise ConfigError(f"init: {path}: {reason}")
+    found = propose([path.absolute() for path in files], told)
+    if found is None:
+        raise ConfigError(f"init: {files[0]}: nothing that can be read here")
+    return found
+
+
+def init(
+    files: Files = None,
+    name: Annotated[str | None, Option(help="Of the dataset; the file's if not given.")] = None,
+    output: Annotated[
+        Path, Option(help="Folder to write config, table and picture to.", readable=False)
+    ] = Path(),
+    shape: Shape = None,
+    voxel_size: VoxelSize = None,
+    units: Units = None,
+    order: Order = None,
+    array: Array = None,
+    axes: Axes = None,
+    picture: Annotated[bool, Option(help="Draw a quick picture.")] = True,
+    force: Annotated[bool, Option("--force", help="Write over what is there.")] = False,
+) -> None:
+    """Write a config for data files: what is in them, what is found, what is a guess."""
+    if not files:
+        _copy_demo(output, force=force)
+        return
+    from pipeline.config.base import load_yaml
+    from pipeline.config.datasets import load_datasets
+    from pipeline.config.file import load_config
+    from pipeline.proposed_config import config_text, table_text
+    from pipeline.source_check import check_source
+
+    found = proposal_of(files, told_of(shape, voxel_size, units, order, array, axes))
+    dataset = name or _dataset_name(files[0])
+    config, table, image = (output / f"{dataset}{end}" for end in (".yaml", ".tsv", ".png"))
+    for path in (config, table):
+        if path.exists() and not force:
+            raise ConfigError(f"init: {path} is there already; --force writes over it, or --name")
+    for held in found.held:
+        echo(f"holds: {held}")
+    for note in found.notes():
+        echo(note)
+    text = config_text(
+        found,
+        dataset,
+        RECONSTRUCTIONS,
+        table=str(table),
+        data_root=found.data_root,
+        schema=str(workflow_folder() / "workflow/schemas/config.schema.yaml"),
+        heading=f"Written by `kronufft init {' '.join(map(str, files))}`.",
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    table.write_text(table_text(found, dataset, RECONSTRUCTIONS), encoding="utf-8")
+    config.write_text(text, encoding="utf-8")
+    settings = load_config(load_yaml(config), str(config))
+    row = load_datasets(table, settings)[dataset]
+    for line in check_source(settings, row).arrays:
+        echo(f"reads: {line}")
+    written = f"{config}, {table}"
+    if picture:
+        _draw(settings, row, image)
+        written += f", {image}"
+    echo(f"wrote: {written}")
+    echo(f"next: look at the picture and the guesses, then kronufft run {config}")
+
+
+def _draw(settings: Any, row: Any, path: Path) -> None:
+    from importlib import import_module
+
+    from pipeline.config.datasets import stage_settings
+    from pipeline.config.sources import reader_module
+    from pipeline.engine.budget import Budget
+    from pipeline.mri.preview import draw_preview, preview
+
+    reader = import_module(reader_module(row.kind, row.format))
+    budget = Budget(row.dataset, settings.memory.of_ingest)
+    ingest = stage_settings(settings, row, "ingest")
+    with reader.open_source(ingest, row.dataset, budget) as acquisition:
+        draw_preview(path, preview(acquisition), f"{row.dataset}: gridded, first frame")
+
+
+def _dataset_name(path: Path) -> str:
+    import re
+
+    stem = path.absolute().name.split(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "scan"
+
+
+def _copy_demo(output: Path, *, force: bool) -> None:
+    for path in DEMO:
+        target = output / path
+        if target.exists() and not force:
+            raise ConfigError(f"init: {target} is there already; --force writes over it")
+    for path in DEMO:
+        (output / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(workflow_folder() / path, output / path)
+    echo(f"wrote: {', '.join(str(output / path) for path in DEMO)}")
+    echo("next: kronufft run")

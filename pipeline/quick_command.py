@@ -1,0 +1,103 @@
+"""`kronufft quick`: from a data file to an image, in one process."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option, echo
+
+from pipeline.errors import ConfigError
+from pipeline.init_command import Array, Axes, Order, Shape, Units, VoxelSize, proposal_of, told_of
+
+_NAME = "image"
+
+
+def quick(
+    files: Annotated[list[Path], Argument(help="As of `kronufft init`.", readable=False)],
+    output: Annotated[
+        Path, Option("--output", "-o", help="image.nii.gz, or .ome.zarr, .zarr, .npy.")
+    ],
+    algorithm: Annotated[str, Option(help="As in `reconstructions`.")] = "cg-sense",
+    option: Annotated[
+        list[str] | None,
+        Option("--set", help="Another setting of `reconstructions`, such as iterations=20."),
+    ] = None,
+    shape: Shape = None,
+    voxel_size: VoxelSize = None,
+    units: Units = None,
+    order: Order = None,
+    array: Array = None,
+    axes: Axes = None,
+    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int | None, Option(min=1, help="All cores if not given.")] = None,
+) -> None:
+    """Reconstruct a file at once, by the workflow's own stages: the same image."""
+    from pipeline.config.datasets import Dataset
+    from pipeline.config.file import load_config
+    from pipeline.run import doubts, run
+
+    ending, made = _made(output)
+    found = proposal_of(files, told_of(shape, voxel_size, units, order, array, axes))
+    for note in found.notes():
+        if note.startswith("guess"):
+            echo(note, err=True)
+    chosen: dict[str, Any] = {"algorithm": algorithm}
+    if algorithm == "cg-sense":
+        chosen["iterations"] = 15
+    for text in option or []:
+        key, _, value = text.partition("=")
+        chosen[key] = value
+    config = load_config(
+        {
+            "data_root": found.data_root,
+            "compute": {"device": device, "threads": threads or "auto"},
+            "output": {"nifti": ending == "nifti", "ome_zarr": ending == "ome_zarr"},
+            "sources": {_NAME: found.settings},
+            "reconstructions": {_NAME: chosen},
+        },
+        "quick",
+    )
+    row = Dataset(
+        dataset=_NAME,
+        kind=found.kind,
+        format=found.format,
+        source=found.source,
+        reconstructions=(_NAME,),
+    )
+    with tempfile.TemporaryDirectory(prefix="kronufft-") as folder:
+        files_made = run(config, row, _NAME, Path(folder), until="merge")
+        for warning in doubts(files_made):
+            echo(f"kronufft: warning: {warning}", err=True)
+        _move(files_made.folder / made, output)
+
+
+_ENDINGS = {
+    ".nii.gz": ("nifti", "magnitude.nii.gz"),
+    ".ome.zarr": ("ome_zarr", "magnitude.ome.zarr"),
+    ".zarr": ("", "image.zarr"),
+    ".npy": ("", "image.zarr"),
+}
+
+
+def _made(output: Path) -> tuple[str, str]:
+    """Return which output of merge is wanted, and its name."""
+    for ending, made in _ENDINGS.items():
+        if output.name.endswith(ending):
+            if output.exists() and output.is_dir() != output.name.endswith(".zarr"):
+                raise ConfigError(f"quick: {output} is there and of another kind; choose another")
+            return made
+    raise ConfigError(f"quick: --output {output}: expected a name with {', '.join(_ENDINGS)}")
+
+
+def _move(made: Path, output: Path) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.suffix == ".npy":
+        import numpy as np
+        import zarr
+
+        np.save(output, np.asarray(zarr.open_group(made, mode="r")["image"]))
+        return
+    if output.is_dir():
+        shutil.rmtree(output)
+    shutil.move(made, output)

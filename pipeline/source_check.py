@@ -1,0 +1,59 @@
+"""What `kronufft check` looks for in the data themselves, before anything is copied."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from pipeline.config.datasets import Dataset, stage_settings
+from pipeline.config.file import Config
+from pipeline.config.sources import IngestSettings, reader_module
+from pipeline.engine.budget import Budget
+from pipeline.engine.needs import largest
+from pipeline.formats.content import copying_needs, planned_tiles
+from pipeline.formats.sampled import check_samples
+from pipeline.kinds import part_of
+from pipeline.storage.claims import source_checksum
+from pipeline.storage.receipts import Receipt
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a source holds, in the project's axes."""
+
+    arrays: tuple[str, ...]
+    """A line for each array."""
+    partly: tuple[str, ...]
+    """Those of which only samples were looked at."""
+
+
+def check_source(config: Config, row: Dataset) -> Checked:
+    """Open a dataset's source as `ingest` does, and test headers and samples.
+
+    Raises
+    ------
+    ConfigError, DataError, PlanError
+        As `ingest` would; what only all values tell is left to it.
+    """
+    settings = stage_settings(config, row, "ingest")
+    assert isinstance(settings, IngestSettings)
+    record = Receipt(Path("check"), "check", dataset=row.dataset)  # its warnings are printed
+    reader = import_module(reader_module(row.kind, row.format))
+    budget = Budget(row.dataset, config.memory.of_ingest)
+    for file in settings.files():
+        if file.is_dir():
+            source_checksum(file)  # refuses what reading may never end of
+    with reader.open_source(settings, row.dataset, budget) as acquisition:
+        content = part_of(row.kind, "ingest").content_of(acquisition, settings, row.dataset)
+        budget.hold_in_memory(content.arrays.values())
+        lines = []
+        for path, array in content.arrays.items():
+            sizes = zip(content.table[path].axes, array.shape, strict=False)
+            axes = ", ".join(f"{axis} {size}" for axis, size in sizes)
+            lines.append(f"{path}: {axes}")
+        extents = planned_tiles(content, Path("raw.json"), row.dataset, budget.fits)
+        budget.require(largest(copying_needs(content, extents)))
+        partly: Sequence[str] = ()
+        if row.format != "simulation":
+            partly = check_samples(content, extents, row.dataset, record)
+    return Checked(tuple(lines), tuple(partly))
