@@ -13,6 +13,7 @@ from pipeline.engine.job import BlockJob
 from pipeline.operators.base import Diagonal
 from pipeline.operators.terms import TermsNormal
 from pipeline.rf.model.exact_pulses import ExactPulsesMeasurement
+from pipeline.rf.model.pair_blocks import PairBlocks
 from pipeline.rf.model.pair_tiles import FactorsNormal
 from pipeline.rf.model.pairs import ALL_PAIRS, PairsMeasurement, pair_name
 from pipeline.rf.model.pulses import PhaseHistoryMeasurement, aperture_name
@@ -53,7 +54,8 @@ class PairsEquations:
         pairs, transforms = range(data.raw.pairs), job.transforms(data.shape)
         if data.form == "factors":
             kept = "resident" if data.stream.resident else "streamed"
-            job.receipt.record(normal=f"factors, {kept}, of {len(pairs)} pairs")
+            how = "exact paths" if data.models.level == "exact" else "factors"
+            job.receipt.record(normal=f"{how}, {kept}, of {len(pairs)} pairs")
             weights = [
                 job.on_device(np.abs(data.models.weights(pair)) ** 2, job.real) for pair in pairs
             ]
@@ -82,6 +84,8 @@ class PairsEquations:
         if data.raw.pairs * len(data.raw.frequencies) > 1:
             return None
         ((_, blocks),) = data.stream.operators(data.stream.tiles(data.job.shard()))
+        if not isinstance(blocks, PairBlocks):  # along exact paths
+            return None
         weight = float(np.sum(np.abs(data.models.weights(0)) ** 2))
         inverse = kronecker_solver([one[0] for one in blocks.kronecker.factors], weight=weight)
         phases = blocks.phases

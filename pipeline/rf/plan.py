@@ -1,5 +1,6 @@
 """The RF forward models as a plan sees them, of stored data or of data that need not exist."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from pipeline.engine.rates import Rates
 from pipeline.engine.seconds import predicted_phases
 from pipeline.engine.work import ModelCosts, Work
 from pipeline.errors import ConfigError, DataError, KronufftError, PlanError
+from pipeline.rf.geometry.antennas import wavenumbers
 from pipeline.rf.geometry.phase_history import sub_apertures, whole_aperture
 from pipeline.rf.model.back_projection_costs import LEAST_TOLERANCE, BackProjectionCosts
 from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model, decibels
@@ -60,10 +62,16 @@ def models(
                 "to no coherent image; give their phases and delays (`pair_correction`) or a "
                 "`reference_target`, or set `fusion` to phase-aligned or non-coherent"
             )
-        data = _pair_acquisition(data)
+        data = _pair_acquisition(data, machine.nufft.tolerance)
+    # Plane waves are taken to serve where nobody has measured by how much they err.
+    errors: dict[str, float] = {"W": 0.0, "W+D(fc)": 0.0}
+    if calibration is not None:
+        errors = dict(calibration.model_errors)
+        fine = machine.nufft.tolerance >= LEAST_TOLERANCE or settings.model == "exact"
+        if data.projection is not None and fine:
+            errors["exact"] = data.projection.sampling.error
     choice = choose_pair_model(
-        # Plane waves are taken to serve where nobody has measured by how much they err.
-        {"W": 0.0, "W+D(fc)": 0.0} if calibration is None else calibration.model_errors,
+        errors,
         data,
         model="W" if calibration is None and settings.model == "auto" else settings.model,
         normal=settings.normal,
@@ -84,9 +92,10 @@ def models(
     return ways, [*([choice.warning] if choice.warning else []), chosen]
 
 
-def _pair_acquisition(data: RfRawData) -> PairAcquisition:
+def _pair_acquisition(data: RfRawData, tolerance: float) -> PairAcquisition:
     """Return the sizes of the largest pair, and what came with the data of all pairs."""
     pairs = range(data.pairs)
+    known = data.scene.range is None and all(data.antennas(pair) is not None for pair in pairs)
     sizes = [data.measurement_shape(pair) for pair in pairs]
     return PairAcquisition(
         shape=data.shape,
@@ -96,6 +105,14 @@ def _pair_acquisition(data: RfRawData) -> PairAcquisition:
         frames=data.frames,
         stored=all(data.has_factors(pair) or data.has_wave_vectors(pair) for pair in pairs),
         wave_vectors=all(data.has_wave_vectors(pair) for pair in pairs),
+        projection=BackProjectionCosts.of(
+            data.scene,
+            max(math.prod(size) for size in sizes),
+            wavenumbers(data.frequencies, data.scene.speed),
+            tolerance=tolerance,
+        )
+        if known
+        else None,
     )
 
 

@@ -36,8 +36,8 @@ Level = Literal["W", "W+D(fc)", "W+D", "F", "UPA", "N"]
 - ``N``: narrowband; the apertures see the centre frequency only and the band is a third factor.
 """
 
-PairLevel = Level | Literal["stored"]
-"""A level, or the factors or wave vectors that came with the data."""
+PairLevel = Level | Literal["exact", "stored"]
+"""A level, exact paths, or the factors or wave vectors that came with the data."""
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 """All levels, those that are cheap to invert first."""

@@ -70,7 +70,7 @@ class BackProjectionCosts(ModelCosts):
             {
                 "k-space tiles": TILES_AT_ONCE * samples * (16 + 2 * machine.itemsize),
                 "reading": 0 if machine.on_device else reading_bytes(work) + 48 * samples,
-                **self._projected(work),
+                **self.projected(work, work.readout_batch),
             }
         ]
 
@@ -78,36 +78,47 @@ class BackProjectionCosts(ModelCosts):
         """Return what one application of the normal operator needs."""
         weights = work.machine.itemsize // 2 * self.weighted
         tiles = work.tile_samples * (2 * work.machine.itemsize + TILES_AT_ONCE * weights)
-        return {"measured": tiles, **self._projected(work)}
+        return {"measured": tiles, **self.projected(work, work.readout_batch)}
 
-    def _projected(self, work: Work) -> Parts:
+    def projected(self, work: Work, pulses: int) -> Parts:
+        """Return what going forward or back with so many pulses needs."""
         machine = work.machine
-        together = min(work.readout_batch, pulses_together(self.sampling, machine.itemsize))
-        compiled = not machine.on_device and machine.itemsize == STORED_NUMBER
+        together = min(pulses, pulses_together(self.sampling, machine.itemsize))
         return {
             "lines": together * self.sampling.bins * machine.itemsize
             + self.sampling.workspace_bytes(together, machine.itemsize),
             "images": 2 * work.voxel_bytes,
-            "loops": _COMPILED_BYTES if compiled else PAIRS_AT_ONCE * PAIR_BYTES,
+            "loops": _COMPILED_BYTES if _compiled(work) else PAIRS_AT_ONCE * PAIR_BYTES,
         }
 
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
         """Return the seconds of right-hand side and kernels, of all images in single precision."""
-        return work.images * self._seconds(work, work.readouts, rates, _GATHERED), 0.0
+        pulses = work.readouts if work.model is self else self.readouts
+        seconds = self._seconds(work.shape, pulses, _GATHERED, rates, compiled=_compiled(work))
+        return work.images * seconds, 0.0
 
     def application(self, work: Work, rates: Rates) -> float:
         """Return the seconds that the normal operator takes for one image in single precision."""
-        there = self._seconds(work, self.readouts, rates, _SCATTERED)
-        return there + self._seconds(work, self.readouts, rates, _GATHERED)
+        return self.both_ways(work.shape, rates, compiled=_compiled(work))
 
-    def _seconds(self, work: Work, pulses: int, rates: Rates, points: int) -> float:
+    def both_ways(self, shape: tuple[int, ...], rates: Rates, *, compiled: bool = True) -> float:
+        """Return the seconds to go forward and back, of one image."""
+        return sum(
+            self._seconds(shape, self.readouts, points, rates, compiled=compiled)
+            for points in (_SCATTERED, _GATHERED)
+        )
+
+    def _seconds(
+        self, shape: tuple[int, ...], pulses: int, points: int, rates: Rates, *, compiled: bool
+    ) -> float:
         """Return the seconds to go one way, of one image."""
-        pairs = math.prod(work.shape) * pulses
-        if work.machine.on_device or work.machine.itemsize > STORED_NUMBER:
-            loops = pairs * _PASSES / rates.memory
-        else:
-            loops = pairs * points / rates.spread
+        pairs = math.prod(shape) * pulses
+        loops = pairs * points / rates.spread if compiled else pairs * _PASSES / rates.memory
         length = max(self.sampling.period, self.sampling.bins)
         lines = pulses * (fft_flops(length) / rates.fft + 40 * length / rates.memory)
-        tiles = -(-pulses // max(1, work.readout_batch))
-        return loops + lines + tiles * LATENCY
+        return loops + lines + LATENCY
+
+
+def _compiled(work: Work) -> bool:
+    """Tell whether loops are compiled, rather than torch's."""
+    return not work.machine.on_device and work.machine.itemsize == STORED_NUMBER

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pipeline.engine.rates import Rates
 from pipeline.errors import DataError, PlanError
 from pipeline.rf.geometry.pair_model import PairLevel
+from pipeline.rf.model.back_projection_costs import BackProjectionCosts
+from pipeline.rf.model.exact_pair import ExactPairCosts
 from pipeline.rf.model.pair_costs import NormalForm, PairCosts, voxel_phase_of
 
 GOOD_DB = -20.0
@@ -30,6 +32,7 @@ class PairAcquisition:
     frames: int = 1
     stored: bool = False  # whether factors or wave vectors of every pair came with the data
     wave_vectors: bool = False  # whether it is the wave vectors
+    projection: BackProjectionCosts | None = None  # of one pair, where paths are known
 
     def costs(
         self, level: PairLevel, *, normal: str = "auto", coherent: bool = True
@@ -47,6 +50,19 @@ class PairAcquisition:
             forms.append("collapsed" if together else "pairs")
         if normal != "toeplitz":
             forms.append("factors")
+        if level == "exact":
+            return tuple(
+                ExactPairCosts(
+                    channels=self.pairs,
+                    readouts=self.frequencies,
+                    rows=self.rows,
+                    level=level,
+                    form=form,
+                    coherent=coherent,
+                    projection=self.projection,
+                )
+                for form in forms
+            )
         return tuple(
             PairCosts(
                 channels=self.pairs,

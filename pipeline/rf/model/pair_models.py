@@ -10,8 +10,10 @@ from torch import Tensor
 from pipeline.engine.job import BlockJob
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
-from pipeline.rf.geometry.antennas import centre_wavenumber, wavenumbers
-from pipeline.rf.geometry.pair_model import PairLevel, PairModel, pair_model
+from pipeline.operators.base import LinearOperator
+from pipeline.rf.geometry.antennas import Pair, centre_wavenumber, wavenumbers
+from pipeline.rf.geometry.pair_model import Level, PairLevel, PairModel, pair_model
+from pipeline.rf.model.exact_pair import ExactPair
 from pipeline.rf.model.pair_blocks import PairBlocks, curvature_paths, pair_blocks, path_phases
 from pipeline.rf.model.plane_wave import plane_wave_spectrum
 from pipeline.rf.raw import RfRawData
@@ -54,13 +56,25 @@ class PairModels:
             )
         return found
 
-    def blocks(self, pair: int, frequencies: slice, stored: tuple[Tensor, ...] = ()) -> PairBlocks:
+    def blocks(
+        self, pair: int, frequencies: slice, stored: tuple[Tensor, ...] = ()
+    ) -> LinearOperator:
         """Return the operator of a pair at some frequencies, on the device.
 
         ``stored`` is what `read_factors` returned, where factors are read.
         """
         if self.reads_factors:
             return PairBlocks([factor.to(self.job.complex) for factor in stored])
+        if self.level == "exact":
+            return ExactPair(
+                self.raw.scene,
+                self._antennas(pair),
+                self._model(pair).k[frequencies],
+                tolerance=self.job.tolerance,
+                dtype=self.job.complex,
+                device=self.job.device,
+                threads=self.job.receipt.content["threads"],
+            )
         model = self._model(pair).band(frequencies)
         return pair_blocks(model, dtype=self.job.complex, device=self.job.device)
 
@@ -105,10 +119,15 @@ class PairModels:
                 k=k,
                 centre_k=centre_wavenumber(frequencies, scene.speed),
             )
+        # Weights of exact paths are those of the centres, like a plane wave's.
+        level: Level = "W" if self.level == "exact" else self.level
+        return pair_model(scene, self._antennas(pair), frequencies, level)
+
+    def _antennas(self, pair: int) -> Pair:
         antennas = self.raw.antennas(pair)
         if antennas is None:
             raise DataError(
                 f"{self.job.who}: pair {pair} has no antenna positions, which the model "
                 f"{self.level} needs; store `tx` and `rx`, or set `model: stored`"
             )
-        return pair_model(scene, antennas, frequencies, self.level)
+        return antennas

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipeline.engine.job import BlockJob, Shard
 from pipeline.engine.stream import Arrays, StreamAccount
+from pipeline.operators.base import LinearOperator
 from pipeline.rf.model.instruments import CorrectedPairs
-from pipeline.rf.model.pair_blocks import PairBlocks
 from pipeline.rf.model.pair_models import PairModels
 
 
@@ -41,7 +41,7 @@ class PairStream:
     ) -> None:
         self.job, self.models, self.resident = job, models, resident
         self._corrected = measured
-        self._kept: dict[PairTile, PairBlocks] = {}
+        self._kept: dict[PairTile, LinearOperator] = {}
         self._size = job.tiles.readouts
 
     def tiles(self, shard: Shard) -> list[PairTile]:
@@ -58,7 +58,7 @@ class PairStream:
 
     def measured(
         self, frame: int, tiles: Sequence[PairTile]
-    ) -> Iterator[tuple[PairTile, Tensor, PairBlocks]]:
+    ) -> Iterator[tuple[PairTile, Tensor, LinearOperator]]:
         """Yield each tile with what it measured, ``(freq, *rows)``, and its operator."""
         order = iter(tiles)
         for arrays in self._stream(tiles, partial(self._read_measured, frame)):
@@ -70,7 +70,7 @@ class PairStream:
             yield tile, samples.to(self.job.complex).reshape(blocks.codomain), blocks
             del samples, blocks
 
-    def operators(self, tiles: Sequence[PairTile]) -> Iterator[tuple[PairTile, PairBlocks]]:
+    def operators(self, tiles: Sequence[PairTile]) -> Iterator[tuple[PairTile, LinearOperator]]:
         """Yield each tile with its operator; only factors that came with the data are read."""
         if not self.models.reads_factors or all(tile in self._kept for tile in tiles):
             for tile in tiles:
@@ -102,7 +102,7 @@ class PairStream:
             return ()
         return self.models.read_factors(tile.pair, tile.frequencies)
 
-    def _blocks(self, tile: PairTile, stored: tuple[Tensor, ...]) -> PairBlocks:
+    def _blocks(self, tile: PairTile, stored: tuple[Tensor, ...]) -> LinearOperator:
         known = self._kept.get(tile)
         if known is not None:
             return known
