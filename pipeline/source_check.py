@@ -46,14 +46,18 @@ def check_source(config: Config, row: Dataset) -> Checked:
     with reader.open_source(settings, row.dataset, budget) as acquisition:
         content = part_of(row.kind, "ingest").content_of(acquisition, settings, row.dataset)
         budget.hold_in_memory(content.arrays.values())
-        lines = []
+        lines: dict[str, list[str]] = {}
         for path, array in content.arrays.items():
             sizes = zip(content.table[path].axes, array.shape, strict=False)
             axes = ", ".join(f"{axis} {size}" for axis, size in sizes)
-            lines.append(f"{path}: {axes}")
+            lines.setdefault(f"{content.table.pattern(path)}: {axes}", []).append(path)
         extents = planned_tiles(content, Path("raw.json"), row.dataset, budget.fits)
         budget.require(largest(copying_needs(content, extents)))
         partly: Sequence[str] = ()
         if row.format != "simulation":
             partly = check_samples(content, extents, row.dataset, record)
-    return Checked(tuple(lines), tuple(partly))
+    arrays = (
+        line if len(paths) == 1 else f"{line}, {len(paths)} of them"
+        for line, paths in lines.items()
+    )
+    return Checked(tuple(arrays), tuple(partly))

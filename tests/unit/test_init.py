@@ -49,7 +49,7 @@ def npz(folder, k, y):
 def hdf5(folder, k, y):
     with h5py.File(folder / "parts.h5", "w") as file:
         file["scan/kdata_re"], file["scan/kdata_im"] = y.real, y.imag
-        file["scan/ktraj"] = (2 * np.pi * k[..., ::-1]).astype(np.float32)
+        file["scan/ktraj_re"], file["scan/ktraj_im"] = 2 * np.pi * k[..., 1], 2 * np.pi * k[..., 0]
         file["scan/dcf"] = np.linalg.norm(k, axis=-1)
     return "parts.h5"
 

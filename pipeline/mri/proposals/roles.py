@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.formats.proposal import Held, unknown
@@ -13,7 +13,7 @@ _NAMES = {
     "noise": r"noise|prewhit",
     "sensitivities": r"sens|smap|csm|coil|b1|maps?$",
     "reference": r"ref|image|img|truth|phantom|recon|^x$",
-    "kspace": r"k_?-?space|ksp|kdata|k_data|raw|signal|meas|samples|data|^y$",
+    "kspace": r"k_?-?space|ksp|kdata|k_data|raw|signal|meas|samples|data|dat$|^y$",
 }
 """What arrays are often called, the more telling names first."""
 _PARTS = (("real", "imag"), ("re", "im"), ("r", "i"))
@@ -33,6 +33,8 @@ class Role:
     components: int = 0
     """How many arrays, one for each component; 0 where it is one array."""
     complex: bool = False
+    ordered: bool = False
+    """Whether components stand in image order."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,7 +70,7 @@ def roles(held: Iterable[Held], named: Mapping[str, str]) -> dict[str, Role]:
         ]
         if fitting:
             best = max(fitting, key=lambda role: _size(role.shape))
-            found[name] = _for(best, f"by its name, {best.held.name}")
+            found[name] = _for(name, best, f"by its name, {best.held.name}")
             left.remove(best)
     for name in ("kspace", "trajectory"):
         if name in found:
@@ -81,7 +83,9 @@ def roles(held: Iterable[Held], named: Mapping[str, str]) -> dict[str, Role]:
             )
         best = max(possible, key=lambda role: _size(role.shape))
         kind = "complex" if name == "kspace" else "real, with two or three components,"
-        found[name] = _for(best, f"the largest array that is {kind} is {best.held.name}", True)
+        found[name] = _for(
+            name, best, f"the largest array that is {kind} is {best.held.name}", guess=True
+        )
         left.remove(best)
     return found
 
@@ -125,7 +129,9 @@ def _grouped(by_name: Mapping[str, Held]) -> list[Role]:
             there = [one for one in named if one in left and _alike(left[name], left[one])]
             if len(there) >= 2 and len(named[-1]) <= 6:
                 held = left[name]
-                grouped.append(Role(held, {"components": there}, "", False, components=len(there)))
+                grouped.append(
+                    Role(held, {"components": there}, "", False, len(there), ordered=True)
+                )
                 for one in there:
                     del left[one]
     grouped += [
@@ -141,7 +147,7 @@ def _possible(name: str, role: Role) -> bool:
         return role.complex and not role.components
     if name == "trajectory":
         if role.complex:  # real part and imaginary part are two components
-            return role.held.dtype.kind == "c"
+            return True
         return bool(role.components) or any(size in (2, 3) for size in role.shape)
     if name == "weights":
         return not role.complex and not role.components
@@ -150,8 +156,11 @@ def _possible(name: str, role: Role) -> bool:
     return not role.components
 
 
-def _for(role: Role, reason: str, guess: bool = False) -> Role:
-    return Role(role.held, role.settings, reason, guess, role.components, role.complex)
+def _for(name: str, role: Role, reason: str, guess: bool = False) -> Role:
+    if name == "trajectory" and "real" in role.settings:
+        parts = [role.settings["real"], role.settings["imag"]]
+        return Role(role.held, {"components": parts}, reason, guess, components=2)
+    return replace(role, reason=reason, guess=guess)
 
 
 def _stored(settings: Mapping[str, Any]) -> set[str]:

@@ -209,14 +209,14 @@ def _stored_order(draft: Draft, dimensions: int) -> tuple[str, ...]:
 
 def _image_order(draft: Draft, dimensions: int) -> list[int]:
     """Return which component, as it was read, belongs to each image axis."""
-    if "components" in draft.entries["trajectory"]:
+    if draft.found["trajectory"].ordered and draft.told.order is None:
         return list(range(dimensions))
     order = _stored_order(draft, dimensions)
     return [order.index(axis) for axis in SPATIAL[-dimensions:]]
 
 
 def _component_order(draft: Draft, role: Role, dimensions: int) -> None:
-    if role.components and draft.told.order is None:
+    if role.ordered and draft.told.order is None:
         draft.proposal.say("arrays.trajectory.components", "in image order, by their names")
         return
     order = _stored_order(draft, dimensions)
