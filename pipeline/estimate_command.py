@@ -110,6 +110,7 @@ def estimate(
 
     from pipeline.algorithms.registry import check_kind
     from pipeline.config.base import validate
+    from pipeline.config.equations import Known
     from pipeline.config.planning import PlanSettings
     from pipeline.config.sources import Kind
     from pipeline.engine.limits import Limits, planned_limits
@@ -153,6 +154,8 @@ def estimate(
             sizes = {"pairs": pairs, "frequencies": frequencies, "rows": axes}
         data = part_of(kind, "plan").imagined(sizes_of(shape or "", "--shape"), frames, **sizes)
     check_kind(settings.reconstruction, kind)
+    usual = {"reconstruction": settings.reconstruction.decided(Known(kind))}
+    settings = settings.model_copy(update=usual)
     limits = Limits(device_mb, planned_limits("cpu", 0, settings.memory.host_mb).host_mb)
     models = part_of(kind, "plan").models
     request = request_for(models, data, None, settings, limits, threads=threads, who="estimate")

@@ -49,6 +49,7 @@ def write_acquisition(
     seed: int = 0,
     measured: np.ndarray | None = None,
     noise: np.ndarray | None = None,
+    spectrum: np.ndarray | None = None,
     **given: np.ndarray,
 ) -> dict[str, Path]:
     """Write ``raw`` and ``calibration`` below ``folder``; return the paths of their markers.
@@ -87,6 +88,8 @@ def write_acquisition(
             group.attrs["noise"] = "measured"
             levels = np.sqrt(np.mean(np.abs(noise) ** 2, axis=1, dtype=np.float64))
             store_array(group, "noise_level", levels.astype(np.float32), ("coil",))
+        if spectrum is not None:
+            store_array(group, "spectrum", spectrum, ("quantity", "shell"))
         if maps:
             drawn = [complex_normal(generator, as_volume(shape)) for _ in range(coils)]
             stored = create_sensitivities(group, (coils, *as_volume(shape)))
@@ -105,9 +108,15 @@ def config_of(
     tolerance: float = 1e-3,
     backend: str = "auto",
     tuning: Path | None = None,
+    converged: float | None = None,
     **reconstruction: Any,
 ) -> Config:
-    """Return a config with one reconstruction, ``test``."""
+    """Return a config with one reconstruction, ``test``.
+
+    `tolerance` is that of the NUFFT, `converged` that of the reconstruction.
+    """
+    if converged is not None:
+        reconstruction["tolerance"] = converged
     return load_config(
         {
             "compute": {

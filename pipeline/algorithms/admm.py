@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class AdmmSettings(PenalisedSettings, PreconditionedSettings):
     """Least squares with a penalty, by the alternating direction method of multipliers."""
 
-    default_tolerance = 1e-3
+    usual_iterations: ClassVar = {"mri": 12, "rf": 100}
+    usual_tolerance: ClassVar = {"mri": 1e-3, "rf": 1e-3}
     allowed_residual = 1.0
     curve = (
         "residual over allowed",
@@ -39,7 +40,7 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
     @property
     def applications(self) -> int:
         """Conjugate gradients that begin where they were end after some of their iterations."""
-        return self.iterations * -(-self.inner_iterations // 2)
+        return self.most_iterations * -(-self.inner_iterations // 2)
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`, and of the preconditioner."""
@@ -70,7 +71,7 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
         return admm(
             problem.normal,
             penalty,
-            iterations=self.iterations,
+            iterations=self.most_iterations,
             rho=rho,
             absolute=0.1 * tolerance,
             relative=tolerance,

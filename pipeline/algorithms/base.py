@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.solvers.noise import Noise
     from pipeline.solvers.normal import NormalEquations
     from pipeline.solvers.solution import Report, Solution
+    from pipeline.solvers.spectrum import Spectrum
 
 
 class AlgorithmSettings(EquationSettings):
@@ -163,6 +164,19 @@ class Problem:
     """Returns what solves ``(G + rho) x = r`` without iterations, where there is a way."""
     who: str
     """Dataset and block; begins the message of an error."""
+    spectrum: Callable[[], Spectrum | None] = lambda: None
+    """Returns what is known of signal and noise at each spatial frequency."""
+
+    def known_spectrum(self) -> Spectrum:
+        """Return the spectrum, or say what cannot do without."""
+        found = self.spectrum()
+        if found is None:
+            raise DataError(
+                f"{self.who}: `regularization: wiener` and `preconditioner: spectrum` need signal "
+                "and noise at each spatial frequency, and `calibrate` did not find them; leave "
+                "both out"
+            )
+        return found
 
     def known_noise(self, setting: str) -> Noise:
         """Return the noise, or say which setting cannot do without."""

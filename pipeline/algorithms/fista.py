@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.algorithms.base import Problem
 from pipeline.algorithms.penalised import PenalisedSettings
@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 class FistaSettings(PenalisedSettings):
     """Least squares with a penalty, by accelerated proximal gradients."""
 
-    default_tolerance = 1e-5
+    usual_iterations: ClassVar = {"mri": 24, "rf": 300}
+    usual_tolerance: ClassVar = {"mri": 5e-3, "rf": 1e-5}
     curve = ("relative change", "Change of the image relative to the image")
 
     algorithm: Literal["fista"]
 
     @property
     def applications(self) -> int:
-        """One an iteration, and those of debiasing."""
-        return self.iterations + (self.iterations // 2 if self.debias else 0)
+        """One an iteration, those of the step's length, of the misfit, and of debiasing."""
+        from pipeline.solvers.fista import BOUND_EVALUATIONS
+
+        steps = self.most_iterations
+        return steps + BOUND_EVALUATIONS + 1 + (steps // 2 if self.debias else 0)
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`."""
@@ -44,7 +48,7 @@ class FistaSettings(PenalisedSettings):
         return fista(
             problem.normal,
             penalty,
-            iterations=self.iterations,
+            iterations=self.most_iterations,
             change=self.converged_change,
             report=report,
             checkpoint=checkpoint,

@@ -6,13 +6,15 @@ import dataclasses
 import functools
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings, reason
 from pipeline.algorithms.discrepancy import DISCREPANCY_IMAGES, by_discrepancy, check_fusion
+from pipeline.config.equations import Known
+from pipeline.config.sources import Kind
 from pipeline.solvers.penalties import PENALTIES, penalty_class, penalty_module
 
 if TYPE_CHECKING:
@@ -27,11 +29,17 @@ else:
     PenaltyName = Literal[PENALTIES]
 
 
+_SPARSITY = 0.05
+"""Where neither settings nor noise say more."""
+
+
 class PenalisedSettings(SolverSettings):
     """Least squares with a penalty."""
 
-    default_tolerance: ClassVar[float]
-    """The tolerance where the settings have none."""
+    usual_iterations: ClassVar[Mapping[Kind, int]]
+    """Iterations at most, where the settings leave them to the kind of data."""
+    usual_tolerance: ClassVar[Mapping[Kind, float]]
+    """Likewise the tolerance."""
     allowed_residual: ClassVar[float | None] = None
     """What the last of a history is at most where the solver has converged; the tolerance if
     `None`."""
@@ -40,15 +48,18 @@ class PenalisedSettings(SolverSettings):
     """`l1` (few bright voxels), `tv` (total variation: flat regions), `wavelet` (L1 of the
     Daubechies-4 details) or `l21` (few voxels, the same ones in every pair; needs `fusion:
     non-coherent`)."""
-    sparsity: Literal["noise", "discrepancy"] | Annotated[float, Field(gt=0, lt=1)] = 0.05
+    sparsity: (
+        Literal["auto", "noise", "half-noise", "discrepancy"] | Annotated[float, Field(gt=0, lt=1)]
+    ) = "auto"
     """Weight of the penalty, relative to the brightest voxel of the adjoint (RF: the matched
-    filter); `noise` takes what noise alone seldom exceeds (l1 and wavelet), `discrepancy` the
-    weight that leaves as much of the data as there is noise."""
-    iterations: Annotated[int, Field(ge=1, le=10000)] = 12
-    """Iterations at most."""
-    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """fista: relative change of the image at which it has converged, default 1e-5. admm: Boyd's
-    relative tolerance, default 1e-3; the absolute one is a tenth of it."""
+    filter); `noise` takes what noise alone seldom exceeds, `half-noise` half of it (l1, tv and
+    wavelet), `discrepancy` the weight that leaves as much of the data as there is noise. `auto` is
+    `noise` for l1 and `half-noise` for tv and wavelet where the noise is known, else 0.05."""
+    iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=10000)] = "auto"
+    """Iterations at most; `auto` is fista's 24 (RF: 300) and admm's 12 (RF: 100)."""
+    tolerance: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
+    """fista: relative change of the image at which it has converged; `auto` is 0.005 (RF: 1e-5).
+    admm: Boyd's relative tolerance, of which the absolute one is a tenth; `auto` is 1e-3."""
     debias: bool | Annotated[float, Field(gt=0, lt=1)] = False
     """Least squares on the voxels that the penalty (l1 or l21) has kept, which it has also dimmed;
     a number leaves out voxels up to this part of the brightest."""
@@ -60,11 +71,11 @@ class PenalisedSettings(SolverSettings):
             raise ValueError(
                 f"`penalty: {self.penalty}` joins images of pairs: needs `fusion: non-coherent`"
             )
-        if self.sparsity == "noise" and not chosen.noise_rule:
-            allowed = [name for name in PENALTIES if penalty_class(name).noise_rule]
+        if self.sparsity in ("noise", "half-noise") and not chosen.usual_weight:
+            allowed = [name for name in PENALTIES if penalty_class(name).usual_weight]
             raise ValueError(
-                f"`sparsity: noise` is for the penalties {' and '.join(allowed)}; give a number or "
-                "`discrepancy`"
+                f"`sparsity: {self.sparsity}` is for the penalties {', '.join(allowed)}; give a "
+                "number or `discrepancy`"
             )
         if self.debias and not chosen.sparse:
             allowed = [name for name in PENALTIES if penalty_class(name).sparse]
@@ -74,6 +85,18 @@ class PenalisedSettings(SolverSettings):
         check_fusion(self.sparsity, self.fusion)
         return self
 
+    def decided(self, known: Known) -> Self:
+        """Return the settings with what ``auto`` means; see `EquationSettings.decided`."""
+        settings = super().decided(known)
+        rule = penalty_class(self.penalty).usual_weight
+        auto = {
+            "sparsity": rule if rule and known.noise else _SPARSITY,
+            "iterations": self.usual_iterations[known.kind],
+            "tolerance": self.usual_tolerance[known.kind],
+        }
+        left = {key: value for key, value in auto.items() if getattr(settings, key) == "auto"}
+        return settings.model_copy(update=left)
+
     @property
     def joins_pairs(self) -> bool:
         """Whether the penalty couples the images of antenna pairs."""
@@ -82,12 +105,12 @@ class PenalisedSettings(SolverSettings):
     @property
     def uses_noise(self) -> bool:
         """Whether the weight goes by the noise."""
-        return self.sparsity in ("noise", "discrepancy")
+        return self.sparsity in ("noise", "half-noise", "discrepancy")
 
     @property
     def most_iterations(self) -> int:
         """Iterations at most."""
-        return self.iterations
+        return self.usual_iterations["mri"] if self.iterations == "auto" else self.iterations
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -97,7 +120,7 @@ class PenalisedSettings(SolverSettings):
     @property
     def converged_change(self) -> float:
         """The tolerance, or its default."""
-        return self.tolerance or self.default_tolerance
+        return self.usual_tolerance["mri"] if self.tolerance == "auto" else self.tolerance
 
     @abstractmethod
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
@@ -160,15 +183,17 @@ class PenalisedSettings(SolverSettings):
                 begins_at_zero=False,
             )
         elif self.sparsity == "discrepancy":
-            start = 0.05 * brightest
+            start = _SPARSITY * brightest
             sparse, weight, searched = by_discrepancy(problem, at, start, "sparsity", stages)
             details |= searched
         else:
-            if self.sparsity == "noise":
-                noise = problem.known_noise("sparsity: noise")
+            if self.sparsity in ("noise", "half-noise"):
+                noise = problem.known_noise(f"sparsity: {self.sparsity}")
                 weight = noise_weight(1.0, noise.adjoint.square(), voxels)
+                weight *= 1.0 if self.sparsity == "noise" else 0.5
             else:
-                weight = self.sparsity * brightest
+                share = _SPARSITY if isinstance(self.sparsity, str) else self.sparsity
+                weight = share * brightest
             sparse = at(weight, stages)
         misfit = 2 * normal.cost(sparse.image, axes)
         cost = 0.5 * misfit + penalty_of(weight).value(sparse.image)

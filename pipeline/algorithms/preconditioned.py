@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pipeline.operators.base import LinearOperator
     from pipeline.solvers.cg import Preconditioner
     from pipeline.solvers.normal import SingleKernel
 
@@ -18,16 +19,22 @@ if TYPE_CHECKING:
 class PreconditionedSettings(SolverSettings):
     """An algorithm that solves by conjugate gradients."""
 
-    preconditioner: Literal["none", "circulant", "kronecker"] = "none"
-    """Preconditioner of the conjugate gradients. `kronecker` is used where a Kronecker product
-    holds 99 % of the normal operator's energy, else `circulant`."""
+    preconditioner: Literal["auto", "none", "spectrum", "circulant", "kronecker"] = "auto"
+    """Preconditioner of the conjugate gradients. `spectrum` is the mean gain of each spatial
+    frequency and its Wiener weight, as `calibrate` found them (cg-sense). `kronecker` is used where
+    a Kronecker product holds 99 % of the normal operator's energy, else `circulant`. `auto` is
+    `spectrum` for cg-sense with `regularization: wiener`, else none."""
 
     def with_preconditioner(
         self, vectors: int, batch: Sequence[int], *, itemsize: int, kernels: int
     ) -> int:
         """Return the bytes of a solver's vectors and of the preconditioner, as of `vectors`."""
-        if self.preconditioner == "none":
+        if self.preconditioner in ("auto", "none"):
             return vectors
+        if self.preconditioner == "spectrum":
+            from pipeline.operators.circulant import circulant_bytes
+
+            return vectors + circulant_bytes(batch[1:], itemsize=itemsize, images=0)
         from pipeline.solvers.preconditioners import preconditioner_bytes
 
         resident, setup = preconditioner_bytes(
@@ -38,16 +45,23 @@ class PreconditionedSettings(SolverSettings):
         )
         return max(vectors + resident, setup)
 
-    def preconditioner_of(self, problem: Problem, shift: Tensor) -> Preconditioner | None:
-        """Return a preconditioner of ``G + shift``; `None` if the settings want none.
+    def preconditioner_of(
+        self, problem: Problem, shift: Tensor, prior: LinearOperator | None = None
+    ) -> Preconditioner | None:
+        """Return a preconditioner of ``G + shift + prior``; `None` if the settings want none.
 
         Raises
         ------
         ConfigError
             If the normal operator is not of a single Toeplitz kernel.
+        DataError
+            If it needs the spectrum and that is not known.
         """
-        if self.preconditioner == "none":
+        if self.preconditioner in ("auto", "none"):
             return None
+        if self.preconditioner == "spectrum":
+            regularised, mean = prior is not None, float(shift.mean())
+            return problem.known_spectrum().preconditioner(mean, regularised=regularised)
         from pipeline.solvers.preconditioners import (
             CirculantPreconditioner,
             toeplitz_preconditioner,

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field
 
@@ -25,6 +26,23 @@ KIND_OF: Mapping[str, Kind] = {
 """The kind of data that a setting is for; both where it is not listed."""
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of data once they are calibrated, as far as defaults go by it."""
+
+    kind: Kind = "mri"
+    density: bool = True
+    """Whether there are density weights."""
+    noise: bool = True
+    """Whether signal and noise can be told apart: MRI at each spatial frequency, RF in all."""
+
+    def told(self) -> str:
+        """Return it as a phrase for a person."""
+        noise = "known" if self.noise else "not known"
+        density = "density weights" if self.density else "no density weights"
+        return f"signal and noise are {noise}, there are {density}"
+
+
 class EquationSettings(Settings):
     """What decides the normal equations, whatever solves them.
 
@@ -37,9 +55,10 @@ class EquationSettings(Settings):
     out the k-space beyond it."""
     frames_per_image: Literal["all"] | Annotated[int, Field(ge=1)] = 1
     """MRI: measured frames joined into one image; `all` joins every frame."""
-    weights: Literal["density", "none"] = "density"
-    """Weigh samples by density compensation or not. cg-sense: fewer iterations, or least noise. RF
-    phase histories that have density weights: a sharper image, of the matched filter too."""
+    weights: Literal["auto", "density", "none"] = "auto"
+    """Weigh samples by density compensation or not: fewer iterations, or least noise where nothing
+    regularises. RF phase histories that have density weights: a sharper image, of the matched
+    filter too. `auto` weighs where there are density weights."""
     normal: Literal["auto", "toeplitz", "explicit", "factors", "none"] = "auto"
     """Form of the normal operator; `none` where nothing is solved."""
     fusion: Fusion = "coherent"
@@ -64,6 +83,15 @@ class EquationSettings(Settings):
         """Whether equations are solved, for which the normal operator is needed."""
         return self.normal != "none"
 
+    def decided(self, known: Known) -> Self:
+        """Return the settings with what ``auto`` means for data of which this is known.
+
+        Plan and job both ask, and find the same.
+        """
+        if self.weights != "auto":
+            return self
+        return self.model_copy(update={"weights": "density" if known.density else "none"})
+
     def of_equations(self) -> "EquationSettings":
         """Return the settings less what only concerns the solver: equal where equations are.
 
@@ -72,6 +100,20 @@ class EquationSettings(Settings):
         return EquationSettings(
             **{key: getattr(self, key) for key in EquationSettings.model_fields}
         )
+
+
+AnyEquations = TypeVar("AnyEquations", bound=EquationSettings)
+
+
+def decided(settings: AnyEquations, known: Known) -> tuple[AnyEquations, dict[str, Any]]:
+    """Return settings without ``auto``, and by name what was chosen and why, for a receipt."""
+    found = settings.decided(known)
+    chosen = {
+        key: getattr(found, key)
+        for key in type(found).model_fields
+        if getattr(settings, key) == "auto" != getattr(found, key)
+    }
+    return found, {**chosen, "because": known.told()} if chosen else {}
 
 
 class MriSettings(EquationSettings):

@@ -26,6 +26,7 @@ from pipeline.storage.solver_state import SolverState
 if TYPE_CHECKING:
     from pipeline.solvers.admm import ExactSolver
     from pipeline.solvers.noise import Noise
+    from pipeline.solvers.spectrum import Spectrum
 
 
 class Equations(Protocol):
@@ -45,6 +46,9 @@ class Equations(Protocol):
 
         Float64, of the shape of the energy; `None` where nothing is known of the noise.
         """
+
+    def spectrum(self, images: range, share: Share) -> Spectrum | None:
+        """Return what is known of signal and noise at each spatial frequency of some images."""
 
     def image(self, share: Share) -> Tensor:
         """Return the images ``(image, *shape)`` of an algorithm that solves nothing."""
@@ -94,6 +98,7 @@ def reconstruct_block(
             noise=equations.noise(batch, share) if algorithm.uses_noise else None,
             left_by_noise=equations.left_by_noise(batch, share),
             exact=cache(equations.exact_solver),
+            spectrum=lambda: equations.spectrum(batch, share),
             progress=lambda part, note: advance(0, note, partial=part * len(batch)),
             checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
         )

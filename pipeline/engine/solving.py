@@ -20,6 +20,7 @@ from pipeline.solvers.solution import Solution
 
 if TYPE_CHECKING:
     from pipeline.solvers.admm import ExactSolver
+    from pipeline.solvers.spectrum import Spectrum
 
 Histories = list[list[float]]
 """For each image, what the solver watched after each iteration."""
@@ -38,6 +39,7 @@ def solve(
     noise: Noise | None,
     left_by_noise: Tensor | None,
     exact: Callable[[], ExactSolver | None],
+    spectrum: Callable[[], Spectrum | None],
     progress: Progress | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> tuple[Tensor, Histories]:
@@ -57,6 +59,8 @@ def solve(
         float64, of the shape of `diagonal`: ``|W^(1/2) n|`` of the noise ``n``, as far as known.
     exact
         Returns what solves ``(G + rho) x = r`` without iterations, where there is a way.
+    spectrum
+        Returns what is known of signal and noise at each spatial frequency.
     """
 
     def watch(iteration: int, residual: Tensor) -> None:
@@ -68,7 +72,7 @@ def solve(
     def run(
         equations: NormalEquations, diagonal: Tensor, noise: Noise | None, checkpoint: Checkpoint
     ) -> Outcome:
-        problem = Problem(equations, diagonal, image_axes, noise, exact, job.who)
+        problem = Problem(equations, diagonal, image_axes, noise, exact, job.who, spectrum)
         return algorithm.run(problem, watch, checkpoint)
 
     details: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from pipeline.mri.calibration import (
     noise,
     off_resonance,
     sensitivities,
+    spectrum,
     whitening,
 )
 
@@ -23,6 +24,7 @@ STEPS: tuple[Step, ...] = (
     delays,
     noise,
     density,
+    spectrum,
     sensitivities,
     off_resonance,
     consistency,

@@ -1,5 +1,6 @@
 """What solving for MR images takes besides their measurement: normal operator and noise."""
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -9,9 +10,11 @@ from torch import Tensor
 from pipeline.engine.accumulation import Share
 from pipeline.engine.block import Equations
 from pipeline.mri.measurement import MriMeasurement
+from pipeline.mri.model.spectrum import spectrum_of
 from pipeline.operators.base import LinearOperator
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
+from pipeline.solvers.spectrum import Spectrum
 
 _APART = 9.0
 """From one, of sums of squares: what `ingest` tells of; those of unscaled fields reach 4.5."""
@@ -51,13 +54,13 @@ class MriEquations:
         """Return none: samples lie anywhere."""
 
     def noise(self, images: range, share: Share) -> Noise | None:
-        """Return the noise of some images; `None` where the data bring no noise measurement.
+        """Return the noise of some images, measured or estimated; `None` where it is not known.
 
         Every coil's sensitivity counts at its root mean square over the image.
         """
         data, job = self.data, self.data.job
         levels = self._levels()
-        if levels is None or data.calibration.noise != "measured":
+        if levels is None:
             return None
         variances = levels.square()
         sensitivities = (
@@ -78,6 +81,29 @@ class MriEquations:
         """Return the misfit of the noise that `calibrate` found, measured or estimated."""
         levels = self._levels()
         return None if levels is None else (share.diagonal * levels.square().sum()).sqrt()
+
+    def spectrum(self, images: range, share: Share) -> Spectrum | None:
+        """Return what `calibrate` found of signal and noise at each spatial frequency."""
+        data = self.data
+        shells = data.calibration.array("spectrum")
+        if shells is None:
+            return None
+        shape, raw = data.shape, data.raw
+        voxel = [
+            step * size / other
+            for step, size, other in zip(raw.voxel_size, raw.shape, shape, strict=True)
+        ]
+        return spectrum_of(
+            shells,
+            shape,
+            voxel,
+            share.b,
+            coils=raw.coils,
+            samples=math.prod(raw.shape) / data.frames_per_image,
+            diagonal=float(share.diagonal.max()),
+            squares=1.0 if data.maps is None else data.maps.mean_sum_of_squares(),
+            weighted=data.weighted,
+        )
 
     def _levels(self) -> Tensor | None:
         """Return the deviation of the noise of each coil, float64."""

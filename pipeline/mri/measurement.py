@@ -62,7 +62,7 @@ class MriMeasurement:
         self.toeplitz = self.settings.solves and self.settings.normal != "explicit"
         if self.toeplitz:
             self.encoding.transforms.require_kernels(job.device)
-        self._weighted = not self.settings.solves or self.settings.weights == "density"
+        self.weighted = not self.settings.solves or self.settings.weights == "density"
         self._kernels_of_all: tuple[Shard, dict[str, Tensor]] | None = None
         self._checked = False
         self.maps = self._coil_maps()
@@ -235,7 +235,7 @@ class MriMeasurement:
                 # On a smaller matrix the outer k-space is not resolved: it counts nothing.
                 counts[:] = np.all(np.abs(found) <= _EDGE, axis=-1)
                 counts *= ratio / len(self._frames(image))
-                if self._weighted:
+                if self.weighted:
                     counts *= self._density(frame, part).ravel()
                 trajectory[index, :, start : start + len(found)] = found.T
                 places = self.encoding.along(self.raw, frame, part)

@@ -114,6 +114,9 @@ class PairsEquations:
         noise = self.noise(images, share)
         return None if noise is None else noise.misfit
 
+    def spectrum(self, images: range, share: Share) -> None:
+        """Return none: voxels are what scenes consist of, not spatial frequencies."""
+
     def image(self, share: Share) -> Tensor:
         """Return the matched filter's image, ``(1, *shape)``; see `pipeline.solvers.fusion`."""
         data, job = self.data, self.data.job
@@ -154,6 +157,9 @@ class _PulseEquations:
         """Return the misfit of the noise; `None` where the data do not state it."""
         noise = self.noise(images, share)
         return None if noise is None else noise.misfit
+
+    def spectrum(self, images: range, share: Share) -> None:
+        """Return none: voxels are what scenes consist of, not spatial frequencies."""
 
     def image(self, share: Share) -> Tensor:
         """Return the matched filter's image, ``(1, *shape)``."""

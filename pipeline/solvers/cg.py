@@ -20,14 +20,16 @@ def conjugate_gradient(
     normal: NormalEquations,
     *,
     regularization: float | torch.Tensor = 0.0,
+    prior: Gram | None = None,
     iterations: int,
     residual: float = 0.0,
+    change: float = 0.0,
     image_axes: int,
     preconditioner: Preconditioner | None = None,
     report: Report | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Solution:
-    """Minimise ``1/2 x^H G x - Re(b^H x) + regularization / 2 |x|^2`` from zero [1]_.
+    """Minimise ``1/2 x^H (G + P) x - Re(b^H x) + regularization / 2 |x|^2`` from zero [1]_.
 
     Parameters
     ----------
@@ -36,8 +38,16 @@ def conjugate_gradient(
         each has step lengths of its own, and rests once it has converged.
     regularization
         Tikhonov weight, absolute: in the units of ``G``; one number, or one for each problem.
+    prior
+        ``P``: ``x -> P x``, Hermitian and positive semidefinite, into a tensor of its own; `None`
+        for none.
     residual
-        Relative residual ``|b - (G + regularization) x| / |b|`` at which a problem has converged.
+        Relative residual ``|b - (G + P + regularization) x| / |b|`` at which a problem has
+        converged.
+    change
+        Relative change of the image in an iteration at which it has; in the norm of the operator,
+        in which conjugate gradients lessen the error, the squared changes of all iterations to come
+        add up to the squared error ([1]_, theorem 6:1).
     image_axes
         Number of trailing axes that make one image.
     preconditioner
@@ -56,8 +66,8 @@ def conjugate_gradient(
 
     Notes
     -----
-    Iterates stay on the device of ``b``; inner products accumulate in float64. With `residual`
-    zero the host never waits for the device.
+    Iterates stay on the device of ``b``; inner products accumulate in float64. With `residual` and
+    `change` zero the host never waits for the device.
 
     References
     ----------
@@ -66,21 +76,28 @@ def conjugate_gradient(
     """
     b = normal.b
     weight = torch.as_tensor(regularization, dtype=torch.float64)
-    if iterations < 0 or residual < 0 or bool((weight < 0).any()):
+    if min(iterations, residual, change) < 0 or bool((weight < 0).any()):
         raise ConfigError(
-            f"conjugate gradients: found iterations {iterations}, residual {residual} and "
-            f"regularization {regularization}; none may be negative."
+            f"conjugate gradients: found iterations {iterations}, residual {residual}, change "
+            f"{change} and regularization {regularization}; none may be negative."
         )
+    plain = normal.gram
+
+    def with_prior(p: torch.Tensor) -> torch.Tensor:
+        assert prior is not None
+        return prior(p).add_(plain(p))
+
     problems = problem_axes(b, image_axes, "conjugate gradients")
     x, r = torch.zeros_like(b), b.clone()
     taken, history = improve(
         x,
         r,
-        normal.gram,
+        plain if prior is None else with_prior,
         regularization=weight.to(b.device).expand(problems) if bool(weight.any()) else None,
         scale=inner_product(b, b, image_axes).sqrt(),
         iterations=iterations,
         residual=residual,
+        change=change,
         image_axes=image_axes,
         preconditioner=preconditioner,
         report=report,
@@ -98,6 +115,7 @@ def improve(
     scale: torch.Tensor,
     iterations: int,
     residual: float,
+    change: float = 0.0,
     image_axes: int,
     preconditioner: Preconditioner | None = None,
     report: Report | None = None,
@@ -142,20 +160,21 @@ def improve(
         history = [relative]
         active = relative > residual
         taken = torch.zeros(rr.shape, dtype=torch.int64, device=x.device)
+        gained = torch.zeros_like(rr)
     else:
-        x.copy_(saved["x"])
-        r.copy_(saved["r"])
-        p, rr, rho = saved["p"], saved["rr"], saved["rho"]
+        for kept, before in ((x, saved["x"]), (r, saved["r"])):
+            kept.copy_(before)
+        p, rr, rho, gained = saved["p"], saved["rr"], saved["rho"], saved["gained"]
         history, active, taken = list(saved["history"]), saved["active"], saved["taken"]
 
     def state() -> State:
         return {
-            **{"x": x, "r": r, "p": p, "rr": rr, "rho": rho},
+            **{"x": x, "r": r, "p": p, "rr": rr, "rho": rho, "gained": gained},
             **{"history": torch.stack(history), "active": active, "taken": taken},
         }
 
     for iteration in range(len(history), iterations + 1):
-        if residual > 0 and not bool(active.any()):
+        if max(residual, change) > 0 and not bool(active.any()):
             break
         q = gram(p)
         curvature = inner_product(p, q, image_axes)
@@ -165,6 +184,7 @@ def improve(
         active = active & (curvature > 0) & (rho > 0)
         alpha = torch.where(active, rho / torch.where(active, curvature, 1.0), 0.0)
         x.addcmul_(p, each(alpha))
+        gained = gained + alpha * rho  # squared lengths of the steps
         r.addcmul_(q, each(-alpha))
         if regularization is not None:
             r.addcmul_(p, each(-alpha * regularization))
@@ -181,6 +201,8 @@ def improve(
         relative = quotient(rr.sqrt(), scale)
         history.append(relative)
         active = active & (relative > residual)
+        if change > 0:
+            active = active & (alpha * previous > change**2 * gained)
         if report is not None:
             report(iteration, relative.max())
         checkpoint.offer(iteration, state)

@@ -9,7 +9,7 @@ loads torch before a penalty is made.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.errors import ConfigError
 
@@ -37,9 +37,10 @@ class Penalty(ABC):
         Whether ``D`` is the identity.
     sparse
         Whether it makes voxels exactly zero, so that least squares on the others undo its dimming.
-    noise_rule
-        Whether `pipeline.solvers.regularization.noise_weight` is the weight that noise alone
-        seldom exceeds: an l1 norm under an orthonormal transform.
+    usual_weight
+        The rule for the weight that gives good images by default where the noise is known: `noise`,
+        `pipeline.solvers.regularization.noise_weight`, which noise alone seldom exceeds; or
+        `half-noise`, half of it. `None` where neither is for this penalty.
     joins_pairs
         Whether it couples the images of antenna pairs, whose axis is then the first of the image.
     """
@@ -47,7 +48,7 @@ class Penalty(ABC):
     components: int = 1
     identity: ClassVar[bool] = True
     sparse: ClassVar[bool] = False
-    noise_rule: ClassVar[bool] = False
+    usual_weight: ClassVar[Literal["noise", "half-noise"] | None] = None
     joins_pairs: ClassVar[bool] = False
 
     def __init__(self, weight: Weight, image_axes: int) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from pipeline.errors import ShapeError
+from pipeline.operators.circulant import Circulant
 from pipeline.operators.kronecker import Kronecker
 from pipeline.operators.toeplitz import padded_shape
 
@@ -77,13 +78,12 @@ class CirculantPreconditioner:
             means = _fejer_means(int(size), values.shape[axis], values)
             values = torch.tensordot(values, means, dims=([axis], [1])).movedim(-1, axis)
         self.eigenvalues = values.clamp_(min=0)
-        self._inverse = _inverse(self.eigenvalues, regularization, floor, self.axes)
+        inverse = _inverse(self.eigenvalues, regularization, floor, self.axes)
+        self._inverse = Circulant(inverse, shape)
 
     def __call__(self, r: torch.Tensor) -> torch.Tensor:
         """Apply the preconditioner to images ``(..., [frame,] *shape)``."""
-        transformed = torch.fft.fftn(r, dim=self.axes).mul_(self._inverse)
-        applied: torch.Tensor = torch.fft.ifftn(transformed, dim=self.axes)
-        return applied
+        return self._inverse(r)
 
 
 def _fejer_means(size: int, padded: int, like: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,8 @@ References
    81, 425-455 (1994).
 .. [2] V. A. Morozov, "On the solution of functional equations by the method of regularization",
    Soviet Math. Dokl. 7, 414-417 (1966).
+.. [3] S. M. Kay, "Fundamentals of Statistical Signal Processing: Estimation Theory", Prentice Hall
+   (1993), section 12.5.
 """
 
 import math
@@ -16,10 +18,13 @@ import torch
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.solvers.checkpoints import Nested
+from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import NormalEquations
-from pipeline.solvers.problems import problem_axes
+from pipeline.solvers.problems import problem_axes, quotient
 from pipeline.solvers.solution import Solution
 
+_LEAST_SIGNAL = 1e-3
+"""Of the energy of data that hold hardly more than noise."""
 _DECADES = 12
 """Factors of ten that are searched in each direction for a bracket."""
 
@@ -54,6 +59,20 @@ def noise_weight(
             f"noise weight: found noise {noise} and diagonal {diagonal}; neither may be negative."
         )
     return level.to(atom.device) * (atom * math.log(voxels)).sqrt()
+
+
+def wiener_weight(
+    noise: Noise, energy: float | torch.Tensor, diagonal: torch.Tensor, voxels: int
+) -> torch.Tensor:
+    """Return the Tikhonov weight of a linear minimum mean square error estimate [3]_.
+
+    Voxels are taken to be independent and of one variance, which follows from the energy of the
+    data beyond their noise. The weight is noise over signal, as of `Noise` and for each problem.
+    """
+    total = torch.as_tensor(energy, dtype=torch.float64, device=diagonal.device)
+    beyond = torch.maximum(total - noise.misfit.square(), _LEAST_SIGNAL * total)
+    signal = quotient(beyond, voxels * diagonal)
+    return quotient(quotient(noise.adjoint.square(), diagonal), signal)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.config.equations import AccumulateSettings
+from pipeline.config.equations import AccumulateSettings, decided
 from pipeline.engine.accumulation import Measurement, accumulate_shard
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.table import read_plan
@@ -52,10 +52,14 @@ def accumulate(
         if row is None:
             raise DataError(f"{plan}: no shard `{shard}` of block `{block}`; run `plan` again")
         prepare_process(job, device, threads)
-        shard_job = BlockJob(settings, dataset, row, job)
-        acquired = open_raw(raw)
+        acquired, calibrated = open_raw(raw), Calibration.open(calibration)
+        known = part_of(acquired.kind, "defaults").known(acquired, calibrated)
+        equations, defaults = decided(settings.reconstruction, known)
+        job.record(defaults=defaults)
+        chosen = settings.model_copy(update={"reconstruction": equations})
+        shard_job = BlockJob(chosen, dataset, row, job)
         data: Measurement = part_of(acquired.kind, "measurement").measurement_of(
-            shard_job, acquired, Calibration.open(calibration)
+            shard_job, acquired, calibrated
         )
         arrays = accumulate_shard(shard_job, data)
         with job.phase("write"):

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from pipeline.config.equations import decided
 from pipeline.config.planning import PlanSettings
 from pipeline.engine.images import Images
 from pipeline.engine.limits import Limits, planned_limits
@@ -57,11 +58,14 @@ def plan(
                 f"{who}: compute.deterministic repeats images to the last bit on CPUs alone, and "
                 "this plan is for a GPU; set compute.device to cpu, or deterministic to false"
             )
-        data = open_raw(raw)
+        data, calibrated = open_raw(raw), Calibration.open(calibration)
+        known = part_of(data.kind, "defaults").known(data, calibrated)
+        algorithm, defaults = decided(settings.reconstruction, known)
+        settings = settings.model_copy(update={"reconstruction": algorithm})
         request = request_for(
             part_of(data.kind, "plan").models,
             data,
-            Calibration.open(calibration),
+            calibrated,
             settings,
             limits,
             threads=threads,
@@ -82,8 +86,11 @@ def plan(
             limit_device_bytes=limits.device_mb * 10**6,
             limit_host_bytes=limits.host_mb * 10**6,
             notes=list(request.notes),
+            defaults=defaults,
         )
-    sys.stdout.write("\n".join((*request.notes, *plan_lines(who, rows))) + "\n")
+    chosen = ", ".join(f"{key} {value}" for key, value in defaults.items() if key != "because")
+    notes = [f"{who}: chosen: {chosen}; {defaults['because']}"] if chosen else []
+    sys.stdout.write("\n".join((*notes, *request.notes, *plan_lines(who, rows))) + "\n")
 
 
 def _later_stages(

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from pipeline.config.base import canonical_json
+from pipeline.config.equations import decided
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.engine.accumulation import Measurement
 from pipeline.engine.block import Equations, reconstruct_block
@@ -63,10 +64,14 @@ def reconstruct(
         if row is None:
             raise DataError(f"{plan}: no block `{block}`; run `plan` again")
         prepare_process(job, device, threads)
-        block_job = BlockJob(settings, dataset, row, job)
-        acquired = open_raw(raw)
+        acquired, calibrated = open_raw(raw), Calibration.open(calibration)
+        known = part_of(acquired.kind, "defaults").known(acquired, calibrated)
+        algorithm, defaults = decided(settings.reconstruction, known)
+        job.record(defaults=defaults)
+        chosen = settings.model_copy(update={"reconstruction": algorithm})
+        block_job = BlockJob(chosen, dataset, row, job)
         data: Measurement = part_of(acquired.kind, "measurement").measurement_of(
-            block_job, acquired, Calibration.open(calibration)
+            block_job, acquired, calibrated
         )
         equations: Equations = part_of(acquired.kind, "equations").equations_of(data)
         pieces = [
@@ -79,7 +84,7 @@ def reconstruct(
             who=block_job.who,
         )
         images = acquired.to_volumes(
-            reconstruct_block(block_job, settings.reconstruction, data, equations, pieces, state)
+            reconstruct_block(block_job, algorithm, data, equations, pieces, state)
         )
         with job.phase("write"):
             write_block(image, images, {**identity, "first_image": row.first_image})

@@ -18,6 +18,9 @@ off_resonance/          MRI, optional: the signal's factors of time and voxel
   samples/times         float64    segment                               [s]
   samples/table         complex64  row (time), segment
   normal/times, table              the same of the normal operator; float32
+spectrum (MRI, opt.)    float64    quantity, shell of k-space: radius [rad/m];
+                                   power of signal and noise of a sample, sums
+                                   over coils; what weights make of noise
 phase (RF pairs, opt.)  float64    frame, pair: of the clocks          [rad]
 delay (RF pairs, opt.)  float64    pair: of the cables                   [s]
 pair/<p>/gain_tx, rx    complex128 element (RF pairs, optional)

@@ -154,7 +154,7 @@ def test_what_runs_by_name_can_be_asked_for():
         ({"reconstructions": {"a": {}}}, r"`algorithm` is not given; there is gridding"),
         (
             {"reconstructions": {"a": {"algorithm": "cg-sense", "iterations": 0}}},
-            r"`reconstructions.a.iterations`: .* greater than or equal to 1 \(found 0\)",
+            r"`reconstructions.a.iterations.*`: .* greater than or equal to 1 \(found 0\)",
         ),
         (
             {"reconstructions": {"a": {"algorithm": "cg-sense", "fusion": "coherent"}}},

@@ -47,17 +47,31 @@ def needs(job: Calibrating) -> list[Need]:
     acquired = job.acquired
     if job.methods[NAME] == "measured":
         return [Need({"noise": 24 * acquired.coils * acquired.arrays["noise"][1]})]
+    return needs_of_extracts(job, NAME, 48)
+
+
+def needs_of_extracts(job: Calibrating, step: str, sample_bytes: int) -> list[Need]:
+    """Return what `extracts` need: reading one coil, or all that are mixed, and each sample."""
+    acquired = job.acquired
     one = min(acquired.readouts * acquired.samples, _SAMPLES + acquired.samples)
     chunk = min(8 * acquired.readouts * acquired.samples, CHUNK_BYTES)
     return [
         Need(
             {
-                "noise: chunks": 2 * chunk,
-                "noise: stretches": 48 * _EXTRACTS * one,
-                "noise: coils to mix": (_EXTRACTS + 2) * 8 * acquired.coils * one,
+                f"{step}: chunks": 2 * chunk,
+                f"{step}: extracts": sample_bytes * _EXTRACTS * one,
+                f"{step}: coils to mix": (_EXTRACTS + 2) * 8 * acquired.coils * one,
             }
         )
     ]
+
+
+def extracts(raw: RawData) -> list[tuple[int, slice]]:
+    """Return the frames and readouts that are looked at: a few, spread over the measurement."""
+    rows = min(raw.readouts, max(1, _SAMPLES // raw.samples))
+    last = (raw.frames - 1, raw.readouts - rows)
+    places = {tuple(end * part // (_EXTRACTS - 1) for end in last) for part in range(_EXTRACTS)}
+    return [(frame, slice(start, start + rows)) for frame, start in sorted(places)]
 
 
 def advice(job: Calibrating, need: Need) -> list[str]:
@@ -84,20 +98,17 @@ def estimated_noise(raw: RawData) -> NDArray[np.float64]:
     Stretches that are zero throughout were not measured and do not count; a coil of nothing else
     has no noise.
     """
-    rows = min(raw.readouts, max(1, _SAMPLES // raw.samples))
-    last = (raw.frames - 1, raw.readouts - rows)
-    places = {tuple(end * part // (_EXTRACTS - 1) for end in last) for part in range(_EXTRACTS)}
-    extracts = [(frame, slice(start, start + rows)) for frame, start in sorted(places)]
+    parts = extracts(raw)
     radius = np.concatenate(
         [
             _stretches(np.linalg.norm(raw.trajectory(frame, some), axis=-1)).mean(axis=1)
-            for frame, some in extracts
+            for frame, some in parts
         ]
     )
     counted = min(len(radius), max(_FEWEST, int(_OUTER * len(radius))))
     levels = np.zeros(raw.coils)
     for coils in coil_pieces(raw):
-        read = [raw.kspace(frame, coils, some) for frame, some in extracts]
+        read = [raw.kspace(frame, coils, some) for frame, some in parts]
         for row, coil in enumerate(range(coils.start, coils.stop)):
             stretches = np.concatenate([_stretches(part[row]) for part in read])
             measured = np.flatnonzero(stretches.any(axis=1))

@@ -84,6 +84,12 @@ class CoilMaps:
                 total += one.abs().square_()
         return total
 
+    def mean_sum_of_squares(self) -> float:
+        """Return the mean of ``sum_c |S_c|^2``, over voxels as they are received."""
+        squares = self.sum_of_squares().double()
+        total = float(squares.sum())
+        return float(squares.square().sum()) / total if total else 1.0
+
     def mean_squares(self) -> Tensor:
         """Return each coil's squared sensitivity, averaged over the image: float64 ``(coil,)``."""
         return torch.cat(

@@ -14,7 +14,7 @@ class L1(Penalty):
     """``weight * sum |x|``: few voxels that are not zero."""
 
     sparse = True
-    noise_rule = True
+    usual_weight = "noise"
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``R(x)`` for each problem, float64."""

@@ -33,6 +33,7 @@ class TotalVariation(Penalty):
     """
 
     identity = False
+    usual_weight = "half-noise"
 
     @staticmethod
     def proximal_images(axes: int) -> float:

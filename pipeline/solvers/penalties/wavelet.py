@@ -28,7 +28,7 @@ class WaveletSparsity(Penalty):
     """
 
     identity = False
-    noise_rule = True
+    usual_weight = "half-noise"
 
     @staticmethod
     def proximal_images(axes: int) -> float:

@@ -9,7 +9,7 @@ from dense_problems import dense_problem
 from pipeline.errors import ConfigError
 from pipeline.operators import inner
 from pipeline.solvers.debiasing import debias, debias_bytes
-from pipeline.solvers.fista import fista, fista_bytes
+from pipeline.solvers.fista import BOUND_EVALUATIONS, fista, fista_bytes
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.penalties.l1 import L1
 from pipeline.solvers.penalties.l21 import GroupSparsity
@@ -31,9 +31,11 @@ def assert_lasso_optimal(normal, image, weight, tolerance):
 def test_a_unitary_system_is_solved_by_a_threshold():
     unitary, _ = torch.linalg.qr(random_complex(12, 12))
     b = unitary.mH @ random_complex(12, seed=1)
-    solution = fista(NormalEquations(b, lambda x: x), L1(0.8, 1), iterations=10, lipschitz=1.0)
+    solution = fista(
+        NormalEquations(b, lambda x: x), L1(0.8, 1), iterations=40, change=1e-9, lipschitz=1.0
+    )
     torch.testing.assert_close(solution.image, soft_threshold(b, 0.8))
-    assert solution.iterations <= 2
+    assert solution.iterations < 25  # steps are longer than the one that would do
 
 
 @pytest.mark.parametrize("single", [False, True])
@@ -57,7 +59,7 @@ def test_random_problems_satisfy_the_conditions_of_optimality(seed):
     usual = fista(problem.normal, L1(0.05, 2), iterations=3000)
     assert usual.residuals[-1] <= 1e-5
     assert usual.iterations == len(usual.residuals) < 200
-    assert usual.evaluations == usual.iterations + 16
+    assert usual.evaluations == usual.iterations + BOUND_EVALUATIONS
     assert_lasso_optimal(problem.normal, usual.image, 0.05, 1e-2)
 
 

@@ -83,7 +83,7 @@ def test_dynamic_series(tmp_path, run):
     assert receipt["coil_maps"] == "espirit"
     assert receipt["density"] == "radial"
     assert set(receipt["phases"]) == {
-        "noise", "density", "centre", "espirit", "interpolate", "consistency"
+        "noise", "density", "spectrum", "centre", "espirit", "interpolate", "consistency"
     }  # fmt: skip
 
 
