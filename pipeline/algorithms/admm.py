@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from pipeline.algorithms.base import Problem
 from pipeline.algorithms.penalised import PenalisedSettings
 from pipeline.algorithms.preconditioned import PreconditionedSettings
+from pipeline.config.equations import Known
 from pipeline.solvers.penalties import penalty_class
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
     inner_iterations: Annotated[int, Field(ge=1, le=1000)] = 20
     """Conjugate gradients at most in each iteration; none are needed for a single pair at a single
     frequency, which is solved exactly."""
+
+    def decided(self, known: Known) -> Self:
+        """Return the settings with what ``auto`` means; see `EquationSettings.decided`."""
+        settings = super().decided(known)
+        if settings.preconditioner != "auto":
+            return settings
+        return settings.model_copy(update={"preconditioner": "none"})
 
     @property
     def applications(self) -> int:

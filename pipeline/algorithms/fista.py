@@ -19,7 +19,7 @@ class FistaSettings(PenalisedSettings):
     """Least squares with a penalty, by accelerated proximal gradients."""
 
     usual_iterations: ClassVar = {"mri": 24, "rf": 300}
-    usual_tolerance: ClassVar = {"mri": 5e-3, "rf": 1e-5}
+    usual_tolerance: ClassVar = {"mri": 2e-3, "rf": 1e-5}
     curve = ("relative change", "Change of the image relative to the image")
 
     algorithm: Literal["fista"]

@@ -58,7 +58,7 @@ class PenalisedSettings(SolverSettings):
     iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=10000)] = "auto"
     """Iterations at most; `auto` is fista's 24 (RF: 300) and admm's 12 (RF: 100)."""
     tolerance: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
-    """fista: relative change of the image at which it has converged; `auto` is 0.005 (RF: 1e-5).
+    """fista: relative change of the image at which it has converged; `auto` is 0.002 (RF: 1e-5).
     admm: Boyd's relative tolerance, of which the absolute one is a tenth; `auto` is 1e-3."""
     debias: bool | Annotated[float, Field(gt=0, lt=1)] = False
     """Least squares on the voxels that the penalty (l1 or l21) has kept, which it has also dimmed;

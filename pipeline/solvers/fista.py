@@ -15,10 +15,6 @@ from pipeline.solvers.solution import Report, Solution
 
 BOUND_EVALUATIONS = 8
 """Of the operator, for the length of steps."""
-_GREED = 1.3
-"""Of a safe step [2]_."""
-_CAUTION = 0.96
-"""By what steps are shortened when they grow [2]_."""
 
 
 def fista(
@@ -33,9 +29,8 @@ def fista(
 ) -> Solution:
     """Minimise ``1/2 x^H G x - Re(b^H x) + R(x)`` by greedy FISTA [1]_ [2]_.
 
-    Steps are longer than the bound of the operator allows, and go on as far as the last one went,
-    until they turn uphill [3]_: then they start anew. Where they grow, steps are shortened until
-    they are safe.
+    Each step begins as far ahead as the last one went, until one turns uphill [3]_: then they start
+    anew.
 
     Parameters
     ----------
@@ -82,8 +77,7 @@ def fista(
         lipschitz = largest_eigenvalue(gram, b, image_axes=image_axes, iterations=BOUND_EVALUATIONS)
     bound = torch.as_tensor(lipschitz, dtype=torch.float64, device=b.device).expand(problems)
     # Without any measurement there is no gradient, and the penalty's minimum is zero.
-    safe = quotient(1, bound)
-    step, first = _GREED * safe, torch.zeros_like(safe)
+    step = quotient(1, bound)
 
     def each(factors: torch.Tensor) -> torch.Tensor:
         return for_images(factors, b, image_axes)
@@ -95,16 +89,13 @@ def fista(
     history: list[torch.Tensor] = []
     kept = {} if saved is None else dict(below("penalty", saved))
     if saved is not None:
-        x, ahead, step, first, active = (
-            saved[name] for name in ("x", "ahead", "step", "first", "active")
-        )
+        x, ahead, active = (saved[name] for name in ("x", "ahead", "active"))
         taken, history = saved["taken"], list(saved["history"])
         relative = history[-1]
 
     def state() -> State:
         return {
-            **{"x": x, "ahead": ahead, "step": step, "first": first, "active": active},
-            **{"taken": taken},
+            **{"x": x, "ahead": ahead, "active": active, "taken": taken},
             **{"history": torch.stack(history), "bound": bound},
             **{"evaluations": torch.tensor(gram.evaluations), **within("penalty", kept)},
         }
@@ -120,8 +111,6 @@ def fista(
         move = newer - x
         uphill = inner_product(ahead.sub_(newer), move, image_axes) > 0
         length, size = norm(move, image_axes), norm(newer, image_axes)
-        first = torch.where(first > 0, first, length)
-        step = torch.where(length > first, torch.maximum(_CAUTION * step, safe), step)
         ahead = move.mul_(each((~uphill).double())).add_(newer)
         x = newer
         changed = quotient(length, size)

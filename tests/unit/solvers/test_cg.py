@@ -72,6 +72,30 @@ def test_a_problem_that_converged_rests():
     assert len(solution.residuals) == len(alone.residuals)
 
 
+def test_a_prior_is_part_of_the_operator():
+    matrix, b = system((2,))
+    other, _ = system(seed=5)
+    normal = equations(matrix, b)
+    solution = conjugate_gradient(
+        normal,
+        prior=lambda x: (other @ x.reshape(2, 12, 1)).reshape(x.shape),
+        iterations=60,
+        image_axes=2,
+    )
+    torch.testing.assert_close(solution.image, solved(matrix + other, b))
+
+
+def test_it_stops_where_the_image_hardly_changes():
+    """In the norm of the operator; what is still to come is of the size of the last step."""
+    matrix, b = system((3,))
+    solution = conjugate_gradient(equations(matrix, b), iterations=60, change=0.02, image_axes=2)
+    assert (solution.iterations < 14).all()
+    error = (solution.image - solved(matrix, b)).reshape(3, 12, 1)
+    image = solution.image.reshape(3, 12, 1)
+    squares = [(x.mH @ matrix @ x).real.flatten() for x in (error, image)]
+    assert (squares[0] < 0.05**2 * squares[1]).all()
+
+
 def test_residuals_are_those_of_the_image():
     matrix, b = system((3,))
     solution = conjugate_gradient(

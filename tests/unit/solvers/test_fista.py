@@ -31,11 +31,9 @@ def assert_lasso_optimal(normal, image, weight, tolerance):
 def test_a_unitary_system_is_solved_by_a_threshold():
     unitary, _ = torch.linalg.qr(random_complex(12, 12))
     b = unitary.mH @ random_complex(12, seed=1)
-    solution = fista(
-        NormalEquations(b, lambda x: x), L1(0.8, 1), iterations=40, change=1e-9, lipschitz=1.0
-    )
+    solution = fista(NormalEquations(b, lambda x: x), L1(0.8, 1), iterations=10, lipschitz=1.0)
     torch.testing.assert_close(solution.image, soft_threshold(b, 0.8))
-    assert solution.iterations < 25  # steps are longer than the one that would do
+    assert solution.iterations <= 2
 
 
 @pytest.mark.parametrize("single", [False, True])

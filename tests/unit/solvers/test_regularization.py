@@ -2,13 +2,15 @@
 
 import pytest
 import torch
+from adjointness import random_complex
 from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.fista import fista
+from pipeline.solvers.noise import Noise
 from pipeline.solvers.penalties.l1 import L1
-from pipeline.solvers.regularization import discrepancy, noise_weight
+from pipeline.solvers.regularization import discrepancy, noise_weight, wiener_weight
 
 
 def test_noise_alone_seldom_exceeds_its_weight():
@@ -86,3 +88,18 @@ def test_device_agrees_with_the_cpu():
     ]
     torch.testing.assert_close(results[1].solution.image.cpu(), results[0].solution.image)
     torch.testing.assert_close(results[1].weight.cpu(), results[0].weight)
+
+
+def test_wieners_weight_is_the_variance_of_noise_over_that_of_voxels():
+    generator = torch.Generator().manual_seed(3)
+    matrix = random_complex(400, 50, seed=4)
+    diagonal = float(matrix.abs().square().sum(0).mean())
+    x = 0.7 * random_complex(200, 50, seed=5)
+    noise = 2.0 * torch.randn(200, 400, dtype=torch.complex128, generator=generator)
+    energy = (x @ matrix.T + noise).abs().square().sum(1).mean()
+    known = Noise(
+        torch.tensor(2.0 * diagonal**0.5, dtype=torch.float64),
+        torch.tensor(2.0 * 400**0.5, dtype=torch.float64),
+    )
+    found = wiener_weight(known, energy, torch.tensor(diagonal, dtype=torch.float64), 50)
+    assert float(found) == pytest.approx(2.0**2 / float(x.abs().square().mean()), rel=0.1)
