@@ -10,6 +10,7 @@ References
 """
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,13 +83,12 @@ def lps_affine(affine: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def anatomical_directions(affine: NDArray[np.floating]) -> tuple[str, str, str]:
     """Return where z, y and x lead most nearly, such as ``left-to-right``; each way once."""
-    from scipy.optimize import linear_sum_assignment
-
-    directions = ras_affine(affine)[:3, 2::-1]
-    directions = directions / np.linalg.norm(directions, axis=0)
-    ways, axes = linear_sum_assignment(-np.abs(directions))
+    directions = ras_affine(affine)[:3, 2::-1].T
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    axes = range(3)
+    ways = max(permutations(axes), key=lambda each: np.abs(directions[axes, each]).sum())
     z, y, x = (
-        "-to-".join(_TOWARDS[way][:: 1 if directions[way, axis] > 0 else -1])
-        for axis, way in sorted(zip(axes, ways, strict=True))
+        "-to-".join(_TOWARDS[way][:: 1 if directions[axis, way] > 0 else -1])
+        for axis, way in zip(axes, ways, strict=True)
     )
     return z, y, x
