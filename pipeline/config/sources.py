@@ -90,8 +90,9 @@ class ArraySettings(Settings):
     """Meaning of each stored axis in its stored order. MRI: frame, coil, readout, sample, axis, z,
     y, x. RF: frame, pair, freq, m1, m2, m3 (or tx, rx), n1, n2, n3, element, coordinate, pulse,
     target, z, y, x. `1` for an axis of length one to drop; `readout sample` for a joined axis,
-    slowest first (see `samples_per_readout` and `readouts_per_frame`). MATLAB's axes appear in
-    reverse in HDF5 files (v7.3)."""
+    slowest first (see `samples_per_readout` and `readouts_per_frame`); `pulse` may stand several
+    times, as for the rows and columns of a scan, the slowest first. MATLAB's axes appear in reverse
+    in HDF5 files (v7.3)."""
     axis_order: tuple[Literal["z", "y", "x"], ...] | None = None
     """Trajectory: which image axis each stored component belongs to (of complex numbers: real part,
     imaginary part); default: in image order."""
@@ -124,7 +125,7 @@ class ArraySettings(Settings):
         for axis in axes:
             if axis not in known:
                 raise ValueError(f"unknown axis {axis!r}; known: {', '.join(sorted(known))}")
-            if axis != "1" and axes.count(axis) > 1:
+            if axis not in ("1", "pulse") and axes.count(axis) > 1:
                 raise ValueError(f"axis {axis!r} stands twice")
         return self
 

@@ -1,6 +1,6 @@
 """Arrays that a mapping finds in files, whatever kind of data they are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,9 +15,13 @@ from pipeline.formats.mapping import (
     difference,
     joined_components,
     joined_parts,
+    merged,
     real_and_imaginary,
     scaled,
 )
+
+_PULSE = "pulse"
+"""The axis that may be stored as several."""
 
 
 class MappedFiles:
@@ -41,12 +45,14 @@ class MappedFiles:
         joined = {"sample": details.samples_per_readout, "readout": details.readouts_per_frame}
         lengths = {axis: length for axis, length in joined.items() if length is not None}
 
+        def arranged(file: ArrayFile, stored_name: str | None) -> LazyArray:
+            return _arranged(file.array(stored_name, who), array.axes, axes, lengths, who)
+
         def part(stored_name: str | None) -> LazyArray:
-            stored = Rearranged(opened.array(stored_name, who), array.axes, axes, lengths, who)
+            stored = arranged(opened, stored_name)
             if array.subtract is None:
                 return stored
-            other = self._opened(array.subtract, who).array(stored_name, who)
-            return difference(stored, Rearranged(other, array.axes, axes, lengths, who), who)
+            return difference(stored, arranged(self._opened(array.subtract, who), stored_name), who)
 
         mapped: LazyArray
         if array.components is not None:
@@ -93,6 +99,30 @@ class MappedFiles:
                 f"numbered from {rows.first} on; check `column` and `first`"
             )
         return InMemory(positions.take(chosen, axis))
+
+
+def _arranged(
+    stored: LazyArray,
+    entries: Sequence[str],
+    axes: Sequence[str],
+    lengths: Mapping[str, int],
+    who: str,
+) -> LazyArray:
+    """Return a stored array with our axes; pulses may have several, as of a scan of a plane."""
+    count = list(entries).count(_PULSE)
+    if count < 2:
+        return Rearranged(stored, entries, axes, lengths, who)
+    if _PULSE not in axes:
+        raise ConfigError(f"{who}: it has no axis `{_PULSE}`; its axes are {', '.join(axes)}")
+    numbered = [f"{_PULSE}{index}" for index in range(count)]
+    names = iter(numbered)
+    named = [next(names) if entry == _PULSE else entry for entry in entries]
+    at = list(axes).index(_PULSE)
+    wanted = [*axes[:at], *numbered, *axes[at + 1 :]]
+    array: LazyArray = Rearranged(stored, named, wanted, lengths, who)
+    for _ in range(count - 1):
+        array = merged(array, at)
+    return array
 
 
 def _path_of(source: Path, name: str | None, who: str) -> Path:

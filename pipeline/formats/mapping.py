@@ -178,6 +178,31 @@ def joined_parts(real: LazyArray, imag: LazyArray, who: str) -> Derived:
     return Derived(real.shape, dtype, _coarser([real, imag]), compute, needs)
 
 
+def merged(array: LazyArray, axis: int) -> Derived:
+    """Return an array whose ``axis`` and the one after it, which varies faster, are one."""
+    rows, columns = array.shape[axis : axis + 2]
+
+    def whole_rows(extent: Sequence[int]) -> tuple[int, ...]:
+        several = min(rows, -(-extent[axis] // columns) + 1)
+        return (*extent[:axis], several, columns, *extent[axis + 1 :])
+
+    def compute(selection: Selection) -> NDArray[Any]:
+        first, last, _ = selection[axis].indices(rows * columns)
+        some = slice(first // columns, -(-last // columns))
+        part = array[(*selection[:axis], some, slice(0, columns), *selection[axis + 1 :])]
+        joined = part.reshape(*part.shape[:axis], -1, *part.shape[axis + 2 :])
+        kept = slice(first - some.start * columns, last - some.start * columns)
+        return np.asarray(joined[(slice(None),) * axis + (kept,)])
+
+    def needs(extent: Sequence[int]) -> int:
+        read = whole_rows(extent)
+        return array.reading_bytes(read) + part_bytes(array, read)
+
+    shape = (*array.shape[:axis], rows * columns, *array.shape[axis + 2 :])
+    chunks = (*array.chunks[:axis], columns * array.chunks[axis], *array.chunks[axis + 2 :])
+    return Derived(shape, array.dtype, chunks, compute, needs)
+
+
 def difference(array: LazyArray, other: LazyArray, who: str) -> Derived:
     """Return an array less another one of its shape."""
     if array.shape != other.shape:
