@@ -24,7 +24,7 @@ SECONDS, MEMORY, FILES = 20.0, 1.5e9, 200e6
 PATIENCE = 60.0
 """Seconds on the clock: a busy machine is slow, and what waits for ever takes no time."""
 CASES = (
-    *("good", "arrays", "bart", "stores", "rf", "config_files", "paths", "results"),
+    *("good", "arrays", "bart", "scanners", "stores", "rf", "config_files", "paths", "results"),
     *("variants", "edges"),
 )
 HEAVY = (

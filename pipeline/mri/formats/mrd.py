@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import DataError
+from pipeline.errors import DataError, KronufftError
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.formats.cut_off import Padded, stored_size, whole_rows
@@ -69,25 +69,27 @@ class MrdFile(ListedSource):
         self, path: Path, dataset: str, budget: Budget, stack: ExitStack, *, incomplete: bool
     ) -> None:
         self._who = f"{dataset}: {path}"
-        file, cut_off = _opened(path, self._who, stack)
-        group = _group(file, self._who)
-        self._stored: h5py.Dataset = group["data"]
-        self.told: dict[str, Any] = {}
-        count = int(self._stored.shape[0])
-        if cut_off:
-            whole = whole_rows(self._stored, path, _VALUES)
-            if not incomplete or not whole:
-                raise DataError(
-                    f"{self._who} is cut off: {whole} of its {count} readouts are whole; copy it "
-                    f"again, or go on with these: `sources.{dataset}.readouts.incomplete: true`"
-                )
-            self.told["whole_readouts"], count = [whole, count], whole
-        require_room(count, budget)
-        text = _text(group["xml"])
-        header = parse_header(text, self._who)
-        self.header = text.decode(errors="replace")
-        self.encodings, self.noise_bandwidth = header.encodings, header.noise_bandwidth
-        self.table, self.components = self._table(count)
+        with _understood(self._who):
+            file, cut_off = _opened(path, self._who, stack)
+            group = _group(file, self._who)
+            self._stored: h5py.Dataset = group["data"]
+            self.told: dict[str, Any] = {}
+            count = int(self._stored.shape[0])
+            if cut_off:
+                whole = whole_rows(self._stored, path, _VALUES)
+                if not incomplete or not whole:
+                    raise DataError(
+                        f"{self._who} is cut off: {whole} of its {count} readouts are whole; copy "
+                        "it again, or go on with these: set "
+                        f"`sources.{dataset}.readouts.incomplete: true`"
+                    )
+                self.told["whole_readouts"], count = [whole, count], whole
+            require_room(count, budget)
+            text = _text(group["xml"])
+            header = parse_header(text, self._who)
+            self.header = text.decode(errors="replace")
+            self.encodings, self.noise_bandwidth = header.encodings, header.noise_bandwidth
+            self.table, self.components = self._table(count)
 
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Return readouts by their increasing numbers, complex64 ``[readout, coil, sample]``."""
@@ -103,10 +105,11 @@ class MrdFile(ListedSource):
 
     def place(self, row: int) -> Place:
         """Return where a readout was measured."""
-        head = self._heads(slice(row, row + 1))[0]
-        position = np.asarray(head["position"], np.float64) * 1e-3
-        directions = (head["slice_dir"], head["phase_dir"], head["read_dir"])
-        dwell = float(head["sample_time_us"]) * 1e-6
+        with _understood(self._who):
+            head = self._heads(slice(row, row + 1))[0]
+            position = np.asarray(head["position"], np.float64) * 1e-3
+            directions = (head["slice_dir"], head["phase_dir"], head["read_dir"])
+            dwell = float(head["sample_time_us"]) * 1e-6
         return Place(position, directions, dwell if dwell > 0 else None)
 
     def _heads(self, some: slice) -> NDArray[Any]:
@@ -123,7 +126,7 @@ class MrdFile(ListedSource):
             for index, row in enumerate(range(some.start, some.stop)):
                 _, chunk = self._stored.id.read_direct_chunk((row,))
                 heads[index] = np.frombuffer(chunk, dtype, 1, place)[0]
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # on damaged files HDF5 raises what it likes
             raise self._unreadable(some, error) from None
         return heads
 
@@ -131,7 +134,7 @@ class MrdFile(ListedSource):
         """Return headers and values of some readouts: HDF5 2.0 never frees what is left out."""
         try:
             part: NDArray[Any] = self._stored[selection]
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # as above
             raise self._unreadable(selection, error) from None
         return part
 
@@ -195,6 +198,17 @@ class MrdFile(ListedSource):
             reverse=is_reverse(flags),
         )
         return table, int(components[0]) if len(components) else 0
+
+
+@contextmanager
+def _understood(who: str) -> Iterator[None]:
+    """Name the file in whatever HDF5 raises where it is damaged."""
+    try:
+        yield
+    except KronufftError:
+        raise
+    except Exception as error:
+        raise DataError(f"{who} is damaged ({error}); copy or export it again") from None
 
 
 def _opened(path: Path, who: str, stack: ExitStack) -> tuple["h5py.File", bool]:
