@@ -1,0 +1,76 @@
+"""Files of the fastMRI data set: Cartesian k-space of slices, HDF5, with an ISMRMRD header [1]_.
+
+References
+----------
+.. [1] J. Zbontar et al., "fastMRI: An open dataset and benchmarks for accelerated MRI",
+   arXiv:1811.08839.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
+from pipeline.errors import ConfigError, DataError
+from pipeline.formats.array_files import open_file
+from pipeline.formats.lazy import describe_files, existing_source
+from pipeline.formats.mapping import Rearranged
+from pipeline.geometry.axes import centred_affine
+from pipeline.mri.formats.acquisition import MriAcquisition
+from pipeline.mri.formats.grid import AXES, grid_arrays
+from pipeline.mri.formats.mrd_header import parse_header
+
+_LAYOUTS = {4: ("frame", "coil", "x", "y"), 3: ("frame", "x", "y")}
+"""Of the array `kspace`, with several coils or one; slices are frames. Rows are readouts."""
+
+
+@contextmanager
+def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
+    """Open a file; columns of k-space that are zero were not measured."""
+    path = existing_source(settings, dataset)
+    who = f"{dataset}: {path}"
+    if settings.details.shape is not None:
+        raise ConfigError(
+            f"{dataset}: `sources.{dataset}.shape` is set, but the file tells its matrix; leave it "
+            "out, and give a reconstruction the `shape` that you want"
+        )
+    with ExitStack() as stack:
+        stored = open_file(path, stack, who).array("kspace", who)
+        if len(stored.shape) not in _LAYOUTS:
+            raise DataError(
+                f"{who}: `kspace` has the shape {stored.shape}; expected slices, coils (of several "
+                "coils), rows and columns"
+            )
+        header = _header(path, who)
+        space = parse_header(header, who).encodings[0]
+        grid = Rearranged(stored, _LAYOUTS[len(stored.shape)], AXES, {}, f"{who}: kspace")
+        slices, _, *matrix = grid.shape
+        if tuple(matrix) != space.encoded.matrix:
+            raise DataError(
+                f"{who}: `kspace` has the matrix {tuple(matrix)} (z, y, x), but its header says "
+                f"{space.encoded.matrix} (encodedSpace); correct one of them"
+            )
+        sampling, arrays = grid_arrays(grid, space, budget, f"{who}: kspace")
+        sizes = sampling.voxel_size
+        yield MriAcquisition(
+            shape=sampling.shape,
+            voxel_size=sizes[-len(sampling.shape) :],
+            arrays=arrays,
+            provenance={"format": "fastmri", "files": describe_files([path])},
+            affine=centred_affine((slices, *sampling.shape), sizes),
+            oriented=False,
+            slices=slices,
+            header=header.decode(errors="replace"),
+        )
+
+
+def _header(path: Path, who: str) -> bytes:
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            text = file["ismrmrd_header"][()]
+    except Exception as error:  # on damaged files HDF5 raises what it likes
+        raise DataError(f"{who} has no readable `ismrmrd_header` ({error})") from None
+    return text.encode() if isinstance(text, str) else bytes(text)
