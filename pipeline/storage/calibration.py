@@ -33,6 +33,7 @@ what instruments add is taken away), and the ``settings``. Weights of MRI are in
 `pipeline.mri.calibration.density`; those of phase histories have the mean 1.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,15 +79,25 @@ def create_weights(
     group: "zarr.Group",
     shape: tuple[int, int, int],
     axes: tuple[str, str, str] = ("frame", "readout", "sample"),
-    name: str = "weights",
 ) -> "zarr.Array[Any]":
-    """Create an empty array like density weights, ``[frame or 1, readout, sample]``."""
+    """Create the empty array of density weights, ``[frame or 1, readout, sample]``."""
+    return create_samples(group, "weights", shape, axes)
+
+
+def create_samples(
+    group: "zarr.Group",
+    name: str,
+    shape: tuple[int, ...],
+    axes: tuple[str, ...] = ("frame", "readout", "sample", "axis"),
+) -> "zarr.Array[Any]":
+    """Create an empty float32 array ``[frame or 1, readout, sample(, axis)]``."""
+    last = shape[3:]
     return group.create_array(
         name,
         shape=shape,
         dtype="float32",
-        chunks=(1, *image_chunks(shape[1:], 4)),
-        dimension_names=axes,
+        chunks=(1, *image_chunks(shape[1:3], 4 * math.prod(last)), *last),
+        dimension_names=axes[: len(shape)],
         compressors=image_codecs(np.dtype("float32")),
     )
 

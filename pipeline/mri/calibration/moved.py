@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.corrected import CorrectedData
 from pipeline.pieces import pieces
 from pipeline.progress import track
 from pipeline.storage.acquired import Acquired
-from pipeline.storage.calibration import create_weights
+from pipeline.storage.calibration import create_samples
+from pipeline.storage.chunks import image_chunks
 
 if TYPE_CHECKING:
     import zarr
@@ -33,7 +33,7 @@ def write_trajectory(
     """
     stored: Any = group.get("trajectory")
     if stored is None:
-        stored = ARRAYS.create(group, "trajectory", (*_sizes(data), len(data.shape)))
+        stored = create_samples(group, "trajectory", (*_sizes(data), len(data.shape)))
     _write(stored, data, moved, f"{who}: trajectory")
 
 
@@ -44,8 +44,7 @@ def write_sample_phase(
     who: str,
 ) -> None:
     """Write the phases ``[readout, sample]`` [rad] that samples of a trajectory have got."""
-    axes = ("frame", "readout", "sample")
-    stored = create_weights(group, _sizes(data), axes, name="sample_phase")
+    stored = create_samples(group, "sample_phase", _sizes(data))
     _write(stored, data, phase, f"{who}: phases of samples")
 
 
@@ -69,6 +68,5 @@ def _write(
 def writing_bytes(acquired: Acquired) -> int:
     """Return what `write_trajectory` holds: a chunk as read, as moved and as written, and more."""
     axes = len(acquired.shape)
-    shape = (1, acquired.readouts, acquired.samples, axes)
-    rows = ARRAYS["trajectory"].chunks(shape)[1]
+    rows = image_chunks((acquired.readouts, acquired.samples), 4 * axes)[0]
     return 4 * axes * rows * acquired.samples * 8
