@@ -179,6 +179,10 @@ def assert_held(receipt):
             '{"coil_maps": "walsh", "calibration_width": 14}',
         ),
         (
+            {"shape": (72, 80, 64), "coils": 12, "readouts": 500, "samples": 96, "radial": True},
+            '{"coil_maps": "espirit", "calibration_width": 14, "virtual_coils": 8}',
+        ),
+        (
             {"shape": (72, 64), "frames": 40, "own": True, "readouts": 1200, "samples": 256},
             '{"coil_maps": "walsh", "density": "none", "density_iterations": 1}',
         ),
@@ -187,7 +191,13 @@ def assert_held(receipt):
             '{"density": "none"}',
         ),
     ],
-    ids=["pipe-menon", "walsh", "walsh by weights of one frame at a time", "copied maps"],
+    ids=[
+        "pipe-menon",
+        "walsh",
+        "espirit",
+        "walsh by weights of one frame at a time",
+        "copied maps",
+    ],
 )
 def test_calibrate_takes_what_was_predicted(tmp_path, acquisition, calibration):
     write_mri(tmp_path / "raw.json", **acquisition)
