@@ -1,18 +1,25 @@
 """Coils mixed as they are read, whitened and compressed, against dense least squares."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from acquisitions import complex_normal, write_attributes
+from acquisitions import complex_normal, reconstruction_settings, write_attributes
 from exact import dense_matrix
-from stage_runs import reconstructed
+from stage_runs import files_in, reconstructed
 
 from pipeline.config.calibration import CalibrateSettings
+from pipeline.engine.machine import Machine
+from pipeline.engine.rates import Rates
+from pipeline.engine.table import read_plan
+from pipeline.engine.work import Work
 from pipeline.errors import DataError
 from pipeline.mri import corrected
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.compression import principal_components
 from pipeline.mri.calibration.whitening import noise_covariance, whitening_matrix
 from pipeline.mri.corrected import CorrectedData
+from pipeline.mri.plan import models
 from pipeline.mri.raw import RawData
 from pipeline.stages.calibrate import calibrate
 from pipeline.storage.calibration import Calibration
@@ -119,6 +126,29 @@ def test_virtual_coils_are_read_in_parts(tmp_path):
     np.testing.assert_allclose(data.kspace(1), expected, rtol=1e-5)
     part = data.kspace(1, slice(1, 2), slice(2, 7))
     np.testing.assert_allclose(part, expected[1:2, 2:7], rtol=1e-5)
+
+
+def test_jobs_are_planned_for_virtual_coils_that_are_mixed_from_all(tmp_path):
+    write_raw(tmp_path)
+    found = calibrated(tmp_path, coil_maps="source", virtual_coils=3)
+    solved(tmp_path)
+    (row,) = read_plan(files_in(tmp_path).plan).blocks.values()
+    assert (row.channels, row.coil_batch) == (3, 3)
+    settings, _ = reconstruction_settings(algorithm="cg-sense")
+    machine, rates = Machine.of(settings, on_device=False, threads=2), Rates.host(2)
+    raw = RawData.open(tmp_path / "raw.json")
+    (mixed, *_), _ = models(raw, found, settings.reconstruction, machine, rates, "scan")
+    plain = replace(mixed, mixed_from=0)
+
+    def seconds(model, **batch):
+        work = Work.whole(SHAPE, settings.reconstruction, model, machine, FRAMES)
+        return sum(model.accumulation(replace(work, **batch), rates))
+
+    # Two coils more are read than are transformed; for each coil by itself, all five.
+    sample = FRAMES * READOUTS * SAMPLES * 8 / rates.read
+    for together, more in ((3, 2), (1, 3 * 5 - 3)):
+        longer = seconds(mixed, channel_batch=together) - seconds(plain, channel_batch=together)
+        assert longer == pytest.approx(more * sample, rel=0.2)
 
 
 def test_a_share_of_the_energy(tmp_path):
