@@ -71,6 +71,10 @@ class CalibrationSettings(Settings):
     and stacks of stars, else Pipe-Menon's iteration; `voronoi` takes the area nearest to each
     sample, in 2D. RF phase histories: `auto` takes analytic ones where transmitters and receivers
     circle a scene of two axes (`bistatic`), else none."""
+    window: Literal["none", "hamming", "taylor"] = "none"
+    """RF phase histories: taper of the aperture, in the order of pulses, and of the band: lower
+    side lobes for a wider main lobe. `taylor` has side lobes of -35 dB (nbar 4). Part of the
+    density weights, and used where they are."""
     density_iterations: Annotated[int, Field(ge=1, le=200)] = 20
     """Iterations of Pipe-Menon."""
     consistency: bool = True

@@ -27,7 +27,18 @@ NAME = "density"
 
 
 def method(job: Calibrating, raw: RfRawData | None = None) -> str:
-    """Return ``bistatic``, ``pipe-menon`` or ``none``; see `pipeline.engine.chain.Step`."""
+    """Return ``bistatic``, ``pipe-menon``, ``window`` alone or ``none``; see `Step`."""
+    settings, pairs = job.settings.calibration, bool(job.acquired.rows)
+    if pairs and settings.window != NONE:
+        raise DataError(
+            f"{job.dataset}: calibration.window is {settings.window}, but pairs of antenna arrays "
+            "have no weights of single measurements; set it to none"
+        )
+    found = _density(job, raw)
+    return "window" if found == NONE and settings.window != NONE else found
+
+
+def _density(job: Calibrating, raw: RfRawData | None) -> str:
     wanted, pairs = job.settings.calibration.density, bool(job.acquired.rows)
     if wanted == NONE or (wanted == "auto" and pairs):
         return NONE
@@ -60,7 +71,7 @@ def needs(job: Calibrating) -> list[Need]:
     acquired = job.acquired
     number = acquired.readouts * acquired.samples
     positions = {"antenna positions": PULSE_BYTES * acquired.readouts}
-    if job.methods[NAME] == "bistatic":
+    if job.methods[NAME] in ("bistatic", "window"):
         return [Need({**positions, "density: weights": SAMPLE_BYTES * number})]
     whole = {**positions, "trajectory": 3 * 8 * len(acquired.shape) * number}
     phases = pipe_menon_bytes(
@@ -84,12 +95,32 @@ def run(raw: RfRawData, group: "zarr.Group", job: Calibrating, receipt: Receipt)
     with receipt.phase("density"):
         stored = create_weights(group, shape, ("frame", "pulse", "freq"))
         for frame in range(frames):
-            stored[frame] = _weights(raw, frame, job)
+            weights = _weights(raw, frame, job)
+            if job.settings.calibration.window != NONE:
+                weights = weights * window(job.settings.calibration.window, *shape[1:])
+                weights /= weights.mean()
+            stored[frame] = weights
     return {}
+
+
+def window(name: str, pulses: int, frequencies: int) -> NDArray[np.float32]:
+    """Return a taper of aperture and band, float32 ``[pulse, freq]``, of mean 1."""
+    from scipy.signal import windows
+
+    tapers: list[NDArray[np.float64]] = [
+        windows.hamming(size)
+        if name == "hamming"
+        else windows.taylor(size, nbar=4, sll=35, norm=False)
+        for size in (pulses, frequencies)
+    ]
+    taper = np.outer(*tapers)
+    return np.asarray(taper / taper.mean(), np.float32)
 
 
 def _weights(raw: RfRawData, frame: int, job: Calibrating) -> NDArray[np.float32]:
     """Return the density weights of a frame, ``[pulse, freq]``, of mean 1."""
+    if job.methods[NAME] == "window":
+        return np.ones((raw.pulses, len(raw.frequencies)), np.float32)
     paths = raw.paths(frame)
     if job.methods[NAME] == "bistatic":
         return bistatic_weights(raw.scene, paths, raw.frequencies)

@@ -220,3 +220,40 @@ def test_exact_paths_solve_the_dense_equations(tmp_path, measured, settings, exp
     found, receipt = reconstructed_rf(tmp_path, model="exact", shards=shards, **settings)
     assert receipt["model"] == "exact"
     assert relative(found[0, 0], expected(system, data)) < 3e-3
+
+
+@pytest.mark.parametrize("name", ["hamming", "taylor"])
+def test_a_window_lowers_side_lobes(tmp_path, name):
+    """Along range, beyond the main lobe of a single scatterer."""
+    paths = circling_far(64)
+    k = 2 * np.pi * np.linspace(9e9, 10e9, 48) / SPEED_OF_LIGHT
+    data = np.exp(-1j * k * paths.path_differences(np.zeros((1, 3))))
+    scene = Scene((64, 5), (0.06, 0.06))
+    store(tmp_path / "raw.json", pulses(scene, np.linspace(9e9, 10e9, 48), paths, data))
+    lobes = {}
+    for window in ("none", name):
+        calibrate(
+            settings=CalibrateSettings.model_validate(
+                {"calibration": {"window": window}, "nufft": {}}
+            ),
+            dataset="radar",
+            raw=tmp_path / "raw.json",
+            calibration=tmp_path / "calibration.json",
+            receipt=tmp_path / "calibrate.json",
+            device="cpu",
+            threads=1,
+        )
+        image, _ = reconstructed_rf(tmp_path, algorithm="matched-filter", model="exact")
+        cut = np.abs(image[0, 0][:, 2])
+        assert cut.argmax() == 32
+        assert cut[32] == pytest.approx(1, abs=2e-3)
+        lobes[window] = 20 * np.log10(np.max(cut[:24]) / cut[32])
+    assert lobes["none"] > -30
+    assert lobes[name] < lobes["none"] - 8
+
+
+def circling_far(count):
+    """A radar in the scene's plane, 20 km along x."""
+    angles = np.radians(np.linspace(-1, 1, count))
+    antenna = 2e4 * np.stack([np.cos(angles), np.sin(angles), np.zeros(count)], axis=1)
+    return AntennaPaths(antenna, antenna, 2 * np.linalg.norm(antenna, axis=1))
