@@ -36,7 +36,7 @@ RfArrayName = Literal[
 Kind = Literal["mri", "rf"]
 
 FORMATS: Mapping[Kind, tuple[str, ...]] = {
-    "mri": ("native", "arrays", "bart", "mrd", "twix", "fastmri", "simulation"),
+    "mri": ("native", "arrays", "bart", "mrd", "mrd2", "twix", "fastmri", "simulation"),
     "rf": ("native", "arrays", "gotcha", "fresnel", "simulation"),
 }
 """Formats of each kind of data. ``pipeline.<kind>.formats.<format>`` reads one: its context manager
