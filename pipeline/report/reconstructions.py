@@ -169,6 +169,9 @@ def _settings(jobs: "pd.DataFrame", measured: Mapping[str, Any]) -> tuple[tuple[
         )
         if values:
             settings.append((key.replace("_", " "), ", ".join(values)))
+    for chosen in [block["defaults"] for block in blocks if block.get("defaults")][:1]:
+        words = [f"{key} {short(value)}" for key, value in chosen.items() if key != "because"]
+        settings.append(("chosen by default", f"{', '.join(words)}: {chosen['because']}"))
     if misfits := _spread(measured, "misfit"):
         settings.append(("data misfit", misfits))
     if measured.get("frames_per_image", 1) != 1:

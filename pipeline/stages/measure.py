@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _KEPT_OF_BLOCKS = (
     "block", "first_image", "algorithm", "weight", "penalty", "stopped", "iterations", "residuals",
-    "backend", "normal", "device", "threads", "coils", "samples", "shape", "canary", "model",
-    "sub_apertures", "operator_evaluations", "fusion", "misfit", "expected_misfit",
+    "defaults", "backend", "normal", "device", "threads", "coils", "samples", "shape", "canary",
+    "model", "sub_apertures", "operator_evaluations", "fusion", "misfit", "expected_misfit",
     "misfit_resolution", "normalised_maps",
 )  # fmt: skip
 

@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 import torch
 from acquisitions import write_acquisition
+from adjointness import random_complex
+from allocations import Allocations
 from stage_runs import reconstructed
 
+from pipeline.algorithms.base import Problem
+from pipeline.algorithms.registry import parse_algorithm
+from pipeline.config.equations import Known, decided
 from pipeline.mri.calibration.spectrum import fitted_law, measured_shells
 from pipeline.mri.raw import RawData
 from pipeline.operators.circulant import voxel_averages
+from pipeline.operators.inner import chunk_size, inner_product_bytes
+from pipeline.solvers.checkpoints import NO_CHECKPOINT
+from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.spectrum import Spectrum
 from pipeline.storage.calibration import Calibration
 
 
@@ -124,3 +133,25 @@ def test_wiener_images_solve_the_dense_equations(tmp_path, weights, apodization)
     assert chosen["preconditioner"] == "spectrum"
     assert "signal and noise are known" in chosen["because"]
     assert set(receipt["stopped"]) == {"tolerance"}
+
+
+def test_the_memory_of_a_wiener_solve_is_predicted():
+    shape = (40, 48, 36)
+    settings, _ = decided(parse_algorithm({"algorithm": "cg-sense"}), Known("mri"))
+    b = random_complex(1, *shape, dtype=torch.complex64)
+    energy = torch.tensor([1e9], dtype=torch.float64)
+
+    def spectrum():
+        return Spectrum(torch.ones(shape), torch.rand(shape))
+
+    problem = Problem(
+        NormalEquations(b, lambda x: 1.5 * x, energy), torch.ones(1, dtype=torch.float64), 3, None,
+        lambda: None, "a test", spectrum,
+    )  # fmt: skip
+    with Allocations() as measured:
+        found = settings.run(problem, lambda *told: None, NO_CHECKPOINT)
+    predicted = settings.vectors(b.shape, itemsize=8, kernels=1)
+    # Inner products take less on a CPU than on a device.
+    predicted += 24 * chunk_size(b.device) - inner_product_bytes()
+    assert 0.6 * predicted < measured.peak <= predicted
+    assert found.stopped == ["tolerance"]
