@@ -30,19 +30,47 @@ class _Source:
     """Names of the parts of wings that it asks for, such as ``measurement``."""
 
 
-class _WhatRuns(ast.NodeTransformer):
-    """Removes docstrings and what only a type checker reads."""
+class _Reader:
+    """Reads what runs of a syntax tree, in one pass: trees are large, and read by every run."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        """Drop text that stands alone: docstrings, also those of constants and fields."""
-        bare = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if bare else node
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        """The tree without docstrings, and without what only a type checker reads."""
+        self.imported: set[str] = set()
+        self.calls: list[ast.Call] = []
+        """Of `part_of`."""
 
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        """Keep of ``if TYPE_CHECKING:`` the other branch."""
-        self.generic_visit(node)
-        checked = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return node.orelse if checked else node
+    def read(self, node: ast.AST) -> None:
+        """Take note of a node and all below it."""
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())):  # docstrings, also of constants
+                return
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                for below in node.orelse:
+                    self.read(below)
+                return
+            case ast.Import():
+                self.imported.update(alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(module), level=0):
+                self.imported.add(module)
+                self.imported.update(f"{module}.{alias.name}" for alias in node.names)
+            case ast.Call(func=ast.Name(id="part_of")):
+                self.calls.append(node)
+        self.words.append(type(node).__name__)
+        for name in node._fields:
+            if name != "ctx":
+                self._read_field(getattr(node, name, None))
+
+    def _read_field(self, value: object) -> None:
+        if isinstance(value, ast.AST):
+            self.read(value)
+        elif isinstance(value, list):
+            self.words.append("[")
+            for below in value:
+                self._read_field(below)
+            self.words.append("]")
+        else:
+            self.words.append(repr(value))
 
 
 def _file_of(module: str) -> Path | None:
@@ -55,22 +83,17 @@ def _file_of(module: str) -> Path | None:
 
 @cache
 def _source(path: Path) -> _Source:
-    tree = _WhatRuns().visit(ast.parse(path.read_bytes()))
-    imported: set[str] = set()
+    reader = _Reader()
+    reader.read(ast.parse(path.read_bytes()))
     parts: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import():
-                imported.update(alias.name for alias in node.names)
-            case ast.ImportFrom(module=str(module), level=0):
-                imported.add(module)
-                imported.update(f"{module}.{alias.name}" for alias in node.names)
-            case ast.Call(func=ast.Name(id="part_of"), args=[_, ast.Constant(value=str(part))]):
+    for call in reader.calls:
+        match call.args:
+            case [_, ast.Constant(value=str(part))]:
                 parts.add(part)
-            case ast.Call(func=ast.Name(id="part_of")):
+            case _:
                 raise ValueError(f"{path}: `part_of` needs the name of the part as a literal")
-    ours = frozenset(name for name in imported if name.split(".")[0] == "pipeline")
-    digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    ours = frozenset(name for name in reader.imported if name.split(".")[0] == "pipeline")
+    digest = hashlib.sha256("\n".join(reader.words).encode()).hexdigest()
     return _Source(digest, ours, frozenset(parts))
 
 
