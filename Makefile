@@ -74,6 +74,7 @@ format: .venv/installed
 bench: .venv/installed
 	python tests/benchmarks/run.py
 	python tests/benchmarks/run.py radar
+	python tests/benchmarks/run.py back-projection
 
 # The JSON schema of config.yaml, for editors.
 schema: .venv/installed

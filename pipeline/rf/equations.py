@@ -17,6 +17,7 @@ from pipeline.rf.model.pair_blocks import PairBlocks
 from pipeline.rf.model.pair_tiles import FactorsNormal
 from pipeline.rf.model.pairs import ALL_PAIRS, PairsMeasurement, pair_name
 from pipeline.rf.model.pulses import PhaseHistoryMeasurement, aperture_name
+from pipeline.rf.model.voxel_phases import aperture_phase
 from pipeline.rf.raw import RfRawData
 from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.kronecker_solver import kronecker_solver
@@ -182,7 +183,9 @@ class PhaseHistoryEquations(_PulseEquations):
         spectra = torch.cat(
             [share.kernels[aperture_name(index)] for index in range(len(apertures))]
         )
-        phases = torch.stack([job.on_device(each.voxel_phase(), job.complex) for each in apertures])
+        phases = torch.stack(
+            [aperture_phase(each, dtype=job.complex, device=job.device) for each in apertures]
+        )
         return TermsNormal(phases, data.transforms.toeplitz(spectra))
 
 

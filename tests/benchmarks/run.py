@@ -1,4 +1,4 @@
-"""`python tests/benchmarks/run.py --help` and `run.py radar --help`, which `make bench` runs."""
+"""Benchmarks that `make bench` runs: `run.py --help`, `run.py radar --help` and others."""
 
 import os
 import runpy
@@ -8,8 +8,8 @@ from pathlib import Path
 # As a script its own folder comes first on the path, but the package is imported from above it.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 module = "benchmarks"
-if sys.argv[1:2] == ["radar"]:
-    module = "benchmarks.radar"
+if sys.argv[1:2] in (["radar"], ["back-projection"]):
+    module = f"benchmarks.{sys.argv[1].replace('-', '_')}"
     del sys.argv[1]
     # Threads of one library that wait for work must not take the cores of another that works.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

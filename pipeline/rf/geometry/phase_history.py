@@ -30,7 +30,7 @@ from pipeline.errors import DataError
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antennas import Pair, wavenumbers
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.geometry.wavefronts import path_curvature, unit_phasor, voxel_path
+from pipeline.rf.geometry.wavefronts import path_curvature, unit_phasor
 
 _SAMPLED_VOXELS = 64
 _SAMPLED_PULSES = 64
@@ -41,8 +41,9 @@ _HELD_ANGLE = np.deg2rad(5)
 class SubAperture:
     """Some pulses and frequencies of a phase history that share one voxel phase.
 
-    Their measurements of an image ``c`` are ``weights * NUFFT(trajectory)(c * voxel_phase)``. Paths
-    and wavenumbers are those of the whole phase history, the axes of the scene Cartesian.
+    Their measurements of an image ``c`` are ``weights * NUFFT(trajectory)(c * phase)``, with the
+    phase of `pipeline.rf.model.voxel_phases.aperture_phase`. Paths and wavenumbers are those of the
+    whole phase history, the axes of the scene Cartesian.
     """
 
     scene: Scene
@@ -79,13 +80,6 @@ class SubAperture:
         )
         return np.asarray(phases / ((4 * np.pi) ** 2 * math.prod(legs))[:, None])
 
-    def voxel_phase(self) -> NDArray[np.complex128]:
-        """Return the phase of each voxel, complex128 of the scene's shape, of unit modulus."""
-        total = np.zeros(self.scene.shape)
-        for antennas in self._held_antennas:
-            total += voxel_path(self.scene, *antennas)
-        return unit_phasor(self._middle_k / len(self._held_antennas) * total)
-
     def curvature_error(self, voxels: NDArray[np.integer], *, voxel_phase: bool = True) -> float:
         """Return the relative l2 error of the measurements of uncorrelated scatterers.
 
@@ -96,8 +90,8 @@ class SubAperture:
         positions, centre = self.scene.positions(voxels), self.scene.centre
         held = np.zeros(len(voxels))
         if voxel_phase:
-            held = self._middle_k * np.mean(
-                [path_curvature(positions, centre, *antennas) for antennas in self._held_antennas],
+            held = self.middle_k * np.mean(
+                [path_curvature(positions, centre, *antennas) for antennas in self.held_antennas],
                 axis=0,
             )
         pulses = np.arange(len(self.paths))[self.pulses]
@@ -112,12 +106,13 @@ class SubAperture:
         return float(np.sqrt(np.mean(squares)))
 
     @cached_property
-    def _middle_k(self) -> float:
+    def middle_k(self) -> float:
+        """Wavenumber of the middle of the band [rad/m]."""
         k = self.k[self.band]
         return float(k[0] + k[-1]) / 2
 
     @cached_property
-    def _held_antennas(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    def held_antennas(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """Antennas of evenly spread pulses, whose mean curvature the voxel phase holds.
 
         Seen under nearly one angle it is that of the middle pulse. Where the angles differ more, no

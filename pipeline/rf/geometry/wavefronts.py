@@ -21,23 +21,6 @@ from numpy.typing import NDArray
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 
-_SLAB = 2**20
-"""Voxels whose paths are computed at a time."""
-
-
-def voxel_path(
-    scene: Scene, tx: NDArray[np.float64], rx: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return what a plane wave lacks of the path from a transmitter over voxels to a receiver.
-
-    float64 of the scene's shape [m], 0 at its origin. Antenna positions are ``(3,)`` [m].
-    """
-    result = np.zeros(scene.voxels)
-    for start in range(0, scene.voxels, _SLAB):
-        slab = slice(start, start + _SLAB)
-        result[slab] = path_curvature(scene.positions(slab), scene.centre, tx, rx)
-    return result.reshape(scene.shape)
-
 
 def path_curvature(
     positions: NDArray[np.float64],
@@ -45,7 +28,7 @@ def path_curvature(
     tx: NDArray[np.float64],
     rx: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the curvature of a path, as `voxel_path`, at positions ``(position, 3)`` [m].
+    """Return what a plane wave lacks of the path over positions ``(position, 3)`` [m].
 
     float64 ``(position,)`` [m]. At ``centre``, ``(3,)`` [m], the plane wave is right.
     """

@@ -1,23 +1,17 @@
 """The measurement of a pair at some frequencies: Kronecker blocks after a phase at each voxel."""
 
-import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.contraction import contraction_order
 from pipeline.operators.kronecker import Kronecker
 from pipeline.rf.geometry.pair_model import PairModel
-from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import chirp_paths
 from pipeline.rf.model.plane_wave import plane_wave_factor
-
-_SLAB = 2**20
-"""Voxels whose paths are computed at a time."""
+from pipeline.rf.model.voxel_phases import curvature_paths, path_phases
 
 
 class PairBlocks(LinearOperator):
@@ -125,50 +119,3 @@ def pair_blocks(
     paths = curvature_paths(model.scene, model.centres, device)
     held = k if model.level == "W+D" else k.new_tensor([model.centre_k])
     return PairBlocks(factors, path_phases(paths, held, dtype))
-
-
-def curvature_paths(
-    scene: Scene, antennas: Sequence[NDArray[np.float64]], device: torch.device | str = "cpu"
-) -> torch.Tensor:
-    """Return what plane waves lack of the paths over each voxel, on a device.
-
-    The same as `pipeline.rf.geometry.wavefronts.voxel_path`, made from a transmitter's and a
-    receiver's position, ``(3,)`` each [m], where it is used: float64 of the shape of a Cartesian
-    scene [m].
-    """
-    offsets = [
-        torch.from_numpy(scene.offsets(axis))
-        .to(device)
-        .view(-1, *(1,) * (len(scene.shape) - 1 - axis))
-        for axis in range(len(scene.shape))
-    ]
-    total = torch.zeros(scene.shape, dtype=torch.float64, device=device)
-    planes = max(1, _SLAB // math.prod(scene.shape[1:]))
-    for start in range(0, scene.shape[0], planes):
-        slab = slice(start, start + planes)
-        here = [offsets[0][slab], *offsets[1:]]
-        for antenna in antennas:
-            sight = scene.centre - antenna
-            range_ = float(np.linalg.norm(sight))
-            along = total.new_zeros(())
-            squares = total.new_zeros(())
-            for offset, component in zip(here, sight, strict=False):
-                along = along + offset * float(component / range_)
-                squares = squares + offset**2
-            # |x - s| - R - along without the cancellation of large, nearly equal numbers
-            squares = squares - along**2
-            along += range_
-            total[slab] += squares / ((squares + along**2).sqrt() + along)
-    return total
-
-
-def path_phases(paths: torch.Tensor, wavenumbers: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return ``exp(-j k path)``, complex ``(k, *shape)``, of float64 paths [m] and ``k`` [rad/m].
-
-    One wavenumber at a time is in double precision.
-    """
-    result = torch.empty(len(wavenumbers), *paths.shape, dtype=dtype, device=paths.device)
-    one = paths.new_ones(())
-    for phase, wavenumber in zip(result, wavenumbers, strict=True):
-        phase.copy_(torch.polar(one, paths * -wavenumber))
-    return result

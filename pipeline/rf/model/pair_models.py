@@ -14,8 +14,9 @@ from pipeline.operators.base import LinearOperator
 from pipeline.rf.geometry.antennas import Pair, centre_wavenumber, wavenumbers
 from pipeline.rf.geometry.pair_model import Level, PairLevel, PairModel, pair_model
 from pipeline.rf.model.exact_pair import ExactPair
-from pipeline.rf.model.pair_blocks import PairBlocks, curvature_paths, pair_blocks, path_phases
+from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
 from pipeline.rf.model.plane_wave import plane_wave_spectrum
+from pipeline.rf.model.voxel_phases import curvature_paths, path_phases
 from pipeline.rf.raw import RfRawData
 
 

@@ -18,6 +18,7 @@ from pipeline.engine.stream import Arrays
 from pipeline.operators.inner import inner_product
 from pipeline.rf.geometry.phase_history import SubAperture, sub_apertures
 from pipeline.rf.model.referred_pulses import ReferredPulses
+from pipeline.rf.model.voxel_phases import aperture_phase
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
 
@@ -65,7 +66,9 @@ class PhaseHistoryMeasurement:
             del arrays, rest
             if held is None or held[0] != index:
                 with job.phase("prepare"):
-                    held = index, job.on_device(apertures[index].voxel_phase(), job.complex)
+                    aperture = apertures[index]
+                    phase = aperture_phase(aperture, dtype=job.complex, device=job.device)
+                    held = index, phase
             if not self._checked:
                 job.check_arithmetic(self.transforms, trajectory)
                 self._checked = True

@@ -9,8 +9,9 @@ from rf_scenes import mills_cross
 from pipeline.errors import ShapeError
 from pipeline.rf.geometry.pair_model import LEVELS, pair_model
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.geometry.wavefronts import voxel_path
-from pipeline.rf.model.pair_blocks import PairBlocks, curvature_paths, pair_blocks
+from pipeline.rf.geometry.wavefronts import path_curvature
+from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
+from pipeline.rf.model.voxel_phases import curvature_paths
 
 FREQUENCIES = np.linspace(9.4e9, 10.6e9, 7)
 
@@ -43,7 +44,10 @@ def test_paths_are_those_of_the_geometry():
     scene = Scene((70, 130, 150), (0.02, 0.03, 0.05), (1.0, -2.0, 3.0))
     antennas = np.array([4.0, 3.0, -9.0]), np.array([-5.0, 2.5, -7.0])
     found = curvature_paths(scene, antennas).numpy()
-    assert np.abs(found - voxel_path(scene, *antennas)).max() < 1e-12
+    assert (
+        np.abs(found.ravel() - path_curvature(scene.positions(), scene.centre, *antennas)).max()
+        < 1e-12
+    )
 
 
 def test_what_does_not_fit_is_named():

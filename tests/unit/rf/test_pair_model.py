@@ -11,7 +11,7 @@ from pipeline.geometry.axes import voxel_positions
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.pair_model import LEVELS, pair_model
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.geometry.wavefronts import voxel_path
+from pipeline.rf.geometry.wavefronts import path_curvature
 from pipeline.rf.model.born import simulate
 
 FREQUENCIES = np.array([9.5e9, 9.9e9, 10.4e9])
@@ -46,7 +46,11 @@ def assembled(model):
         matrix = functools.reduce(np.kron, block)
         if model.has_voxel_phase:
             k = model.k[index] if model.level == "W+D" else model.centre_k
-            matrix = matrix * np.exp(-1j * k * voxel_path(model.scene, *model.centres)).ravel()
+            matrix = matrix * np.exp(
+                -1j
+                * k
+                * path_curvature(model.scene.positions(), model.scene.centre, *model.centres)
+            )
         blocks.append(matrix)
     if model.level == "N":
         rows = [f.shape[0] for f in factors]

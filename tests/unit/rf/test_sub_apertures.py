@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from exact import exact_forward, relative_error
 from rf_scenes import planar
 
@@ -12,8 +13,13 @@ from pipeline.rf.geometry.antennas import Pair, wavenumbers
 from pipeline.rf.geometry.phase_history import paths_of_pair, sub_apertures, whole_aperture
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.born import simulate
+from pipeline.rf.model.voxel_phases import aperture_phase
 
 FREQUENCIES = np.linspace(9e9, 11e9, 7)
+
+
+def phase_of(part):
+    return aperture_phase(part, dtype=torch.complex128).numpy()
 
 
 def arc(range_, *, pulses=12, degrees=4.0, bistatic=20.0):
@@ -52,7 +58,7 @@ def modelled(parts, image, shape, *, voxel_phase=True):
     for part in parts:
         trajectory = part.trajectory()
         samples = trajectory.reshape(-1, trajectory.shape[-1]).T
-        seen = image * part.voxel_phase() if voxel_phase else image
+        seen = image * phase_of(part) if voxel_phase else image
         sums = exact_forward(seen, samples).reshape(trajectory.shape[:2])
         result[part.pulses, part.band] = part.weights() * sums
     return result
@@ -135,7 +141,7 @@ def test_targets_off_centre_land_where_they_are():
             samples = (data[part.pulses, part.band] * part.weights().conj()).ravel()
             planes = [np.exp(1j * np.outer(steps, omega)) for omega in (first, second)]
             seen = (planes[0] * samples) @ planes[1].T
-            image += seen * (part.voxel_phase().conj() if voxel_phase else 1)
+            image += seen * (phase_of(part).conj() if voxel_phase else 1)
         peak = np.unravel_index(np.argmax(np.abs(image)), scene.shape)
         return np.abs(np.array(peak) - voxel).max(), np.abs(image).max() / data.size
 
@@ -154,7 +160,7 @@ def test_spotlight_data_errors():
     measured = points.signal(0)[..., 0].T
     whole = whole_aperture(points.scene, paths_of_pair(pair), points.frequencies)
     voxels = np.rint(points.positions[:, :2] / points.scene.spacing).astype(int)
-    curvature = whole.voxel_phase()
+    curvature = phase_of(whole)
     weights = whole.weights(path_loss=True) * pair.gain
     for voxel_phase, expected in ((False, 0.175), (True, 0.0036)):
         found = np.zeros_like(measured)

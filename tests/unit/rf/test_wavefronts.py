@@ -10,7 +10,6 @@ from pipeline.rf.geometry.wavefronts import (
     path_curvature,
     separable_rows,
     unit_phasor,
-    voxel_path,
 )
 
 SCENE = Scene((3, 4, 5), (0.5, 0.4, 0.3), (1.0, -2.0, 0.5))
@@ -28,7 +27,7 @@ def test_expansion_is_exact():
         (SCENE.centre - antenna) / np.linalg.norm(SCENE.centre - antenna) for antenna in (TX, RX)
     )
     found = legs(SCENE.centre[None]) + offsets @ directions
-    found = found + voxel_path(SCENE, TX, RX).ravel()
+    found = found + path_curvature(SCENE.positions(), SCENE.centre, TX, RX)
     np.testing.assert_allclose(found, legs(SCENE.positions()), rtol=1e-14)
 
 
@@ -74,7 +73,9 @@ def test_chirps_are_the_curvature_at_broadside():
     scene = Scene((8, 9), (0.01, 0.02))
     antennas = np.array([[0, 0, -4.0], [0, 0, -6.0]])
     chirps = np.add.outer(*chirp_paths(scene, antennas))
-    np.testing.assert_allclose(chirps, voxel_path(scene, *antennas), rtol=2e-4)
+    np.testing.assert_allclose(
+        chirps, path_curvature(scene.positions(), scene.centre, *antennas).reshape(8, 9), rtol=2e-4
+    )
     assert chirps[0, 0] == pytest.approx((0.04**2 + 0.08**2) * (1 / 8 + 1 / 12))
 
 
