@@ -99,6 +99,17 @@ def test_a_phantom_of_a_siemens_scanner_is_the_inverse_fft_of_its_file(run):
         assert np.corrcoef(image(made[name])[0, 0].ravel(), good.ravel())[0, 1] > 0.998
 
 
+def test_all_three_species_of_xenon_show_two_lungs(run):
+    found = image(run("xenon")["xenon"]["gridding"])
+    assert found.shape == (3, 32, 32, 32)
+    for one in found:
+        assert np.corrcoef(one.ravel(), found[0].ravel())[0, 1] > 0.9
+        # From front to back, a gap between the lungs in the plane that cuts both.
+        profile = one[10:24, :, 10:24].sum(axis=(0, 2))
+        left, right = profile[:16].max(), profile[16:].max()
+        assert profile[14:18].min() < 0.75 * min(left, right)
+
+
 def test_wavelets_remove_what_an_eighth_of_cartesian_k_space_leaves(run):
     """Undersampling noise is what the image has beside the head, which fills most of it."""
     made = run("brain8-cartesian")["brain8-cartesian"]

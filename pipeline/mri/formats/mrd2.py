@@ -90,10 +90,6 @@ class MrdStream(ListedSource):
         self._files = {name: stack.enter_context((folder / name).open("w+b"))
                        for name in ("data", "traj")}  # fmt: skip
         self.told: dict[str, Any] = {}
-        blocks: list[NDArray[Any]] = []
-        rows: list[tuple[Any, ...]] = []
-        fault: Exception | None = None
-        done = 0
         try:
             reader = stack.enter_context(_closing(mrd.BinaryMrdReader(str(path))))
             header = reader.read_header()
@@ -104,26 +100,7 @@ class MrdStream(ListedSource):
             raise
         except Exception as error:  # on other files mrd-python raises what it likes
             raise DataError(f"{self._who} is no readable MRD stream ({error})") from None
-        steps = max(1, path.stat().st_size // _STEP_BYTES)
-        with track(f"{self._who}: readouts", steps) as advance:
-            try:
-                for item in reader.read_data():
-                    if not isinstance(item, mrd.StreamItem.Acquisition):
-                        continue
-                    rows.append(self._taken(item.value))
-                    if len(rows) == _AT_ONCE:
-                        require_room(_AT_ONCE, budget)
-                        blocks.append(np.array(rows, _HEAD))
-                        rows.clear()
-                    for _ in range(done, self._files["data"].tell() // _STEP_BYTES):
-                        advance()
-                        done += 1
-            except KronufftError:
-                raise
-            except Exception as error:
-                fault = error
-        require_room(len(rows), budget)
-        self._heads = np.concatenate([*blocks, np.array(rows, _HEAD)])
+        self._heads, fault = self._spooled(reader, path.stat().st_size, budget)
         if fault is not None:
             count = len(self._heads)
             if not incomplete or not count:
@@ -155,6 +132,36 @@ class MrdStream(ListedSource):
         position = np.asarray(head["position"], np.float64) * 1e-3
         directions = (head["slice_dir"], head["phase_dir"], head["read_dir"])
         return Place(position, directions, float(head["dwell"]) or None)
+
+    def _spooled(
+        self, reader: Any, size: int, budget: Budget
+    ) -> tuple[NDArray[Any], Exception | None]:
+        """Keep the samples of all acquisitions; return their headers, and what ended them early."""
+        from mrd import StreamItem
+
+        blocks: list[NDArray[Any]] = []
+        rows: list[tuple[Any, ...]] = []
+        fault: Exception | None = None
+        done = 0
+        with track(f"{self._who}: readouts", max(1, size // _STEP_BYTES)) as advance:
+            try:
+                for item in reader.read_data():
+                    if not isinstance(item, StreamItem.Acquisition):
+                        continue
+                    rows.append(self._taken(item.value))
+                    if len(rows) == _AT_ONCE:
+                        require_room(_AT_ONCE, budget)
+                        blocks.append(np.array(rows, _HEAD))
+                        rows.clear()
+                    for _ in range(done, self._files["data"].tell() // _STEP_BYTES):
+                        advance()
+                        done += 1
+            except KronufftError:
+                raise
+            except Exception as error:  # on damaged streams mrd-python raises what it likes
+                fault = error
+        require_room(len(rows), budget)
+        return np.concatenate([*blocks, np.array(rows, _HEAD)]), fault
 
     def _taken(self, found: Any) -> tuple[Any, ...]:
         """Write the samples of an acquisition; return what the table needs of its header."""
