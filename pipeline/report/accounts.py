@@ -34,7 +34,10 @@ class Bar:
 def time_bars(jobs: "pd.DataFrame") -> tuple[tuple[Bar, ...], tuple[tuple[str, int], ...]]:
     """Return a bar for each stage of each reconstruction, and the phases' colours."""
     columns = [name for name in jobs if str(name).startswith("seconds_") and jobs[name].sum() > 0]
-    phases = {str(name).removeprefix("seconds_"): index for index, name in enumerate(columns)}
+    # A colour each for those that took longest; the rest is with the others.
+    told = set(sorted(columns, key=lambda name: -jobs[name].sum())[:_COLOURS])
+    names = [str(name).removeprefix("seconds_") for name in columns if name in told]
+    phases = {name: index for index, name in enumerate(names)}
     rank = {stage: index for index, stage in enumerate(STAGES)}
     groups = jobs.fillna({"reconstruction": ""}).groupby(["reconstruction", "stage"], sort=False)
     entries = sorted(
@@ -46,7 +49,7 @@ def time_bars(jobs: "pd.DataFrame") -> tuple[tuple[Bar, ...], tuple[tuple[str, i
     for reconstruction, stage, group in entries:
         seconds = float(group["seconds"].sum())
         parts = [
-            (phase, spent, 100 * spent / longest, index % _COLOURS)
+            (phase, spent, 100 * spent / longest, index)
             for phase, index in phases.items()
             if (spent := float(group[f"seconds_{phase}"].sum())) > 0
         ]
@@ -56,8 +59,7 @@ def time_bars(jobs: "pd.DataFrame") -> tuple[tuple[Bar, ...], tuple[tuple[str, i
         count = f", {len(group)} jobs" if len(group) > 1 else ""
         label = f"{reconstruction} · {stage}{count}" if reconstruction else f"{stage}{count}"
         bars.append(Bar(label, seconds, tuple(parts)))
-    legend = [(phase, index % _COLOURS) for phase, index in phases.items()]
-    return tuple(bars), (*legend, ("other", _COLOURS))
+    return tuple(bars), (*phases.items(), ("other", _COLOURS))
 
 
 def memory_chart(jobs: "pd.DataFrame", where: str, title: str) -> tuple[str, str, str] | None:

@@ -48,24 +48,31 @@ def convergence_curves(
     return svg_source(figure)
 
 
+_NEAR = 3.0
+"""A limit is shown up to so many times the largest value."""
+
+
 def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: float | None) -> str:
     """Draw measured against predicted peak memory [MB], both logarithmic, and the limit if any.
 
     Each labelled group has pairs (predicted, measured). Returns the data URI of an SVG, in which
-    jobs that used more than predicted lie in the shaded triangle.
+    jobs that used more than predicted lie in the shaded triangle. A limit far beyond the jobs is
+    left out: the points would share a corner.
     """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     figure, axes = empty_figure(6.0, 3.6)
     values = [value for group in points.values() for pair in group for value in pair]
+    if limit and limit > _NEAR * max(values):
+        limit = None
     low, high = min(values) / 1.4, max([*values, limit or 0]) * 1.4
     axes.loglog([low, high], [low, high], color=INK, linewidth=0.8, alpha=0.6)
     axes.fill_between([low, high], [low, high], high, color="#c8452f", alpha=0.08, linewidth=0)
     if limit:
         axes.axvline(limit, color="#c8452f", linewidth=1.0)
         axes.axhline(limit, color="#c8452f", linewidth=1.0)
-        axes.text(limit, low, " limit ", color="#c8452f", fontsize=8, rotation=90, ha="right",
-                  va="bottom")  # fmt: skip
+        axes.annotate("limit", (low, limit), (4, 3), textcoords="offset points", color="#c8452f",
+                      fontsize=8)  # fmt: skip
     for colour, (label, group) in zip(_cycle(len(points)), points.items(), strict=True):
         predicted, measured = zip(*group, strict=True)
         axes.scatter(predicted, measured, s=22, color=colour, alpha=0.75, label=label, linewidth=0)

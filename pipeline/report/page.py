@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from pipeline.report.accounts import (
 from pipeline.report.failures import Failure
 from pipeline.report.reconstructions import Reconstruction, describe_reconstruction, short
 from pipeline.report.shown import AnySeries, ShownCalibration
+from pipeline.report.timeline import timeline_chart
 from pipeline.report.wording import duration, length, memory
 from pipeline.storage.receipts import warnings_of
 from pipeline.storage.sealed import DAMAGE, remake
@@ -113,6 +114,7 @@ def report_page(
         warnings=warnings_of(receipts),
         stream_note=STREAM_NOTE,
         scatters=scatters,
+        timeline=timeline_chart(jobs),
         jobs=longest_jobs(jobs),
         jobs_left_out=max(0, len(jobs) - MOST_JOBS),
         versions=_versions(receipts),
@@ -139,7 +141,8 @@ def _dataset_section(
         rows = table[table["reconstruction"] == reconstruction]
         measured = _receipt(own, "measure", reconstruction)
         try:
-            shown.append(describe_reconstruction(rows, measured, series[name, reconstruction]))
+            one = describe_reconstruction(rows, measured, series[name, reconstruction])
+            shown.append(replace(one, files=_files(folder / reconstruction)))
         except (KronufftError, *DAMAGE) as error:  # one damaged chunk must not hide the others
             image = folder / reconstruction / "image.json"
             unreadable.append(f"{image}: damaged ({error}); {remake(image)}")
@@ -151,6 +154,17 @@ def _dataset_section(
         time=time,
         phases=phases,
     )
+
+
+def _files(folder: Path) -> tuple[str, ...]:
+    """Return the names of what a reconstruction has left for its users."""
+    if not folder.is_dir():
+        return ()
+    names = (path.name for path in folder.iterdir() if not path.name.startswith("."))
+    return tuple(sorted(name for name in names if name not in _OF_THE_WORKFLOW))
+
+
+_OF_THE_WORKFLOW = ("blocks", "shares", "receipts", "image.json", "metrics.parquet")
 
 
 def _receipt(

@@ -34,6 +34,8 @@ class Reconstruction:
     """Caption of the curves."""
     settings: tuple[tuple[str, str], ...]
     """Label and value of what it was made with."""
+    files: tuple[str, ...] = ()
+    """Names in its folder."""
 
     @property
     def anchor(self) -> str:

@@ -62,3 +62,13 @@ def test_longest_jobs(table, monkeypatch):
     jobs = longest_jobs(table[table["kind"] == "job"])
     assert [one["seconds"] for one in jobs] == [3, 5]
     assert "peak_device_mb" not in jobs[0]
+
+
+def test_no_two_phases_share_a_colour():
+    phases = {f"phase {number}": float(number) for number in range(1, 12)}
+    bars, legend = time_bars(as_table([job("calibrate", 70.0, **phases)]))
+    colours = [colour for *_, colour in bars[0].parts]
+    assert len(set(colours)) == len(colours) == 9
+    # The shortest phases are with the rest.
+    assert bars[0].parts[-1][:2] == ("other", pytest.approx(1 + 2 + 3 + 4))
+    assert [phase for phase, _ in legend][:2] == ["phase 4", "phase 5"]
