@@ -11,6 +11,8 @@ import numpy as np
 
 THREADS = 2
 _BARTORCH = importlib.util.find_spec("bartorch") is not None
+BEFORE_1 = not _BARTORCH
+"""Whether it is an older version, such as those of Linux distributions."""
 AVAILABLE = _BARTORCH or shutil.which("bart") is not None
 
 
