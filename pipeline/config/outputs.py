@@ -6,11 +6,6 @@ from pydantic import Field
 
 from pipeline.config.base import Settings
 
-BidsSuffix = Literal[
-    "T1w", "T2w", "T2starw", "PDw", "FLAIR", "inplaneT1", "inplaneT2", "angio"
-]  # fmt: skip
-
-
 class OutputSettings(Settings):
     """Files that merge writes beside `image.zarr`."""
 
@@ -24,7 +19,9 @@ class OutputSettings(Settings):
     """Complex images as BART's `.cfl` and `.hdr`, a folder."""
     ismrmrd: bool = False
     """MRI: complex images as ISMRMRD."""
-    bids: Literal[False] | BidsSuffix = False
+    bids: Literal[
+        False, "T1w", "T2w", "T2starw", "PDw", "FLAIR", "inplaneT1", "inplaneT2", "angio"
+    ] = False
     """MRI: magnitude as a BIDS derivative, a folder; the suffix says what the images show."""
 
 

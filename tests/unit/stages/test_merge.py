@@ -8,12 +8,15 @@ import zarr
 from acquisitions import write_attributes
 from merged_images import object_images, oriented_affine
 from results_tree import planned_block
+from rf_acquisitions import pairs_acquisition, store
 
 from pipeline.config.outputs import MergeSettings, OutputSettings
 from pipeline.engine.table import write_plan
 from pipeline.errors import DataError
 from pipeline.geometry.orientation import lps_affine, ras_affine
 from pipeline.mri.arrays import ARRAYS
+from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.scene import Scene
 from pipeline.stages.merge import merge
 from pipeline.storage.archives import write_block
 from pipeline.storage.publish import open_published, published_store, read_json
@@ -107,6 +110,26 @@ def test_slices_become_volumes(job, tmp_path):
     places = [plane.PlanePositionSequence[0].ImagePositionPatient for plane in planes[:slices]]
     expected = [(lps_affine(affine) @ [0, 0, which, 1])[:3] for which in range(slices)]
     np.testing.assert_allclose(np.array(places, float), expected, atol=1e-4)
+
+
+def test_images_of_radar_become_no_dicom(job, tmp_path):
+    arguments, _ = job
+    scene = Scene(shape=(5, 4), spacing=(0.1, 0.2))
+    pair = Pair(np.array([[1.0, 0, 0], [1, 1, 0]]), np.array([[0.0, 2, 0], [1, 2, 0], [2, 2, 0]]))
+    frequencies = np.array([1e9, 1.1e9])
+    measured = np.ones((1, 2, 2, 3), "complex64")
+    store(tmp_path / "raw.json", pairs_acquisition(scene, frequencies, [measured], [pair]), "brain")
+    write_plan(tmp_path / "cg" / "plan.tsv", [planned_block("0000", 0, 1)])
+    identity = {"block": "0000", "first_image": 0}
+    image = np.ones((1, 1, 4, 5), "complex64")
+    write_block(tmp_path / "cg" / "blocks" / "0000.zarr.zip", image, identity)
+    asked = OutputSettings(dicom=True, bart=True, ismrmrd=True, bids="T1w")
+    merge(**arguments | {"settings": MergeSettings(output=asked)})
+    folder = arguments["image"].parent
+    assert read_json(arguments["receipt"])["left_out"] == ["bids", "dicom", "ismrmrd"]
+    assert not any((folder / name).exists() for name in ("bids", "dicom", "image.h5"))
+    assert (folder / "bart/image.cfl").stat().st_size == 8 * 20
+    assert nibabel.load(folder / "magnitude.nii.gz").header["qform_code"] == 0
 
 
 def test_outputs_can_be_switched_off(job):
