@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pipeline.config.base import Settings
 
+
 class OutputSettings(Settings):
     """Files that merge writes beside `image.zarr`."""
 
