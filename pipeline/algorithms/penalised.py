@@ -49,12 +49,12 @@ class PenalisedSettings(SolverSettings):
     Daubechies-4 details) or `l21` (few voxels, the same ones in every pair; needs `fusion:
     non-coherent`)."""
     sparsity: (
-        Literal["auto", "noise", "half-noise", "discrepancy"] | Annotated[float, Field(gt=0, lt=1)]
+        Literal["auto", "noise", "noise/3", "discrepancy"] | Annotated[float, Field(gt=0, lt=1)]
     ) = "auto"
     """Weight of the penalty, relative to the brightest voxel of the adjoint (RF: the matched
-    filter); `noise` takes what noise alone seldom exceeds, `half-noise` half of it (l1, tv and
+    filter); `noise` takes what noise alone seldom exceeds, `noise/3` a third of it (l1, tv and
     wavelet), `discrepancy` the weight that leaves as much of the data as there is noise. `auto` is
-    `noise` for l1 and `half-noise` for tv and wavelet where the noise is known, else 0.05."""
+    `noise` for l1 and `noise/3` for tv and wavelet where the noise is known, else 0.05."""
     iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=10000)] = "auto"
     """Iterations at most; `auto` is fista's 24 (RF: 300) and admm's 12 (RF: 100)."""
     tolerance: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
@@ -71,7 +71,7 @@ class PenalisedSettings(SolverSettings):
             raise ValueError(
                 f"`penalty: {self.penalty}` joins images of pairs: needs `fusion: non-coherent`"
             )
-        if self.sparsity in ("noise", "half-noise") and not chosen.usual_weight:
+        if self.sparsity in ("noise", "noise/3") and not chosen.usual_weight:
             allowed = [name for name in PENALTIES if penalty_class(name).usual_weight]
             raise ValueError(
                 f"`sparsity: {self.sparsity}` is for the penalties {', '.join(allowed)}; give a "
@@ -105,7 +105,7 @@ class PenalisedSettings(SolverSettings):
     @property
     def uses_noise(self) -> bool:
         """Whether the weight goes by the noise."""
-        return self.sparsity in ("noise", "half-noise", "discrepancy")
+        return self.sparsity in ("noise", "noise/3", "discrepancy")
 
     @property
     def most_iterations(self) -> int:
@@ -187,10 +187,10 @@ class PenalisedSettings(SolverSettings):
             sparse, weight, searched = by_discrepancy(problem, at, start, "sparsity", stages)
             details |= searched
         else:
-            if self.sparsity in ("noise", "half-noise"):
+            if self.sparsity in ("noise", "noise/3"):
                 noise = problem.known_noise(f"sparsity: {self.sparsity}")
                 weight = noise_weight(1.0, noise.adjoint.square(), voxels)
-                weight *= 1.0 if self.sparsity == "noise" else 0.5
+                weight *= 1.0 if self.sparsity == "noise" else 1 / 3
             else:
                 share = _SPARSITY if isinstance(self.sparsity, str) else self.sparsity
                 weight = share * brightest

@@ -40,7 +40,7 @@ class Penalty(ABC):
     usual_weight
         The rule for the weight that gives good images by default where the noise is known: `noise`,
         `pipeline.solvers.regularization.noise_weight`, which noise alone seldom exceeds; or
-        `half-noise`, half of it. `None` where neither is for this penalty.
+        `noise/3`, a third of it. `None` where neither is for this penalty.
     joins_pairs
         Whether it couples the images of antenna pairs, whose axis is then the first of the image.
     """
@@ -48,7 +48,7 @@ class Penalty(ABC):
     components: int = 1
     identity: ClassVar[bool] = True
     sparse: ClassVar[bool] = False
-    usual_weight: ClassVar[Literal["noise", "half-noise"] | None] = None
+    usual_weight: ClassVar[Literal["noise", "noise/3"] | None] = None
     joins_pairs: ClassVar[bool] = False
 
     def __init__(self, weight: Weight, image_axes: int) -> None:

@@ -52,7 +52,7 @@ RF, SILENT = Known("rf", density=False), Known("rf", density=False, noise=False)
         (
             {"algorithm": "fista", "penalty": "tv"},
             MRI,
-            {"weights": "density", "sparsity": "half-noise", "iterations": 24, "tolerance": 2e-3},
+            {"weights": "density", "sparsity": "noise/3", "iterations": 24, "tolerance": 2e-3},
         ),
         (
             {"algorithm": "fista"},

@@ -33,7 +33,7 @@ class TotalVariation(Penalty):
     """
 
     identity = False
-    usual_weight = "half-noise"
+    usual_weight = "noise/3"
 
     @staticmethod
     def proximal_images(axes: int) -> float:

@@ -28,7 +28,7 @@ class WaveletSparsity(Penalty):
     """
 
     identity = False
-    usual_weight = "half-noise"
+    usual_weight = "noise/3"
 
     @staticmethod
     def proximal_images(axes: int) -> float:
