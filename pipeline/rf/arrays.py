@@ -137,5 +137,8 @@ PULSE_SOURCE = ArrayTable(
 SHARED = ("weights", "noise_std", "reference", "targets")
 """Arrays of the whole dataset that are stored as they are."""
 
+PHASES = "pulse_phase"
+"""Array of a calibration: phases that are taken away, float64 ``[frame, pulse]`` [rad]."""
+
 CLOCKS, GAINS = ("phase", "delay"), ("gain_tx", "gain_rx")
 """Arrays of what the instruments of pairs are known to add: of a pair, and of its elements."""

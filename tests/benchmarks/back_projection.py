@@ -129,10 +129,10 @@ def by_torchbp(history: History) -> Image:
     band = history.frequencies[1] - history.frequencies[0]
     step = SPEED_OF_LIGHT / (2 * band * length)  # m of range
     ranges = np.linalg.norm(history.paths.transmitter, axis=1)
-    first = float(ranges.mean()) - length // 2 * step
+    first = float(ranges.mean()) - length * step  # of two periods, which hold the scene
     # From the range of each pulse's origin to one for all, at the carrier of torchbp.
     shifted = history.measured * np.exp(-2j * k * (ranges - first)[:, None])
-    lines = np.fft.ifft(shifted, length, axis=1).astype(np.complex64) * length
+    lines = np.tile(np.fft.ifft(shifted, length, axis=1).astype(np.complex64) * length, 2)
     half = (history.scene.shape[0] // 2) * history.scene.spacing[0]
     grid = {
         "x": (-half, half),

@@ -128,11 +128,7 @@ class BackProjection(LinearOperator):
         if not self._compiled:
             flat = image.view(-1)
             for voxels, some, place, phasors in self._paths(pulses):
-                whole = place.floor()
-                part = (place - whole).to(phasors.dtype)
-                index, read = whole.long(), lines[some]
-                values = torch.lerp(read.gather(1, index), read.gather(1, index + 1), part)
-                flat[voxels] += (values * phasors).sum(0)
+                flat[voxels] += (_read(lines[some], place) * phasors).sum(0)
             return
         from pipeline.rf.model.back_projection_kernels import gather
 
@@ -192,7 +188,7 @@ class BackProjection(LinearOperator):
 
         Computed by torch in double precision, which leaves any distance its digits.
         """
-        device, sampling = self.device, self.sampling
+        device = self.device
         count = pulses.stop - pulses.start
         width = max(1, min(self.scene.voxels, PAIRS_AT_ONCE))
         height = max(1, min(count, PAIRS_AT_ONCE // width))
@@ -202,25 +198,49 @@ class BackProjection(LinearOperator):
             for start in range(0, count, height):
                 some = slice(start, min(start + height, count))
                 own = slice(pulses.start + some.start, pulses.start + some.stop)
-                ranges = torch.from_numpy(self._ranges[own]).to(device)
-                excess = -ranges.sum(1, keepdim=True).expand(-1, len(there))
-                loss = there.new_ones(())
-                for leg, antennas in enumerate(self._antennas):
-                    here = torch.from_numpy(antennas[own]).to(device)
-                    distance = torch.zeros_like(excess)
-                    for axis in range(3):
-                        distance += (there[:, axis] - here[:, axis, None]) ** 2
-                    distance.sqrt_()
-                    excess = excess + distance
-                    if self.path_loss:
-                        loss = loss * (ranges[:, leg, None] / distance)
-                phase = torch.remainder(excess * sampling.carrier, 2 * torch.pi)
-                yield (
-                    voxels,
-                    some,
-                    excess / sampling.step + sampling.start,
-                    torch.polar(loss.expand_as(phase).contiguous(), phase).to(self.dtype),
-                )
+                yield (voxels, some, *self._ends(there, own))
+
+    def _ends(self, there: Tensor, pulses: slice) -> tuple[Tensor, Tensor]:
+        """Return where paths over positions end in lines, and their phasors, ``(pulse, voxel)``."""
+        sampling = self.sampling
+        ranges = torch.from_numpy(self._ranges[pulses]).to(self.device)
+        excess = -ranges.sum(1, keepdim=True).expand(-1, len(there))
+        loss = there.new_ones(())
+        for leg, antennas in enumerate(self._antennas):
+            here = torch.from_numpy(antennas[pulses]).to(self.device)
+            distance = torch.zeros_like(excess)
+            for axis in range(3):
+                distance += (there[:, axis] - here[:, axis, None]) ** 2
+            distance.sqrt_()
+            excess = excess + distance
+            if self.path_loss:
+                loss = loss * (ranges[:, leg, None] / distance)
+        phase = torch.remainder(excess * sampling.carrier, 2 * torch.pi)
+        phasors = torch.polar(loss.expand_as(phase).contiguous(), phase).to(self.dtype)
+        return excess / sampling.step + sampling.start, phasors
+
+    def contributions(self, y: Tensor, voxels: NDArray[np.integer]) -> Tensor:
+        """Return what each pulse adds to some voxels of the adjoint, ``(pulse, voxel)``."""
+        there = torch.from_numpy(self.scene.positions(voxels)).to(self.device)
+        found = y.new_empty(self.codomain[0], len(voxels))
+        height = max(1, PAIRS_AT_ONCE // len(voxels))
+        for pulses in self._pulses():
+            lines = self._lines(pulses)._adjoint(y[pulses])
+            for start in range(0, len(lines), height):
+                some = slice(start, min(start + height, len(lines)))
+                own = slice(pulses.start + some.start, pulses.start + some.stop)
+                place, phasors = self._ends(there, own)
+                found[own] = _read(lines[some], place) * phasors
+        return found
+
+
+def _read(lines: Tensor, place: Tensor) -> Tensor:
+    """Return lines between bins, ``(pulse, voxel)``."""
+    whole = place.floor()
+    index = whole.long()
+    return torch.lerp(
+        lines.gather(1, index), lines.gather(1, index + 1), (place - whole).to(lines.dtype)
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pipeline.engine.job import BlockJob
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
+from pipeline.rf.arrays import PHASES
 from pipeline.rf.geometry.phase_history import SubAperture
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
@@ -18,12 +19,15 @@ class ReferredPulses:
     def __init__(self, job: BlockJob, raw: RfRawData, calibration: Calibration) -> None:
         self._job, self._raw, self._calibration = job, raw, calibration
         self.real = np.float32 if job.real == torch.float32 else np.float64
+        self._phases = calibration.array(PHASES)
         self.weighted = job.settings.weights == "density" and "weights" in calibration.arrays
 
     def read(self, frame: int, tile: SubAperture) -> Arrays:
         """Return samples, complex ``[pulse, freq]``, and their weights if there are some, real."""
         stored = self._raw.pulse_measurements(frame, tile.pulses, tile.band)
         referred = np.conj(tile.weights()) * stored
+        if self._phases is not None:  # of autofocus
+            referred *= np.exp(-1j * self._phases[frame, tile.pulses])[:, None]
         if not np.isfinite(referred.view(np.float64)).all():
             raise DataError(f"{self._job.who}: pulses {tile.pulses} are not finite")
         samples = referred.astype(np.result_type(self.real, np.complex64), copy=False)
