@@ -144,7 +144,7 @@ class BlockJob:
             reads,
             self.device,
             self.account,
-            stalled=lambda: self.receipt.phase("wait for data"),
+            stalled=lambda: self.receipt.phase("wait_for_data"),
             finished=lambda of_tile: None if of_tiles is None else next(of_tiles).add(of_tile),
         )
 
@@ -237,7 +237,7 @@ class BlockJob:
             self.receipt.record(halved_tiles=self.halvings)
         if self.account.tiles:
             self.receipt.record(streaming=self.account.summary())
-            self.receipt.count_bytes("wait for data", self.account.bytes)
+            self.receipt.count_bytes("wait_for_data", self.account.bytes)
         if self.pair_accounts:
             self.receipt.record(
                 pairs=[

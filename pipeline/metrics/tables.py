@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 """Of the table, or of the receipt: values by name."""
 
-_TEXT, _COUNT, _NUMBER = "string", "Int64", "float64"
+_TEXT, _COUNT, _NUMBER, _TIME = "string", "Int64", "float64", "datetime64[us, UTC]"
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "dataset": (_TEXT, "name of the dataset"),
@@ -27,7 +27,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "stage": (_TEXT, "job: its stage"),
     "block": (_TEXT, "block of the plan that the job made, or that the image is in"),
     "frame": (_COUNT, "image or point: index along the frames of image.zarr"),
-    "started": (_TEXT, "job: when it began, UTC"),
+    "started": (_TIME, "job: when it began, UTC"),
     "seconds": (_NUMBER, "job: wall time, without the start of Python [s]"),
     "peak_host_mb": (_NUMBER, "job: largest resident memory [1e6 byte]"),
     "predicted_host_mb": (_NUMBER, "job: the same as planned [1e6 byte]"),

@@ -67,10 +67,7 @@ def _laid_out(jobs: "pd.DataFrame") -> tuple[list[_Span], list[float]]:
 
     Starts are known to the second only.
     """
-    import pandas as pd
-
-    begun = pd.to_datetime(jobs["started"], utc=True)
-    starts = (begun - begun.min()).dt.total_seconds().to_numpy()
+    starts = (jobs["started"] - jobs["started"].min()).dt.total_seconds().to_numpy()
     seconds = jobs["seconds"].to_numpy(float)
     longest_gap = max(_SHORTEST_GAP, _GAP * seconds.sum())
     left_out = end = 0.0

@@ -230,7 +230,7 @@ def main(
             phases = receipt.get("phases", {})
             iterations, *start = (
                 phases.get(name, {}).get("seconds", 0.0)
-                for name in ("solve", "prepare", "wait for data")
+                for name in ("solve", "prepare", "wait_for_data")
             )
             row = {
                 "GiB": size,

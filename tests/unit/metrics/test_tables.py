@@ -29,6 +29,7 @@ RECEIPT = {
     "canary": {"adjoint_error": 1e-7, "forward_error": 2e-4},
     "peak_host_bytes": 1_500_000,
     "predicted_device_bytes": 0,
+    "started": "2026-01-02T03:04:05+00:00",
     "phases": {"read": {"seconds": 0.25, "bytes": 8.0}, "solve": {"seconds": 0.0625}},
 }
 
@@ -37,7 +38,8 @@ def test_job_row():
     row = {name: value for name, value in job_row(RECEIPT).items() if value is not None}
     assert row == {
         "kind": "job", "stage": "reconstruct", "dataset": "NA", "reconstruction": "cg-sense",
-        "block": "0007", "matrix": "3 x 5 x 7", "seconds": 1 / 3, "iterations": 3,
+        "block": "0007", "started": "2026-01-02T03:04:05+00:00", "matrix": "3 x 5 x 7",
+        "seconds": 1 / 3, "iterations": 3,
         "final_residual": 0.2, "adjoint_error": 1e-7, "forward_error": 2e-4, "peak_host_mb": 1.5,
         "seconds_read": 0.25, "bytes_read": 8.0, "seconds_solve": 0.0625,
     }  # fmt: skip
@@ -71,6 +73,7 @@ def test_csv_and_parquet_hold_the_same(table, tmp_path):
     pd.testing.assert_frame_equal(found, table, rtol=1e-8)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "metrics.parquet"), table)
     assert found["block"][0] == "0007"
+    assert found["started"][0] == pd.Timestamp("2026-01-02T03:04:05Z")
     assert found["dataset"][0] == "NA"
 
 
