@@ -15,6 +15,7 @@ from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume, voxel_positions
 from pipeline.mri.calibration.density import Weights
+from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import readout_slabs
 from pipeline.pieces import pieces
@@ -113,7 +114,8 @@ def centre_images(
 
     each = range(raw.frames) if frames is None else frames
     images = torch.zeros((raw.coils, *grid.shape), dtype=torch.complex64, device=device)
-    slabs = pieces(raw.readouts, slab_readouts(len(raw.shape), raw.samples))
+    mixed = raw.coils if isinstance(raw, CorrectedData) and raw.mixes else 0
+    slabs = pieces(raw.readouts, slab_readouts(len(raw.shape), raw.samples, mixed))
     # Frames that share their trajectory share the transform of a slab. Those that do not are done
     # one after the other: the density of one at a time has to be known.
     groups = [range(frame, frame + 1) for frame in each] if raw.own_trajectory else [each]
@@ -133,7 +135,6 @@ def centre_images(
                 measured[frame] = True
                 factors = (taper * weights(frame)(slab))[inside].astype(np.float32)
                 on_device = torch.from_numpy(factors).to(device)
-                # Where each is mixed from all coils, those of a slab are read once for each part.
                 for coils in pieces(raw.coils, coils_together(inside.size)):
                     samples = raw.kspace(frame, coils, slab)[:, inside]
                     images[coils] += transform.adjoint(
@@ -175,9 +176,12 @@ def _transform(
     )
 
 
-def slab_readouts(axes: int, samples: int) -> int:
-    """Return how many readouts of ``samples`` in ``axes`` dimensions are worked on together."""
-    return max(1, _READ_BYTES // (4 * axes * samples))
+def slab_readouts(axes: int, samples: int, mixed: int = 0) -> int:
+    """Return how many readouts of ``samples`` in ``axes`` dimensions are worked on together.
+
+    Of ``mixed`` coils, each of which takes all that were acquired, as many as can be read at once.
+    """
+    return max(1, _READ_BYTES // (max(4 * axes, 8 * mixed) * samples))
 
 
 def coils_together(samples: int) -> int:

@@ -94,7 +94,8 @@ def needs(job: Calibrating) -> list[Need]:
     voxels = math.prod(grid)
     images = 8 * coils * voxels
 
-    slab = min(slab_readouts(axes, acquired.samples), acquired.readouts) * acquired.samples
+    mixed = coils if compression.mixed_bytes(job, 1) else 0
+    slab = min(slab_readouts(axes, acquired.samples, mixed), acquired.readouts) * acquired.samples
     tile = min(coils, coils_together(slab))
     # Samples within the centre, as many as spokes have there or twice that.
     spread = 1 if acquired.pattern in ("radial", "stack-of-stars") else 2

@@ -48,7 +48,7 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
             f"not tell the covariance of {noise[0]} coils; set it to none, or bring "
             f"{SAMPLES_PER_COIL * noise[0]} samples or more"
         )
-    enough = noise is not None and noise[1] >= SAMPLES_PER_COIL * noise[0]
+    enough = noise is not None and noise[0] > 1 and noise[1] >= SAMPLES_PER_COIL * noise[0]
     return "noise" if wanted == "noise" or (wanted == "auto" and enough) else NONE
 
 
