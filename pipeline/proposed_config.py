@@ -29,9 +29,10 @@ def config_text(
         f"data_root: {_flow(data_root)}",
         "",
     ]
-    if proposal.settings or proposal.reasons:
-        body = list(_block(proposal.settings, proposal, indent=4))
-        lines += ["sources:", f"  {dataset}:", *body, ""] if body else []
+    if proposal.settings:
+        lines += ["sources:", f"  {dataset}:", *_block(proposal.settings, proposal, indent=4), ""]
+    else:
+        lines += [*_block({}, proposal, indent=0), ""]
     lines.append("reconstructions:")
     for name, settings in reconstructions.items():
         lines.append(f"  {name}: {_flow(dict(settings))}")

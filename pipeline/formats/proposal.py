@@ -93,6 +93,14 @@ class Proposal:
                 for key in ordered]  # fmt: skip
 
 
+def refuse_names(told: Told, format_: str) -> None:
+    """Refuse names and axes of arrays where the format itself says them."""
+    if told.names or told.axes:
+        raise ConfigError(
+            f"init: the format {format_} says itself what is what; leave out --array and --axes"
+        )
+
+
 def unknown(what: str, flag: str) -> ConfigError:
     """Return the error of what a file does not tell and nobody may guess."""
     return ConfigError(f"init: {what}; say it with {flag}")

@@ -98,6 +98,15 @@ def bart(folder, k, y):
     return "cfl"
 
 
+def ismrmrd(folder, k, y):
+    files = pytest.importorskip("mrd_files")
+    readouts = [
+        files.readout(y[:, at], k[at][:, ::-1], kspace_encode_step_1=at) for at in range(SPOKES)
+    ]
+    files.write_mrd(folder / "scan.h5", files.header((1, *SHAPE), trajectory="radial"), readouts)
+    return "scan.h5"
+
+
 def invoke(*arguments):
     done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -123,6 +132,7 @@ def upright(image):
         (frames, ["--order", "y,x"]),
         (apart, []),
         (bart, []),
+        (ismrmrd, []),
     ],
 )
 def test_a_file_becomes_an_upright_image(write, told, measured, tmp_path, monkeypatch):
@@ -254,3 +264,18 @@ def test_quick_makes_the_image_of_the_workflow(measured, tmp_path, monkeypatch):
     assert Path("out/image.nii.gz").stat().st_size > 1000
     done = CliRunner().invoke(app, ["quick", "plain.npz", "-o", "image.png"])
     assert "expected a name with .nii.gz" in str(done.exception)
+
+
+def test_a_store_of_another_run_needs_nothing_told(measured, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    npz(tmp_path, *measured)
+    invoke("init", "plain.npz", "--no-picture", "--order", "y,x", "--shape", "48x40")
+    config = load_config(load_yaml(Path("plain.yaml")))
+    row = load_datasets(Path("plain.tsv"), config)["plain"]
+    run(config, row, "gridding", tmp_path / "results", until="ingest")
+    for source in ("results/plain/raw.zarr", "results/plain/raw.json"):
+        said = invoke("init", source, "--name", "again", "--no-picture", "--force")
+        assert "found: format: a Zarr store" in said
+        assert "reads: kspace: frame 1, coil 3, readout 61, sample 96" in said
+    done = CliRunner().invoke(app, ["init", "results/plain/raw.zarr", "--order", "y,x"])
+    assert "leave these out" in str(done.exception)

@@ -1,4 +1,4 @@
-"""What files of each format seem to hold: a module a format, with ``describe``.
+"""What files of each format seem to hold: a module for one or several, with ``describe``.
 
 ``describe(paths, told)`` returns a `pipeline.formats.proposal.Proposal`, or None where the paths
 are not of its format. They stand apart from the readers: a better guess repeats no ingest.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.formats.proposal import Proposal, Told
 
-FORMATS = ("native", "bart", "mrd", "arrays")
+FORMATS = ("native", "bart", "listed", "arrays")
 """In the order in which they are tried."""
 
 

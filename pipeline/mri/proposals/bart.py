@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import ConfigError
 from pipeline.formats.flat_file import FlatFile
 from pipeline.formats.proposal import Held, Proposal, Told, unknown
 from pipeline.mri.formats.bart import open_cfl
@@ -17,6 +18,8 @@ def describe(paths: Sequence[Path], told: Told) -> Proposal | None:
     files = [file for path in paths for file in _files(path)]
     if not files:
         return None
+    if told.units or told.order or told.axes:
+        raise ConfigError("init: BART fixes axes, units and order; leave these options out")
     folder = files[0].parent
     bases = sorted({file.name.rpartition(".")[0] for file in files})
     opened = {base: open_cfl(folder / base) for base in bases}

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import DataError
-from pipeline.formats.proposal import Held, Proposal, Told
+from pipeline.errors import ConfigError, DataError
+from pipeline.formats.proposal import Held, Proposal, Told, refuse_names
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr
 from pipeline.mri.arrays import ARRAYS
 
@@ -26,6 +26,9 @@ def describe(paths: Sequence[Path], told: Told) -> Proposal | None:
             for name, array in group.arrays()
             if name in ARRAYS
         ]
+    refuse_names(told, "native")
+    if told.units or told.order or told.shape:
+        raise ConfigError("init: a store says its own matrix, units and order; leave these out")
     found = Proposal("mri", "native", path.name, str(path.parent), held)
     found.say("format", "a Zarr store that says its own axes, units and matrix")
     if told.voxel_size is not None:
