@@ -14,6 +14,7 @@ class GriddingSettings(MriSettings, AlgorithmSettings):
     algorithm: Literal["gridding"]
     normal: ClassVar[Literal["none"]] = "none"  # type: ignore[misc]
     weights: ClassVar[Literal["density"]] = "density"  # type: ignore[misc]
+    series: ClassVar[None] = None  # type: ignore[misc]
 
 
 class MatchedFilterSettings(RfSettings, AlgorithmSettings):

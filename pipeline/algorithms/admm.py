@@ -53,8 +53,19 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`, and of the preconditioner."""
         from pipeline.solvers.admm import admm_bytes
+        from pipeline.solvers.several import several_images
 
-        images = penalty_class(self.penalty).split_images(len(batch) - 1)
+        axes = len(batch) - 1 + self.joins_images
+        kinds = [penalty_class(term.penalty) for term in self.terms]
+        images = kinds[0].split_images(axes)
+        if self.penalties:
+            images = several_images(
+                [kind.split_images(axes) for kind in kinds],
+                [
+                    len(term.axes(axes, self.joins_images)) if term.penalty == "tv" else 1
+                    for term in self.terms
+                ],
+            )
         own = admm_bytes(batch, itemsize=itemsize, split_images=images)
         return self.with_preconditioner(own, batch, itemsize=itemsize, kernels=kernels)
 
@@ -84,9 +95,7 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
             absolute=0.1 * tolerance,
             relative=tolerance,
             exact_solver=(problem.exact() if penalty.identity and not self.joins_pairs else None),
-            preconditioner=self.preconditioner_of(
-                problem, rho * penalty.normal_diagonal(problem.image_axes)
-            ),
+            preconditioner=self.preconditioner_of(problem, rho * penalty.normal_diagonal),
             inner_iterations=self.inner_iterations,
             # No image is better than the equations that it was solved from.
             inner_residual=0.1 * tolerance,

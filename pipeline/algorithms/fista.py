@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from pipeline.algorithms.base import Problem
 from pipeline.algorithms.penalised import PenalisedSettings
@@ -24,6 +26,12 @@ class FistaSettings(PenalisedSettings):
 
     algorithm: Literal["fista"]
 
+    @model_validator(mode="after")
+    def _one_penalty(self) -> Self:
+        if self.penalties:
+            raise ValueError("fista takes one `penalty`; admm takes several `penalties`")
+        return self
+
     @property
     def applications(self) -> int:
         """One an iteration, those of the step's length, of the misfit, and of debiasing."""
@@ -36,7 +44,8 @@ class FistaSettings(PenalisedSettings):
         """Return the bytes of `minimise`."""
         from pipeline.solvers.fista import fista_bytes
 
-        images = penalty_class(self.penalty).proximal_images(len(batch) - 1)
+        axes = len(batch) - 1 + self.joins_images
+        images = penalty_class(self.penalty).proximal_images(axes)
         return fista_bytes(batch, itemsize=itemsize, proximal_images=images)
 
     def minimise(

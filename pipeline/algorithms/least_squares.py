@@ -56,6 +56,10 @@ class LeastSquaresSettings(PreconditionedSettings):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         check_fusion(self.regularization, self.fusion)
+        chosen = (self.regularization, self.preconditioner, getattr(self, "apodization", None))
+        for value in ("wiener", "spectrum", "voxel"):
+            if self.joins_images and value in chosen:
+                raise ValueError(f"`{value}` is for images apart, and not for those of a `series`")
         return self
 
     def decided(self, known: Known) -> Self:
@@ -63,7 +67,7 @@ class LeastSquaresSettings(PreconditionedSettings):
         settings = super().decided(known)
         weight = settings.regularization
         if weight == "auto":
-            weight = "wiener" if known.noise else 0.0
+            weight = "wiener" if known.noise and not self.joins_images else 0.0
         plain = {"iterations": _ITERATIONS, "tolerance": 0.0, "preconditioner": "none"}
         auto = {"regularization": weight, **plain}
         if weight == "wiener":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ class OmpSettings(SolverSettings):
     curve = ("relative misfit", "Misfit of the data relative to the data, after each point")
 
     algorithm: Literal["omp"]
+    series: ClassVar[None] = None  # type: ignore[misc]
     points: Annotated[int, Field(ge=1, le=10000)]
     """The most points that it may find."""
     residual: Literal["noise"] | Annotated[float, Field(ge=0, lt=1)] = 0.0

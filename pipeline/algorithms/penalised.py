@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings, reason
 from pipeline.algorithms.discrepancy import DISCREPANCY_IMAGES, by_discrepancy, check_fusion
+from pipeline.config.base import Settings
 from pipeline.config.equations import Known
 from pipeline.config.sources import Kind
 from pipeline.solvers.penalties import PENALTIES, penalty_class, penalty_module
@@ -33,6 +34,22 @@ _SPARSITY = 0.05
 """Where neither settings nor noise say more."""
 
 
+class PenaltySettings(Settings):
+    """One of several penalties."""
+
+    penalty: PenaltyName
+    along: Literal["space", "series", "both"] = "space"
+    """With a `series`: the axes along which it acts."""
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    """Weight relative to the brightest voxel of the adjoint."""
+
+    def axes(self, image_axes: int, joint: bool) -> tuple[int, ...]:
+        """Return the axes that it acts along, of those of a problem."""
+        spatial = image_axes - joint
+        first = image_axes if self.along != "space" or not joint else spatial
+        return tuple(range(-first, -spatial if self.along == "series" else 0))
+
+
 class PenalisedSettings(SolverSettings):
     """Least squares with a penalty."""
 
@@ -46,8 +63,13 @@ class PenalisedSettings(SolverSettings):
 
     penalty: PenaltyName = "l1"
     """`l1` (few bright voxels), `tv` (total variation: flat regions), `wavelet` (L1 of the
-    Daubechies-4 details) or `l21` (few voxels, the same ones in every pair; needs `fusion:
-    non-coherent`)."""
+    Daubechies-4 details), `l21` (few voxels, the same ones in every pair, with `fusion:
+    non-coherent`, or in every image of a `series`) or `llr` (locally low rank: a `series` whose
+    blocks of voxels are sums of few images)."""
+    along: Literal["space", "series", "both"] = "space"
+    """With a `series`: the axes along which `tv` acts."""
+    penalties: tuple[PenaltySettings, ...] = ()
+    """admm: several at once, in place of `penalty`, `along` and `sparsity`."""
     sparsity: (
         Literal["auto", "noise", "noise/3", "discrepancy"] | Annotated[float, Field(gt=0, lt=1)]
     ) = "auto"
@@ -67,10 +89,25 @@ class PenalisedSettings(SolverSettings):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         chosen = penalty_class(self.penalty)
-        if chosen.joins_pairs and self.fusion != "non-coherent":
+        doubled = self.model_fields_set & {"penalty", "along", "sparsity"}
+        if self.penalties and (doubled or self.debias):
             raise ValueError(
-                f"`penalty: {self.penalty}` joins images of pairs: needs `fusion: non-coherent`"
+                "`penalties` stands in place of `penalty`, `along` and `sparsity`, and without "
+                "`debias`; leave one or the other out"
             )
+        for term in self.terms:
+            kind = penalty_class(term.penalty)
+            if kind.joins and not (self.fusion == "non-coherent" or self.joins_images):
+                raise ValueError(
+                    f"`penalty: {term.penalty}` joins images: needs a `series`, of pairs of "
+                    "antenna arrays needs `fusion: non-coherent`"
+                )
+            if term.along != "space" and not (self.joins_images and term.along in kind.directions):
+                raise ValueError(
+                    f"`along: {term.along}` is for the penalty tv, and needs a `series`"
+                )
+        if any(term.penalty == "llr" for term in self.terms) and not self.joins_images:
+            raise ValueError("`penalty: llr` needs a `series`")
         if self.sparsity in ("noise", "noise/3") and not chosen.usual_weight:
             allowed = [name for name in PENALTIES if penalty_class(name).usual_weight]
             raise ValueError(
@@ -89,6 +126,8 @@ class PenalisedSettings(SolverSettings):
         """Return the settings with what ``auto`` means; see `EquationSettings.decided`."""
         settings = super().decided(known)
         rule = penalty_class(self.penalty).usual_weight
+        if self.along != "space" or self.subspace or self.penalties:
+            rule = None  # noise alone says nothing of changes along a series, nor of coefficients
         auto = {
             "sparsity": rule if rule and known.noise else _SPARSITY,
             "iterations": self.usual_iterations[known.kind],
@@ -98,9 +137,18 @@ class PenalisedSettings(SolverSettings):
         return settings.model_copy(update=left)
 
     @property
+    def terms(self) -> tuple[PenaltySettings, ...]:
+        """All penalties; where a rule finds the weight, one in place of it."""
+        weight = _SPARSITY if isinstance(self.sparsity, str) else self.sparsity
+        one = PenaltySettings(penalty=self.penalty, along=self.along, sparsity=weight)
+        return self.penalties or (one,)
+
+    @property
     def joins_pairs(self) -> bool:
-        """Whether the penalty couples the images of antenna pairs."""
-        return penalty_class(self.penalty).joins_pairs
+        """Whether a penalty couples the images of antenna pairs."""
+        return not self.joins_images and any(
+            penalty_class(term.penalty).joins for term in self.terms
+        )
 
     @property
     def uses_noise(self) -> bool:
@@ -115,7 +163,7 @@ class PenalisedSettings(SolverSettings):
     @property
     def modules(self) -> tuple[str, ...]:
         """The algorithm's and the penalty's."""
-        return (*super().modules, penalty_module(self.penalty))
+        return (*super().modules, *(penalty_module(term.penalty) for term in self.terms))
 
     @property
     def converged_change(self) -> float:
@@ -146,6 +194,22 @@ class PenalisedSettings(SolverSettings):
             held = max(held, image + debias_bytes(batch, itemsize=itemsize))
         return held + (self.sparsity == "discrepancy") * DISCREPANCY_IMAGES * image
 
+    def _penalty(self, weight: Tensor, image_axes: int) -> Penalty:
+        """Return the penalty with a weight, or several of which it is the unit of the weights."""
+        found = [
+            penalty_class(term.penalty)(
+                term.sparsity * weight if self.penalties else weight,
+                image_axes,
+                term.axes(image_axes, self.joins_images),
+            )
+            for term in self.terms
+        ]
+        if not self.penalties:
+            return found[0]
+        from pipeline.solvers.several import Several
+
+        return Several(found)
+
     def run(self, problem: Problem, report: Report, checkpoint: Checkpoint) -> Outcome:
         """Solve a problem, with the weight that the settings or their rule give."""
         import torch
@@ -157,7 +221,7 @@ class PenalisedSettings(SolverSettings):
 
         normal = problem.normal
         axes = problem.image_axes + self.joins_pairs
-        penalty_of = functools.partial(penalty_class(self.penalty), image_axes=axes)
+        penalty_of = functools.partial(self._penalty, image_axes=axes)
         magnitude = normal.b.abs()
         if self.joins_pairs:
             magnitude = torch.linalg.vector_norm(magnitude, dim=-axes)
@@ -167,7 +231,7 @@ class PenalisedSettings(SolverSettings):
         brightest = torch.where(brightest > 0, brightest, 1.0)
         voxels = normal.b[(0,) * (normal.b.ndim - problem.image_axes)].numel()
         stages = Nested(checkpoint)
-        details: dict[str, object] = {"penalty": self.penalty}
+        details: dict[str, object] = {"penalty": " + ".join(term.penalty for term in self.terms)}
 
         def at(weight: Tensor, checkpoint: Checkpoint) -> Solution:
             return self.minimise(problem, penalty_of(weight), report, checkpoint)
@@ -193,7 +257,8 @@ class PenalisedSettings(SolverSettings):
                 weight *= 1.0 if self.sparsity == "noise" else 1 / 3
             else:
                 share = _SPARSITY if isinstance(self.sparsity, str) else self.sparsity
-                weight = share * brightest
+                # Of several penalties, what their weights are relative to.
+                weight = brightest if self.penalties else share * brightest
             sparse = at(weight, stages)
         misfit = 2 * normal.cost(sparse.image, axes)
         cost = 0.5 * misfit + penalty_of(weight).value(sparse.image)

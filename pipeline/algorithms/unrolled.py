@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings
 from pipeline.errors import ConfigError, KronufftError
@@ -27,6 +27,7 @@ class UnrolledSettings(SolverSettings):
     """A trained network."""
 
     algorithm: Literal["unrolled"]
+    series: ClassVar[None] = None  # type: ignore[misc]
     weights_file: str
     """The network that `kronufft train` wrote."""
     fusion: Literal["coherent"] = "coherent"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from pydantic import Field
 
 from pipeline.config.base import Matrix, Settings
+from pipeline.config.series import SeriesSettings
 from pipeline.config.sources import Kind
 from pipeline.config.transforms import ArithmeticSettings
 from pipeline.errors import ConfigError
@@ -18,6 +19,7 @@ Model = Literal["auto", "exact", "W", "W+D(fc)", "W+D", "F", "UPA", "N", "stored
 KIND_OF: Mapping[str, Kind] = {
     "shape": "mri",
     "frames_per_image": "mri",
+    "series": "mri",
     "fusion": "rf",
     "model": "rf",
     "force_model": "rf",
@@ -55,6 +57,8 @@ class EquationSettings(Settings):
     out the k-space beyond it."""
     frames_per_image: Literal["all"] | Annotated[int, Field(ge=1)] = 1
     """MRI: measured frames joined into one image; `all` joins every frame."""
+    series: SeriesSettings | None = None
+    """MRI: solve for all images as one problem, or for few images that they are sums of."""
     weights: Literal["auto", "density", "none"] = "auto"
     """Weigh samples by density compensation or not: fewer iterations, or least noise where nothing
     regularises. RF phase histories that have density weights: a sharper image, of the matched
@@ -77,6 +81,16 @@ class EquationSettings(Settings):
     curvature_error: Annotated[float, Field(gt=0, le=1)] = 0.1
     """RF phase histories with `W+D(fc)`: relative model error that curved wavefronts may leave; the
     aperture is cut into sub-apertures until it is met."""
+
+    @property
+    def joins_images(self) -> bool:
+        """Whether all images of a dataset are one problem."""
+        return self.series is not None
+
+    @property
+    def subspace(self) -> bool:
+        """Whether images are sums of fewer unknowns, which are measured together."""
+        return self.series is not None and self.series.subspace
 
     @property
     def solves(self) -> bool:
@@ -130,6 +144,7 @@ class RfSettings(EquationSettings):
 
     shape: ClassVar[None] = None  # type: ignore[misc]
     frames_per_image: ClassVar[int] = 1  # type: ignore[misc]
+    series: ClassVar[None] = None  # type: ignore[misc]
 
 
 class AccumulateSettings(ArithmeticSettings):

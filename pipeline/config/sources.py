@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 Axis = Literal[
     "frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1",
     "pair", "freq", "m1", "m2", "m3", "n1", "n2", "n3", "tx", "rx", "element", "coordinate",
-    "pulse", "target",
+    "pulse", "target", "coefficient",
 ]  # fmt: skip
 MriArrayName = Literal[
     "kspace",
@@ -26,6 +26,7 @@ MriArrayName = Literal[
     "sensitivities",
     "field_map",
     "relaxation",
+    "basis",
     "reference",
 ]
 RfArrayName = Literal[
@@ -88,11 +89,11 @@ class ArraySettings(Settings):
     positions: names of the arrays of x, y and z."""
     axes: tuple[str, ...]
     """Meaning of each stored axis in its stored order. MRI: frame, coil, readout, sample, axis, z,
-    y, x. RF: frame, pair, freq, m1, m2, m3 (or tx, rx), n1, n2, n3, element, coordinate, pulse,
-    target, z, y, x. `1` for an axis of length one to drop; `readout sample` for a joined axis,
-    slowest first (see `samples_per_readout` and `readouts_per_frame`); `pulse` may stand several
-    times, as for the rows and columns of a scan, the slowest first. MATLAB's axes appear in reverse
-    in HDF5 files (v7.3)."""
+    y, x, coefficient. RF: frame, pair, freq, m1, m2, m3 (or tx, rx), n1, n2, n3, element,
+    coordinate, pulse, target, z, y, x. `1` for an axis of length one to drop; `readout sample` for
+    a joined axis, slowest first (see `samples_per_readout` and `readouts_per_frame`); `pulse` may
+    stand several times, as for the rows and columns of a scan, the slowest first. MATLAB's axes
+    appear in reverse in HDF5 files (v7.3)."""
     axis_order: tuple[Literal["z", "y", "x"], ...] | None = None
     """Trajectory: which image axis each stored component belongs to (of complex numbers: real part,
     imaginary part); default: in image order."""

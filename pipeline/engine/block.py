@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import torch
@@ -54,6 +54,13 @@ class Equations(Protocol):
         """Return the images ``(image, *shape)`` of an algorithm that solves nothing."""
 
 
+class SeriesEquations(Equations, Protocol):
+    """Those of images that are the unknowns of one problem, or sums of them."""
+
+    def images(self, unknowns: Tensor) -> Tensor:
+        """Return the images ``(image, *shape)`` of unknowns ``(1, unknown, *shape)``."""
+
+
 def reconstruct_block(
     job: BlockJob,
     algorithm: AlgorithmSettings,
@@ -88,20 +95,30 @@ def reconstruct_block(
             return equations.image(share), [[] for _ in batch]
         with job.phase("prepare"):
             gram = equations.gram(batch, share)
-        normal = NormalEquations(share.b, gram, share.energy)
-        return solve(
+        normal, diagonal = NormalEquations(share.b, gram, share.energy), share.diagonal
+        noise = equations.noise(batch, share) if algorithm.uses_noise else None
+        left_by_noise = equations.left_by_noise(batch, share)
+        if job.joint:  # the images are the unknowns of a single problem
+            b = share.b if algorithm.subspace else share.b.unsqueeze(0)
+            normal = NormalEquations(b, gram, share.energy.sum(0, keepdim=True))
+            diagonal = diagonal.mean(0, keepdim=True)
+            noise = noise and noise.joint()
+            if left_by_noise is not None:
+                left_by_noise = left_by_noise.square().sum(0, keepdim=True).sqrt()
+        found, histories = solve(
             job,
             algorithm,
             normal,
-            share.diagonal,
-            image_axes=len(data.shape),
-            noise=equations.noise(batch, share) if algorithm.uses_noise else None,
-            left_by_noise=equations.left_by_noise(batch, share),
+            diagonal,
+            image_axes=len(data.shape) + job.joint,
+            noise=noise,
+            left_by_noise=left_by_noise,
             exact=cache(equations.exact_solver),
             spectrum=lambda: equations.spectrum(batch, share),
             progress=lambda part, note: advance(0, note, partial=part * len(batch)),
             checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
         )
+        return (cast(SeriesEquations, equations).images(found) if job.joint else found), histories
 
     with ExitStack() as files, track(f"{job.who}: images", job.row.images) as advance:
         shares = [
@@ -112,7 +129,7 @@ def reconstruct_block(
             first = batch.start - job.row.first_image
             images[first : first + len(found)] = found.cpu().numpy()
             residuals += histories
-            advance(len(found), f"residual {histories[-1][-1]:.1e}" if histories[-1] else "")
+            advance(len(batch), f"residual {histories[-1][-1]:.1e}" if histories[-1] else "")
     job.check_finite(images, "the image")
     if not algorithm.uses_noise:  # else zero is the answer where noise is all that was measured
         job.check_not_zero(images)

@@ -40,6 +40,8 @@ class TileSizes:
     channels: int
     """Coils, or RF pairs."""
     readouts: int
+    together: bool = False
+    """Whether all images are in work together."""
 
     def halved(self) -> TileSizes | None:
         """Return half of it: fewer channels, then fewer images, then fewer readouts.
@@ -48,7 +50,7 @@ class TileSizes:
         """
         for name in ("channels", "images", "readouts"):
             size = getattr(self, name)
-            if size > 1:
+            if size > 1 and not (name == "images" and self.together):
                 return replace(self, **{name: math.ceil(size / 2)})
         return None
 
@@ -91,7 +93,8 @@ class BlockJob:
     ) -> None:
         self.settings, self.row, self.receipt = settings.reconstruction, row, receipt
         # As planned, or halved since: then what was gone on with each time.
-        self.tiles = TileSizes(row.image_batch, row.coil_batch, row.readout_batch)
+        self.joint = self.settings.joins_images
+        self.tiles = TileSizes(row.image_batch, row.coil_batch, row.readout_batch, self.joint)
         self.halvings: list[dict[str, int]] = []
         # Of everything that was streamed, and of the tiles of each RF pair.
         self.account = StreamAccount()
@@ -149,12 +152,14 @@ class BlockJob:
         )
 
     def batches(self, work: Callable[[range], Result]) -> Iterator[tuple[range, Result]]:
-        """Do ``work`` on the block's images, a batch at a time; with less where memory is short.
+        """Do ``work`` on what the block measures, a batch at a time; with less if memory is short.
 
         The plan has seen to it that tiles fit, but another process may have taken the memory since.
         Raises `DeviceError` if the device has too little memory for the smallest tile.
         """
         images = range(self.row.first_image, self.row.first_image + self.row.images)
+        if self.settings.subspace:  # what is measured is one image, of several unknowns
+            images = range(1)
         first = images.start
         while first < images.stop:
             batch = range(first, min(first + self.tiles.images, images.stop))

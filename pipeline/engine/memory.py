@@ -45,7 +45,7 @@ def footprint(work: Work) -> Need:
 def written_bytes(work: Work) -> int:
     """Return the bytes of the file that a job writes: images, or sums and kernels of a shard."""
     if work.stage != "accumulate":
-        return work.images * work.voxel_bytes
+        return work.result_bytes
     whole = replace(work, image_batch=work.images)
     spectra = spectrum_bytes(work, whole.kernels) if work.makes_kernel else 0
     return work.images * work.unknown_bytes + spectra
@@ -68,8 +68,9 @@ def _staged(work: Work) -> dict[str, int]:
 
 def _with_images(work: Work, phases: list[Parts]) -> list[Parts]:
     """Add what the host holds of finished images: in the last batch its own only at the end."""
-    batch, images = work.image_batch * work.voxel_bytes, work.images * work.voxel_bytes
-    earlier = {"finished images": images - batch}
+    images = work.result_bytes
+    batch = images * work.image_batch // work.images
+    earlier = {"finished images": 0 if work.joint else images - batch}
     at_the_end = {
         **work.model.held(work),
         "spectra": spectrum_bytes(work, work.kernels),

@@ -76,7 +76,8 @@ def plan_jobs(request: Request) -> list[PlanRow]:
     blocks = math.ceil(together / size)
     size = math.ceil(together / blocks)  # evenly, not one small block at the end
     shards = _shard_count(replace(whole, images=size), request)
-    while shards > 1 and size > 1 and not _shards_fit(_block(whole, size), shards, request):
+    cuts = shards > 1 and not whole.joint
+    while cuts and size > 1 and not _shards_fit(_block(whole, size), shards, request):
         size = math.ceil(size / 2)
     rows: list[PlanRow] = []
     starts = (
@@ -96,6 +97,8 @@ def _block(work: Work, images: int) -> Work:
 
 def _block_size(work: Work, request: Request) -> int:
     """Return how many images one job reconstructs."""
+    if work.joint:
+        return work.images
     one = replace(work, images=1)
     per_image = predicted_seconds(one, request.rates) - request.rates.start
     size = min(work.images, max(work.image_batch, int(_BEARABLE_SECONDS / max(per_image, 1e-9))))
@@ -212,7 +215,7 @@ def _row(
         block=block,
         shard=shard,
         first_image=first_image,
-        images=work.images,
+        images=work.images * work.outputs,
         first_channel=channels.start,
         channels=len(channels),
         first_readout=readouts.start,
@@ -297,7 +300,7 @@ def _higher_limits(request: Request) -> Iterator[str]:
 
 
 def _fits(request: Request) -> bool:
-    one = replace(request.work, images=1)
+    one = request.work if request.work.joint else replace(request.work, images=1)
     try:
         plan_jobs(replace(request, work=one))
     except PlanError:

@@ -1,6 +1,7 @@
 """What a plan is asked for, from data, stored or only imagined, and the settings."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -63,8 +64,11 @@ def request_for(
     machine, rates, notes = tuned(machine, shape, Path(tuning) if tuning else None, who)
     (model, *others), said = models(data, calibration, chosen, machine, rates, who)
     images = image_count(data.frames, chosen.frames_per_image)
+    work = Work.whole(shape, chosen, model, machine, images)
+    if chosen.subspace:
+        work = replace(work, images=1, outputs=images)
     return Request(
-        Work.whole(shape, chosen, model, machine, images),
+        work,
         limits,
         rates,
         shards=settings.memory.shards,

@@ -29,7 +29,7 @@ def predicted_phases(work: Work, rates: Rates) -> Mapping[str, float]:
         vectors = 20 * work.unknown_bytes / rates.memory
         product = model.application(work, rates) + vectors
         phases["solve"] = work.images * work.settings.applications * product * scale
-    phases["write"] = work.images * work.voxel_bytes / rates.read
+    phases["write"] = work.result_bytes / rates.read
     return phases
 
 

@@ -38,7 +38,10 @@ def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
 def smallest_tiles(work: Work) -> Work:
     """Return the work on one image, one channel and one readout at a time."""
     model = work.model.streamed()
-    return replace(work, model=model, images=1, image_batch=1, channel_batch=1, readout_batch=1)
+    images = work.images if work.joint else 1
+    return replace(
+        work, model=model, images=images, image_batch=images, channel_batch=1, readout_batch=1
+    )
 
 
 def _candidates(work: Work, rates: Rates) -> Iterator[Work]:
@@ -54,12 +57,14 @@ def _candidates(work: Work, rates: Rates) -> Iterator[Work]:
             break
         yield _tiled(work, images, channels, readout_batch)
     efficient = min(readouts, efficient)
+    fewest = images if work.joint else 1
     for image_batch in _shrinking(images, 0.5):
-        yield _tiled(work, image_batch, channels, efficient)
+        if image_batch >= fewest:
+            yield _tiled(work, image_batch, channels, efficient)
     for channel_batch in _shrinking(channels, 0.5):
-        yield _tiled(work, 1, channel_batch, efficient)
+        yield _tiled(work, fewest, channel_batch, efficient)
     for readout_batch in _shrinking(efficient, _SMALL_STEPS):
-        yield _tiled(work, 1, 1, readout_batch)
+        yield _tiled(work, fewest, 1, readout_batch)
 
 
 def _tiled(work: Work, images: int, channels: int, readouts: int) -> Work:
@@ -79,9 +84,11 @@ def _even(total: int, most: int) -> int:
 def _images_and_channels(work: Work) -> tuple[int, int]:
     """Return the images and channels that are worth having in work together."""
     if not work.model.batches:
-        return 1, 1
+        return work.images if work.joint else 1, 1
     budget = _IMAGES_ON_DEVICE if work.machine.on_device else _IMAGES_ON_CPU
     together = work.machine.transforms_at_once or max(1, budget // (2 * work.voxel_bytes))
+    if work.joint:
+        return work.images, max(1, min(work.channels, together // work.images))
     channels = min(work.channels, together)
     return max(1, min(work.images, _IMAGES_AT_ONCE, together // channels)), channels
 

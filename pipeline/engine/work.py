@@ -146,6 +146,8 @@ class Work:
     its share; ``sum`` reads the shares of all shards and solves."""
     makes_kernel: bool = True
     """Whether the job accounts for what all channels share."""
+    outputs: int = 1
+    """Images that are written for each one that is measured."""
     shards: int = 1
     """Shares that are summed; 1 where the measurement is read by the job that solves."""
 
@@ -161,6 +163,16 @@ class Work:
         """Return all images as one job, in the smallest tiles."""
         channels, readouts = model.channels, model.readouts
         return cls(shape, settings, model, machine, images, channels, readouts)
+
+    @property
+    def joint(self) -> bool:
+        """Whether all images are in work together, as one problem."""
+        return self.settings.joins_images
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of the images that are written."""
+        return self.images * self.outputs * self.voxel_bytes
 
     @property
     def toeplitz(self) -> bool:

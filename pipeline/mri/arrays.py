@@ -60,6 +60,13 @@ ARRAYS = ArrayTable(
         "relaxation": _field(
             ("frame", "z", "y", "x"), np.float32, "R2*, how fast the signal decays", unit="1/s"
         ),
+        "basis": _field(
+            ("frame", "coefficient"),
+            np.complex64,
+            "temporal basis: each image of a series is such a sum of coefficients",
+            own=("coefficient",),
+            apart=(),
+        ),
         "reference": _field(("frame", "z", "y", "x"), np.complex64, "true or good images"),
     }
 )

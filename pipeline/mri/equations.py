@@ -122,6 +122,10 @@ class MriEquations:
             return share.b.sqrt()
         return share.b if self._map_squares is None else share.b / self._map_squares
 
+    def images(self, unknowns: Tensor) -> Tensor:
+        """Return the images of a series, ``(image, *shape)``, from its unknowns."""
+        return self.data.encoding.images(unknowns)
+
     @cached_property
     def _map_squares(self) -> Tensor | None:
         """Sums of squares of maps that are not normalised, no smaller than within their masks."""

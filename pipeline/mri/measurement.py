@@ -11,17 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config.equations import image_shape
+from pipeline.config.equations import image_count, image_shape
 from pipeline.engine.accumulation import Measurement, Share
 from pipeline.engine.job import BlockJob, Shard
-from pipeline.engine.machine import Transforms
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.mri.calibration.off_resonance import segment_counts
 from pipeline.mri.corrected import CorrectedData, lies_on_grid
+from pipeline.mri.model.basis import temporal_basis
 from pipeline.mri.model.coil_maps import CoilMaps
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
 from pipeline.mri.model.off_resonance import OffResonance
+from pipeline.mri.model.subspace import Subspace
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
 from pipeline.mri.trajectories import resampled
@@ -55,10 +56,11 @@ class MriMeasurement:
         self.raw = raw = CorrectedData(raw, calibration)
         self.calibration = calibration
         self.shape = image_shape(raw.shape, self.settings)
-        transforms = job.transforms(self.shape, on_grid=lies_on_grid(raw.pattern, calibration))
-        self.encoding = _encoding(job, transforms, calibration)
         joined = self.settings.frames_per_image
         self.frames_per_image = raw.frames if joined == "all" else joined
+        self.encoding = self._encoding()
+        if self.settings.subspace:
+            self.frames_per_image = raw.frames  # all frames tell of the same unknowns
         self.toeplitz = self.settings.solves and self.settings.normal != "explicit"
         if self.toeplitz:
             self.encoding.transforms.require_kernels(job.device)
@@ -70,6 +72,19 @@ class MriMeasurement:
         job.receipt.record(
             coils=raw.coils, samples=raw.readouts * raw.samples * self.frames_per_image
         )
+
+    def _encoding(self) -> Encoding:
+        """Return what samples are of images, with the effects that the calibration knows of."""
+        job, on_grid = self.job, lies_on_grid(self.raw.pattern, self.calibration)
+        transforms = job.transforms(self.shape, on_grid=on_grid)
+        if self.settings.series is not None and self.settings.subspace:
+            images = image_count(self.raw.frames, self.settings.frames_per_image)
+            basis, left = temporal_basis(self.settings.series, images, self.raw.basis(), job.who)
+            job.receipt.record(coefficients=basis.shape[1], left_by_basis=left)
+            return Subspace(transforms, job.device, basis, self.frames_per_image)
+        if segment_counts(self.calibration) is None:
+            return Encoding(transforms, job.device)
+        return OffResonance(transforms, job.device, self.calibration)
 
     def accumulate(self, images: range, shard: Shard) -> Share:
         """Return the share of ``shard`` in the normal equations of some images.
@@ -270,13 +285,6 @@ class MriMeasurement:
             positions = self.positions(images, self.job.shard().readouts)
         there = (torch.from_numpy(array).to(self.job.device) for array in positions)
         return self._sampling(*there, shared=self.share_samples(images))
-
-
-def _encoding(job: BlockJob, transforms: Transforms, calibration: Calibration) -> Encoding:
-    """Return what samples are of an image, with the effects that the calibration knows of."""
-    if segment_counts(calibration) is None:
-        return Encoding(transforms, job.device)
-    return OffResonance(transforms, job.device, calibration)
 
 
 def measurement_of(job: BlockJob, data: RawData, calibration: Calibration) -> Measurement:

@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 
 from pipeline.algorithms.base import AlgorithmSettings
+from pipeline.config.equations import image_count
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.errors import ConfigError, DataError
 from pipeline.mri.calibration.off_resonance import segment_counts
 from pipeline.mri.corrected import lies_on_grid
+from pipeline.mri.model.basis import temporal_basis
 from pipeline.mri.model.costs import MriCosts
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import Pattern
@@ -62,6 +64,8 @@ def models(
             f"{who}: {settings.algorithm} of {coils} coils needs coil maps, and "
             "calibration.coil_maps is none; set it to auto, source or espirit"
         )
+    segments = None if calibration is None else segment_counts(calibration)
+    coefficients, real_basis = 0, True
     joined = data.frames if settings.frames_per_image == "all" else settings.frames_per_image
     if data.slices > 1 and (data.frames // data.slices) % joined:
         raise ConfigError(
@@ -69,6 +73,22 @@ def models(
             f"slices: there are {data.slices} slices of {data.frames // data.slices} frames; set "
             "it to a divisor of these"
         )
+    if settings.joins_images and data.slices > 1:
+        raise ConfigError(
+            f"{who}: a `series` of {data.slices} slices, whose coil maps differ; ingest each slice "
+            "as a dataset of its own"
+        )
+    if settings.series is not None and settings.subspace:
+        source = data.basis() if isinstance(data, RawData) else None
+        images = image_count(data.frames, settings.frames_per_image)
+        basis, _ = temporal_basis(settings.series, images, source, who)
+        coefficients, real_basis = basis.shape[1], not basis.imag.any()
+        if segments is not None:
+            raise ConfigError(
+                f"{who}: a `series` with the basis {settings.series.basis} knows no off-resonance; "
+                "set calibration.off_resonance to none, or series.basis to frames"
+            )
+        joined = data.frames
     # The trajectory is shared only if each image joins equally many frames.
     whole = data.frames % joined == 0
     of_a_slice = data.frames // data.slices // joined
@@ -82,6 +102,8 @@ def models(
         images_together=of_a_slice if maps and data.slices > 1 else None,
         on_grid=lies_on_grid(data.pattern, calibration),
         explicit=settings.normal == "explicit",
-        segments=None if calibration is None else segment_counts(calibration),
+        segments=segments,
+        coefficients=coefficients,
+        real_basis=real_basis,
     )
     return [costs], []

@@ -115,6 +115,10 @@ class RawData(Acquisition):
         count = len(range(*readouts.indices(self.readouts)))
         return np.broadcast_to(times, (count, self.samples))
 
+    def basis(self) -> NDArray[np.complex64] | None:
+        """Return the source's temporal basis, complex64 ``[frame, coefficient]``."""
+        return self._optional("basis", ())
+
     def field_map(self, planes: slice = ALL) -> NDArray[np.float32] | None:
         """Return the source's off-resonance [Hz], float32 ``[frame or 1, z, y, x]``."""
         return self._optional("field_map", (ALL, planes))

@@ -1,10 +1,12 @@
 """Finite differences between neighbouring voxels, and the exact adjoint."""
 
+from collections.abc import Sequence
+
 import torch
 
 
-def differences(x: torch.Tensor, image_axes: int) -> torch.Tensor:
-    """Return forward differences along each image axis; the last one of an axis is zero.
+def differences(x: torch.Tensor, image_axes: int, axes: Sequence[int]) -> torch.Tensor:
+    """Return forward differences along some axes; the last one of an axis is zero.
 
     Parameters
     ----------
@@ -12,32 +14,32 @@ def differences(x: torch.Tensor, image_axes: int) -> torch.Tensor:
         Images of shape ``(*problems, *image)``.
     image_axes
         Number of trailing axes that make one image.
+    axes
+        Negative, of ``x``.
 
     Returns
     -------
     Tensor
-        ``(*problems, axis, *image)`` with one component for each image axis, in the units of `x`
-        (per voxel, not per metre). Their operator norm is less than ``2 sqrt(image_axes)``.
+        ``(*problems, axis, *image)`` with one component for each of the axes, in the units of `x`
+        (per voxel, not per metre). Their operator norm is less than ``2 sqrt(len(axes))``.
     """
     position = x.ndim - image_axes
-    result = x.new_zeros(*x.shape[:position], image_axes, *x.shape[position:])
-    for component in range(image_axes):
-        axis = position + component
+    result = x.new_zeros(*x.shape[:position], len(axes), *x.shape[position:])
+    for component, axis in enumerate(axes):
         size = x.shape[axis] - 1
         along = result.select(position, component).narrow(axis, 0, size)
         along.copy_(x.narrow(axis, 1, size)).sub_(x.narrow(axis, 0, size))
     return result
 
 
-def differences_adjoint(u: torch.Tensor, image_axes: int) -> torch.Tensor:
+def differences_adjoint(u: torch.Tensor, image_axes: int, axes: Sequence[int]) -> torch.Tensor:
     """Apply the conjugate transpose of `differences`: the negative divergence.
 
     ``(*problems, axis, *image)`` becomes ``(*problems, *image)``.
     """
     position = u.ndim - image_axes - 1
     result = u.new_zeros(*u.shape[:position], *u.shape[position + 1 :])
-    for component in range(image_axes):
-        axis = position + component
+    for component, axis in enumerate(axes):
         size = result.shape[axis] - 1
         inner = u.select(position, component).narrow(axis, 0, size)
         result.narrow(axis, 0, size).sub_(inner)
@@ -45,10 +47,10 @@ def differences_adjoint(u: torch.Tensor, image_axes: int) -> torch.Tensor:
     return result
 
 
-def differences_normal(x: torch.Tensor, image_axes: int) -> torch.Tensor:
+def differences_normal(x: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
     """Apply `differences` and its adjoint, the negative Laplacian, without a gradient in memory."""
     result = torch.zeros_like(x)
-    for axis in range(x.ndim - image_axes, x.ndim):
+    for axis in axes:
         size = x.shape[axis] - 1
         before, after = x.narrow(axis, 0, size), x.narrow(axis, 1, size)
         result.narrow(axis, 1, size).add_(after).sub_(before)

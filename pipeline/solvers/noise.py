@@ -21,6 +21,13 @@ class Noise:
     """float64, one for each problem: root of the mean of ``|W^(1/2) n|^2``. ``sigma sqrt(M)`` for
     white noise in ``M`` samples."""
 
+    def joint(self) -> Noise:
+        """Return the noise of all problems as that of one; a voxel's is the root mean square."""
+        return Noise(
+            self.adjoint.square().mean(0, keepdim=True).sqrt(),
+            self.misfit.square().sum(0, keepdim=True).sqrt(),
+        )
+
     @classmethod
     def of_channels(
         cls,

@@ -9,6 +9,7 @@ loads torch before a penalty is made.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.errors import ConfigError
@@ -27,7 +28,10 @@ class Penalty(ABC):
     weight
         In the units of ``b``; one number, or one for each problem.
     image_axes
-        Number of trailing axes that make one image.
+        Number of trailing axes that make one problem: those of an image, and before them that of a
+        series or of pairs where these are solved for together.
+    axes
+        Those of them along which it acts, negative; default: all.
 
     Attributes
     ----------
@@ -41,21 +45,27 @@ class Penalty(ABC):
         The rule for the weight that gives good images by default where the noise is known: `noise`,
         `pipeline.solvers.regularization.noise_weight`, which noise alone seldom exceeds; or
         `noise/3`, a third of it. `None` where neither is for this penalty.
-    joins_pairs
-        Whether it couples the images of antenna pairs, whose axis is then the first of the image.
+    joins
+        Whether it couples images, along the axis that is then the first of the problem: those of a
+        series, or of antenna pairs.
+    directions
+        Along what of a series it may act: ``space``, ``series`` or ``both``; of none where there is
+        no choice.
     """
 
     components: int = 1
     identity: ClassVar[bool] = True
     sparse: ClassVar[bool] = False
     usual_weight: ClassVar[Literal["noise", "noise/3"] | None] = None
-    joins_pairs: ClassVar[bool] = False
+    joins: ClassVar[bool] = False
+    directions: ClassVar[tuple[str, ...]] = ("space",)
 
-    def __init__(self, weight: Weight, image_axes: int) -> None:
+    def __init__(self, weight: Weight, image_axes: int, axes: Sequence[int] | None = None) -> None:
         import torch
 
         self.weight = torch.as_tensor(weight, dtype=torch.float64)
         self.image_axes = image_axes
+        self.axes = tuple(range(-image_axes, 0)) if axes is None else tuple(axes)
         if not bool((self.weight >= 0).all()):
             raise ConfigError(
                 f"{type(self).__name__}: found weight {weight}; it may not be negative."
@@ -71,9 +81,9 @@ class Penalty(ABC):
         """Return the images that `admm` holds besides those of a penalty without transform."""
         return 0.0
 
-    @staticmethod
-    def normal_diagonal(axes: int) -> int:
-        """Return the mean diagonal of ``D^H D``, for so many image axes."""
+    @property
+    def normal_diagonal(self) -> int:
+        """The mean diagonal of ``D^H D``."""
         return 1
 
     @property

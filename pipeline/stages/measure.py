@@ -170,12 +170,13 @@ def _solution_of(frame: int, blocks: Sequence[Mapping[str, Any]]) -> dict[str, A
         if 0 <= place < block.get("images", 0):
             row = {"block": block.get("block")}
             curves = block.get("residuals") or []
-            if place < len(curves) and curves[place]:
-                row["final_residual"] = curves[place][-1]
-                row["iterations"] = len(curves[place])
+            # Images that are one problem share what is told of it.
+            if curves and (curve := curves[min(place, len(curves) - 1)]):
+                row["final_residual"] = curve[-1]
+                row["iterations"] = len(curve)
             for name in ("misfit", "expected_misfit"):
                 if values := block.get(name):
-                    row[name] = values[place]
+                    row[name] = values[min(place, len(values) - 1)]
             row["misfit_resolution"] = block.get("misfit_resolution")
             return row
     return {}

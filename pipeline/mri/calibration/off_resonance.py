@@ -49,6 +49,11 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
         )
     if wanted == NONE or not maps or not (timed or raw is None):
         return NONE
+    if raw is not None and raw.slices > 1:
+        raise DataError(
+            f"{job.dataset}: `{maps[0]}` is one map, but there are {raw.slices} slices; ingest "
+            "each slice as a dataset of its own, or set calibration.off_resonance to none"
+        )
     for name in maps:
         if arrays[name][0] > 1:
             raise DataError(

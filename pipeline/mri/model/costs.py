@@ -24,9 +24,12 @@ from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
 from pipeline.mri.calibration.segments import TABLE_BYTES
 from pipeline.mri.corrected import mixing_bytes
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
+from pipeline.operators.terms import matrix_normal_bytes
 from pipeline.storage.chunks import CHUNK_BYTES
 
 _LEAST_SHRINKING = 0.3
+_MIXING = 0.35
+"""Of the transforms of an image each way, what it takes to add another one times a kernel."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class MriCosts(ModelCosts):
     """Whether the normal operator goes forward and back rather than through kernels."""
     segments: tuple[int, int] | None = None
     """Terms of the signal and of the normal operator, with a field map."""
+    coefficients: int = 0
+    """Unknowns that all images of a series are sums of; 0 where each image is its own."""
+    real_basis: bool = True
+    """Whether these sums have real factors."""
     mixed_from: int = 0
     """Acquired coils, all of which are read for any channel; 0 where channels are as acquired."""
     images_together: int | None = None
@@ -57,11 +64,21 @@ class MriCosts(ModelCosts):
 
     def __str__(self) -> str:
         mixed = f", mixed from {self.mixed_from}," if self.mixed_from else ""
-        terms = "" if self.segments is None else f" in {self.segments[0]} time segments"
+        terms = f" in {self.segments[0]} time segments" if self.segments else ""
+        terms += f" of {self.coefficients} coefficients" if self.coefficients else ""
         return f"{self.channels} coils{mixed} of {self.readouts * self.samples:,} samples{terms}"
 
     @property
+    def unknowns(self) -> int:
+        """Images that are solved for in place of one."""
+        return self.coefficients or 1
+
+    @property
     def _terms(self) -> tuple[int, int]:
+        """Terms of the signal, and kernels of the normal operator."""
+        if self.coefficients:
+            pairs = self.coefficients * (self.coefficients + 1) // 2
+            return self.coefficients, pairs if self.real_basis else self.coefficients**2
         return self.segments or (1, 1)
 
     @property
@@ -126,7 +143,7 @@ class MriCosts(ModelCosts):
             work, work.tile_samples, work.channel_batch, trajectories=trajectories
         )
         single = spectrum_bytes(work, 1)
-        several = ranges > 1 or self.segments is not None
+        several = ranges > 1 or self._terms[1] > 1
         summed = trajectories * self._terms[1] * single if work.makes_kernels and several else 0
         next_positions = positions if ranges > 1 else 0
         reading = 0
@@ -177,11 +194,17 @@ class MriCosts(ModelCosts):
         """Return what the normal operator needs while equations are solved."""
         if self.explicit:
             return self._forward_and_adjoint(work)
-        together = 1
+        together, tiling = 1, product_tiling(work)
+        chosen = self.maps and (work.machine.on_device or not self.resident)
         if self.maps:
-            chosen = work.machine.on_device or not self.resident
-            tiling = product_tiling(work)
             together = work.channel_batch if chosen else tiling.coils_at_once(self.channels)
+        if self.coefficients:
+            # Coefficients times maps, what comes of them, and their sum.
+            coils = work.channel_batch if chosen else 1
+            product = matrix_normal_bytes(tiling, self.coefficients, work.machine.threads)
+            images = 4 * self.coefficients * coils * work.voxel_bytes
+            spectra = spectrum_bytes(work, work.kernels)
+            return {"spectra": spectra, "Toeplitz product": product, "coefficients": images}
         parts = convolution_bytes(work, together, work.image_batch)
         if self.segments is None:
             return parts
@@ -215,6 +238,9 @@ class MriCosts(ModelCosts):
         if self.segments is not None:
             one = replace(self, segments=None).application(work, rates)
             return self.segments[1] * (one + 8 * work.voxel_bytes / rates.memory)
+        if self.coefficients:
+            one = replace(self, coefficients=0).application(work, rates)
+            return self.coefficients * one * (1 + self.coefficients * _MIXING)
         products = self.channels * product_flops(work) / rates.toeplitz
         if self.maps and not self.resident:
             streaming = self.channels * work.voxel_bytes / rates.read / work.image_batch
@@ -255,7 +281,7 @@ class MriCosts(ModelCosts):
     @property
     def _numbers(self) -> int:
         """Real numbers of a sample beside its trajectory: weight, and place along tables."""
-        return 1 if self.segments is None else 2
+        return 2 if self.segments or self.coefficients else 1
 
     def _positions(self, work: Work, samples: int) -> int:
         """Return the bytes of trajectory and weights of so many samples, as they are read."""
@@ -264,11 +290,12 @@ class MriCosts(ModelCosts):
 
     def _factors(self, work: Work, samples: int, tile: int, gridded: int) -> Parts:
         """Return what one term takes of factors, of weighted samples and of gridded coils."""
-        if self.segments is None:
+        if not (self.segments or self.coefficients):
             return {}
         # Two rows of a table, their places, and the factors.
         looked_up = samples * (16 + 3 * work.machine.itemsize)
-        return {"segments": looked_up + tile + gridded + _factor(work)}
+        voxels = _factor(work) if self.segments else 0
+        return {"factors": looked_up + tile + gridded + voxels}
 
     def _canary_bytes(self, work: Work) -> int:
         """Return what comparing a few samples with the exact sum needs.
@@ -300,8 +327,8 @@ class MriCosts(ModelCosts):
         coils = copies * work.image_batch * channels * work.voxel_bytes
         measured = 2 * work.image_batch * channels * samples * machine.itemsize
         factors: Parts = {}
-        if self.segments is not None:
-            one = work.image_batch * channels
+        if self.segments or self.coefficients:
+            one = work.image_batch * channels * self.unknowns
             kept = one * samples * machine.itemsize, one * work.voxel_bytes
             factors = self._factors(work, trajectories * samples, *kept)
         if not self.on_grid and machine.image_library(work.shape) in ("ducc0", "finufft"):

@@ -67,6 +67,9 @@ def over_coils(values: Tensor) -> Tensor:
 class Encoding:
     """The Fourier transform alone, and what an encoding of more terms replaces."""
 
+    unknowns: int | None = None
+    """How many images a sample is a sum of; `None` for one, without an axis of its own."""
+
     def __init__(self, transforms: Transforms, device: str) -> None:
         self.transforms, self.device = transforms, device
 
@@ -74,9 +77,18 @@ class Encoding:
         """Return where samples of a frame lie along tables of factors, ``[readout, sample]``."""
         return None
 
-    def gridded(self, nufft: FourierTransform, sampling: Sampling, samples: Tensor) -> Tensor:
-        """Return the adjoint without coil maps: complex ``(image, coil, *shape)`` of samples."""
-        return nufft.adjoint(samples)
+    def gridded(
+        self, nufft: FourierTransform, sampling: Sampling, samples: Tensor
+    ) -> Iterator[Tensor]:
+        """Yield the adjoint without coil maps, complex ``(image, coil, *shape)``.
+
+        Of samples ``(image, coil, sample)``; for each unknown.
+        """
+        yield nufft.adjoint(samples)
+
+    def images(self, unknowns: Tensor) -> Tensor:
+        """Return the images ``(image, *shape)`` of a series of ``(1, unknown, *shape)``."""
+        return unknowns[0]
 
     def kernels(self, sampling: Sampling) -> Iterator[tuple[str, Tensor]]:
         """Make the spectra of the Toeplitz operators, each with its name.
@@ -105,7 +117,7 @@ class Encoding:
 class RightHandSide:
     """``b = A^H W y`` and ``e = y^H W y`` of a batch of images, summed tile by tile.
 
-    ``b`` is complex ``(image, *shape)``, ``energy`` float64 ``(image,)``. The image of a
+    ``b`` is complex ``(image, [unknown,] *shape)``, ``energy`` float64 ``(image,)``. The image of a
     measurement with ``one_coil`` is left as it is. Several coils are combined by their maps, or
     without maps by the sum of their squared magnitudes.
     """
@@ -114,7 +126,9 @@ class RightHandSide:
         self, encoding: Encoding, images: int, device: str | torch.device, *, one_coil: bool
     ) -> None:
         shape = encoding.transforms.shape
-        self.b = torch.zeros(images, *shape, dtype=encoding.transforms.machine.dtype, device=device)
+        axes = () if encoding.unknowns is None else (encoding.unknowns,)
+        dtype = encoding.transforms.machine.dtype
+        self.b = torch.zeros(images, *axes, *shape, dtype=dtype, device=device)
         self.energy = torch.zeros(images, dtype=torch.float64, device=device)
         self._encoding = encoding
         self._one_coil = one_coil
@@ -135,11 +149,19 @@ class RightHandSide:
         self.energy += inner_product(samples, samples, image_axes=1).sum(-1)
         parts.mul_(roots)
         nufft = self._nufft(sampling, samples.shape[1])
-        gridded = self._encoding.gridded(nufft, sampling, samples)
+        several = self._encoding.unknowns is not None
+        targets = self.b.unbind(1) if several else [self.b]
+        found = self._encoding.gridded(nufft, sampling, samples)
+        for total, gridded in zip(targets, found, strict=True):
+            self._add(total, gridded, maps)
+            del gridded
+
+    def _add(self, total: Tensor, gridded: Tensor, maps: Tensor | None) -> None:
+        """Add the images of some coils to the sum ``(image, *shape)``."""
         if maps is not None:
-            self.b += torch.linalg.vecdot(maps, gridded, dim=self._coil_axis)
+            total += torch.linalg.vecdot(maps, gridded, dim=self._coil_axis)
         elif self._one_coil:
-            self.b += gridded.squeeze(self._coil_axis)
+            total += gridded.squeeze(self._coil_axis)
         elif self._coil_images is None:
             self._coil_images = gridded
         else:

@@ -100,15 +100,18 @@ class OffResonance(Encoding):
         times = raw.times(frame, readouts).astype(np.float64)
         return (times - self._first) / self._length
 
-    def gridded(self, nufft: FourierTransform, sampling: Sampling, samples: Tensor) -> Tensor:
-        """Return the adjoint without coil maps: complex ``(image, coil, *shape)`` of samples."""
+    def gridded(
+        self, nufft: FourierTransform, sampling: Sampling, samples: Tensor
+    ) -> Iterator[Tensor]:
+        """Yield the adjoint without coil maps: complex ``(image, coil, *shape)`` of samples."""
         total: Tensor | None = None
         for time, column in self.segments:
             part = nufft.adjoint(samples * over_coils(sampling.factor(column).conj_physical_()))
             part *= self.decay.factor(time, self.dtype).conj_physical_()
             total = part if total is None else total.add_(part)
             del part
-        return samples if total is None else total
+        if total is not None:
+            yield total
 
     def kernels(self, sampling: Sampling) -> Iterator[tuple[str, Tensor]]:
         """Make the spectra of all ``T_l``, each with its name: real ``([image,] *padded)``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError
@@ -16,15 +17,16 @@ if TYPE_CHECKING:
 class GroupSparsity(Penalty):
     """``weight * sum_r |x(:, r)|_2``, the l2,1 norm: few voxels, the same ones along an axis.
 
-    The first of the image axes is the one along which numbers belong together, so an image of
-    several pairs is ``(pair, *shape)`` and has ``1 + len(shape)`` axes.
+    The first of the image axes is the one along which numbers belong together, so images of several
+    pairs, or of a series, are ``(image, *shape)`` and have ``1 + len(shape)`` axes.
     """
 
     sparse = True
-    joins_pairs = True
+    joins = True
+    directions = ()
 
-    def __init__(self, weight: Weight, image_axes: int) -> None:
-        super().__init__(weight, image_axes)
+    def __init__(self, weight: Weight, image_axes: int, axes: Sequence[int] | None = None) -> None:
+        super().__init__(weight, image_axes, axes)
         if image_axes < 2:
             raise ConfigError(
                 f"GroupSparsity: found image_axes {image_axes}, but the first of them is the "

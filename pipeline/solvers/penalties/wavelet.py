@@ -41,13 +41,13 @@ class WaveletSparsity(Penalty):
         """Return wavelet coefficients, in the shape of the image."""
         from pipeline.solvers.wavelets import wavelets
 
-        return wavelets(x, self.image_axes)
+        return wavelets(x, len(self.axes))
 
     def transform_adjoint(self, u: torch.Tensor) -> torch.Tensor:
         """Return the image of coefficients."""
         from pipeline.solvers.wavelets import wavelets_adjoint
 
-        return wavelets_adjoint(u, self.image_axes)
+        return wavelets_adjoint(u, len(self.axes))
 
     def transform_normal(self, x: torch.Tensor) -> torch.Tensor:
         """Return a copy: the transform is orthonormal."""
@@ -78,21 +78,20 @@ class WaveletSparsity(Penalty):
 
         calls = int(kept.get("calls", 0))
         kept["calls"] = torch.tensor(calls + 1)
-        shape = x.shape[x.ndim - self.image_axes :]
+        shape = x.shape[x.ndim - len(self.axes) :]
         generator = torch.Generator().manual_seed(calls)
         shift = [
             int(torch.randint(size // coarse, (), generator=generator)) if calls else 0
             for size, coarse in zip(shape, coarse_boxes(shape)[-1], strict=True)
         ]
-        axes = tuple(range(-self.image_axes, 0))
-        u = self.shrink_(self.transform(x.roll(shift, axes)), step)
-        return self.transform_adjoint(u).roll([-by for by in shift], axes)
+        u = self.shrink_(self.transform(x.roll(shift, self.axes)), step)
+        return self.transform_adjoint(u).roll([-by for by in shift], self.axes)
 
     def _coarse(self, u: torch.Tensor) -> torch.Tensor:
         from pipeline.solvers.wavelets import coarse_boxes
 
-        box = coarse_boxes(u.shape[u.ndim - self.image_axes :])[-1]
-        for axis, size in enumerate(box, start=-self.image_axes):
+        box = coarse_boxes(u.shape[u.ndim - len(self.axes) :])[-1]
+        for axis, size in zip(self.axes, box, strict=True):
             u = u.narrow(axis, 0, size)
         return u
 

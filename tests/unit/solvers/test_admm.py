@@ -11,7 +11,7 @@ from dense_problems import dense_problem
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators import inner
 from pipeline.solvers.admm import admm, admm_bytes
-from pipeline.solvers.differences import differences, differences_adjoint
+from pipeline.solvers.differences import differences_normal
 from pipeline.solvers.fista import fista
 from pipeline.solvers.kronecker_solver import kronecker_solver
 from pipeline.solvers.normal import NormalEquations
@@ -73,7 +73,7 @@ def test_exact_updates_and_conjugate_gradients_agree_step_by_step(penalty, relax
     smooth = (
         torch.eye(voxels, dtype=torch.complex128)
         if penalty.identity
-        else differences_adjoint(differences(unit, axes), axes).reshape(voxels, voxels).T
+        else differences_normal(unit, range(-axes, 0)).reshape(voxels, voxels).T
     )
     dense = problem.matrix.mH @ problem.matrix
 

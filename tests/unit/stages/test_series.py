@@ -1,0 +1,164 @@
+"""Images that are one problem: against dense least squares over all of them."""
+
+import numpy as np
+import pytest
+from acquisitions import write_acquisition
+from exact import dense_matrix, relative_error
+from stage_runs import reconstructed
+
+from pipeline.config.series import SeriesSettings
+from pipeline.errors import ConfigError, DataError
+from pipeline.mri.model.basis import temporal_basis
+from pipeline.mri.raw import RawData
+from pipeline.storage.calibration import Calibration
+
+SHAPE, COILS, READOUTS, SAMPLES, FRAMES = (6, 7), 3, 11, 8, 5
+WEIGHT = 0.2  # of Tikhonov, relative to the sum of the sample weights
+TIMES = [0.02, 0.1, 0.25, 0.6, 1.5]
+
+
+def write(folder, own_trajectory=True, **given):
+    write_acquisition(
+        folder,
+        shape=SHAPE,
+        coils=COILS,
+        readouts=READOUTS,
+        samples=SAMPLES,
+        frames=FRAMES,
+        own_trajectory=own_trajectory,
+        **given,
+    )
+
+
+def dense(folder, basis, joined=1):
+    """Return the minimiser of all frames' least squares, as images, in double precision."""
+    raw = RawData.open(folder / "raw.json")
+    calibration = Calibration.open(folder / "calibration.json")
+    maps = calibration.sensitivities().reshape(COILS, -1).astype(complex)
+    coefficients, voxels = basis.shape[1], maps.shape[1]
+    gram = np.zeros((coefficients * voxels,) * 2, complex)
+    right = np.zeros(coefficients * voxels, complex)
+    diagonal = 0.0
+    for frame in range(FRAMES):
+        fourier = dense_matrix(SHAPE, raw.trajectory(frame).reshape(-1, 2).T)
+        weights = calibration.weights(frame).ravel().astype(float)
+        coils = [fourier * each for each in maps]
+        one = np.kron(basis[frame // joined], np.vstack(coils))
+        # kron puts the coefficient before the voxel, as the unknowns are.
+        counts = np.tile(weights, COILS)
+        gram += one.conj().T @ (counts[:, None] * one)
+        right += one.conj().T @ (counts * raw.kspace(frame).reshape(-1))
+        diagonal += weights.sum()
+    return gram, right, diagonal, voxels
+
+
+@pytest.mark.parametrize("normal", ["toeplitz", "explicit"])
+@pytest.mark.parametrize("basis", ["t2-decay", "source"])
+def test_a_subspace_is_least_squares_over_all_frames(tmp_path, basis, normal):
+    random = np.random.default_rng(5)
+    complex_basis = random.normal(size=(FRAMES, 2)) + 1j * random.normal(size=(FRAMES, 2))
+    write(tmp_path, basis=complex_basis)
+    series = {"basis": basis}
+    if basis != "source":
+        series |= {"times": TIMES, "coefficients": 2}
+    used, left = temporal_basis(SeriesSettings(**series), FRAMES, complex_basis, "test")
+    np.testing.assert_allclose(used.conj().T @ used, np.eye(2), atol=1e-12)
+    gram, right, diagonal, voxels = dense(tmp_path, used)
+    settings = {
+        "algorithm": "cg-sense", "iterations": 60, "regularization": WEIGHT, "series": series,
+        "precision": "double", "tolerance": 1e-9, "normal": normal,
+    }  # fmt: skip
+    found, receipt = reconstructed(tmp_path, **settings)
+    # Relative to the sum of the sample weights, of which each frame's are divided by their number.
+    weight = WEIGHT * diagonal / FRAMES
+    solution = np.linalg.solve(gram / FRAMES + weight * np.eye(len(gram)), right / FRAMES)
+    images = used @ solution.reshape(2, voxels)
+    assert found.shape == (FRAMES, 1, *SHAPE)
+    assert relative_error(found.reshape(FRAMES, -1), images) < 1e-5
+    assert receipt["coefficients"] == 2
+    assert receipt["left_by_basis"] == pytest.approx(left)
+    assert len(receipt["misfit"]) == 1
+    pieces, _ = reconstructed(tmp_path, shards=4, **settings)
+    assert relative_error(pieces, found) < 1e-6
+
+
+@pytest.mark.parametrize("own_trajectory", [True, False])
+def test_frames_as_one_problem_without_a_prior_are_the_frames(tmp_path, own_trajectory):
+    write(tmp_path, own_trajectory=own_trajectory)
+    settings = {"algorithm": "cg-sense", "iterations": 40, "regularization": WEIGHT}
+    apart, _ = reconstructed(tmp_path, **settings)
+    joint, receipt = reconstructed(tmp_path, series={"basis": "frames"}, **settings)
+    assert len(receipt["residuals"]) == 1
+    # The weight is relative to the mean over frames of the sums of weights.
+    assert relative_error(joint, apart) < 0.02
+    pieces, _ = reconstructed(tmp_path, series={"basis": "frames"}, shards=4, **settings)
+    assert relative_error(pieces, joint) < 1e-4
+
+
+def test_a_basis_that_does_not_fit_is_refused():
+    decay = SeriesSettings(basis="t2-decay", times=TIMES, coefficients=2)
+    with pytest.raises(ConfigError, match=r"5 times or flip angles and 2 .* there are 4 images"):
+        temporal_basis(decay, 4, None, "scan")
+    source = SeriesSettings(basis="source")
+    with pytest.raises(DataError, match="the source has no array `basis`"):
+        temporal_basis(source, 5, None, "scan")
+    with pytest.raises(DataError, match="linearly dependent"):
+        temporal_basis(source, 5, np.ones((5, 2)), "scan")
+    with pytest.raises(ValueError, match="`basis: t1-recovery` needs `times`"):
+        SeriesSettings(basis="t1-recovery")
+    with pytest.raises(ValueError, match="`basis: frames` has no use for `times`"):
+        SeriesSettings(times=TIMES)
+
+
+def test_a_basis_holds_the_signals_of_its_model():
+    """Of T1 between the times that the model was made for, by Ernst's formula."""
+    angles, repetition = np.deg2rad([2, 5, 9, 14, 20, 30]), 5e-3
+    settings = SeriesSettings(
+        basis="flip-angles",
+        flip_angles=tuple(np.rad2deg(angles)),
+        repetition_time=repetition,
+        coefficients=3,
+        relaxation_times=(0.2, 4.0),
+    )
+    basis, left = temporal_basis(settings, 6, None, "scan")
+    for t1 in (0.23, 0.9, 3.3):
+        e1 = np.exp(-repetition / t1)
+        signal = np.sin(angles) * (1 - e1) / (1 - np.cos(angles) * e1)
+        assert relative_error(basis @ (basis.T @ signal), signal) < 0.02
+    assert 0 < left < 0.01
+
+
+def test_a_penalty_along_the_series_by_both_solvers(tmp_path):
+    write(tmp_path)
+    common = {"penalty": "tv", "along": "series", "sparsity": 0.1, "series": {"basis": "frames"}}
+    by_fista, receipt = reconstructed(tmp_path, algorithm="fista", iterations=300, **common)
+    by_admm, other = reconstructed(tmp_path, algorithm="admm", iterations=100, **common)
+    assert relative_error(by_fista, by_admm) < 0.03
+    assert receipt["objective"][0] == pytest.approx(other["objective"][0], rel=1e-3)
+    term = {"penalty": "tv", "along": "series", "sparsity": 0.1}
+    common = {"series": {"basis": "frames"}, "algorithm": "admm", "iterations": 100}
+    listed, _ = reconstructed(tmp_path, penalties=[term], **common)
+    assert relative_error(listed, by_admm) < 1e-4
+    more = [term, {"penalty": "llr", "sparsity": 0.1}]
+    coupled, receipt = reconstructed(tmp_path, penalties=more, **common)
+    assert receipt["penalty"] == "tv + llr"
+    changes = [np.abs(np.diff(images, axis=0)).sum() for images in (coupled, listed)]
+    assert changes[0] < changes[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"penalty": "llr"}, "needs a `series`"),
+        ({"penalty": "tv", "along": "series"}, "`along: series` is for the penalty tv, and needs"),
+        (
+            {"penalty": "l1", "penalties": [{"penalty": "l1", "sparsity": 0.1}]},
+            "`penalties` stands in place of `penalty`",
+        ),
+    ],
+)
+def test_penalties_that_do_not_fit_are_refused(tmp_path, settings, fault):
+    with pytest.raises(ConfigError, match=fault):
+        reconstructed(tmp_path, algorithm="admm", **settings)
+    with pytest.raises(ConfigError, match="fista takes one `penalty`"):
+        reconstructed(tmp_path, algorithm="fista", penalties=[{"penalty": "l1", "sparsity": 0.1}])
