@@ -98,9 +98,7 @@ class NUFFT(torch.nn.Module):
 
         Its domain is ``([frame,] [coil,] *shape)``; see `coils`, the size of the coil axis.
         """
-        used = self.trajectory if trajectory is None else trajectory
-        if used is None:
-            raise ShapeError("NUFFT: no trajectory; give one to the module or to the call")
+        used = self._used(trajectory)
         key = (coils, dtype, used.requires_grad and torch.is_grad_enabled())
         if self._made is not None:
             of, version, how, made = self._made
@@ -180,9 +178,7 @@ class NUFFT(torch.nn.Module):
         LinearOperator
             Maps ``([frame,] *shape)`` to the same. Gradients flow to images, not to the trajectory.
         """
-        used = self.trajectory if trajectory is None else trajectory
-        if used is None:
-            raise ShapeError("NUFFT: no trajectory; give one to the module or to the call")
+        used = self._used(trajectory)
         real = dtype.to_real()
         spectrum = toeplitz_spectrum(
             self.shape,
@@ -197,11 +193,17 @@ class NUFFT(torch.nn.Module):
         toeplitz = Toeplitz(spectrum, self.shape, threads=self.options["threads"])
         return toeplitz if maps is None else SenseNormal(toeplitz, maps.to(dtype))
 
+    def _used(self, trajectory: Tensor | None) -> Tensor:
+        used = self.trajectory if trajectory is None else trajectory
+        if used is None:
+            raise ShapeError("NUFFT: no trajectory; give one to the module or to the call")
+        return used
+
     def _apply_to(
         self, array: Tensor, trailing: int, trajectory: Tensor | None, *, adjoint: bool
     ) -> Tensor:
-        used = self.trajectory if trajectory is None else trajectory
-        if used is None or used.ndim != 3:
+        used = self._used(trajectory)
+        if used.ndim != 3:
             operator = self.operator(trajectory, dtype=array.dtype)
             return operator.adjoint(array) if adjoint else operator.forward(array)
         # Whatever stands behind the frames is done as coils are.

@@ -156,7 +156,7 @@ def check(
     for row in datasets.values():
         checked = check_source(settings, row)
         typer.echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")
-        for line in checked.arrays:
+        for line in checked.told:
             typer.echo(f"  {line}")
         if checked.partly:
             typer.echo(f"  samples alone were looked at of {', '.join(checked.partly)}")

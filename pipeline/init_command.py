@@ -140,7 +140,7 @@ def init(
     config.write_text(text, encoding="utf-8")
     settings = load_config(load_yaml(config), str(config))
     row = load_datasets(table, settings)[dataset]
-    for line in check_source(settings, row).arrays:
+    for line in check_source(settings, row).told:
         echo(f"reads: {line}")
     written = f"{config}, {table}"
     if picture:

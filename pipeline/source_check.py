@@ -21,8 +21,8 @@ from pipeline.storage.receipts import Receipt
 class Checked:
     """What a source holds, in the project's axes."""
 
-    arrays: tuple[str, ...]
-    """A line for each array."""
+    told: tuple[str, ...]
+    """A line for each array, and for what is taken by default."""
     partly: tuple[str, ...]
     """Those of which only samples were looked at."""
 
@@ -56,8 +56,10 @@ def check_source(config: Config, row: Dataset) -> Checked:
         partly: Sequence[str] = ()
         if row.format != "simulation":
             partly = check_samples(content, extents, row.dataset, record)
-    arrays = (
+    told = [
         line if len(paths) == 1 else f"{line}, {len(paths)} of them"
         for line, paths in lines.items()
-    )
-    return Checked(tuple(arrays), tuple(partly))
+    ]
+    if row.format in ("arrays", "bart") and row.kind == "mri" and not settings.details.voxel_size:
+        told.append("voxel_size: 1 mm, as nothing says it; images are written with it")
+    return Checked(tuple(told), tuple(partly))
