@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 Axis = Literal[
     "frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1",
     "pair", "freq", "m1", "m2", "m3", "n1", "n2", "n3", "tx", "rx", "element", "coordinate",
-    "pulse", "target", "coefficient",
+    "pulse", "target", "coefficient", "slice",
 ]  # fmt: skip
 MriArrayName = Literal[
     "kspace",
@@ -88,8 +88,8 @@ class ArraySettings(Settings):
     """Trajectory: names of one array per image axis, in image order or that of `axis_order`. RF
     positions: names of the arrays of x, y and z."""
     axes: tuple[str, ...]
-    """Meaning of each stored axis in its stored order. MRI: frame, coil, readout, sample, axis, z,
-    y, x, coefficient. RF: frame, pair, freq, m1, m2, m3 (or tx, rx), n1, n2, n3, element,
+    """Meaning of each stored axis in its stored order. MRI: slice, frame, coil, readout, sample,
+    axis, z, y, x, coefficient. RF: frame, pair, freq, m1, m2, m3 (or tx, rx), n1, n2, n3, element,
     coordinate, pulse, target, z, y, x. `1` for an axis of length one to drop; `readout sample` for
     a joined axis, slowest first (see `samples_per_readout` and `readouts_per_frame`); `pulse` may
     stand several times, as for the rows and columns of a scan, the slowest first. MATLAB's axes

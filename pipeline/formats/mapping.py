@@ -326,3 +326,33 @@ def scaled(
 
     chunks = array.chunks if chosen == stored else (*array.chunks[:-1], len(chosen))
     return Derived((*array.shape[:-1], len(chosen)), dtype, chunks, compute, needs)
+
+
+def frames_of_slices(array: LazyArray, slices: int) -> Derived:
+    """Return an array ``[slice or 1, frame or 1, ...]`` as ``[frame, ...]``, slice after slice.
+
+    There are so many ``slices``; what all slices and frames share stays one frame.
+    """
+    stored_slices, stored_frames, *rest = array.shape
+    count = 1 if stored_slices == stored_frames == 1 else slices * stored_frames
+
+    def compute(selection: Selection) -> NDArray[Any]:
+        wanted, *others = selection
+        first, last, _ = wanted.indices(count)
+        parts = []
+        while first < last:
+            number, frame = divmod(first, stored_frames)
+            many = min(last - first, stored_frames - frame)
+            place = number if stored_slices > 1 else 0
+            part = array[(slice(place, place + 1), slice(frame, frame + many), *others)]
+            parts.append(part[0])
+            first += many
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def needs(extent: Sequence[int]) -> int:
+        frames = min(extent[0], stored_frames)
+        read = array.reading_bytes((1, frames, *extent[1:]))
+        return read + 2 * part_bytes(array, (1, *extent))
+
+    chunks = (array.chunks[1], *array.chunks[2:])
+    return Derived((count, *rest), np.dtype(array.dtype), chunks, compute, needs)

@@ -49,7 +49,10 @@ ARRAYS = ArrayTable(
             compressed=False,
         ),
         "sensitivities": _field(
-            ("coil", "z", "y", "x"), np.complex64, "coil maps; in 2D z has length 1"
+            ("coil", "z", "y", "x"),
+            np.complex64,
+            "coil maps; in 2D z has length 1, or is that of the slices",
+            own=("z",),
         ),
         "field_map": _field(
             ("frame", "z", "y", "x"),

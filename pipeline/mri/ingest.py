@@ -49,6 +49,7 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
     oriented = acquisition.affine is not None and acquisition.oriented
     _require_places(affine, acquisition.voxel_size, dataset, oriented=oriented)
     matrix = f"the image matrix is {shape}"
+    _require_planes(acquisition, dataset)
     sizes = {"axis": len(shape), **dict(zip("zyx", as_volume(shape), strict=True))}
     return Content(
         table=ARRAYS,
@@ -83,6 +84,18 @@ def _times(acquisition: MriAcquisition, details: SourceSettings) -> dict[str, fl
     names = ("dwell_time", "first_sample_time", "noise_dwell_time")
     known = {name: getattr(details, name) or getattr(acquisition, name) for name in names}
     return {name: float(value) for name, value in known.items() if value}
+
+
+def _require_planes(acquisition: MriAcquisition, dataset: str) -> None:
+    """Refuse coil maps of other planes than the image has, or slices."""
+    maps, depth = acquisition.arrays.get("sensitivities"), as_volume(acquisition.shape)[0]
+    if maps is None or len(maps.shape) < 2 or maps.shape[1] in (depth, acquisition.slices):
+        return
+    slices = f" with {acquisition.slices} slices" if acquisition.slices > 1 else ""
+    raise DataError(
+        f"{dataset}: sensitivities, of shape {tuple(maps.shape)}, has {maps.shape[1]} along `z`, "
+        f"but the image matrix is {acquisition.shape}{slices}; check files and settings of both"
+    )
 
 
 def _require_places(

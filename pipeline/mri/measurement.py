@@ -136,9 +136,8 @@ class MriMeasurement:
     def _coil_maps(self) -> CoilMaps | None:
         if self.calibration.coil_maps != "none":
             number = None
-            if self.raw.slices > 1 and self.calibration.coil_maps != "source":
-                first = self.job.row.first_image * self.frames_per_image
-                number = first // (self.raw.frames // self.raw.slices)
+            if self.raw.slices > 1 and self.calibration.map_planes > 1:
+                number = self._slice()
             return CoilMaps(self.job, self.calibration, self.shape, self.raw.coils, number)
         if self.settings.solves and self.raw.coils > 1:
             raise DataError(
@@ -146,6 +145,19 @@ class MriMeasurement:
                 "and calibration.coil_maps is none; set it to auto, source or espirit"
             )
         return None
+
+    def _slice(self) -> int:
+        """Return the slice that all images of the job are of; `DataError` if there are several."""
+        each = self.raw.frames // self.raw.slices
+        first, count = self.job.row.first_image, self.job.row.images
+        frames = [*self._frames(first), *self._frames(first + count - 1)]
+        numbers = {frames[0] // each, frames[-1] // each}
+        if len(numbers) > 1:
+            raise DataError(
+                f"{self.job.who}: its images are of {self.raw.slices} slices, each with coil maps "
+                "of its own, but they are solved for together; make a dataset of each slice"
+            )
+        return numbers.pop()
 
     def _maps_of(self, tile: _Tile, arrays: list[Tensor]) -> Tensor | None:
         """Return the maps of a tile's coils; those that stream are the first of ``arrays``."""

@@ -132,6 +132,11 @@ class CalibrationArrays(StoredArrays):
         """Return coil maps on the dataset's matrix, complex64 ``[coil, z, y, x]``."""
         return self._optional("sensitivities", (coils, planes))
 
+    @property
+    def map_planes(self) -> int:
+        """Planes of the coil maps: of a 2D acquisition one, or one for each slice."""
+        return int(self._stored["sensitivities"].shape[1])
+
     def weights(
         self, frame: int, readouts: slice = ALL, samples: slice = ALL
     ) -> NDArray[np.float32] | None:

@@ -41,7 +41,7 @@ def test_settings_know_the_arrays_and_their_axes():
     fields = [field for table in (ARRAYS, PAIR_SOURCE, PULSE_SOURCE) for field in
               table.fields.values()]  # fmt: skip
     axes = {axis for field in (*fields, BY_ELEMENTS) for axis in field.axes}
-    assert set(get_args(Axis)) == axes | {"1"}
+    assert set(get_args(Axis)) == axes | {"1", "slice"}
 
 
 def test_each_format_has_a_reader_and_is_documented():

@@ -76,7 +76,7 @@ def needs(job: Calibrating) -> list[Need]:
     acquired, on_device = job.acquired, job.on_device
     coils = compression.most_coils(job)
     if job.methods[NAME] == "source":
-        volume = as_volume(acquired.shape)
+        volume = (acquired.arrays["sensitivities"][1], *as_volume(acquired.shape)[1:])
         planes = 8 * map_chunks(volume)[0] * math.prod(volume[1:])
         chunks = min(planes * acquired.coils, CHUNKS_AT_ONCE * CHUNK_BYTES)
         return [
@@ -196,7 +196,9 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
     data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
     if job.methods[NAME] == "source":
         with receipt.phase("copy_maps"):
-            stored = create_sensitivities(group, (data.coils, *as_volume(raw.shape)))
+            depth = job.acquired.arrays["sensitivities"][1]
+            volume = (data.coils, depth, *as_volume(raw.shape)[1:])
+            stored = create_sensitivities(group, volume)
             for planes in pieces(stored.shape[1], stored.chunks[1]):
                 stored[:, planes] = np.asarray(data.sensitivities(planes=planes))
         return {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source
 from pipeline.formats.mapped_files import MappedFiles
-from pipeline.formats.mapping import scaled
+from pipeline.formats.mapping import frames_of_slices, scaled
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
 from pipeline.mri.formats.encoding_space import EncodingSpace, Space
@@ -49,18 +50,11 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
         )
     with ExitStack() as stack:
         files = MappedFiles(existing_source(settings, dataset), settings, stack)
-        arrays: dict[str, LazyArray] = {
-            name: files.mapped(
-                name,
-                array,
-                GRID_AXES if cartesian and name == "kspace" else ARRAYS[name].axes,
-                f"{dataset}: {name}",
-            )
-            for name, array in mapping.items()
-        }
+        arrays, slices = _mapped(files, mapping, dataset, grid=cartesian)
         provenance = {"format": "arrays", "files": describe_files(list(files.paths))}
         if cartesian:
-            yield _cartesian(arrays, settings, dataset, budget, provenance)
+            found = _cartesian(arrays, settings, dataset, budget, provenance)
+            yield replace(found, slices=slices)
             return
         trajectory = arrays["trajectory"]
         dimensions = trajectory.shape[-1]
@@ -88,7 +82,38 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
             provenance=provenance,
             units=mapping["trajectory"].units,
             units_setting="arrays.trajectory.units",
+            slices=slices,
         )
+
+
+def _mapped(
+    files: MappedFiles, mapping: Mapping[Any, ArraySettings], dataset: str, *, grid: bool
+) -> tuple[dict[str, LazyArray], int]:
+    """Return the arrays with our axes, and the number of slices, whose frames stand together."""
+    sliced = {name for name, array in mapping.items() if "slice" in " ".join(array.axes).split()}
+    if sliced and "kspace" not in sliced:
+        raise ConfigError(
+            f"{dataset}: {', '.join(sorted(sliced))} has an axis `slice`, but `kspace` has none"
+        )
+    found: dict[str, LazyArray] = {}
+    for name, array in mapping.items():
+        axes = GRID_AXES if grid and name == "kspace" else ARRAYS[name].axes
+        if sliced and name == "sensitivities":  # a plane for each slice
+            axes = tuple("slice" if axis == "z" else axis for axis in axes)
+        elif sliced and axes[0] == "frame":
+            axes = ("slice", *axes)
+        found[name] = files.mapped(name, array, axes, f"{dataset}: {name}")
+    if not sliced:
+        return found, 1
+    slices = found["kspace"].shape[0]
+    for name, one in found.items():
+        if name != "sensitivities" and ARRAYS[name].axes[0] == "frame":
+            if one.shape[0] not in (1, slices):
+                raise DataError(
+                    f"{dataset}: {name} has {one.shape[0]} slices, but kspace has {slices}"
+                )
+            found[name] = frames_of_slices(one, slices)
+    return found, slices
 
 
 def _cartesian(

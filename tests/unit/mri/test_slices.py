@@ -13,8 +13,11 @@ from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.engine.table import read_plan
 from pipeline.errors import ConfigError, DataError
+from pipeline.formats.lazy import whole
+from pipeline.mri.formats import arrays as array_reader
 from pipeline.mri.formats import mrd
 from pipeline.mri.plan import ImaginedScan, models
+from pipeline.mri.trajectories import wrapped
 from pipeline.run import run
 from pipeline.storage.publish import open_published
 
@@ -38,6 +41,8 @@ def test_frames_of_a_slice_are_joined():
 # Counted in the order of acquisition, which is not that of their places.
 HEIGHTS = {0: 12.0, 1: 4.0, 2: 8.0}
 SHAPE, COILS, REPETITIONS = (16, 18), 3, 2
+SOLVER = {"weights": "none", "preconditioner": "none", "residual": 0, "iterations": 80,
+          "regularization": 0.05}  # fmt: skip
 CALIBRATION = {"calibration_width": 8, "coil_maps": "walsh", "consistency": False}
 
 
@@ -69,7 +74,7 @@ def run_slices(tmp_path, name, **source):
             "output": {"ome_zarr": False, "nifti": False},
             "sources": {name: source},
             "calibration": CALIBRATION,
-            "reconstructions": {"cg": {"algorithm": "cg-sense", "weights": "none"}},
+            "reconstructions": {"cg": {"algorithm": "cg-sense", **SOLVER}},
         }
     )
     row = Dataset(dataset=name, kind="mri", format="mrd", source="scan.h5", reconstructions=("cg",))
@@ -113,3 +118,53 @@ def test_slices_that_make_no_volume_are_told(tmp_path, heights, message):
         mrd.open_source(settings, "scan", Budget("scan", 600)),
     ):
         pass
+
+
+def test_arrays_may_have_an_axis_of_slices(tmp_path):
+    generator = np.random.default_rng(4)
+    kspace = complex_normal(generator, (COILS, 3, 2, 5, 6))  # coil, slice, frame, readout, sample
+    k = generator.uniform(-3, 3, (2, 5, 6, 2))  # of each frame, in all slices
+    maps = complex_normal(generator, (COILS, 3, *SHAPE))
+    np.savez(tmp_path / "scan.npz", kspace=kspace, k=k, maps=maps)
+    arrays = {
+        "kspace": {"name": "kspace", "axes": ["coil", "slice", "frame", "readout", "sample"]},
+        "trajectory": {"name": "k", "axes": ["frame", "readout", "sample", "axis"]},
+        "sensitivities": {"name": "maps", "axes": ["coil", "slice", "y", "x"]},
+    }
+    details = SourceSettings(shape=SHAPE, arrays=arrays)
+    settings = IngestSettings(
+        kind="mri", format="arrays", source=str(tmp_path / "scan.npz"), details=details
+    )
+    with array_reader.open_source(settings, "scan", Budget("scan", 600)) as found:
+        assert found.slices == 3
+        together = kspace.transpose(1, 2, 0, 3, 4).reshape(6, COILS, 5, 6)
+        np.testing.assert_array_equal(whole(found.arrays["kspace"]), together)
+        part = found.arrays["kspace"][slice(1, 4), slice(1, 3), slice(0, 2), slice(2, 5)]
+        np.testing.assert_array_equal(part, together[1:4, 1:3, :2, 2:5])
+        np.testing.assert_allclose(whole(found.arrays["trajectory"]), np.concatenate([k] * 3))
+        np.testing.assert_array_equal(whole(found.arrays["sensitivities"]), maps)
+    config = load_config(
+        {
+            "data_root": str(tmp_path),
+            "compute": {"device": "cpu", "threads": 1, "precision": "double"},
+            "output": {"ome_zarr": False, "nifti": False},
+            "sources": {"scan": {"shape": SHAPE, "arrays": arrays}},
+            "calibration": {"consistency": False, "density": "none"},
+            "nufft": {"tolerance": 1e-6},
+            "reconstructions": {"cg": {"algorithm": "cg-sense", **SOLVER}},
+        }
+    )  # fmt: skip
+    row = Dataset(
+        dataset="scan", kind="mri", format="arrays", source="scan.npz", reconstructions=("cg",)
+    )
+    files = run(config, row, "cg", tmp_path / "results", until="merge")
+    images = open_published(files.image)["image"][:, 0]
+    # The last frame of the last slice, by the dense problem with the maps of that slice.
+    y, x = np.meshgrid(*[np.arange(n) - n // 2 for n in SHAPE], indexing="ij")
+    points = wrapped(k[1]).reshape(-1, 2).astype(np.float64)
+    fourier = np.exp(-1j * points @ np.stack([y.ravel(), x.ravel()]))
+    encoding = np.concatenate([fourier * one for one in maps[:, 2].reshape(COILS, -1)])
+    system = encoding.conj().T @ encoding + 0.05 * 30 * np.eye(y.size)
+    right = encoding.conj().T @ kspace[:, 2, 1].ravel()
+    expected = np.linalg.solve(system, right).reshape(SHAPE)
+    assert np.linalg.norm(images[5] - expected) < 1e-4 * np.linalg.norm(expected)
