@@ -157,7 +157,7 @@ class MriMeasurement:
                 f"{self.job.who}: its images are of {self.raw.slices} slices, each with coil maps "
                 "of its own, but they are solved for together; make a dataset of each slice"
             )
-        return numbers.pop()
+        return int(numbers.pop())
 
     def _maps_of(self, tile: _Tile, arrays: list[Tensor]) -> Tensor | None:
         """Return the maps of a tile's coils; those that stream are the first of ``arrays``."""
