@@ -241,8 +241,10 @@ def pairs(chance: Random) -> Trial:
         [None, 1.25, 2.0, 4.0, [2.0, 2.0], [0, 0], [1e9, 1e9], [2.0, 2.0, 2.0]]), "kernel_width":
         pick([None, 4, 16, [4, 4], [0, 0], [100, 100]])}  # fmt: skip
     made.config["calibration"] = {"coil_maps": pick(["auto", "source", "espirit", "walsh", "none"]),
-        "density": pick(["auto", "source", "radial", "stack-of-stars", "bistatic", "pipe-menon",
-        "none"]), "calibration_width": pick([8, 24, 128])}  # fmt: skip
+        "density": pick(["auto", "source", "radial", "stack-of-stars", "voronoi", "bistatic",
+        "pipe-menon", "none"]), "calibration_width": pick([8, 24, 128]), "virtual_coils":
+        pick(["all", "all", 1, 2, 0.5, 0.999]), "whitening": pick(["auto", "noise", "none"]),
+        "delays": pick(["none", "none", "ring"])}  # fmt: skip
     made.config["compute"] = {"device": pick(["cpu", "cpu", "cuda", "cuda:7"]), "threads": 1,
         "precision": pick(["single", "double"]), "deterministic": pick([True, False])}  # fmt: skip
     made.config["memory"] = {"host_mb": pick([16, 300, 1400, 10**9]), "shards": pick(["auto", 3]),

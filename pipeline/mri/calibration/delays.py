@@ -41,6 +41,7 @@ NAME = "delays"
 
 _SPOKES = 120
 """Spokes that are looked at."""
+_LEAST_SPOKES, _LEAST_SAMPLES = 3, 16
 _PARTNERS = 3
 """Spokes that each is crossed with: those most perpendicular to it."""
 _REACH = 3.0
@@ -162,9 +163,12 @@ def gradient_delays(
     DataError
         If spokes are not sampled uniformly, or there are fewer than three.
     """
+    if len(k) < _LEAST_SPOKES or k.shape[1] < _LEAST_SAMPLES:
+        raise DataError(
+            f"{who}: {len(k)} spokes of {k.shape[1]} samples do not tell gradient delays, "
+            f"{_LEAST_SPOKES} of {_LEAST_SAMPLES} may; set calibration.delays to none"
+        )
     directions, positions, step = _lines(k, who)
-    if len(directions) < 3:
-        raise DataError(f"{who}: {len(directions)} spokes do not tell gradient delays; 3 do")
     places, projections = _projections(y, positions, step, 0.75 * max(matrix))
     pairs = _crossing_pairs(directions)
     along = _crossings(places * step, projections, pairs)

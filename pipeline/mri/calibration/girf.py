@@ -43,6 +43,8 @@ _MEMORY = 2e-3
 """What gradients were longer ago does not count [s]."""
 _IN_CENTRE = 1e-3
 """Of the largest |k|: a readout that begins nearer to the centre begins there."""
+_SHORTEST, _LONGEST = 1e-7, 1e-3
+"""Times between samples that can be right [s]."""
 _TOGETHER = 2**18
 """Values that are filtered at one moment."""
 
@@ -55,6 +57,11 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
         raise DataError(
             f"{job.dataset}: calibration.girf needs the time between samples, which the source "
             f"does not tell; set sources.{job.dataset}.dwell_time"
+        )
+    if raw is not None and (raw.samples < 2 or not _SHORTEST <= (raw.dwell_time or 0) <= _LONGEST):
+        raise DataError(
+            f"{job.dataset}: calibration.girf needs readouts of two samples or more that are "
+            f"{_SHORTEST:g} to {_LONGEST:g} s apart; found {raw.samples}, {raw.dwell_time} s apart"
         )
     return "measured"
 

@@ -60,6 +60,13 @@ def test_crossings_tell_delays(shift, spokes, samples):
     assert found.missed < 0.1
 
 
+@pytest.mark.parametrize(("spokes", "samples"), [(2, 40), (13, 3)])
+def test_too_few_samples_tell_no_delays(spokes, samples):
+    k = golden_radial(spokes, samples)
+    with pytest.raises(DataError, match=f"{spokes} spokes of {samples} samples do not tell"):
+        gradient_delays(k, np.ones((1, spokes, samples)), (20, 20))
+
+
 def write_raw(folder, shape, k, y, **attributes):
     with published_store(folder / "raw.json") as group:
         write_attributes(group, shape, (2e-3, 3e-3, 5e-3)[: len(shape)])
@@ -211,6 +218,7 @@ def test_phases_are_taken_away_as_samples_are_read(tmp_path):
     ("values", "attributes", "message"),
     [
         (response(), {}, "needs the time between samples.*sources.scan.dwell_time"),
+        (response(), {"dwell_time": 4.0}, "1e-07 to 0.001 s apart; found 64, 4.0 s apart"),
         (np.zeros((4, 3, 9)), {"dwell_time": 4e-6}, "has the shape"),
         (np.fft.ifftshift(response((9e-6,) * 3), -1), {"dwell_time": 4e-6}, "frequency 0 in the"),
         (None, {"dwell_time": 4e-6}, "not readable as a NumPy array"),
