@@ -8,7 +8,7 @@ from pipeline.engine.rates import Rates
 from pipeline.errors import DataError, PlanError
 from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.back_projection_costs import BackProjectionCosts
-from pipeline.rf.model.exact_pair import ExactPairCosts
+from pipeline.rf.model.exact_pair_costs import ExactPairCosts
 from pipeline.rf.model.pair_costs import NormalForm, PairCosts, voxel_phase_of
 
 GOOD_DB = -20.0
