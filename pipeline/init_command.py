@@ -1,16 +1,19 @@
 """`kronufft init`: a config and a table for files as they are, with reasons and a picture."""
 
+import re
 import shutil
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, echo
 
 from pipeline.errors import ConfigError
 from pipeline.estimate_command import sizes_of
 from pipeline.files import why_unreadable
-from pipeline.formats.proposal import Proposal, Told
 from pipeline.workflow_files import workflow_folder
+
+if TYPE_CHECKING:
+    from pipeline.formats.proposal import Proposal, Told
 
 Files = Annotated[
     list[Path] | None,
@@ -45,8 +48,10 @@ def told_of(
     order: str | None,
     array: list[str] | None,
     axes: list[str] | None,
-) -> Told:
+) -> "Told":
     """Return what options say of a file."""
+    from pipeline.formats.proposal import Told
+
     try:
         lengths = tuple(float(part) for part in voxel_size.split(",")) if voxel_size else None
     except ValueError:
@@ -71,7 +76,7 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     return name, value
 
 
-def proposal_of(files: list[Path], told: Told) -> Proposal:
+def proposal_of(files: list[Path], told: "Told") -> "Proposal":
     """Return how files would be read.
 
     Raises
@@ -166,8 +171,6 @@ def _draw(settings: Any, row: Any, path: Path) -> None:
 
 
 def _dataset_name(path: Path) -> str:
-    import re
-
     stem = path.absolute().name.split(".")[0]
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_") or "scan"
 

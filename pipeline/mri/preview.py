@@ -11,12 +11,14 @@ from pipeline.mri.formats.acquisition import MriAcquisition
 
 _READ_BYTES = 2**28
 _COILS = 16
+_BLOCKS = 32
 
 
 def preview(acquisition: MriAcquisition, most: int = 128) -> NDArray[np.float32]:
     """Return the root sum of squares of gridded coil images of the first frame.
 
-    Of all coils up to 16, and of so many readouts, evenly spread, as are read in moments.
+    Of all coils up to 16, and of so many readouts as are read in moments: in a few blocks that are
+    spread evenly, since a chunk of a file is unpacked as a whole.
 
     Parameters
     ----------
@@ -38,21 +40,17 @@ def preview(acquisition: MriAcquisition, most: int = 128) -> NDArray[np.float32]
     kspace, trajectory = (acquisition.arrays[name] for name in ("kspace", "trajectory"))
     _, coils, readouts, samples = kspace.shape
     coils = min(coils, _COILS)
-    at_once = max(1, _READ_BYTES // (coils * samples * 8))
-    step = -(-readouts // at_once)
+    blocks = _blocks(readouts, max(1, _READ_BYTES // (coils * samples * 8)))
     first = slice(0, 1)
     shape = acquisition.shape
     small = tuple(max(2, round(size * min(1.0, most / max(shape)))) for size in shape)
     points, values = [], []
-    for start in range(0, readouts, step):
-        some = slice(start, start + 1) if step > 1 else slice(0, readouts)
+    for some in blocks:
         k = trajectory[first, some, slice(0, samples), slice(0, len(shape))][0]
         k = np.asarray(k, np.float32) * np.divide(shape, small).astype(np.float32)
         inside = (np.abs(k) < np.pi).all(axis=-1)
         points.append(k[inside])
         values.append(kspace[first, slice(0, coils), some, slice(0, samples)][0][:, inside])
-        if step == 1:
-            break
     k = np.concatenate(points)
     weights = pipe_menon_weights(k, small, iterations=5, nufft=NufftSettings(tolerance=1e-2))
     transform = NUFFT(small, torch.from_numpy(np.ascontiguousarray(k.T)), tolerance=1e-2)
@@ -60,6 +58,16 @@ def preview(acquisition: MriAcquisition, most: int = 128) -> NDArray[np.float32]
     images = transform.adjoint(measured * torch.from_numpy(weights))
     combined: NDArray[np.float32] = torch.linalg.vector_norm(images, dim=0).numpy()
     return combined
+
+
+def _blocks(readouts: int, most: int) -> list[slice]:
+    """Return blocks of readouts, ``most`` of them together."""
+    if readouts <= most:
+        return [slice(0, readouts)]
+    count = min(_BLOCKS, most)
+    length = most // count
+    starts = np.linspace(0, readouts - length, count).astype(int).tolist()
+    return [slice(start, start + length) for start in starts]
 
 
 def draw_preview(path: Path, image: NDArray[np.float32], title: str) -> None:
