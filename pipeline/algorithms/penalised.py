@@ -89,8 +89,8 @@ class PenalisedSettings(SolverSettings):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         chosen = penalty_class(self.penalty)
-        doubled = self.model_fields_set & {"penalty", "along", "sparsity"}
-        if self.penalties and (doubled or self.debias):
+        single = (self.penalty, self.along, self.sparsity, self.debias)
+        if self.penalties and single != ("l1", "space", "auto", False):
             raise ValueError(
                 "`penalties` stands in place of `penalty`, `along` and `sparsity`, and without "
                 "`debias`; leave one or the other out"
@@ -133,6 +133,8 @@ class PenalisedSettings(SolverSettings):
             "iterations": self.usual_iterations[known.kind],
             "tolerance": self.usual_tolerance[known.kind],
         }
+        if self.penalties:  # each has its own
+            del auto["sparsity"]
         left = {key: value for key, value in auto.items() if getattr(settings, key) == "auto"}
         return settings.model_copy(update=left)
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from acquisitions import write_acquisition
+from acquisitions import reconstruction_settings, write_acquisition
 from exact import dense_matrix, relative_error
 from stage_runs import reconstructed
 
+from pipeline.config.base import canonical_json
 from pipeline.config.series import SeriesSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.mri.model.basis import temporal_basis
@@ -152,7 +153,7 @@ def test_a_penalty_along_the_series_by_both_solvers(tmp_path):
         ({"penalty": "llr"}, "needs a `series`"),
         ({"penalty": "tv", "along": "series"}, "`along: series` is for the penalty tv, and needs"),
         (
-            {"penalty": "l1", "penalties": [{"penalty": "l1", "sparsity": 0.1}]},
+            {"penalty": "tv", "penalties": [{"penalty": "l1", "sparsity": 0.1}]},
             "`penalties` stands in place of `penalty`",
         ),
     ],
@@ -162,3 +163,14 @@ def test_penalties_that_do_not_fit_are_refused(tmp_path, settings, fault):
         reconstructed(tmp_path, algorithm="admm", **settings)
     with pytest.raises(ConfigError, match="fista takes one `penalty`"):
         reconstructed(tmp_path, algorithm="fista", penalties=[{"penalty": "l1", "sparsity": 0.1}])
+
+
+def test_settings_of_several_penalties_reach_a_job():
+    """They travel as JSON, in which every key is given."""
+    given = {
+        "algorithm": "admm",
+        "series": {"basis": "frames"},
+        "penalties": [{"penalty": "tv", "along": "series", "sparsity": 0.1}],
+    }
+    _, settings = reconstruction_settings(**given)
+    assert type(settings).model_validate_json(canonical_json(settings)) == settings
