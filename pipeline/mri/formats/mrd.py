@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _HEADERS_AT_ONCE = 256
 _VALUES = ("traj", "data")
 """Columns of varying length."""
+_HDF5_CACHE = 2**21
 _HDF5_BYTES = 32 * 2**20
 """HDF5 caches where values lie, and keeps some of what it frees."""
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -71,6 +72,7 @@ class MrdFile(ListedSource):
         self._who = f"{dataset}: {path}"
         with _understood(self._who):
             file, cut_off = _opened(path, self._who, stack)
+            _bound_cache(file)
             group = _group(file, self._who)
             self._stored: h5py.Dataset = group["data"]
             self.told: dict[str, Any] = {}
@@ -209,6 +211,14 @@ def _understood(who: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise DataError(f"{who} is damaged ({error}); copy or export it again") from None
+
+
+def _bound_cache(file: "h5py.File") -> None:
+    """Let HDF5 keep no more of where values lie than it needs for some readouts."""
+    config = file.id.get_mdc_config()
+    config.set_initial_size, config.initial_size = True, _HDF5_CACHE
+    config.min_size = config.max_size = _HDF5_CACHE
+    file.id.set_mdc_config(config)
 
 
 def _opened(path: Path, who: str, stack: ExitStack) -> tuple["h5py.File", bool]:
