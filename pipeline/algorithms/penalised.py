@@ -32,6 +32,8 @@ else:
 
 _SPARSITY = 0.05
 """Where neither settings nor noise say more."""
+_STREAKS = 0.02
+"""Of the brightest voxel: streaks and ringing that are there without any noise."""
 
 
 class PenaltySettings(Settings):
@@ -74,9 +76,10 @@ class PenalisedSettings(SolverSettings):
         Literal["auto", "noise", "noise/3", "discrepancy"] | Annotated[float, Field(gt=0, lt=1)]
     ) = "auto"
     """Weight of the penalty, relative to the brightest voxel of the adjoint (RF: the matched
-    filter); `noise` takes what noise alone seldom exceeds, `noise/3` a third of it (l1, tv and
-    wavelet), `discrepancy` the weight that leaves as much of the data as there is noise. `auto` is
-    `noise` for l1 and `noise/3` for tv and wavelet where the noise is known, else 0.05."""
+    filter); `noise` takes what noise alone seldom exceeds, `noise/3` a third of it, but no less
+    than 0.02 (l1, tv and wavelet), `discrepancy` the weight that leaves as much of the data as
+    there is noise. `auto` is `noise` for l1 and `noise/3` for tv and wavelet where the noise is
+    known, else 0.05."""
     iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=10000)] = "auto"
     """Iterations at most; `auto` is fista's 24 (RF: 300) and admm's 12 (RF: 100)."""
     tolerance: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
@@ -212,13 +215,30 @@ class PenalisedSettings(SolverSettings):
 
         return Several(found)
 
+    def _weight(self, problem: Problem, brightest: Tensor) -> Tensor:
+        """Return the weight that settings or noise give; `brightest` is of each problem."""
+        import torch
+
+        from pipeline.solvers.regularization import noise_weight
+
+        if self.penalties:
+            return brightest  # what the weights of several are relative to
+        if self.sparsity not in ("noise", "noise/3"):
+            share = _SPARSITY if isinstance(self.sparsity, str) else self.sparsity
+            return share * brightest
+        noise = problem.known_noise(f"sparsity: {self.sparsity}")
+        voxels = math.prod(problem.normal.b.shape[-problem.image_axes :])
+        weight = noise_weight(1.0, noise.adjoint.square(), voxels)
+        if self.sparsity == "noise/3":
+            return torch.maximum(weight / 3, _STREAKS * brightest)
+        return weight
+
     def run(self, problem: Problem, report: Report, checkpoint: Checkpoint) -> Outcome:
         """Solve a problem, with the weight that the settings or their rule give."""
         import torch
 
         from pipeline.solvers.checkpoints import Nested
         from pipeline.solvers.debiasing import debias
-        from pipeline.solvers.regularization import noise_weight
         from pipeline.solvers.solution import Solution
 
         normal = problem.normal
@@ -231,7 +251,6 @@ class PenalisedSettings(SolverSettings):
         del magnitude
         # An image without data has a weight too, whatever it is.
         brightest = torch.where(brightest > 0, brightest, 1.0)
-        voxels = normal.b[(0,) * (normal.b.ndim - problem.image_axes)].numel()
         stages = Nested(checkpoint)
         details: dict[str, object] = {"penalty": " + ".join(term.penalty for term in self.terms)}
 
@@ -253,14 +272,7 @@ class PenalisedSettings(SolverSettings):
             sparse, weight, searched = by_discrepancy(problem, at, start, "sparsity", stages)
             details |= searched
         else:
-            if self.sparsity in ("noise", "noise/3"):
-                noise = problem.known_noise(f"sparsity: {self.sparsity}")
-                weight = noise_weight(1.0, noise.adjoint.square(), voxels)
-                weight *= 1.0 if self.sparsity == "noise" else 1 / 3
-            else:
-                share = _SPARSITY if isinstance(self.sparsity, str) else self.sparsity
-                # Of several penalties, what their weights are relative to.
-                weight = brightest if self.penalties else share * brightest
+            weight = self._weight(problem, brightest)
             sparse = at(weight, stages)
         misfit = 2 * normal.cost(sparse.image, axes)
         cost = 0.5 * misfit + penalty_of(weight).value(sparse.image)

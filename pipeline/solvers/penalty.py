@@ -44,7 +44,7 @@ class Penalty(ABC):
     usual_weight
         The rule for the weight that gives good images by default where the noise is known: `noise`,
         `pipeline.solvers.regularization.noise_weight`, which noise alone seldom exceeds; or
-        `noise/3`, a third of it. `None` where neither is for this penalty.
+        `noise/3`, about a third of it. `None` where neither is for this penalty.
     joins
         Whether it couples images, along the axis that is then the first of the problem: those of a
         series, or of antenna pairs.
