@@ -24,7 +24,8 @@ from pipeline.errors import DataError, KronufftError
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.formats.cut_off import Padded, stored_size, whole_rows
-from pipeline.mri.formats.listed import ListedSource, Place, listed_acquisition, require_room
+from pipeline.mri.formats.listed import listed_acquisition
+from pipeline.mri.formats.listed_source import ListedSource, Place, require_room
 from pipeline.mri.formats.mrd_flags import is_compressed, is_reverse, roles
 from pipeline.mri.formats.mrd_header import parse_header
 from pipeline.mri.formats.readout_arrays import progressions

@@ -20,7 +20,8 @@ from pipeline.errors import DataError, DependencyError, KronufftError
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.formats.encoding_space import EncodingSpace, Space
-from pipeline.mri.formats.listed import ListedSource, Place, listed_acquisition, require_room
+from pipeline.mri.formats.listed import listed_acquisition
+from pipeline.mri.formats.listed_source import ListedSource, Place, require_room
 from pipeline.mri.formats.mrd_flags import is_reverse, roles
 from pipeline.mri.formats.readout_table import COUNTERS, LINES, ReadoutTable
 from pipeline.progress import track

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-
-if TYPE_CHECKING:
-    from pipeline.mri.formats.listed import Place
+from pipeline.mri.formats.listed_source import Place
 
 _UNEVEN = 0.01
 """Of the distance of slices, by which one may lie beside its place; headers have few digits."""
@@ -30,7 +27,7 @@ class ParallelSlices:
 def parallel_slices(
     rows: NDArray[np.int64],
     slices: NDArray[np.int32],
-    place: Callable[[int], "Place"],
+    place: Callable[[int], Place],
     dataset: str,
 ) -> ParallelSlices:
     """Bring the frames of slices into the order of their places.
