@@ -206,8 +206,11 @@ def test_unreadable_files(tmp_path, data):
     with pytest.raises(DataError, match=r"array `kspace` .* is not readable"):
         read(settings(tmp_path / "scan.npz", mapping()))
     (tmp_path / "text").write_text("not an array at all")
-    with pytest.raises(DataError, match=r"neither NumPy.*begins with b'not an a'"):
+    with pytest.raises(DataError, match=r"it holds no numbers"):
         read(settings(tmp_path / "text", mapping()))
+    (tmp_path / "bytes").write_bytes(b"\xffnot an array")
+    with pytest.raises(DataError, match=r"neither NumPy.*begins with b'.xffnot an"):
+        read(settings(tmp_path / "bytes", mapping()))
 
 
 def test_short_npy_names_both_lengths(tmp_path, data):
