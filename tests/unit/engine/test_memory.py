@@ -24,6 +24,13 @@ CASES = {
         {"shape": (80, 64, 72), "coils": 4, "readouts": 3000, "samples": 128},
         {"algorithm": "admm", "iterations": 2, "inner_iterations": 2, "normal": "explicit"},
     ),
+    "coefficients of a series": (
+        {"shape": (64, 64, 64), "coils": 4, "readouts": 300, "samples": 64, "frames": 8},
+        {
+            **{"algorithm": "cg-sense", "iterations": 3, "regularization": 0.1},
+            "series": {"basis": "t2-decay", "times": [0.01 * n for n in range(1, 9)]},
+        },
+    ),
     "root sum of squares": (
         {"shape": (96, 112, 80), "coils": 5, "readouts": 3000, "samples": 200, "maps": False},
         {"algorithm": "gridding"},
