@@ -92,6 +92,7 @@ class BackProjection(LinearOperator):
             [np.linalg.norm(scene.centre - antenna, axis=1) for antenna in self._antennas], axis=1
         )
         self._compiled = device.type == "cpu" and dtype == torch.complex64
+        self._lines = cache(self._made_lines)
 
     def _pulses(self) -> Iterator[slice]:
         """Yield those pulses that are in work at a time."""
@@ -99,17 +100,17 @@ class BackProjection(LinearOperator):
         for start in range(0, self.codomain[0], size):
             yield slice(start, min(start + size, self.codomain[0]))
 
-    def _lines(self, pulses: slice) -> RangeLines:
+    def _made_lines(self, count: int) -> RangeLines:
+        """Return what turns measurements of so many pulses into lines."""
         assert self.dtype is not None  # set in __init__
         assert self.device is not None
-        count = pulses.stop - pulses.start
         return RangeLines(self.sampling, count, dtype=self.dtype, device=self.device)
 
     def _forward(self, x: Tensor) -> Tensor:
         images = x.reshape(-1, *self.domain)
         measured = x.new_empty(len(images), *self.codomain)
         for pulses in self._pulses():
-            lines = self._lines(pulses)
+            lines = self._lines(pulses.stop - pulses.start)
             for image, result in zip(images, measured, strict=True):
                 result[pulses] = lines._forward(self._scattered(image.contiguous(), pulses))
         return measured.reshape(*x.shape[: x.ndim - len(self.domain)], *self.codomain)
@@ -118,7 +119,7 @@ class BackProjection(LinearOperator):
         measured = y.reshape(-1, *self.codomain)
         images = y.new_zeros(len(measured), *self.domain)
         for pulses in self._pulses():
-            lines = self._lines(pulses)
+            lines = self._lines(pulses.stop - pulses.start)
             for values, image in zip(measured, images, strict=True):
                 self._gather(image, lines._adjoint(values[pulses]), pulses)
         return images.reshape(*y.shape[: y.ndim - 2], *self.domain)
@@ -225,7 +226,7 @@ class BackProjection(LinearOperator):
         found = y.new_empty(self.codomain[0], len(voxels))
         height = max(1, PAIRS_AT_ONCE // len(voxels))
         for pulses in self._pulses():
-            lines = self._lines(pulses)._adjoint(y[pulses])
+            lines = self._lines(pulses.stop - pulses.start)._adjoint(y[pulses])
             for start in range(0, len(lines), height):
                 some = slice(start, min(start + height, len(lines)))
                 own = slice(pulses.start + some.start, pulses.start + some.stop)

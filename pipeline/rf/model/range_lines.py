@@ -24,9 +24,8 @@ from pipeline.operators.base import LinearOperator
 
 _COARSEST, _FINEST = 2.0, 64.0
 """Bins for each that the band asks for, at least and at most; 64 leave an error of 4e-5."""
-_EVEN = 1e-6
-"""How far steps of even frequencies may differ, relative to them: phases then agree to this times
-the number of frequencies."""
+_UNEVEN = 0.5
+"""Part of the tolerance that frequencies which are taken for even may use up."""
 _MATRIX_BYTES = 2**28
 _SPARE = 3
 """Bins at the ends of a line that rounding may reach."""
@@ -43,12 +42,18 @@ class LineSampling:
     bins: int
     period: int
     """Bins after which lines repeat; 0 where frequencies are uneven."""
+    uneven: float = 0.0
+    """Relative l2 error of taking frequencies for even."""
 
     @classmethod
     def of(cls, k: NDArray[np.float64], reach: float, tolerance: float) -> "LineSampling":
         """Return the sampling for paths of at most ``reach`` [m] to either side, to a tolerance."""
-        even = len(k) > 1 and float(np.ptp(np.diff(k))) <= _EVEN * float(k[1] - k[0])
-        carrier = float(k[len(k) // 2]) if even else float(k[0] + k[-1]) / 2
+        # Rounded to single precision, say, even frequencies are off by what paths make of it.
+        places = np.arange(len(k)) - len(k) // 2
+        line = np.polynomial.Polynomial.fit(places, k, min(1, len(k) - 1))
+        uneven = float(np.sqrt(np.mean((k - line(places)) ** 2))) * reach / math.sqrt(3)
+        even = len(k) > 1 and uneven <= _UNEVEN * tolerance
+        carrier = float(line(0.0)) if even else float(k[0] + k[-1]) / 2
         spread = float(np.mean((k - carrier) ** 4)) ** 0.25
         band, period = float(np.ptp(k)), 0
         if not band:
@@ -60,17 +65,17 @@ class LineSampling:
         if even:
             from scipy.fft import next_fast_len
 
-            apart = band / (len(k) - 1)
+            apart = float(line(1.0) - line(0.0))
             period = next_fast_len(math.ceil(2 * math.pi / (step * apart)))
             step = 2 * math.pi / (period * apart)
         start = math.ceil(reach / step) + _SPARE
-        return cls(k, carrier, step, start, 2 * start + 1, period)
+        return cls(k, carrier, step, start, 2 * start + 1, period, uneven if even else 0.0)
 
     @property
     def error(self) -> float:
-        """Relative l2 error of uncorrelated measurements, from straight pieces."""
+        """Relative l2 error of uncorrelated measurements, from straight pieces and steps."""
         theta = (self.k - self.carrier) * self.step
-        return float(np.sqrt(np.mean(theta**4) / 720))
+        return math.hypot(float(np.sqrt(np.mean(theta**4) / 720)), self.uneven)
 
     @cached_property
     def gains(self) -> NDArray[np.float64]:

@@ -20,6 +20,12 @@ CASES = {
     "near, two": (NEAR, 0.3, True, EVEN),
     "uneven frequencies": (NEAR, 0.3, True, UNEVEN),
     "lines that repeat in the scene": (Scene((40, 31), (2.0, 2.0)), 1e3, False, BAND),
+    "as single precision holds them": (
+        Scene((13, 9), (2.0, 3.0)),
+        1e4,
+        False,
+        BAND.astype(np.float32).astype(np.float64),
+    ),
     "one frequency": (Scene((7, 6), (0.2, 0.2)), 1e2, True, np.array([3e9])),
 }
 
