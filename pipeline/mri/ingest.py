@@ -34,6 +34,7 @@ _SKEW = 2e-3  # of unit vectors along them: headers have few digits
 _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi upwards
 _OFF_GRID = 1e-3
 """Cycles per field of view by which samples may miss the grid and still be taken for Cartesian."""
+_POINTS_AT_A_TIME = 2**14
 _VOXELS_LOOKED_AT = 2**16
 _OUTSIDE = 0.01  # of the largest root sum of squares: outside the maps' masks
 _NORM_APART = 3.0  # of root sums of squares from 1: those of unscaled fields reach 2 at the edges
@@ -218,8 +219,9 @@ class _Trajectory(Largest):
             (np.maximum, self._highest, highest.max(axis=1)),
         ):
             known[frames, axes] = extreme(known[frames, axes], found)
-        cycles = values * (np.asarray(self._acquisition.shape)[axes] / (2 * np.pi))
-        self._on_grid &= bool(np.all(np.abs(cycles - np.rint(cycles)) < _OFF_GRID))
+        self._on_grid = self._on_grid and _lie_on_grid(
+            values.reshape(-1, values.shape[-1]), np.asarray(self._acquisition.shape)[axes]
+        )
         return wrapped(super().passed(values, tile))
 
     def finish(self, record: Receipt) -> Found:
@@ -248,6 +250,15 @@ class _Trajectory(Largest):
             )
         count = len(resting) if self._samples > 1 else 0
         return {"resting_readouts": count, "on_grid": self._on_grid}
+
+
+def _lie_on_grid(points: NDArray[Any], shape: NDArray[np.integer]) -> bool:
+    """Tell whether points ``[point, axis]`` [rad/voxel] lie on the grid of a matrix."""
+    for start in range(0, len(points), _POINTS_AT_A_TIME):
+        cycles = points[start : start + _POINTS_AT_A_TIME] * (shape / (2 * np.pi))
+        if not np.all(np.abs(cycles - np.rint(cycles)) < _OFF_GRID):
+            return False
+    return True
 
 
 def _check_units(extent: NDArray[np.float64], acquisition: MriAcquisition, dataset: str) -> None:

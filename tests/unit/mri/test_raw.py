@@ -11,7 +11,10 @@ from pipeline.mri.raw import RawData
 from pipeline.storage.layout import tile_extent, tiles
 from pipeline.storage.publish import published_store, store_beside
 
-SIZES = {"frame": 3, "coil": 4, "readout": 5, "sample": 6, "axis": 2, "z": 1, "y": 7, "x": 8}
+SIZES = {
+    "frame": 3, "coil": 4, "readout": 5, "sample": 6, "axis": 2, "z": 1, "y": 7, "x": 8,
+    "coefficient": 9,
+}  # fmt: skip
 
 
 @pytest.fixture
