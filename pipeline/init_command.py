@@ -37,7 +37,7 @@ Axes = Annotated[
 DEMO = ("config/config.yaml", "config/datasets.tsv")
 RECONSTRUCTIONS: dict[str, dict[str, Any]] = {
     "gridding": {"algorithm": "gridding"},
-    "sense": {"algorithm": "cg-sense", "iterations": 15},
+    "sense": {"algorithm": "cg-sense"},
 }
 
 

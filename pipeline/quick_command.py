@@ -43,8 +43,6 @@ def quick(
         if note.startswith("guess"):
             echo(note, err=True)
     chosen: dict[str, Any] = {"algorithm": algorithm}
-    if algorithm == "cg-sense":
-        chosen["iterations"] = 15
     for text in option or []:
         key, _, value = text.partition("=")
         chosen[key] = value

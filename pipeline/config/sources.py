@@ -41,8 +41,8 @@ FORMATS: Mapping[Kind, tuple[str, ...]] = {
     "rf": ("native", "arrays", "gotcha", "fresnel", "simulation"),
 }
 """Formats of each kind of data. ``pipeline.<kind>.formats.<format>`` reads one: its context manager
-``open_source(settings, dataset)`` yields the acquisition. It is imported by name, and only where a
-dataset needs it: a changed reader concerns no other."""
+``open_source(settings, dataset, budget)`` yields the acquisition. It is imported by name, and only
+where a dataset needs it: a changed reader concerns no other."""
 
 
 def reader_module(kind: Kind, format_: str) -> str:

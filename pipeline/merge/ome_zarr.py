@@ -9,7 +9,7 @@ References
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from pipeline.merge.chunks import store_chunks, storing_bytes
 from pipeline.merge.outputs import Merged, Output
 from pipeline.merge.slices import StoredImages
 from pipeline.storage.chunks import CHUNK_BYTES, image_chunks, image_codecs
-
-if TYPE_CHECKING:
-    pass
 
 # Viewers fetch whole chunks: small ones come up fast. They also bound the memory of a task, which
 # reads eight of the finer level for one of its own.
