@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config.base import load_yaml
 from pipeline.config.datasets import Dataset, load_datasets
-from pipeline.config.file import load_config, results_folder
-from pipeline.errors import ShapeError
+from pipeline.config.file import load_config, read_config, results_folder
+from pipeline.errors import ConfigError, ShapeError
 from pipeline.estimate_command import Estimate
 from pipeline.estimate_command import estimate as planned
 from pipeline.run import Files, doubts
 from pipeline.run import run as run_stages
+from pipeline.run_command import CONFIG
 from pipeline.storage.publish import open_published
 
 Array = TypeVar("Array", NDArray[Any], torch.Tensor)
@@ -104,6 +104,7 @@ def reconstruct(
     }
     arrays = {name: _array(array) for name, array in given.items() if array is not None}
     content: dict[str, Any] = {
+        "output": {"ome_zarr": False, "nifti": False},  # the image alone is returned
         **(config or {}),
         "sources": {
             _NAME: {
@@ -157,18 +158,33 @@ def run(
     dict
         By dataset and reconstruction, where everything lies: ``.image`` is the marker beside
         ``image.zarr``.
+
+    Raises
+    ------
+    ConfigError
+        If config or table are faulty, or have no such dataset and reconstruction.
+    KronufftError
+        What a stage raises.
     """
     path = Path(configfile)
-    config = load_config(load_yaml(path), str(path))
+    config = read_config(path, default=CONFIG)
     folder = Path(results or results_folder(config, path))
+    rows = load_datasets(Path(config.datasets), config)
+    every = [(name, way) for name, row in rows.items() for way in row.reconstructions]
+    wanted = [
+        (name, way)
+        for name, way in every
+        if dataset in (None, name) and reconstruction in (None, way)
+    ]
+    if not wanted:
+        raise ConfigError(
+            f"run: found no {dataset or 'dataset'} with {reconstruction or 'a reconstruction'} in "
+            f"{config.datasets}; it has {', '.join('/'.join(pair) for pair in every)}"
+        )
     made = {}
-    for name, row in load_datasets(Path(config.datasets), config).items():
-        if dataset not in (None, name):
-            continue
-        for way in row.reconstructions:
-            if reconstruction in (None, way):
-                made[name, way] = run_stages(config, row, way, folder)
-                _warn(made[name, way])
+    for name, way in wanted:
+        made[name, way] = run_stages(config, rows[name], way, folder)
+        _warn(made[name, way])
     return made
 
 

@@ -206,6 +206,8 @@ def test_a_config_in_one_call(tmp_path, monkeypatch):
     assert list(made) == [("scan", "cg")]
     assert made["scan", "cg"].image.resolve() == tmp_path / "results/tiny/scan/cg/image.json"
     assert Path("results/tiny/report.html").is_file()
+    with pytest.raises(kronufft.KronufftError, match="found no scam with"):
+        kronufft.run("tiny.yaml", dataset="scam")
 
 
 # Torchkbnufft's examples `Basic`, `Sparse Matrix`, `SENSE-NUFFT` and `Toeplitz`, ported.
