@@ -133,6 +133,12 @@ def lies_on_grid(pattern: Pattern | None, found: CalibrationArrays | None) -> bo
     return pattern == "cartesian" and not moved
 
 
+def sampled_alike(data: RawData, found: CalibrationArrays, *, timed: bool) -> bool:
+    """Tell whether all frames have the same places and weights and, where they count, times."""
+    own_times = timed and data.own_times
+    return not (data.own_trajectory or found.own_weights or own_times)
+
+
 def coil_pieces(data: RawData) -> list[slice]:
     """Return which coils to read together: one by one, or all where each is mixed from all."""
     mixes = isinstance(data, CorrectedData) and data.mixes

@@ -17,7 +17,7 @@ from pipeline.engine.job import BlockJob, Shard
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.mri.calibration.off_resonance import segment_counts
-from pipeline.mri.corrected import CorrectedData, lies_on_grid
+from pipeline.mri.corrected import CorrectedData, lies_on_grid, sampled_alike
 from pipeline.mri.model.basis import temporal_basis
 from pipeline.mri.model.coil_maps import CoilMaps
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
@@ -59,6 +59,8 @@ class MriMeasurement:
         joined = self.settings.frames_per_image
         self.frames_per_image = raw.frames if joined == "all" else joined
         self.encoding = self._encoding()
+        timed = isinstance(self.encoding, OffResonance)
+        self._sampled_alike = sampled_alike(raw, calibration, timed=timed)
         if self.settings.subspace:
             self.frames_per_image = raw.frames  # all frames tell of the same unknowns
         self.toeplitz = self.settings.solves and self.settings.normal != "explicit"
@@ -180,7 +182,7 @@ class MriMeasurement:
     def share_samples(self, images: range) -> bool:
         """Tell whether all images have the same samples; the last may join fewer frames."""
         complete = len(self._frames(images[-1])) == self.frames_per_image
-        return not self.raw.own_trajectory and (complete or len(images) == 1)
+        return self._sampled_alike and (complete or len(images) == 1)
 
     def _tiles(self, shard: Shard) -> Iterator[_Tile]:
         """Cut a shard into tiles: readouts outermost, as their transforms are costly to prepare.

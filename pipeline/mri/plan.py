@@ -9,7 +9,7 @@ from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.errors import ConfigError, DataError
 from pipeline.mri.calibration.off_resonance import segment_counts
-from pipeline.mri.corrected import lies_on_grid
+from pipeline.mri.corrected import lies_on_grid, sampled_alike
 from pipeline.mri.model.basis import temporal_basis
 from pipeline.mri.model.costs import MriCosts
 from pipeline.mri.raw import RawData
@@ -89,7 +89,10 @@ def models(
                 "set calibration.off_resonance to none, or series.basis to frames"
             )
         joined = data.frames
-    # The trajectory is shared only if each image joins equally many frames.
+    alike = not data.own_trajectory
+    if calibration is not None and isinstance(data, RawData):
+        alike = sampled_alike(data, calibration, timed=segments is not None)
+    # Samples are shared only if each image joins equally many frames.
     whole = data.frames % joined == 0
     of_a_slice = data.frames // data.slices // joined
     costs = MriCosts(
@@ -97,7 +100,7 @@ def models(
         mixed_from=0 if mixing is None else data.coils,
         readouts=data.readouts * min(joined, data.frames),
         samples=data.samples,
-        shared_trajectory=not data.own_trajectory and whole,
+        shared_trajectory=alike and whole,
         maps=maps,
         images_together=of_a_slice if maps and data.slices > 1 else None,
         on_grid=lies_on_grid(data.pattern, calibration),

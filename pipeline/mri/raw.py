@@ -34,8 +34,8 @@ ALL = slice(None)
 class RawData(Acquisition):
     """An ingested acquisition; see also `Acquisition`.
 
-    Each frame may have a trajectory and density weights of its own. ``pattern`` is of what kind the
-    readouts are; None where nobody has looked.
+    Each frame may have a trajectory, times and density weights of its own. ``pattern`` is of what
+    kind the readouts are; None where nobody has looked.
     """
 
     kind = "mri"
@@ -55,6 +55,7 @@ class RawData(Acquisition):
             self.frames, self.coils, self.readouts, self.samples = self._stored["kspace"].shape
             self.own_trajectory = self._stored["trajectory"].shape[0] > 1
             self.own_weights = "weights" in self.arrays and self._stored["weights"].shape[0] > 1
+            self.own_times = "times" in self.arrays and self._stored["times"].shape[0] > 1
             self.pattern: Pattern | None = attributes.get("pattern")
             self.dwell_time: float | None = attributes.get("dwell_time")
             self.noise_dwell_time: float | None = attributes.get("noise_dwell_time")

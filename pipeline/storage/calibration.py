@@ -137,6 +137,11 @@ class CalibrationArrays(StoredArrays):
         """Planes of the coil maps: of a 2D acquisition one, or one for each slice."""
         return int(self._stored["sensitivities"].shape[1])
 
+    @property
+    def own_weights(self) -> bool:
+        """Whether each frame has density weights of its own."""
+        return "weights" in self.arrays and self._stored["weights"].shape[0] > 1
+
     def weights(
         self, frame: int, readouts: slice = ALL, samples: slice = ALL
     ) -> NDArray[np.float32] | None:
