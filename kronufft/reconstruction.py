@@ -1,6 +1,7 @@
 """Whole reconstructions, and what they would take: the stages of the workflow in this process."""
 
 import io
+import json
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -214,7 +215,9 @@ def estimate(
     Estimate
         With ``host_mb``, ``device_mb``, ``seconds`` and ``rows``; `print` shows the plan.
     """
-    option = [f"{name}={value}" for name, value in (settings or {}).items()]
+    option = [
+        f"{name}={json.dumps(value, default=str)}" for name, value in (settings or {}).items()
+    ]
     return planned(algorithm, "x".join(map(str, shape)), option=option, **sizes)
 
 

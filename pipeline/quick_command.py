@@ -3,11 +3,12 @@
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option, echo
 
 from pipeline.errors import ConfigError
+from pipeline.estimate_command import options_of
 from pipeline.init_command import Array, Axes, Order, Shape, Units, VoxelSize, proposal_of, told_of
 
 _NAME = "image"
@@ -42,17 +43,13 @@ def quick(
     for note in found.notes():
         if note.startswith("guess"):
             echo(note, err=True)
-    chosen: dict[str, Any] = {"algorithm": algorithm}
-    for text in option or []:
-        key, _, value = text.partition("=")
-        chosen[key] = value
     config = load_config(
         {
             "data_root": found.data_root,
             "compute": {"device": device, "threads": threads or "auto"},
             "output": {"nifti": ending == "nifti", "ome_zarr": ending == "ome_zarr"},
             "sources": {_NAME: found.settings},
-            "reconstructions": {_NAME: chosen},
+            "reconstructions": {_NAME: {"algorithm": algorithm, **options_of(option)}},
         },
         "quick",
     )

@@ -188,6 +188,9 @@ def test_estimate_of_what_is_not_there():
     assert plan.seconds > 0
     assert len(plan.rows) == 1
     assert "The measurement itself" in str(plan)
+    series = {"basis": "t1-recovery", "times": [0.1, 0.3, 0.9, 2.7]}
+    few = kronufft.estimate((64, 48), frames=4, samples=900, settings={"series": series})
+    assert "3 coefficients" in str(few)
 
 
 def test_a_config_in_one_call(tmp_path, monkeypatch):
