@@ -64,6 +64,16 @@ class AlgorithmSettings(EquationSettings):
         return False
 
     @property
+    def single_kernel(self) -> bool:
+        """Whether it needs a normal operator of a single Toeplitz kernel."""
+        return False
+
+    @property
+    def uses_spectrum(self) -> bool:
+        """Whether it needs signal and noise at each spatial frequency."""
+        return False
+
+    @property
     def uses_noise(self) -> bool:
         """Whether a rule among the settings goes by the noise."""
         return False

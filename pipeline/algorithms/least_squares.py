@@ -212,6 +212,11 @@ class CgSenseSettings(MriSettings, LeastSquaresSettings):
         """Whether images are means over voxels."""
         return self.apodization == "voxel"
 
+    @property
+    def uses_spectrum(self) -> bool:
+        """Whether weight or preconditioner are made of signal and noise."""
+        return super().uses_spectrum or self.regularization == "wiener"
+
     def _wiener(self, problem: Problem) -> tuple[Tensor, Circulant | None]:
         return 0.0 * problem.diagonal, problem.known_spectrum().prior()
 

@@ -25,6 +25,16 @@ class PreconditionedSettings(SolverSettings):
     a Kronecker product holds 99 % of the normal operator's energy, else `circulant`. `auto` is
     `spectrum` for cg-sense with `regularization: wiener`, else none."""
 
+    @property
+    def single_kernel(self) -> bool:
+        """Whether its preconditioner is that of a single Toeplitz kernel."""
+        return self.preconditioner in ("circulant", "kronecker")
+
+    @property
+    def uses_spectrum(self) -> bool:
+        """Whether its preconditioner is made of signal and noise."""
+        return self.preconditioner == "spectrum"
+
     def with_preconditioner(
         self, vectors: int, batch: Sequence[int], *, itemsize: int, kernels: int
     ) -> int:

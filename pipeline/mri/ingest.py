@@ -83,14 +83,16 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
 def _times(acquisition: MriAcquisition, details: SourceSettings) -> dict[str, float]:
     """Return the times of samples [s] that are known: as set, else as the source tells."""
     names = ("dwell_time", "first_sample_time", "noise_dwell_time")
-    known = {name: getattr(details, name) or getattr(acquisition, name) for name in names}
+    known = {name: getattr(acquisition, name) for name in names}
+    known |= details.model_dump(include=set(names), exclude_none=True)
     return {name: float(value) for name, value in known.items() if value}
 
 
 def _require_planes(acquisition: MriAcquisition, dataset: str) -> None:
-    """Refuse coil maps of other planes than the image has, or slices."""
+    """Refuse coil maps of other planes than the image has, or in 2D slices."""
     maps, depth = acquisition.arrays.get("sensitivities"), as_volume(acquisition.shape)[0]
-    if maps is None or len(maps.shape) < 2 or maps.shape[1] in (depth, acquisition.slices):
+    allowed = (depth, acquisition.slices) if depth == 1 else (depth,)
+    if maps is None or len(maps.shape) < 2 or maps.shape[1] in allowed:
         return
     slices = f" with {acquisition.slices} slices" if acquisition.slices > 1 else ""
     raise DataError(

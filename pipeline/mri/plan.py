@@ -89,6 +89,18 @@ def models(
                 "set calibration.off_resonance to none, or series.basis to frames"
             )
         joined = data.frames
+    explicit = settings.normal == "explicit"
+    if settings.single_kernel and (explicit or segments is not None or coefficients):
+        raise ConfigError(
+            f"{who}: `preconditioner: circulant` and `kronecker` need a normal operator of a "
+            "single Toeplitz kernel, and `normal: explicit`, off-resonance and a temporal basis "
+            "have none; leave it out"
+        )
+    if settings.uses_spectrum and calibration is not None and "spectrum" not in calibration.arrays:
+        raise DataError(
+            f"{who}: `regularization: wiener` and `preconditioner: spectrum` need signal and noise "
+            "at each spatial frequency, and `calibrate` did not find them; leave both out"
+        )
     alike = not data.own_trajectory
     if calibration is not None and isinstance(data, RawData):
         alike = sampled_alike(data, calibration, timed=segments is not None)
@@ -104,7 +116,7 @@ def models(
         maps=maps,
         images_together=of_a_slice if maps and data.slices > 1 else None,
         on_grid=lies_on_grid(data.pattern, calibration),
-        explicit=settings.normal == "explicit",
+        explicit=explicit,
         segments=segments,
         coefficients=coefficients,
         real_basis=real_basis,

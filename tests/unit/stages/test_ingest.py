@@ -11,9 +11,11 @@ import pytest
 from pipeline.config.base import canonical_json, load_yaml, parse_settings
 from pipeline.config.datasets import load_datasets, stage_settings
 from pipeline.config.file import load_config
-from pipeline.config.sources import IngestSettings
+from pipeline.config.sources import IngestSettings, SourceSettings
 from pipeline.errors import DataError
+from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.generators.radial import golden_radial
+from pipeline.mri.ingest import _times
 from pipeline.mri.raw import RawData
 from pipeline.stages.ingest import ingest
 
@@ -63,7 +65,7 @@ class Ingested:
             kind="mri",
             format="arrays",
             source=str(self.folder / "scan.h5"),
-            details={"shape": SHAPE, "arrays": mapping, **details},
+            details={"shape": SHAPE, **details, "arrays": mapping},
         )
         ingest(settings=settings, dataset="scan", raw=self.marker, receipt=self.receipt)
         return RawData.open(self.marker)
@@ -195,6 +197,20 @@ def test_units_are_suspected(ingested, arrays, factor, units, message):
     with pytest.raises(DataError, match=rf"^scan: trajectory reaches .*{message}"):
         ingested(changed, **details)
     assert not ingested.marker.exists()
+
+
+def test_flat_maps_are_not_those_of_a_volume(ingested, arrays):
+    rng = np.random.default_rng(11)
+    volume = {**arrays, "trajectory": rng.uniform(-3, 3, (3, 5, 8, 3))}
+    del volume["reference"]
+    with pytest.raises(DataError, match=r"sensitivities.* has 1 along `z`.* \(4, 10, 12\)"):
+        ingested(volume, shape=(4, *SHAPE))
+
+
+def test_a_time_of_zero_goes_before_what_the_source_says():
+    source = MriAcquisition(SHAPE, (1e-3, 1e-3), {}, {}, first_sample_time=2e-3, dwell_time=1e-5)
+    assert _times(source, SourceSettings()) == {"first_sample_time": 2e-3, "dwell_time": 1e-5}
+    assert _times(source, SourceSettings(first_sample_time=0)) == {"dwell_time": 1e-5}
 
 
 def test_failure_leaves_the_earlier_result(ingested, arrays):

@@ -111,6 +111,23 @@ def test_a_basis_that_does_not_fit_is_refused():
         SeriesSettings(times=TIMES)
 
 
+@pytest.mark.parametrize(
+    ("preconditioner", "fault"),
+    [
+        ("circulant", "test: `preconditioner: circulant` and .* a temporal basis have none"),
+        ("spectrum", "test: .* `calibrate` did not find them"),
+    ],
+)
+def test_preconditioners_that_cannot_be_made_are_refused_by_the_plan(
+    tmp_path, preconditioner, fault
+):
+    write(tmp_path)
+    series = {"basis": "t2-decay", "times": TIMES}
+    settings = {"penalty": "tv", "preconditioner": preconditioner, "series": series}
+    with pytest.raises((ConfigError, DataError), match=fault):
+        reconstructed(tmp_path, algorithm="admm", **settings)
+
+
 def test_a_basis_holds_the_signals_of_its_model():
     """Of T1 between the times that the model was made for, by Ernst's formula."""
     angles, repetition = np.deg2rad([2, 5, 9, 14, 20, 30]), 5e-3
