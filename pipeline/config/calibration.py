@@ -67,8 +67,8 @@ class CalibrationSettings(Settings):
         "pipe-menon",
         "none",
     ] = "auto"
-    """MRI: `auto` takes the source's weights where it has them, analytic ones for straight spokes
-    and stacks of stars, else Pipe-Menon's iteration; `voronoi` takes the area nearest to each
+    """MRI: `auto` takes the source's weights where it has them, analytic ones for Cartesian
+    samples, straight spokes and stacks of stars, else Pipe-Menon's iteration; `voronoi` takes the area nearest to each
     sample, in 2D. RF phase histories: `auto` takes analytic ones where transmitters and receivers
     circle a scene of two axes (`bistatic`), else none."""
     window: Literal["none", "hamming", "taylor"] = "none"
