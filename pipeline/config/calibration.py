@@ -68,9 +68,9 @@ class CalibrationSettings(Settings):
         "none",
     ] = "auto"
     """MRI: `auto` takes the source's weights where it has them, analytic ones for Cartesian
-    samples, straight spokes and stacks of stars, else Pipe-Menon's iteration; `voronoi` takes the area nearest to each
-    sample, in 2D. RF phase histories: `auto` takes analytic ones where transmitters and receivers
-    circle a scene of two axes (`bistatic`), else none."""
+    samples, straight spokes and stacks of stars, else Pipe-Menon's iteration; `voronoi` takes the
+    area nearest to each sample, in 2D. RF phase histories: `auto` takes analytic ones where
+    transmitters and receivers circle a scene of two axes (`bistatic`), else none."""
     window: Literal["none", "hamming", "taylor"] = "none"
     """RF phase histories: taper of the aperture, in the order of pulses, and of the band: lower
     side lobes for a wider main lobe. `taylor` has side lobes of -35 dB (nbar 4). Part of the
