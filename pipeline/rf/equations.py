@@ -17,6 +17,7 @@ from pipeline.rf.model.pair_blocks import PairBlocks
 from pipeline.rf.model.pair_tiles import FactorsNormal
 from pipeline.rf.model.pairs import ALL_PAIRS, PairsMeasurement, pair_name
 from pipeline.rf.model.pulses import PhaseHistoryMeasurement, aperture_name
+from pipeline.rf.model.referred_pulses import ReferredPulses
 from pipeline.rf.model.voxel_phases import aperture_phase
 from pipeline.rf.raw import RfRawData
 from pipeline.solvers.fusion import non_coherent, phase_aligned
@@ -140,8 +141,8 @@ class PairsEquations:
 class _PulseEquations:
     """What all normal equations of a phase history share, one frame at a time."""
 
-    def __init__(self, job: BlockJob, raw: RfRawData) -> None:
-        self._job, self._raw = job, raw
+    def __init__(self, job: BlockJob, raw: RfRawData, pulses: ReferredPulses) -> None:
+        self._job, self._raw, self._pulses = job, raw, pulses
 
     def exact_solver(self) -> None:
         """Return none: pulses lie anywhere."""
@@ -151,8 +152,14 @@ class _PulseEquations:
         deviation = self._raw.noise_std()
         if deviation is None:
             return None
-        diagonal = share.diagonal.cpu().numpy()  # the number of samples, all of weight one
-        return Noise.of_channels(deviation[:1], diagonal, diagonal, self._job.device, together=True)
+        (frame,) = images
+        return Noise.of_channels(
+            deviation[:1],
+            np.array([self._pulses.squares(frame)]),
+            share.diagonal.cpu().numpy(),  # the sum of the weights
+            self._job.device,
+            together=True,
+        )
 
     def left_by_noise(self, images: range, share: Share) -> Tensor | None:
         """Return the misfit of the noise; `None` where the data do not state it."""
@@ -171,7 +178,7 @@ class PhaseHistoryEquations(_PulseEquations):
     """The normal equations of a phase history by sub-apertures."""
 
     def __init__(self, data: PhaseHistoryMeasurement) -> None:
-        super().__init__(data.job, data.raw)
+        super().__init__(data.job, data.raw, data.pulses)
         self.data = data
 
     def gram(self, images: range, share: Share) -> Gram:
@@ -193,7 +200,7 @@ class ExactPulsesEquations(_PulseEquations):
     """The normal equations of a phase history by back-projection."""
 
     def __init__(self, data: ExactPulsesMeasurement) -> None:
-        super().__init__(data.job, data.raw)
+        super().__init__(data.job, data.raw, data.pulses)
         self.data = data
 
     def gram(self, images: range, share: Share) -> Gram:

@@ -7,10 +7,14 @@ from numpy.typing import NDArray
 from pipeline.engine.job import BlockJob
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
+from pipeline.pieces import pieces
 from pipeline.rf.arrays import PHASES
 from pipeline.rf.geometry.phase_history import SubAperture
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
+
+_AT_A_TIME = 2**18
+"""Weights that are summed together."""
 
 
 class ReferredPulses:
@@ -38,3 +42,15 @@ class ReferredPulses:
         found = self._calibration.weights(frame, tile.pulses, tile.band)
         assert found is not None  # weighted
         return found.astype(self.real, copy=False)
+
+    def squares(self, frame: int) -> float:
+        """Return the sum of the squares of a frame's weights: of ones where there are none."""
+        raw = self._raw
+        if not self.weighted:
+            return float(raw.pulses * len(raw.frequencies))
+        total = 0.0
+        for some in pieces(raw.pulses, max(1, _AT_A_TIME // len(raw.frequencies))):
+            found = self._calibration.weights(frame, some)
+            assert found is not None  # weighted
+            total += float(np.square(found, dtype=np.float64).sum())
+        return total

@@ -257,3 +257,31 @@ def circling_far(count):
     angles = np.radians(np.linspace(-1, 1, count))
     antenna = 2e4 * np.stack([np.cos(angles), np.sin(angles), np.zeros(count)], axis=1)
     return AntennaPaths(antenna, antenna, 2 * np.linalg.norm(antenna, axis=1))
+
+
+@pytest.mark.parametrize("model", ["exact", "W+D(fc)"])
+@pytest.mark.parametrize("window", ["none", "hamming"])
+def test_noise_alone_seldom_exceeds_the_weight(tmp_path, model, window):
+    """The weight of ``noise``, against the variance of each voxel of noise as it was weighted."""
+    system, deviation = exact_matrix(circling()), 0.3
+    data = complex_normal(np.random.default_rng(6), (PULSES, len(FREQUENCIES)))
+    level = {"noise_std": np.array([deviation], np.float32)}
+    store(tmp_path / "raw.json", pulses(SCENE, FREQUENCIES, circling(), data, **level))
+    calibrate(
+        settings=CalibrateSettings.model_validate({"calibration": {"window": window}, "nufft": {}}),
+        dataset="radar",
+        raw=tmp_path / "raw.json",
+        calibration=tmp_path / "calibration.json",
+        receipt=tmp_path / "calibrate.json",
+        device="cpu",
+        threads=1,
+    )
+    weights = np.ones(data.shape)
+    if window == "hamming":
+        weights = np.outer(*(np.hamming(size) for size in data.shape))
+        weights /= weights.mean()
+    variance = np.sum(np.abs(system * weights.reshape(-1, 1) * deviation) ** 2, axis=0).mean()
+    chosen = {"algorithm": "fista", "sparsity": "noise", "iterations": 2, "model": model}
+    _, receipt = reconstructed_rf(tmp_path, **chosen)
+    expected = np.sqrt(variance * np.log(system.shape[1]))
+    assert receipt["weight"][0] == pytest.approx(expected, rel=1e-3)
