@@ -173,7 +173,13 @@ def _pulse_models(
     timed = sorted(((seconds(costs), costs) for costs in found), key=lambda one: one[0])
     chosen = timed[0][1]
     told = "; ".join(f"{costs.columns['model']} {took:.2g} s" for took, costs in timed)
-    return [chosen], [f"{who}: model {chosen.columns['model']}; predicted on one core: {told}"]
+    lines = [f"{who}: model {chosen.columns['model']}; predicted on one core: {told}"]
+    if isinstance(chosen, BackProjectionCosts) and chosen.sampling.error > tolerance:
+        lines.append(
+            f"{who}: the model exact is right to {chosen.sampling.error:.1g}, not to the "
+            f"`nufft.tolerance` of {tolerance:g}; W+D(fc) with a small `curvature_error` can be"
+        )
+    return [chosen], lines
 
 
 def _sub_aperture_costs(data: RfRawData, settings: AlgorithmSettings) -> PulseCosts:
