@@ -78,7 +78,8 @@ def needs(job: Calibrating) -> list[Need]:
     if job.methods[NAME] == "source":
         volume = (acquired.arrays["sensitivities"][1], *as_volume(acquired.shape)[1:])
         planes = 8 * map_chunks(volume)[0] * math.prod(volume[1:])
-        chunks = min(planes * acquired.coils, CHUNKS_AT_ONCE * CHUNK_BYTES)
+        # Of the source, packed and unpacked: they are larger than those of the copy.
+        chunks = 2 * min(CHUNKS_AT_ONCE, acquired.coils) * min(CHUNK_BYTES, 8 * math.prod(volume))
         return [
             Need(
                 {
