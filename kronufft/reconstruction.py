@@ -87,6 +87,11 @@ def reconstruct(
         If the arrays do not fit each other, hold what cannot be right, or the work does not fit the
         memory.
     """
+    if said := {"sources", "reconstructions"} & set(config or {}):
+        raise ConfigError(
+            f"reconstruct: `config` has {', '.join(sorted(said))}, which are made of the "
+            "arguments; leave them out, or give a config file to `kronufft.run`"
+        )
     measured, of_points = _axes_of(np.shape(kspace), np.shape(trajectory), shape)
     image_axes: tuple[str, ...] = ("z", "y", "x")[-len(shape) :]
     axes = {

@@ -133,6 +133,12 @@ def test_a_learned_trajectory_finds_its_way():
             lambda: kronufft.reconstruct(np.zeros((2, 5)), np.zeros((5, 2)), (8, 9)),
             r"\(2, 5\).*\(5, 2\).*expected \(\[frame,\] coil",
         ),
+        (
+            lambda: kronufft.reconstruct(
+                np.zeros((2, 5)), np.zeros((2, 5)), (8, 9), config={"sources": {}}
+            ),
+            "`config` has sources, which",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told(call, said):
