@@ -38,8 +38,8 @@ class LeastSquaresSettings(PreconditionedSettings):
     """Tikhonov weight: a number, relative to the sum of the sample weights, which is the diagonal
     of the normal operator for unit sensitivities; `discrepancy`, the one that leaves as much of the
     data as there is noise; `wiener`, noise over signal at each spatial frequency, as `calibrate`
-    found them (RF: at all alike, by `noise_std`). `auto` is `wiener` where they are known, else
-    0."""
+    found them (RF: at all alike, by `noise_std`). `auto` is `wiener` where they are known, else,
+    and for a `series`, 0."""
     iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=10000)] = "auto"
     """Iterations at most; `auto` is 50 (RF: 200) with `regularization: wiener`, which the tolerance
     ends earlier, else 12."""

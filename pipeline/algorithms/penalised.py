@@ -79,7 +79,7 @@ class PenalisedSettings(SolverSettings):
     filter); `noise` takes what noise alone seldom exceeds, `noise/3` a third of it, but no less
     than 0.02 (l1, tv and wavelet), `discrepancy` the weight that leaves as much of the data as
     there is noise. `auto` is `noise` for l1 and `noise/3` for tv and wavelet where the noise is
-    known, else 0.05."""
+    known, else, along a `series` and with a temporal basis, 0.05."""
     iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=10000)] = "auto"
     """Iterations at most; `auto` is fista's 24 (RF: 300) and admm's 12 (RF: 100)."""
     tolerance: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
