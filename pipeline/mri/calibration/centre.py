@@ -142,7 +142,7 @@ def centre_images(
                     )
             advance()
 
-    with track(f"{who}: centre of k-space", len(groups) * len(slabs)) as advance:
+    with track(f"{who}: centre of k-space", len(each) * len(slabs)) as advance:
         for some, slab in itertools.product(groups, slabs):
             add(some, slab, advance)
     missing = [frame for frame in each if not measured[frame]]
