@@ -93,6 +93,11 @@ def check_kind(settings: AlgorithmSettings, kind: Kind) -> None:
             f"`normal: {settings.normal}` does not apply to {kind}, for which there is auto, "
             f"toeplitz and {forward_and_adjoint}"
         )
+    if kind == "rf" and settings.uses_spectrum:
+        raise ConfigError(
+            "`preconditioner: spectrum` does not apply to rf, for which there is auto, none, "
+            "circulant and kronecker"
+        )
     given = [key for key in type(settings).model_fields if key in settings.model_fields_set]
     foreign = [key for key in given if KIND_OF.get(key, kind) != kind]
     if foreign:

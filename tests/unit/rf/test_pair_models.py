@@ -111,6 +111,8 @@ def test_settings_that_a_model_does_not_have_are_refused(measured):
         reconstructed_rf(folder, algorithm="tikhonov", model="W+D", normal="toeplitz")
     with pytest.raises(ConfigError, match="normal: explicit` does not apply to rf"):
         check_kind(parse_algorithm({"algorithm": "tikhonov", "normal": "explicit"}), "rf")
+    with pytest.raises(ConfigError, match="preconditioner: spectrum` does not apply to rf"):
+        check_kind(parse_algorithm({"algorithm": "tikhonov", "preconditioner": "spectrum"}), "rf")
 
 
 @pytest.mark.parametrize("normal", ["toeplitz", "factors"])
