@@ -75,18 +75,16 @@ class Convolution(ABC):
             source, target = (self._rows(array[frames], 1)[:, None] for array in (images, out))
             self._convolve(frames, source, self._rows(maps[coils], 1), target)
 
-    def combine_terms(self, image: Tensor, maps: Tensor, kernels: slice, *, out: Tensor) -> None:
+    def combine_terms(self, image: Tensor, maps: Tensor, *, out: Tensor) -> None:
         """Weight with the map of each term, convolve, weight with the conjugates, and add.
 
-        `image` and `out`, which is overwritten, are ``shape``, `maps` ``(term, *shape)``. Of
-        `kernels` there is one for each term.
+        `image` and `out`, which is overwritten, are ``shape``, `maps` ``(term, *shape)``. There is
+        a kernel for each term.
         """
         out.zero_()
         source, target = (self._rows(array, 0)[None, None] for array in (image, out))
-        maps = self._rows(maps, 1)
-        for kernel, weights in zip(range(kernels.start, kernels.stop), maps, strict=True):
-            one = slice(kernel, kernel + 1)
-            self._convolve(one, source, weights[None], target)
+        for kernel, weights in enumerate(self._rows(maps, 1)):
+            self._convolve(slice(kernel, kernel + 1), source, weights[None], target)
 
     def mix(self, images: Tensor, matrix: Matrix, *, out: Tensor) -> None:
         """Convolve images with a Hermitian matrix of kernels: ``out_k = sum_l T_kl images_l``.

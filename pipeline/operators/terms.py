@@ -22,20 +22,17 @@ class TermsNormal(LinearOperator):
     factors
         ``C_l``: complex tensor of shape ``(term, *shape)``, dimensionless.
     toeplitz
-        The operators in place of the frames of a `Toeplitz`: for each image ``T_l`` of every term.
-    images
-        Size of the image axis where each image has operators of its own; `None` for no such axis.
+        The operators ``T_l`` of all terms, in place of the frames of a `Toeplitz`.
 
     Notes
     -----
-    Maps ``([image,] *shape)`` to the same; self-adjoint, repeats bit by bit. Factors are multiplied
+    Maps ``shape`` to the same; self-adjoint, repeats bit by bit. Factors are multiplied
     and results added inside the transforms. Terms are applied one at a time, so that the memory
     beside the operator's own data is that of a single convolution.
     """
 
-    def __init__(self, factors: Tensor, toeplitz: Toeplitz, images: int | None = None) -> None:
-        terms, shape = len(factors), toeplitz.shape
-        allowed = (terms * (images or 1),)
+    def __init__(self, factors: Tensor, toeplitz: Toeplitz) -> None:
+        shape, allowed = toeplitz.shape, (len(factors),)
         fits = factors.shape[1:] == shape and toeplitz.frames == allowed
         if not fits or toeplitz.coils is not None:
             raise ShapeError(
@@ -47,22 +44,15 @@ class TermsNormal(LinearOperator):
                 f"TermsNormal: found factors of {factors.dtype} on {factors.device}, but kernels "
                 f"of {toeplitz.dtype} on {toeplitz.device}; convert or move one of them."
             )
-        domain = shape if images is None else (images, *shape)
-        super().__init__(domain, domain, dtype=toeplitz.dtype, device=toeplitz.device)
+        super().__init__(shape, shape, dtype=toeplitz.dtype, device=toeplitz.device)
         self.factors = factors.detach().resolve_conj().resolve_neg().contiguous()
         self.toeplitz = toeplitz
-        self._kernels = [slice(0, toeplitz.frames[0])]
-        if images is not None:
-            count = toeplitz.frames[0] // images
-            self._kernels = [slice(first * count, (first + 1) * count) for first in range(images)]
 
     def _forward(self, x: Tensor) -> Tensor:
-        shape = (-1, len(self._kernels), *self.toeplitz.shape)
-        batch = x.detach().resolve_conj().resolve_neg().contiguous().view(shape)
+        batch = x.detach().resolve_conj().resolve_neg().contiguous().view(-1, *self.domain)
         result = torch.empty_like(batch)
-        for images, totals in zip(batch, result, strict=True):
-            for image, kernels, total in zip(images, self._kernels, totals, strict=True):
-                self.toeplitz.convolution.combine_terms(image, self.factors, kernels, out=total)
+        for image, total in zip(batch, result, strict=True):
+            self.toeplitz.convolution.combine_terms(image, self.factors, out=total)
         return result.view(x.shape)
 
     def _adjoint(self, y: Tensor) -> Tensor:
