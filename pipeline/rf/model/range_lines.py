@@ -26,7 +26,6 @@ _COARSEST, _FINEST = 2.0, 64.0
 """Bins for each that the band asks for, at least and at most; 64 leave an error of 4e-5."""
 _UNEVEN = 0.5
 """Part of the tolerance that frequencies which are taken for even may use up."""
-_MATRIX_BYTES = 2**28
 _SPARE = 3
 """Bins at the ends of a line that rounding may reach."""
 
