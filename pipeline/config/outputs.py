@@ -1,5 +1,6 @@
 """Settings of the files that come out, and what `merge` and `measure` see."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -7,23 +8,42 @@ from pydantic import Field
 from pipeline.config.base import Settings
 
 
+@dataclass(frozen=True)
+class Named:
+    """What an output is called, which is a file or a folder.
+
+    It stands with the setting, so that one that is no longer asked for is found without its code.
+    """
+
+    name: str
+
+
 class OutputSettings(Settings):
     """Files that merge writes beside `image.zarr`."""
 
-    ome_zarr: bool = True
+    ome_zarr: Annotated[bool, Named("magnitude.ome.zarr")] = True
     """Multi-resolution magnitude for viewers (napari, Neuroglancer)."""
-    nifti: bool = True
+    nifti: Annotated[bool, Named("magnitude.nii.gz")] = True
     """Magnitude as NIfTI-1, gzipped."""
-    dicom: bool = False
+    dicom: Annotated[bool, Named("dicom")] = False
     """MRI: magnitude as multi-frame DICOM, a folder."""
-    bart: bool = False
+    bart: Annotated[bool, Named("bart")] = False
     """Complex images as BART's `.cfl` and `.hdr`, a folder."""
-    ismrmrd: bool = False
+    ismrmrd: Annotated[bool, Named("image.h5")] = False
     """MRI: complex images as ISMRMRD."""
-    bids: Literal[
-        False, "T1w", "T2w", "T2starw", "PDw", "FLAIR", "inplaneT1", "inplaneT2", "angio"
+    bids: Annotated[
+        Literal[False, "T1w", "T2w", "T2starw", "PDw", "FLAIR", "inplaneT1", "inplaneT2", "angio"],
+        Named("bids"),
     ] = False
     """MRI: magnitude as a BIDS derivative, a folder; the suffix says what the images show."""
+
+
+def output_names() -> dict[str, str]:
+    """Return what each output is called, by the names of their settings."""
+    return {
+        setting: next(each.name for each in field.metadata if isinstance(each, Named))
+        for setting, field in OutputSettings.model_fields.items()
+    }
 
 
 class MergeSettings(Settings):

@@ -33,7 +33,6 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
 
 
 OUTPUT = Output(
-    "bart",
     about="Complex images, BART",
     encoding="application/octet-stream",
     write=write_bart,

@@ -86,7 +86,6 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
 
 
 OUTPUT = Output(
-    "bids",
     about="Magnitude, BIDS derivative",
     encoding="application/json",
     write=write_bids,

@@ -83,7 +83,6 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
 
 
 OUTPUT = Output(
-    "dicom",
     about="Magnitude, multi-frame DICOM",
     encoding="application/dicom",
     write=write_dicom,

@@ -140,7 +140,6 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
 
 
 OUTPUT = Output(
-    "image.h5",
     about="Complex images, ISMRMRD",
     encoding="application/x-hdf5",
     write=write_ismrmrd,

@@ -76,7 +76,6 @@ def write_nifti(path: Path, merged: Merged, some: range | None = None) -> None:
 
 
 OUTPUT = Output(
-    "magnitude.nii.gz",
     about="Magnitude, NIfTI-1",
     encoding="application/gzip",
     write=write_nifti,

@@ -158,7 +158,6 @@ def _needs(images: Images, threads: int) -> dict[str, int]:
 
 
 OUTPUT = Output(
-    "magnitude.ome.zarr",
     about="Magnitude at several resolutions, OME-Zarr",
     encoding="application/vnd+zarr",
     write=write_pyramid,

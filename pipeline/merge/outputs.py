@@ -64,8 +64,6 @@ def _nothing(shape: tuple[int, ...]) -> None:
 class Output:
     """One file, or folder, that is made of the merged images."""
 
-    name: str
-    """Of the file, which stands beside ``image.zarr``."""
     about: str
     """What it is, in a few words."""
     encoding: str

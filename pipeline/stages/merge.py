@@ -2,14 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.config.outputs import MergeSettings
+from pipeline.config.outputs import MergeSettings, output_names
 from pipeline.engine.images import Images
 from pipeline.engine.limits import Megabytes, planned_limits
 from pipeline.engine.needs import require_fit
@@ -18,7 +18,7 @@ from pipeline.geometry.axes import resampled_affine
 from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw
 from pipeline.merge.costs import fitting_merge
-from pipeline.merge.outputs import EVERY, Merged, Output, outputs
+from pipeline.merge.outputs import Merged, Output, outputs
 from pipeline.merge.series import BlockSeries, store_images
 from pipeline.merge.slices import StackedSlices, stacked_shape
 from pipeline.storage.acquisition import Acquisition
@@ -138,26 +138,24 @@ def merge(
                 history=lambda: _history(raw, jobs, job),
                 written={},
             )
+            names = output_names()
             checksums: dict[str, str] = {}
             for name, output in wanted.items():
                 publish = published_folder if output.folder else published_file
-                path = published.enter_context(publish(image.with_name(output.name)))
+                path = published.enter_context(publish(image.with_name(names[name])))
                 with job.phase(name):
                     output.write(path, merged)
                     merged.written[name] = path
                     if not output.checksums:
-                        checksums |= describe_whole(path, output.name)
+                        checksums |= describe_whole(path, names[name])
             with job.phase("provenance"):
                 history = merged.history()
                 group.attrs["provenance"] = repeatable_part(history)
-                for name, text in _provenance_files(history, wanted.values()).items():
+                for name, text in _provenance_files(history, wanted, names).items():
                     published.enter_context(published_file(image.with_name(name))).write_text(text)
         # What an earlier run left must not stand beside images that it does not show.
-        for name, output in outputs(EVERY).items():
-            if name in wanted:
-                continue
-            path = image.with_name(output.name)
-            if output.folder:
+        for path in (image.with_name(names[name]) for name in names.keys() - wanted.keys()):
+            if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
@@ -192,11 +190,13 @@ def _history(raw: Path, jobs: Plan, merging: Receipt) -> dict[str, Any]:
     return gather_provenance([*receipts, merging.account()], rows)
 
 
-def _provenance_files(history: Mapping[str, Any], written: Iterable[Output]) -> dict[str, str]:
+def _provenance_files(
+    history: Mapping[str, Any], written: Mapping[str, Output], names: Mapping[str, str]
+) -> dict[str, str]:
     """Return the content of the files that say where the images come from."""
     described = {
-        f"{output.name}/" if output.folder else output.name: (output.about, output.encoding)
-        for output in written
+        f"{names[setting]}/" if output.folder else names[setting]: (output.about, output.encoding)
+        for setting, output in written.items()
     }
     crate = research_object(history, workflow=REMAKE, outputs=described)
     return {
