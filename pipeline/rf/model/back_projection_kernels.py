@@ -88,6 +88,22 @@ def _paths(offsets, legs, rest, turn, per_bin, carrier, gain, bins, weights, pha
 
 
 @_compiled
+def _of_pulse(
+    offsets, middle, transmitter, receiver, ranges, step, start, turns, loss,
+    bins, weights, phases, amplitudes,
+):  # fmt: skip
+    """Write what `_paths` does, of one pulse; return the bin that its bins count from."""
+    legs, here = _middle(middle, transmitter, receiver, ranges)
+    first = math.floor(start + here / step)
+    rest = np.float32(start + here / step - first)
+    turn = np.float32(here * turns - math.floor(here * turns))
+    gain = np.float32(ranges[0] * ranges[1] if loss else 0.0)
+    per_bin, carrier = np.float32(1 / step), np.float32(turns)
+    _paths(offsets, legs, rest, turn, per_bin, carrier, gain, bins, weights, phases, amplitudes)
+    return first
+
+
+@_compiled
 def gather(
     image, voxels, offsets, lines, transmitter, receiver, ranges, middle, step, start, turns, loss
 ):
@@ -119,14 +135,11 @@ def gather(
     pairs = np.empty((count, 2), np.int64)
     values = pairs.view(np.float32)
     real, imag = np.zeros(count, np.float32), np.zeros(count, np.float32)
-    per_bin, carrier = np.float32(1 / step), np.float32(turns)
     for pulse in range(len(lines)):
-        legs, here = _middle(middle, transmitter[pulse], receiver[pulse], ranges[pulse])
-        first = math.floor(start + here / step)
-        rest = np.float32(start + here / step - first)
-        turn = np.float32(here * turns - math.floor(here * turns))
-        gain = np.float32(ranges[pulse, 0] * ranges[pulse, 1] if loss else 0.0)
-        _paths(offsets, legs, rest, turn, per_bin, carrier, gain, bins, weights, phases, amplitudes)
+        first = _of_pulse(
+            offsets, middle, transmitter[pulse], receiver[pulse], ranges[pulse],
+            step, start, turns, loss, bins, weights, phases, amplitudes,
+        )  # fmt: skip
         line = lines[pulse]
         for v in range(count):
             place_ = np.uint64(first + bins[v])
@@ -161,14 +174,11 @@ def scatter(
     re, im = np.empty(count, np.float32), np.empty(count, np.float32)
     for v in range(count):
         re[v], im[v] = image[voxels[v], 0], image[voxels[v], 1]
-    per_bin, carrier = np.float32(1 / step), np.float32(turns)
     for pulse in range(len(lines)):
-        legs, here = _middle(middle, transmitter[pulse], receiver[pulse], ranges[pulse])
-        first = math.floor(start + here / step)
-        rest = np.float32(start + here / step - first)
-        turn = np.float32(here * turns - math.floor(here * turns))
-        gain = np.float32(ranges[pulse, 0] * ranges[pulse, 1] if loss else 0.0)
-        _paths(offsets, legs, rest, turn, per_bin, carrier, gain, bins, weights, phases, amplitudes)
+        first = _of_pulse(
+            offsets, middle, transmitter[pulse], receiver[pulse], ranges[pulse],
+            step, start, turns, loss, bins, weights, phases, amplitudes,
+        )  # fmt: skip
         for v in range(count):
             t, a = phases[v], amplitudes[v]
             q = t * t
