@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from acquisitions import complex_normal
+from calibrating import calibrated_in
 from stage_runs import reconstructed
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.formats.content import planned_tiles, store_content
 from pipeline.formats.lazy import InMemory
@@ -19,7 +19,6 @@ from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.ingest import content_of
 from pipeline.rf.raw import RfRawData
-from pipeline.stages.calibrate import calibrate
 from pipeline.storage.receipts import Receipt
 
 
@@ -96,15 +95,7 @@ def write_pairs(
         {name: values for name, values in shared.items() if values is not None},
     )
     store(folder / "raw.json", acquisition, "pairs")
-    calibrate(
-        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
-        dataset="pairs",
-        raw=folder / "raw.json",
-        calibration=folder / "calibration.json",
-        receipt=folder / "calibrate.json",
-        device="cpu",
-        threads=1,
-    )
+    calibrated_in(folder, dataset="pairs")
     return [values.astype(np.complex64).astype(np.complex128) for values in measured]
 
 

@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 from acquisitions import complex_normal, write_attributes
 from bart_commands import AVAILABLE, bart, read_cfl, write_cfl
+from calibrating import calibrated_in
 from coil_measurements import measure, true_maps
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.delays import gradient_delays
 from pipeline.mri.calibration.whitening import noise_covariance, whitening_matrix
 from pipeline.mri.generators.radial import golden_radial, kooshball
-from pipeline.stages.calibrate import calibrate
-from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import published_store
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="neither bartorch nor bart is installed")
@@ -47,18 +45,7 @@ def measured(folder, shape, spokes, coils):
 
 
 def calibrated(folder, **settings):
-    calibrate(
-        settings=CalibrateSettings.model_validate(
-            {"calibration": {"consistency": False, **settings}, "nufft": {}}
-        ),
-        dataset="phantom",
-        raw=folder / "raw.json",
-        calibration=folder / "calibration.json",
-        receipt=folder / "calibrate.json",
-        device="cpu",
-        threads=2,
-    )
-    return Calibration.open(folder / "calibration.json")
+    return calibrated_in(folder, dataset="phantom", threads=2, consistency=False, **settings)
 
 
 def test_whitened_samples_have_the_same_products(tmp_path):

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 from acquisitions import complex_normal, write_attributes
+from calibrating import calibrated_in
 from coil_measurements import measure
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.generators.radial import golden_radial
 from pipeline.mri.pictures import shown_calibration
 from pipeline.mri.raw import RawData
-from pipeline.stages.calibrate import calibrate
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import published_store
 
@@ -36,14 +35,7 @@ def shown(tmp_path):
 
     def of(**settings):
         settings = {"consistency": False, **settings}
-        calibrate(
-            settings=CalibrateSettings.model_validate({"calibration": settings, "nufft": {}}),
-            dataset="scan",
-            raw=tmp_path / "raw.json",
-            calibration=tmp_path / "calibration.json",
-            receipt=tmp_path / "calibrate.json",
-            device="cpu",
-        )
+        calibrated_in(tmp_path, **settings)
         raw = RawData.open(tmp_path / "raw.json")
         return shown_calibration(raw, Calibration.open(tmp_path / "calibration.json"))
 

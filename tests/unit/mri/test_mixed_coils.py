@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from acquisitions import complex_normal, reconstruction_settings, write_attributes
+from calibrating import calibrated_in
 from exact import dense_matrix
 from stage_runs import files_in, reconstructed
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.engine.table import read_plan
@@ -21,8 +21,6 @@ from pipeline.mri.calibration.whitening import noise_covariance, whitening_matri
 from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.plan import models
 from pipeline.mri.raw import RawData
-from pipeline.stages.calibrate import calibrate
-from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import published_store, read_json
 
 SHAPE, COILS, READOUTS, SAMPLES, FRAMES = (6, 7), 5, 9, 13, 2
@@ -52,15 +50,7 @@ def write_raw(folder, noise=None, **attributes):
 
 def calibrated(folder, **settings):
     settings = {"consistency": False, "density": "none", **settings}
-    calibrate(
-        settings=CalibrateSettings.model_validate({"calibration": settings, "nufft": {}}),
-        dataset="scan",
-        raw=folder / "raw.json",
-        calibration=folder / "calibration.json",
-        receipt=folder / "receipts" / "calibrate.json",
-        device="cpu",
-    )
-    return Calibration.open(folder / "calibration.json")
+    return calibrated_in(folder, **settings)
 
 
 def dense_solution(folder, mixing, frame):
@@ -153,7 +143,7 @@ def test_jobs_are_planned_for_virtual_coils_that_are_mixed_from_all(tmp_path):
 
 def test_a_share_of_the_energy(tmp_path):
     write_raw(tmp_path)
-    receipts = tmp_path / "receipts" / "calibrate.json"
+    receipts = tmp_path / "calibrate.json"
     kept = []
     for share in (0.3, 0.7, 0.999):
         found = calibrated(tmp_path, coil_maps="none", virtual_coils=share)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from acquisitions import write_attributes
+from calibrating import calibrated_in
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.errors import DataError
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.delays import gradient_delays
@@ -15,8 +15,6 @@ from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan
 from pipeline.mri.generators.radial import golden_radial, kooshball, stack_of_stars
 from pipeline.mri.raw import RawData
-from pipeline.stages.calibrate import calibrate
-from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import published_store, read_json
 
 
@@ -78,15 +76,7 @@ def write_raw(folder, shape, k, y, **attributes):
 
 def calibrated(folder, **settings):
     settings = {"coil_maps": "none", "consistency": False, **settings}
-    calibrate(
-        settings=CalibrateSettings.model_validate({"calibration": settings, "nufft": {}}),
-        dataset="scan",
-        raw=folder / "raw.json",
-        calibration=folder / "calibration.json",
-        receipt=folder / "receipts" / "calibrate.json",
-        device="cpu",
-    )
-    return Calibration.open(folder / "calibration.json")
+    return calibrated_in(folder, **settings)
 
 
 @pytest.mark.parametrize("pattern", ["radial", "stack-of-stars"])
@@ -99,7 +89,7 @@ def test_delays_move_the_trajectory_that_later_steps_see(tmp_path, pattern):
     true = shifted(k, shift)
     write_raw(tmp_path, shape, k, signal(shape, true), pattern=pattern)
     found = calibrated(tmp_path, delays="ring")
-    receipt = read_json(tmp_path / "receipts" / "calibrate.json")
+    receipt = read_json(tmp_path / "calibrate.json")
     assert receipt["gradient_delays"] == pytest.approx({"yy": 0.3, "xx": -0.1, "yx": 0.2}, abs=0.01)
     step = np.linalg.norm(k[0, 2, -2:] - k[0, 1, -2:])
     np.testing.assert_allclose(found.trajectory(0), true, atol=0.01 * step)
@@ -117,7 +107,7 @@ def test_what_no_delay_explains_is_told_and_left(tmp_path):
     y = random.normal(size=(3, *k.shape[:2], 2)) @ [1, 1j]
     write_raw(tmp_path, shape, k, y, pattern="radial")
     found = calibrated(tmp_path, delays="ring")
-    assert "cannot be right" in read_json(tmp_path / "receipts" / "calibrate.json")["warnings"][0]
+    assert "cannot be right" in read_json(tmp_path / "calibrate.json")["warnings"][0]
     assert found.trajectory(0) is None
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calibrating import calibrated_in
 from rf_acquisitions import pulses, reconstructed_rf, store
 
 from pipeline.config.calibration import CalibrateSettings
@@ -33,17 +34,7 @@ def widths(image, scene):
 
 def focused(folder, scene, frequencies, paths, measured, autofocus):
     store(folder / "raw.json", pulses(scene, frequencies, paths, measured))
-    calibrate(
-        settings=CalibrateSettings.model_validate(
-            {"calibration": {"autofocus": autofocus}, "nufft": {}}
-        ),
-        dataset="radar",
-        raw=folder / "raw.json",
-        calibration=folder / "calibration.json",
-        receipt=folder / "calibrate.json",
-        device="cpu",
-        threads=1,
-    )
+    calibrated_in(folder, dataset="radar", autofocus=autofocus)
     return reconstructed_rf(folder, algorithm="matched-filter", model="exact")[0][0, 0]
 
 

@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 import zarr
 from acquisitions import config_of, dataset_in
+from calibrating import calibrated_in
 from ome_zarr_models.v05.image import Image
 from rf_acquisitions import pulses, store
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.metrics.tables import read_table
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.rf.geometry.scene import Scene
 from pipeline.run import run
-from pipeline.stages.calibrate import calibrate
 from pipeline.storage.publish import open_published
 
 FREQUENCIES = np.linspace(2e9, 3e9, 12)
@@ -46,15 +45,7 @@ def test_a_scatterer_has_one_place_in_all_files(tmp_path, scene, target):
         reference=scene.to_volumes(truth[None]),
     )  # fmt: skip
     store(folder / "raw.json", acquisition)
-    calibrate(
-        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
-        dataset="scan",
-        raw=folder / "raw.json",
-        calibration=folder / "calibration.json",
-        receipt=folder / "calibrate.json",
-        device="cpu",
-        threads=1,
-    )
+    calibrated_in(folder)
     files = run(
         config_of(algorithm="matched-filter"), dataset_in(folder, "rf"), "test", tmp_path,
         first="plan", until="measure",

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 import torch
 from acquisitions import complex_normal
+from calibrating import calibrated_in
 from rf_acquisitions import pulses, reconstructed_rf, store
 from scipy.io import savemat
 
-from pipeline.config.calibration import CalibrateSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.rf.geometry.scene import Scene
-from pipeline.stages.calibrate import calibrate
 from pipeline.stages.ingest import ingest
 from pipeline.storage.publish import read_json
 
@@ -47,15 +46,7 @@ def measured(tmp_path):
     paths = circling()
     data = complex_normal(np.random.default_rng(5), (PULSES, len(FREQUENCIES)))
     store(tmp_path / "raw.json", pulses(SCENE, FREQUENCIES, paths, data))
-    calibrate(
-        settings=CalibrateSettings.model_validate({"calibration": {}, "nufft": {}}),
-        dataset="radar",
-        raw=tmp_path / "raw.json",
-        calibration=tmp_path / "calibration.json",
-        receipt=tmp_path / "calibrate.json",
-        device="cpu",
-        threads=2,
-    )
+    calibrated_in(tmp_path, dataset="radar", threads=2)
     return exact_matrix(paths), data.ravel().astype(np.complex128)
 
 
@@ -232,17 +223,7 @@ def test_a_window_lowers_side_lobes(tmp_path, name):
     store(tmp_path / "raw.json", pulses(scene, np.linspace(9e9, 10e9, 48), paths, data))
     lobes = {}
     for window in ("none", name):
-        calibrate(
-            settings=CalibrateSettings.model_validate(
-                {"calibration": {"window": window}, "nufft": {}}
-            ),
-            dataset="radar",
-            raw=tmp_path / "raw.json",
-            calibration=tmp_path / "calibration.json",
-            receipt=tmp_path / "calibrate.json",
-            device="cpu",
-            threads=1,
-        )
+        calibrated_in(tmp_path, dataset="radar", window=window)
         image, _ = reconstructed_rf(tmp_path, algorithm="matched-filter", model="exact")
         cut = np.abs(image[0, 0][:, 2])
         assert cut.argmax() == 32
@@ -267,15 +248,7 @@ def test_noise_alone_seldom_exceeds_the_weight(tmp_path, model, window):
     data = complex_normal(np.random.default_rng(6), (PULSES, len(FREQUENCIES)))
     level = {"noise_std": np.array([deviation], np.float32)}
     store(tmp_path / "raw.json", pulses(SCENE, FREQUENCIES, circling(), data, **level))
-    calibrate(
-        settings=CalibrateSettings.model_validate({"calibration": {"window": window}, "nufft": {}}),
-        dataset="radar",
-        raw=tmp_path / "raw.json",
-        calibration=tmp_path / "calibration.json",
-        receipt=tmp_path / "calibrate.json",
-        device="cpu",
-        threads=1,
-    )
+    calibrated_in(tmp_path, dataset="radar", window=window)
     weights = np.ones(data.shape)
     if window == "hamming":
         weights = np.outer(*(np.hamming(size) for size in data.shape))
