@@ -244,6 +244,11 @@ class SourceSettings(InstrumentSettings):
     calibration: CalibrationSettings | None = None
     """Replaces the general calibration settings for this dataset."""
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether a scanner's file that is cut off is read as far as it goes."""
+        return self.readouts is not None and self.readouts.incomplete
+
     def missing(self, kind: Kind, format_: str) -> str | None:
         """Return the first key that sources of this format cannot do without and that is absent."""
         match kind, format_:

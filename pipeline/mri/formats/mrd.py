@@ -48,9 +48,8 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
     """Open an ISMRMRD file; ``details.readouts`` and ``details.trajectory`` say what to take."""
     path = existing_source(settings, dataset)
-    incomplete = settings.details.readouts is not None and settings.details.readouts.incomplete
     with ExitStack() as stack:
-        file = MrdFile(path, dataset, budget, stack, incomplete=incomplete)
+        file = MrdFile(path, dataset, budget, stack, incomplete=settings.details.incomplete)
         provenance = {"format": "mrd", "files": describe_files([path]), **file.told}
         acquisition = listed_acquisition(file, settings, dataset, budget, provenance)
         yield replace(acquisition, header=file.header)

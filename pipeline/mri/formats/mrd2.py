@@ -56,9 +56,8 @@ _STEP_BYTES = 2**24
 def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
     """Open a stream; ``details.readouts`` and ``details.trajectory`` say what to take of it."""
     path = existing_source(settings, dataset)
-    incomplete = settings.details.readouts is not None and settings.details.readouts.incomplete
     with ExitStack() as stack:
-        stream = MrdStream(path, dataset, budget, stack, incomplete=incomplete)
+        stream = MrdStream(path, dataset, budget, stack, incomplete=settings.details.incomplete)
         provenance = {"format": "mrd2", "files": describe_files([path]), **stream.told}
         yield listed_acquisition(stream, settings, dataset, budget, provenance)
 

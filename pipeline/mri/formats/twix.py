@@ -61,8 +61,7 @@ _WALKED = 2**24
 def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
     """Open a file; ``details.readouts`` and ``details.trajectory`` say what to take of it."""
     path = existing_source(settings, dataset)
-    incomplete = settings.details.readouts is not None and settings.details.readouts.incomplete
-    file = TwixFile(path, dataset, budget, incomplete=incomplete)
+    file = TwixFile(path, dataset, budget, incomplete=settings.details.incomplete)
     provenance = {"format": "twix", "files": describe_files([path]), **file.told}
     yield listed_acquisition(file, settings, dataset, budget, provenance)
 
