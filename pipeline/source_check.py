@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from pipeline.config.datasets import Dataset, stage_settings
 from pipeline.config.file import Config
-from pipeline.config.sources import IngestSettings, reader_module
+from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
-from pipeline.engine.needs import largest
-from pipeline.formats.content import copying_needs, planned_tiles
 from pipeline.formats.sampled import check_samples
-from pipeline.kinds import part_of
+from pipeline.opened_source import opened_source
 from pipeline.storage.claims import source_checksum
 from pipeline.storage.receipts import Receipt
 
@@ -38,24 +35,20 @@ def check_source(config: Config, row: Dataset) -> Checked:
     settings = stage_settings(config, row, "ingest")
     assert isinstance(settings, IngestSettings)
     record = Receipt(Path("check"), "check", dataset=row.dataset)  # its warnings are printed
-    reader = import_module(reader_module(row.kind, row.format))
     budget = Budget(row.dataset, config.memory.of_ingest)
     for file in settings.files():
         if file.is_dir():
             source_checksum(file)  # refuses what reading may never end of
-    with reader.open_source(settings, row.dataset, budget) as acquisition:
-        content = part_of(row.kind, "ingest").content_of(acquisition, settings, row.dataset)
-        budget.hold_in_memory(content.arrays.values())
+    with opened_source(settings, row.dataset, budget, Path("raw.json")) as source:
+        content = source.content
         lines: dict[str, list[str]] = {}
         for path, array in content.arrays.items():
             sizes = zip(content.table[path].axes, array.shape, strict=False)
             axes = ", ".join(f"{axis} {size}" for axis, size in sizes)
             lines.setdefault(f"{content.table.pattern(path)}: {axes}", []).append(path)
-        extents = planned_tiles(content, Path("raw.json"), row.dataset, budget.fits)
-        budget.require(largest(copying_needs(content, extents)))
         partly: Sequence[str] = ()
         if row.format != "simulation":
-            partly = check_samples(content, extents, row.dataset, record)
+            partly = check_samples(content, source.extents, row.dataset, record)
     told = [
         line if len(paths) == 1 else f"{line}, {len(paths)} of them"
         for line, paths in lines.items()

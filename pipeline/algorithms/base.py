@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -176,6 +177,11 @@ class Problem:
     """Dataset and block; begins the message of an error."""
     spectrum: Callable[[], Spectrum | None] = lambda: None
     """Returns what is known of signal and noise at each spatial frequency."""
+
+    @property
+    def voxels(self) -> int:
+        """Voxels of an image."""
+        return math.prod(self.normal.b.shape[-self.image_axes :])
 
     def known_spectrum(self) -> Spectrum:
         """Return the spectrum, or say what cannot do without."""

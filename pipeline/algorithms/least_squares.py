@@ -238,5 +238,4 @@ class TikhonovSettings(RfSettings, LeastSquaresSettings):
         from pipeline.solvers.regularization import wiener_weight
 
         noise = problem.known_noise("regularization: wiener")
-        voxels = math.prod(problem.normal.b.shape[-problem.image_axes :])
-        return wiener_weight(noise, problem.normal.energy, problem.diagonal, voxels), None
+        return wiener_weight(noise, problem.normal.energy, problem.diagonal, problem.voxels), None

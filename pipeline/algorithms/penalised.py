@@ -227,8 +227,7 @@ class PenalisedSettings(SolverSettings):
             share = _SPARSITY if isinstance(self.sparsity, str) else self.sparsity
             return share * brightest
         noise = problem.known_noise(f"sparsity: {self.sparsity}")
-        voxels = math.prod(problem.normal.b.shape[-problem.image_axes :])
-        weight = noise_weight(1.0, noise.adjoint.square(), voxels)
+        weight = noise_weight(1.0, noise.adjoint.square(), problem.voxels)
         if self.sparsity == "noise/3":
             return torch.maximum(weight / 3, _STREAKS * brightest)
         return weight

@@ -1,16 +1,14 @@
 """`ingest`: bring an acquisition of any format into `raw.zarr`, and refuse bad data."""
 
-from importlib import import_module
 from pathlib import Path
 
-from pipeline.config.sources import IngestSettings, reader_module
+from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
-from pipeline.engine.needs import largest
 from pipeline.errors import DataError
 from pipeline.files import why_unreadable
-from pipeline.formats.content import copying_needs, planned_tiles, store_content
+from pipeline.formats.content import store_content
 from pipeline.host_memory import return_freed_memory
-from pipeline.kinds import part_of
+from pipeline.opened_source import opened_source
 from pipeline.storage.claims import note_input, source_checksum
 from pipeline.storage.receipts import Receipt
 
@@ -45,14 +43,11 @@ def ingest(
                 note_input(file, source_checksum)
             except OSError as error:
                 raise DataError(f"{dataset}: {file}: not readable ({error.strerror})") from None
-        reader = import_module(reader_module(settings.kind, settings.format))
         budget = Budget(dataset, ingest_mb)
         return_freed_memory()
-        with reader.open_source(settings, dataset, budget) as acquisition:
-            content = part_of(settings.kind, "ingest").content_of(acquisition, settings, dataset)
-            budget.hold_in_memory(content.arrays.values())
-            extents = planned_tiles(content, raw, dataset, budget.fits)
-            need = budget.require(largest(copying_needs(content, extents)))
-            record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=budget.limit_bytes)
-            store_content(content, extents, raw, dataset, record)
+        with opened_source(settings, dataset, budget, raw) as source:
+            record.record(
+                predicted_host_bytes=source.need.host_bytes, limit_host_bytes=budget.limit_bytes
+            )
+            store_content(source.content, source.extents, raw, dataset, record)
         record.record(format=settings.format)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from benchmarks import radar
 from benchmarks.cases import CASES, Problem, make_problem, quick
 from benchmarks.implementations import ENTRIES

@@ -70,7 +70,7 @@ def needs(job: Calibrating) -> list[Need]:
     acquired = job.acquired
     samples = min(acquired.readouts, _readouts(acquired.samples)) * acquired.samples
     axes = len(acquired.shape)
-    inside = int(samples * _inside(acquired, job.settings.calibration.calibration_width))
+    inside = int(samples * share_in_centre(acquired, job.settings.calibration.calibration_width))
     return [
         Need(
             {
@@ -189,7 +189,7 @@ def _readouts(samples: int) -> int:
     return max(1, _SLAB // samples)
 
 
-def _inside(acquired: Acquired, width: int) -> float:
-    """Return the share of samples that lie in the centre: as of spokes, or of twice that."""
+def share_in_centre(acquired: Acquired, width: float) -> float:
+    """Return the share of samples that lie in the centre: as of spokes, or twice that."""
     spread = 1 if acquired.pattern in ("radial", "stack-of-stars") else 2
     return min(1.0, spread * width / min(acquired.shape))

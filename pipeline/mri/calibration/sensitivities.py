@@ -98,11 +98,9 @@ def needs(job: Calibrating) -> list[Need]:
     mixed = coils if compression.mixed_bytes(job, 1) else 0
     slab = min(slab_readouts(axes, acquired.samples, mixed), acquired.readouts) * acquired.samples
     tile = min(coils, coils_together(slab))
-    # Samples within the centre, as many as spokes have there or twice that.
-    spread = 1 if acquired.pattern in ("radial", "stack-of-stars") else 2
     width = math.sqrt(axes) * (calibration.calibration_width + 4) if centre.box else 0
     width = max(width, calibration.calibration_width)
-    inside = int(slab * min(1.0, spread * width / min(acquired.shape)))
+    inside = int(slab * compression.share_in_centre(acquired, width))
     transform, resident = nufft_workspace_bytes(
         grid,
         inside,

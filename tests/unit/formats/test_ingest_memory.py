@@ -4,8 +4,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from benchmarks.ingest_memory import COILS, SAMPLES, SOURCES, coil_values
 
+from benchmarks.ingest_memory import COILS, SAMPLES, SOURCES, coil_values
 from pipeline.engine import processes
 from pipeline.errors import PlanError
 from pipeline.mri.raw import RawData

@@ -1,6 +1,7 @@
 """What is made by default is about the best that settings can make: a small part of the search."""
 
 import pytest
+
 from benchmarks.defaults import SMALL, search
 
 
