@@ -6,6 +6,7 @@
 # make test-faults  two hundred runs that are hit by a fault at a random moment, and run again
 # make test-input   a thousand bad and good inputs, made from SEED; a few of them are in make test
 # make lint   every check of the code
+# make docs   the documentation as a site, built with its examples; fails on a warning
 # make bench  speed, memory and accuracy against other packages
 # make format, make schema, make lock   what lint compares with
 # make clean  remove .venv, and all results
@@ -19,7 +20,7 @@ BIN := .venv/bin
 # So that commands find each other without an activated environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all demo test test-slow test-slurm test-faults test-input lint format bench schema lock clean
+.PHONY: all demo test test-slow test-slurm test-faults test-input lint format docs bench schema lock clean
 
 all: demo
 
@@ -70,6 +71,10 @@ format: .venv/installed
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile workflow
+
+docs: .venv/installed
+	sphinx-build --quiet --fail-on-warning --keep-going -c docs . build/site
+	@echo "Open the site: $(CURDIR)/build/site/index.html"
 
 bench: .venv/installed
 	python tests/benchmarks/run.py

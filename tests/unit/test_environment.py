@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKED_EXTRAS = ("ducc", "torchkbnufft", "scanners", "cluster", "bench", "referee", "dev")
+LOCKED_EXTRAS = ("ducc", "torchkbnufft", "scanners", "cluster", "bench", "referee", "docs", "dev")
 
 
 def package(requirement):

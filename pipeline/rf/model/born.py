@@ -30,7 +30,7 @@ class Born(LinearOperator):
     With the Green's function ``g(R) = exp(-j k R) / (4 pi R)`` in 3D and ``-(j/4) H0^(2)(k R)`` in
     2D, the measurement of transmitter ``s`` and receiver ``r`` of a pair with gain ``G`` is
 
-        y = G S(f) sum_n g(|r - x_n|) g(|x_n - s|) x[n]
+    ``y = G S(f) sum_n g(|r - x_n|) g(|x_n - s|) x[n]``
 
     times ``k^2`` where the image is a contrast. In 2D the third coordinate of positions is ignored.
 
