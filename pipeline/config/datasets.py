@@ -140,11 +140,15 @@ def stage_settings(
         source = dataset.source
         if dataset.format != "simulation":
             source = str(Path(config.data_root) / source)
+        update: dict[str, Any] = dict.fromkeys(("calibration", *instruments))
+        if details.trajectory is not None and details.trajectory.file is not None:
+            file = str(Path(config.data_root) / details.trajectory.file)
+            update["trajectory"] = details.trajectory.model_copy(update={"file": file})
         return IngestSettings(
             kind=dataset.kind,
             format=dataset.format,
             source=source,
-            details=details.model_copy(update=dict.fromkeys(("calibration", *instruments))),
+            details=details.model_copy(update=update),
         )
     if stage == "calibrate":
         return CalibrateSettings(
@@ -216,8 +220,8 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
         for file in files:
             if reason := why_unreadable(file, folder=True):
                 raise ConfigError(
-                    f"dataset `{name}`: {file}: {reason}; check `source` in {config.datasets} and "
-                    f"`data_root` (now `{config.data_root}`)"
+                    f"dataset `{name}`: {file}: {reason}; check `source` in {config.datasets}, "
+                    f"files in `sources.{name}` and `data_root` (now `{config.data_root}`)"
                 )
         for file in calibration_files(config, dataset):
             if reason := why_unreadable(file):

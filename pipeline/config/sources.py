@@ -272,6 +272,8 @@ class IngestSettings(Settings):
     def files(self) -> list[Path]:
         """Return the files that the dataset is read from; none for a simulation."""
         source = Path(self.source)
+        chosen = self.details.trajectory
+        sequence = [] if chosen is None or chosen.file is None else [Path(chosen.file)]
         match self.format:
             case "simulation":
                 return []
@@ -281,6 +283,6 @@ class IngestSettings(Settings):
             case "arrays" if self.details.arrays is not None:
                 entries = self.details.arrays.values()
                 named = {name for entry in entries for name in entry.files}
-                return sorted(source / name if name else source for name in named)
+                return sorted(source / name if name else source for name in named) + sequence
             case _:
-                return [source]
+                return [source, *sequence]

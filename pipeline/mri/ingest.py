@@ -287,7 +287,9 @@ def _check_units(extent: NDArray[np.float64], acquisition: MriAcquisition, datas
         f"{dataset}: trajectory reaches |k| of {reached}; in {units}, with the image matrix "
         f"{shape}, that is {extent.max():.6g} rad/voxel, {fault}. "
     )
-    if likely == "degrees":
+    if likely == units:
+        advice = "Its outer samples are finer than the voxels"
+    elif likely == "degrees":
         advice = "It looks like degrees per voxel: set its `scale` to pi / 180"
     elif likely is not None and acquisition.units_setting is not None:
         key = f"sources.{dataset}.{acquisition.units_setting}"
@@ -296,7 +298,10 @@ def _check_units(extent: NDArray[np.float64], acquisition: MriAcquisition, datas
         advice = f"It looks like {likely}: convert it to {units}"
     else:
         advice = "It looks like none of the units known here"
-    if extent.max() > _EDGE and units == "cycles_per_fov":
-        holding = tuple(int(size) for size in np.ceil(2 * stored * (1 - 1e-6)))
-        advice += f"; or set `sources.{dataset}.shape`: a matrix of {holding} would hold it"
+    if extent.max() > _EDGE and units in ("cycles_per_fov", "cycles_per_m", "rad_per_m"):
+        holding = tuple(int(size) for size in np.ceil(extent * shape / np.pi * (1 - 1e-6)))
+        advice += (
+            f"; or set `sources.{dataset}.shape`: a matrix of {holding} over the same field of "
+            "view would hold it"
+        )
     raise DataError(message + advice)

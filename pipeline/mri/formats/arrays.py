@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.config.sources import ArraySettings, IngestSettings
+from pipeline.config.trajectories import TrajectorySettings
 from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source
@@ -18,6 +20,7 @@ from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel
 from pipeline.mri.formats.encoding_space import EncodingSpace, Space
 from pipeline.mri.formats.grid import AXES as GRID_AXES
 from pipeline.mri.formats.grid import grid_arrays
+from pipeline.mri.formats.pulseq import numbers_in_sequence, sequence_readouts
 from pipeline.mri.formats.units import to_rad_per_voxel
 
 
@@ -30,17 +33,19 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
     """
     mapping, chosen = settings.details.arrays, settings.details.trajectory
     cartesian = chosen is not None and chosen.kind == "cartesian"
-    if chosen is not None and (not cartesian or "trajectory" in (mapping or ())):
+    if chosen is not None and (
+        chosen.kind not in ("cartesian", "pulseq") or "trajectory" in (mapping or ())
+    ):
         raise ConfigError(
-            f"{dataset}: `sources.{dataset}.trajectory` of the format `arrays` is for grids alone: "
-            "its kind is cartesian, and `arrays` then have no trajectory"
+            f"{dataset}: `sources.{dataset}.trajectory` of the format `arrays` is for grids and "
+            "sequences: its kind is cartesian or pulseq, and `arrays` then have no trajectory"
         )
-    needed = {"kspace"} if cartesian else {"kspace", "trajectory"}
+    needed = {"kspace"} if chosen is not None else {"kspace", "trajectory"}
     if not mapping or not needed <= set(mapping):
         raise ConfigError(
             f"{dataset}: the format `arrays` needs `sources.{dataset}.arrays` with at least "
-            "kspace and trajectory, or of a Cartesian grid with kspace and "
-            f"`sources.{dataset}.trajectory.kind: cartesian`"
+            f"kspace and trajectory, or with kspace and `sources.{dataset}.trajectory.kind`, "
+            "cartesian for a grid or pulseq"
         )
     foreign = [name for name in mapping if name not in ARRAYS]
     if foreign:
@@ -54,6 +59,10 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
         provenance = {"format": "arrays", "files": describe_files(list(files.paths))}
         if cartesian:
             found = _cartesian(arrays, settings, dataset, budget, provenance)
+            yield replace(found, slices=slices)
+            return
+        if chosen is not None:
+            found = _sequence(arrays, settings, chosen, dataset, budget, provenance)
             yield replace(found, slices=slices)
             return
         trajectory = arrays["trajectory"]
@@ -138,6 +147,33 @@ def _cartesian(
     encoding = EncodingSpace(space, space, "cartesian")
     sampling, made = grid_arrays(grid, encoding, budget, f"{dataset}: kspace")
     return MriAcquisition(sampling.shape, size, {**arrays, **made}, provenance)
+
+
+def _sequence(
+    arrays: Mapping[str, LazyArray],
+    settings: IngestSettings,
+    chosen: TrajectorySettings,
+    dataset: str,
+    budget: Budget,
+    provenance: Mapping[str, Any],
+) -> MriAcquisition:
+    """Return the acquisition whose readouts are those of a sequence, in its order."""
+    shape, size = settings.details.shape, settings.details.voxel_size
+    if shape is None or size is None:
+        raise ConfigError(
+            f"{dataset}: a sequence tells k-space in cycles/m; set `sources.{dataset}.shape` and "
+            "`voxel_size`"
+        )
+    frames, _, readouts, samples = arrays["kspace"].shape
+    sequence = sequence_readouts(chosen, samples, budget, dataset)
+    rows = np.arange(frames * readouts).reshape(frames, readouts)
+    every = np.ones(rows.size, bool)
+    size = voxel_size(settings, dataset, len(shape))
+    made = sequence.arrays(shape, size, numbers_in_sequence(sequence, rows, every, every))
+    told = {**provenance, "sequence": describe_files([Path(str(chosen.file))])}
+    return MriAcquisition(
+        shape, size, {**made, **arrays}, told, "cycles_per_m", dwell_time=sequence.dwell_time
+    )
 
 
 def _component_order(array: ArraySettings, dimensions: int, dataset: str) -> list[int] | None:

@@ -1,7 +1,8 @@
 """Where listed readouts were sampled: by their lines, as the file stores it, or by a formula."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.config.trajectories import TrajectorySettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
-from pipeline.formats.lazy import Derived
+from pipeline.formats.lazy import LazyArray, describe_files
 from pipeline.mri.formats.acquisition import voxel_size
 from pipeline.mri.formats.encoding_space import (
     CartesianSampling,
@@ -18,8 +20,9 @@ from pipeline.mri.formats.encoding_space import (
     cartesian_sampling,
 )
 from pipeline.mri.formats.listed_source import ListedSource
+from pipeline.mri.formats.pulseq import numbers_in_sequence, sequence_readouts
 from pipeline.mri.formats.readout_arrays import placed
-from pipeline.mri.formats.readout_table import LINES, SortedReadouts
+from pipeline.mri.formats.readout_table import LINES, ROLES, SortedReadouts
 from pipeline.mri.formats.units import to_rad_per_voxel
 from pipeline.mri.generators.registry import GeneratedTrajectory
 from pipeline.pieces import pieces
@@ -36,10 +39,13 @@ class EncodedReadouts:
     voxel_size: tuple[float, ...]
     """``(z, y, x)`` [m]."""
     samples: int
-    trajectory: Derived
-    finish: Callable[[NDArray[np.complex64]], NDArray[np.complex64]] | None
-    told: Mapping[str, Any]
+    arrays: Mapping[str, LazyArray]
+    """``trajectory`` [rad/voxel], and ``times`` [s] where they are known."""
+    finish: Callable[[NDArray[np.complex64]], NDArray[np.complex64]] | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
     """For the provenance."""
+    dwell_time: float | None = None
+    """Between samples [s], where the readouts' own headers are not to be asked."""
 
 
 def cartesian_readouts(
@@ -89,7 +95,7 @@ def cartesian_readouts(
         sampling.shape,
         sampling.voxel_size,
         sampling.samples,
-        placed(known, sampling.samples, dimensions, place),
+        {"trajectory": placed(known, sampling.samples, dimensions, place)},
         sampling.remove_oversampling if sampling.oversampled is not None else None,
         told,
     )
@@ -117,8 +123,9 @@ def non_cartesian_readouts(
     dataset: str,
     chosen: TrajectorySettings,
     kind: str,
+    budget: Budget,
 ) -> EncodedReadouts:
-    """Take the stored trajectory, or generate one."""
+    """Take the stored trajectory, that of a sequence, or generate one."""
     matrix = space.image.matrix
     shape = settings.details.shape or (matrix[1:] if matrix[0] == 1 else matrix)
     view = space.image.field_of_view[-len(shape) :]
@@ -128,6 +135,21 @@ def non_cartesian_readouts(
     thickness = space.image.voxel_size[0] or sizes[-1]
     measured, rows = readouts.samples, readouts.rows
     samples = measured.stop - measured.start
+    size = (thickness, *sizes)[-3:]
+    if kind == "pulseq":
+        table, listed = source.table, int(source.table.samples[rows[0, 0]])
+        sequence = sequence_readouts(chosen, listed, budget, dataset)
+        numbers = numbers_in_sequence(
+            sequence, rows, table.samples == listed, table.role == ROLES.index("image")
+        )
+        return EncodedReadouts(
+            shape,
+            size,
+            samples,
+            sequence.arrays(shape, sizes, numbers, measured),
+            told={"sequence": describe_files([Path(str(chosen.file))])},
+            dwell_time=sequence.dwell_time,
+        )
     if kind == "stored":
         order = _components(chosen, source.components, len(shape), dataset)
         factors = to_rad_per_voxel(chosen.units, shape, sizes)
@@ -153,12 +175,7 @@ def non_cartesian_readouts(
             return generated(frame, slice(first, first + len(some)))
 
     return EncodedReadouts(
-        shape=shape,
-        voxel_size=(thickness, *sizes)[-3:],
-        samples=samples,
-        trajectory=placed(known, samples, len(shape), place),
-        finish=None,
-        told={},
+        shape, size, samples, {"trajectory": placed(known, samples, len(shape), place)}
     )
 
 

@@ -64,7 +64,9 @@ def listed_acquisition(
     if kind == "cartesian":
         encoded = cartesian_readouts(source, space, readouts, settings, dataset)
     else:
-        encoded = non_cartesian_readouts(source, space, readouts, settings, dataset, chosen, kind)
+        encoded = non_cartesian_readouts(
+            source, space, readouts, settings, dataset, chosen, kind, budget
+        )
     measured = Readouts(
         source,
         readouts.rows,
@@ -75,12 +77,12 @@ def listed_acquisition(
         encoded.finish,
     )
     arrays: dict[str, LazyArray] = {
-        "trajectory": encoded.trajectory,
+        **encoded.arrays,
         "kspace": measured.kspace(),
     }
     noise = noise_rows(source.table, readouts.coils)
     place = source.place(int(readouts.rows[0, 0]))
-    dwell_time, noise_dwell_time = place.dwell_time, None
+    dwell_time, noise_dwell_time = encoded.dwell_time or place.dwell_time, None
     if dwell_time is not None:
         # Fewer samples over the same time, each with the noise of so many.
         dwell_time *= (readouts.samples.stop - readouts.samples.start) / encoded.samples
@@ -103,7 +105,7 @@ def listed_acquisition(
         voxel_size=size,
         arrays=arrays,
         provenance={**provenance, "trajectory": kind, **encoded.told, **notes},
-        units=chosen.units if kind == "stored" else "rad_per_voxel",
+        units={"stored": chosen.units, "pulseq": "cycles_per_m"}.get(kind, "rad_per_voxel"),
         affine=centred_affine(encoded.shape, size, thickness) if affine is None else affine,
         oriented=affine is not None,
         slices=slices.count,
@@ -120,7 +122,7 @@ def _kind(
     if chosen.kind == "stored" and not source.components:
         raise ConfigError(
             f"{dataset}: `trajectory.kind` is stored, but the file has no trajectory; set it to "
-            "cartesian or to one that is generated"
+            "cartesian, pulseq or one that is generated"
         )
     if chosen.kind != "auto":
         return chosen.kind
@@ -131,7 +133,7 @@ def _kind(
     raise ConfigError(
         f"{dataset}: the file has no trajectory, and its header says only `{space.trajectory}`; "
         f"set `sources.{dataset}.trajectory.kind` to one of {', '.join(get_args(GeneratedKind))}, "
-        "or cartesian"
+        "pulseq or cartesian"
     )
 
 

@@ -184,7 +184,7 @@ def test_bad_data_is_turned_away(ingested, arrays, change, message):
         (1.5, "rad_per_voxel", r"4\.71239 rad/voxel, outside \[-pi, pi\)"),
         (
             2 * np.array(SHAPE) / (2 * np.pi), "cycles_per_fov",
-            r"none of the units.*a matrix of \(20, 24\) would hold it",
+            r"none of the units.*a matrix of \(20, 24\) over the same field",
         ),
     ],
 )  # fmt: skip
