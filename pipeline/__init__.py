@@ -1,3 +1,3 @@
 """Kronufft: batch reconstruction of non-Cartesian MRI and multi-static RF imaging data."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

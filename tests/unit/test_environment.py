@@ -7,6 +7,8 @@ from pathlib import Path
 import yaml
 from packaging.requirements import Requirement
 
+from pipeline import __version__
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKED_EXTRAS = ("ducc", "torchkbnufft", "scanners", "cluster", "bench", "referee", "docs", "dev")
@@ -51,3 +53,20 @@ def test_each_dependency_earns_its_place():
     extras = PROJECT["optional-dependencies"].values()
     named = [*PROJECT["dependencies"], *(entry for extra in extras for entry in extra)]
     assert [r for r in named if package(r) not in text.lower()] == []
+
+
+def test_one_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    changed = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert cited == changed[1] == __version__
+
+
+def test_containers_and_checks_elsewhere_install_what_there_is():
+    extras = set(PROJECT["optional-dependencies"])
+    for recipe in ("envs/Dockerfile", "envs/apptainer.def"):
+        text = (ROOT / recipe).read_text()
+        wanted = re.search(r"EXTRAS=([a-z,-]+)", text)[1].split(",")
+        assert set(wanted) <= extras
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    checks = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert set(re.findall(r"run: make ([a-z-]+)", checks)) <= targets
