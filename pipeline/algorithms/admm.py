@@ -52,7 +52,7 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`, and of the preconditioner."""
-        from pipeline.solvers.admm import admm_bytes
+        from pipeline.solvers.costs import admm_bytes
         from pipeline.solvers.several import several_images
 
         axes = len(batch) - 1 + self.joins_images

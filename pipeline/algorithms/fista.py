@@ -35,14 +35,14 @@ class FistaSettings(PenalisedSettings):
     @property
     def applications(self) -> int:
         """One an iteration, those of the step's length, of the misfit, and of debiasing."""
-        from pipeline.solvers.fista import BOUND_EVALUATIONS
+        from pipeline.solvers.costs import BOUND_EVALUATIONS
 
         steps = self.most_iterations
         return steps + BOUND_EVALUATIONS + 1 + (steps // 2 if self.debias else 0)
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`."""
-        from pipeline.solvers.fista import fista_bytes
+        from pipeline.solvers.costs import fista_bytes
 
         axes = len(batch) - 1 + self.joins_images
         images = penalty_class(self.penalty).proximal_images(axes)

@@ -115,14 +115,14 @@ class LeastSquaresSettings(PreconditionedSettings):
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of conjugate gradients, their preconditioner, and a search around."""
-        from pipeline.solvers.cg import conjugate_gradient_bytes
+        from pipeline.solvers.costs import conjugate_gradient_bytes
 
         own = conjugate_gradient_bytes(
             batch, itemsize=itemsize, preconditioned=self.preconditioner not in ("auto", "none")
         )
         held = self.with_preconditioner(own, batch, itemsize=itemsize, kernels=kernels)
         if self.regularization == "wiener":
-            from pipeline.operators.circulant import circulant_bytes
+            from pipeline.operators.toeplitz_memory import circulant_bytes
 
             held += circulant_bytes(batch[1:], itemsize=itemsize, images=batch[0])
         return held + self.uses_noise * DISCREPANCY_IMAGES * math.prod(batch) * itemsize

@@ -44,7 +44,7 @@ class OmpSettings(SolverSettings):
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of the pursuit."""
-        from pipeline.solvers.omp import orthogonal_matching_pursuit_bytes
+        from pipeline.solvers.costs import orthogonal_matching_pursuit_bytes
 
         return orthogonal_matching_pursuit_bytes(
             batch, self.points, itemsize=itemsize, problems=batch[0]

@@ -194,7 +194,7 @@ class PenalisedSettings(SolverSettings):
         image = math.prod(batch) * itemsize
         held = self.minimising_bytes(batch, itemsize=itemsize, kernels=kernels)
         if self.debias:
-            from pipeline.solvers.debiasing import debias_bytes
+            from pipeline.solvers.costs import debias_bytes
 
             held = max(held, image + debias_bytes(batch, itemsize=itemsize))
         return held + (self.sparsity == "discrepancy") * DISCREPANCY_IMAGES * image

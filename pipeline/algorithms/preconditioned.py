@@ -42,10 +42,10 @@ class PreconditionedSettings(SolverSettings):
         if self.preconditioner in ("auto", "none"):
             return vectors
         if self.preconditioner == "spectrum":
-            from pipeline.operators.circulant import circulant_bytes
+            from pipeline.operators.toeplitz_memory import circulant_bytes
 
             return vectors + circulant_bytes(batch[1:], itemsize=itemsize, images=0)
-        from pipeline.solvers.preconditioners import preconditioner_bytes
+        from pipeline.solvers.costs import preconditioner_bytes
 
         resident, setup = preconditioner_bytes(
             batch[1:],

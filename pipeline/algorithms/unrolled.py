@@ -86,8 +86,7 @@ class UnrolledSettings(SolverSettings):
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of the largest network that is planned for, and of its first step."""
-        from pipeline.solvers.power import largest_eigenvalue_bytes
-        from pipeline.solvers.unrolled import unrolled_bytes
+        from pipeline.solvers.costs import largest_eigenvalue_bytes, unrolled_bytes
 
         layers = unrolled_bytes(
             batch, itemsize=itemsize, layers=_LAYERS, channels=_CHANNELS, training=False

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.engine.needs import CANARY_SAMPLES
 from pipeline.errors import CanaryError
 from pipeline.geometry.axes import voxel_positions
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.grid_fourier import FourierTransform
 from pipeline.operators.inner import inner_product
 
-SAMPLES = 16384
 _EXACT_SAMPLES = 8
 # Ten times what rounding and the tolerance leave: a canary is there for wrong arithmetic, which is
 # wrong by far more.
@@ -67,7 +67,7 @@ def check_operator(
     """
     generator = torch.Generator().manual_seed(0)
     images = 1 if trajectory.ndim == 2 else trajectory.shape[0]
-    count = max(_EXACT_SAMPLES, SAMPLES // images)
+    count = max(_EXACT_SAMPLES, CANARY_SAMPLES // images)
     chosen = torch.randperm(trajectory.shape[-1], generator=generator)[:count]
     part = trajectory[..., chosen.to(trajectory.device)].contiguous()
     operator = build(part)

@@ -1,25 +1,28 @@
-"""What a job computes with, for whoever plans it and for the job itself."""
+"""What a job computes with, for whoever plans it and for the job itself.
+
+Who plans does not load torch, which takes seconds and 200 MB.
+"""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from pipeline.config.transforms import ArithmeticSettings, NufftSettings, TransformChoice
-from pipeline.operators.grid_fourier import FourierTransform, GridFourier, grid_spectrum
-from pipeline.operators.nufft import NUFFT
-from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, per_axis
+from pipeline.operators.nufft_accuracy import Backend, Precision, choose_oversampling, per_axis
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.tiling import Tiling
-from pipeline.operators.toeplitz import (
-    KERNEL_TOLERANCE,
-    Toeplitz,
-    kernel_dtype,
-    padded_shape,
-    toeplitz_spectrum,
-)
+from pipeline.operators.toeplitz_memory import KERNEL_TOLERANCE, padded_shape
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from pipeline.operators.grid_fourier import FourierTransform
+    from pipeline.operators.toeplitz import Toeplitz
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,15 @@ class Machine:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Complex dtype of the job."""
+        """Complex dtype of the job, in torch."""
+        import torch
+
         return torch.complex64 if self.itemsize == 8 else torch.complex128
+
+    @property
+    def precision(self) -> Precision:
+        """The same in NumPy, for whoever only plans."""
+        return np.dtype(np.complex64 if self.itemsize == 8 else np.complex128)
 
     @cached_property
     def image_nufft(self) -> NufftSettings:
@@ -59,11 +69,11 @@ class Machine:
     def image_library(self, shape: tuple[int, ...]) -> Backend:
         """Return the library that transforms images."""
         nufft = self.image_nufft
-        return self._library(shape, nufft.backend, nufft.tolerance, self.dtype)
+        return self._library(shape, nufft.backend, nufft.tolerance, self.precision)
 
     def kernel_library(self, shape: tuple[int, ...]) -> Backend:
         """Return the library that makes the kernels of Toeplitz products."""
-        return self._library(shape, self.nufft.backend, KERNEL_TOLERANCE, torch.complex128)
+        return self._library(shape, self.nufft.backend, KERNEL_TOLERANCE, np.dtype(np.complex128))
 
     def image_oversampling(self, shape: tuple[int, ...]) -> tuple[float, ...]:
         """Return the oversampling of each axis in transforms of images."""
@@ -71,7 +81,7 @@ class Machine:
         chosen = nufft.oversampling
         if chosen is None:
             library = self.image_library(shape)
-            chosen = choose_oversampling(library, nufft.tolerance, self.dtype, len(shape))
+            chosen = choose_oversampling(library, nufft.tolerance, self.precision, len(shape))
         return per_axis(chosen, len(shape))
 
     def product_tiling(self, shape: tuple[int, ...], *, on_grid: bool = False) -> Tiling:
@@ -85,7 +95,7 @@ class Machine:
         )
 
     def _library(
-        self, shape: tuple[int, ...], backend: str, tolerance: float, dtype: torch.dtype
+        self, shape: tuple[int, ...], backend: str, tolerance: float, dtype: Precision
     ) -> Backend:
         """Return the library; that of a device need not be installed where the plan is made."""
         return choose_backend(
@@ -110,6 +120,9 @@ class Transforms:
 
     def nufft(self, trajectory: Tensor, coils: int | None = None) -> FourierTransform:
         """Return the transform from images to samples at ``trajectory``."""
+        from pipeline.operators.grid_fourier import GridFourier
+        from pipeline.operators.nufft import NUFFT
+
         machine, nufft = self.machine, self.machine.image_nufft
         if self.on_grid:
             return GridFourier(self.shape, trajectory, coils=coils, dtype=machine.dtype)
@@ -128,6 +141,8 @@ class Transforms:
 
     def toeplitz(self, spectrum: Tensor) -> Toeplitz:
         """Return the convolution with kernels of these spectra."""
+        from pipeline.operators.toeplitz import Toeplitz
+
         choice, threads = self.machine.choice, self.machine.threads
         return Toeplitz(
             spectrum, self.shape, fft=choice.fft, piece_bytes=choice.piece_bytes, threads=threads
@@ -135,6 +150,9 @@ class Transforms:
 
     def spectrum(self, trajectory: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the spectrum of the Toeplitz operator of weighted samples on ``trajectory``."""
+        from pipeline.operators.grid_fourier import grid_spectrum
+        from pipeline.operators.toeplitz import toeplitz_spectrum
+
         machine = self.machine
         if self.on_grid:
             return grid_spectrum(self.shape, trajectory, weights, dtype=machine.dtype)
@@ -152,6 +170,10 @@ class Transforms:
         """Raise `ConfigError` or `DependencyError` if `spectrum` cannot work on a device."""
         if self.on_grid:
             return
+        import torch
+
+        from pipeline.operators.toeplitz import kernel_dtype
+
         kernel_dtype(
             self.shape,
             torch.device(device),

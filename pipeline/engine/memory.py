@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from pipeline.engine import processes
 from pipeline.engine.limits import MEGABYTE
-from pipeline.engine.needs import Need, largest
-from pipeline.engine.stream import TILES_AT_ONCE
+from pipeline.engine.needs import TILES_AT_ONCE, Need, largest
 from pipeline.engine.transform_costs import spectrum_bytes
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
 from pipeline.storage.chunks import CHUNK_BYTES

@@ -13,6 +13,12 @@ _SCHEDULER_MB = 200
 CHUNKS_AT_ONCE = 10
 """Chunks that Zarr reads or writes at a time, unless it is configured otherwise."""
 
+TILES_AT_ONCE = 2
+"""Of a stream: the one in work, and the one on its way."""
+
+CANARY_SAMPLES = 16384
+"""What the checks before a job transform."""
+
 
 @dataclass(frozen=True)
 class Need:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
-from pipeline.operators.toeplitz import padded_shape
+from pipeline.operators.toeplitz_memory import padded_shape
 
 
 class Rates(BaseModel):

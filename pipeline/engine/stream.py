@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-TILES_AT_ONCE = 2
+from pipeline.engine.needs import TILES_AT_ONCE
 
 Arrays = tuple[NDArray[np.generic], ...]
 Read = Callable[[], Arrays]

@@ -5,17 +5,20 @@ from collections.abc import Sequence
 
 from pipeline.engine.rates import Rates, fft_flops, toeplitz_flops
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
-from pipeline.operators.grid_fourier import grid_fourier_bytes
 from pipeline.operators.nufft_accuracy import LEAST_ASKED, choose_oversampling
-from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
+from pipeline.operators.nufft_memory import (
+    grid_fourier_bytes,
+    nufft_workspace_bytes,
+    parallel_transforms,
+)
 from pipeline.operators.tiling import Tiling
-from pipeline.operators.toeplitz import (
+from pipeline.operators.toeplitz_memory import (
     KERNEL_TOLERANCE,
+    kernel_pieces,
     padded_shape,
     toeplitz_spectrum_bytes,
     toeplitz_spectrum_workspace_bytes,
 )
-from pipeline.operators.toeplitz_kernel import kernel_pieces
 
 _TRANSFORMS_A_TILE = 10
 """Gridding should take so many times as long as the transform of the grid that each tile needs."""
@@ -149,7 +152,7 @@ def kernel_seconds(work: Work, samples: float, tiles: int, rates: Rates) -> floa
         return samples / rates.sort
     library = machine.kernel_library(work.shape)
     axes = len(work.shape)
-    oversampling = choose_oversampling(library, KERNEL_TOLERANCE, machine.dtype, axes)
+    oversampling = choose_oversampling(library, KERNEL_TOLERANCE, machine.precision, axes)
     pieces = kernel_pieces(work.shape, oversampling, machine.itemsize)
     points, flops = transform_work(
         (*(2 * size for size in work.shape[:-1]), work.shape[-1]),

@@ -85,8 +85,3 @@ def voxel_averages(image: Tensor, shape: Sequence[int], *, threads: int | None =
         transfer *= torch.sinc(along / (2 * np.pi)).to(transfer.dtype)
     averaged: Tensor = Circulant(transfer, shape, threads=threads).forward(image)
     return averaged
-
-
-def circulant_bytes(shape: Sequence[int], *, itemsize: int, images: int = 1) -> int:
-    """Return the bytes that the operator keeps, and those of its result for so many images."""
-    return (images * itemsize + itemsize // 2) * math.prod(shape)

@@ -104,18 +104,3 @@ def irfftn(half: Tensor, shape: Sequence[int], *, threads: int | None = None) ->
     return torch.from_numpy(
         scipy.fft.irfftn(half.numpy(), s=tuple(shape), norm="forward", workers=workers)
     )
-
-
-def good_size(size: int) -> int:
-    """Return the least length of at least `size` whose largest prime factor is 7 or less.
-
-    Such lengths are fast in every library, and the answer does not depend on the machine.
-    """
-    while True:
-        rest = size
-        for prime in (2, 3, 5, 7):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 1

@@ -123,18 +123,3 @@ def grid_spectrum(
     spectrum = counted.new_zeros(len(counted), math.prod(shape))
     spectrum.scatter_add_(1, index.reshape(counted.shape), counted)
     return spectrum.reshape(*index.shape[:-1], *shape)
-
-
-def grid_fourier_bytes(
-    shape: Sequence[int], samples: int, transforms: int, *, itemsize: int, frames: int = 1
-) -> tuple[int, int]:
-    """Predict what a `GridFourier` holds besides its input and output.
-
-    Parameters are those of `pipeline.operators.nufft_memory.nufft_workspace_bytes`, and so is what
-    is returned: bytes while it transforms, and between two calls.
-    """
-    resident = frames * samples * (8 + itemsize)
-    # While it is made: cycles and index in double precision.
-    making = frames * samples * (8 * (3 * len(shape) + 3) + itemsize)
-    working = transforms * frames * 2 * (math.prod(shape) + samples) * itemsize
-    return max(making, resident + working), resident

@@ -1,7 +1,12 @@
 """Inner products that are accurate whatever the precision of the images."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _CHUNK_ON_CPU, _CHUNK_ON_DEVICE = 2**16, 2**20
 """Numbers that are converted to double precision at a time: on a CPU what stays in its cache, and
@@ -21,6 +26,8 @@ def inner_product(x: Tensor, y: Tensor, image_axes: int) -> Tensor:
     `x` and `y` are complex and of one shape, of which the last `image_axes` make one image; the
     result is float64, of the shape of the leading axes.
     """
+    import torch
+
     leading = x.shape[: x.ndim - image_axes]
     # Re(conj(x) y) is the real inner product of the parts, which converts without temporaries of
     # the size of an image.

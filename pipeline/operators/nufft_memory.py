@@ -88,3 +88,18 @@ def nufft_workspace_bytes(
     # torchkbnufft: indices, coefficients and products of every sample are tensors of their own.
     interpolation = samples * itemsize // 8 * (60 + 100 * len(shape) + 124 * transforms)
     return int(2.3 * transforms * grid) + 3 * math.prod(shape) * itemsize + interpolation, 0
+
+
+def grid_fourier_bytes(
+    shape: Sequence[int], samples: int, transforms: int, *, itemsize: int, frames: int = 1
+) -> tuple[int, int]:
+    """Predict what a `GridFourier` holds besides its input and output.
+
+    Parameters are those of `nufft_workspace_bytes`, and so is what
+    is returned: bytes while it transforms, and between two calls.
+    """
+    resident = frames * samples * (8 + itemsize)
+    # While it is made: cycles and index in double precision.
+    making = frames * samples * (8 * (3 * len(shape) + 3) + itemsize)
+    working = transforms * frames * 2 * (math.prod(shape) + samples) * itemsize
+    return max(making, resident + working), resident

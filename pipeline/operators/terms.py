@@ -1,6 +1,5 @@
 """Normal operators of several terms, and of several images that are measured together."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -8,7 +7,6 @@ from torch import Tensor
 
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
-from pipeline.operators.tiling import Tiling
 from pipeline.operators.toeplitz import Toeplitz
 
 
@@ -104,17 +102,3 @@ class MatrixNormal(LinearOperator):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self._forward(y)
-
-
-def matrix_normal_bytes(tiling: Tiling, images: int, threads: int) -> int:
-    """Predict the bytes of `MatrixNormal` besides spectra, input and output."""
-    total = images * tiling.image_bytes
-    if tiling.host:
-        # Of each worker: transforms of all terms, their parts, what comes of them.
-        plane = math.prod(tiling.padded[1:]) * tiling.itemsize
-        slab = 4 * images * tiling.planes(2 * images) * plane
-        columns = (tiling.padded[0] + tiling.shape[0]) * tiling.columns() * tiling.itemsize
-        return total + threads * (slab + columns + 2**21)
-    return (
-        total + 8 * images * tiling.planes(images) * math.prod(tiling.padded[1:]) * tiling.itemsize
-    )

@@ -25,21 +25,12 @@ from torch import Tensor
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.convolution import Convolution, DeviceConvolution, HostConvolution
-from pipeline.operators.fourier import Provider, good_size, irfftn, provider
-from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, smallest_tolerance
+from pipeline.operators.fourier import Provider, irfftn, provider
 from pipeline.operators.nufft_choice import choose_backend
-from pipeline.operators.nufft_memory import nufft_workspace_bytes
 from pipeline.operators.threads import thread_count
 from pipeline.operators.tiling import Tiling
-from pipeline.operators.toeplitz_kernel import half_kernel, kernel_box, kernel_pieces
-
-KERNEL_TOLERANCE = 1e-6
-"""Relative l2 error of a kernel; that of the operator is up to 20 times larger in 3D."""
-
-
-def padded_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the axes of the spectrum: fast FFT lengths of ``2 N - 1`` or more."""
-    return tuple(good_size(2 * int(size) - 1) for size in shape)
+from pipeline.operators.toeplitz_kernel import half_kernel
+from pipeline.operators.toeplitz_memory import KERNEL_TOLERANCE, padded_shape
 
 
 def kernel_dtype(
@@ -244,38 +235,3 @@ class Toeplitz(LinearOperator):
     def kernel(self) -> Toeplitz:
         """The only kernel of this operator, which preconditioners ask a normal operator for."""
         return self
-
-
-def toeplitz_spectrum_bytes(shape: Sequence[int], *, itemsize: int, frames: int = 1) -> int:
-    """Return the bytes of the spectra, real numbers of half of `itemsize`."""
-    return frames * math.prod(padded_shape(shape)) * (itemsize // 2)
-
-
-def toeplitz_spectrum_workspace_bytes(
-    shape: Sequence[int], samples: int, *, backend: Backend, itemsize: int = 8, threads: int = 1
-) -> int:
-    """Predict the bytes that `toeplitz_spectrum` needs for one frame besides input and spectra.
-
-    `backend` is the library of the NUFFT, `itemsize` that of a complex number of the spectrum's
-    precision.
-    """
-    tolerance = KERNEL_TOLERANCE
-    dtype = torch.complex64 if itemsize == 8 else torch.complex128
-    if tolerance < smallest_tolerance(backend, shape, dtype):
-        itemsize, dtype = 16, torch.complex128
-    oversampling = choose_oversampling(backend, tolerance, dtype, len(shape))
-    box = kernel_box(shape, kernel_pieces(shape, oversampling, itemsize))
-    padded = padded_shape(shape)
-    half = math.prod(padded[:-1]) * (padded[-1] // 2 + 1) * itemsize
-    transform, _ = nufft_workspace_bytes(
-        box,
-        samples,
-        1,
-        backend=backend,
-        tolerance=tolerance,
-        itemsize=itemsize,
-        threads=threads,
-    )
-    # Also weights, shifted weights and the trajectory with its sign changed.
-    gridding = transform + math.prod(box) * itemsize + samples * itemsize * (3 + len(shape)) // 2
-    return int(1.05 * (half + max(gridding, toeplitz_spectrum_bytes(shape, itemsize=itemsize))))

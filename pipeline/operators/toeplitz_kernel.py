@@ -1,7 +1,6 @@
 """The kernel of a Toeplitz operator, from an adjoint NUFFT of the weights."""
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,9 +9,7 @@ from torch import Tensor
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import choose_oversampling
 from pipeline.operators.nufft_choice import choose_backend
-
-_GRID_LIMIT = 2**28
-"""Bytes of the FFT grid above which the kernel is computed in pieces."""
+from pipeline.operators.toeplitz_memory import kernel_box, kernel_pieces
 
 _CHUNK = 2**18
 """Samples whose phases are computed at a time."""
@@ -92,22 +89,3 @@ def _shifted(
         phases = -(shift @ trajectory[:, chunk].to(torch.float64))
         samples[chunk] = torch.polar(weights[chunk].to(torch.float64), phases)
     return samples
-
-
-def kernel_box(shape: Sequence[int], pieces: int) -> tuple[int, ...]:
-    """Return the box of which `pieces` (1, 2, 4) cover the half kernel; even sizes are faster."""
-    sizes = [2 * size for size in shape[:-1]] + [shape[-1]]
-    for axis in range(len(shape) - 1):
-        if pieces > 1:
-            sizes[axis] = shape[axis]
-            pieces //= 2
-    return tuple(sizes)
-
-
-def kernel_pieces(shape: Sequence[int], oversampling: float, itemsize: int) -> int:
-    """Return in how many boxes the kernel is computed: 1, 2 or, in 3D, 4."""
-    grid = itemsize * math.prod(2 * n * oversampling for n in shape) / 2
-    pieces = 1
-    while grid / pieces > _GRID_LIMIT and pieces < 2 ** (len(shape) - 1):
-        pieces *= 2
-    return pieces

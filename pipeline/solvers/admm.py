@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from pipeline.errors import ConfigError
-from pipeline.operators.inner import inner_product, inner_product_bytes
+from pipeline.operators.inner import inner_product
 from pipeline.solvers.cg import Preconditioner, improve
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.normal import CountedGram, NormalEquations
@@ -343,12 +343,3 @@ class _Exact:
 
     def rescaled(self, at: _Splitting, change: torch.Tensor) -> None:
         """Nothing is kept."""
-
-
-def admm_bytes(shape: Sequence[int], *, itemsize: int, split_images: float = 0.0) -> int:
-    """Predict the bytes of `admm` besides ``b``, of this shape, and the workspace of ``G``.
-
-    The image and its residual, ``z`` and ``u`` before and after, and, while the penalty is applied,
-    magnitudes: 6.5 images, and those of the penalty, see `Penalty.split_images`.
-    """
-    return math.ceil((6.5 + split_images) * math.prod(shape) * itemsize) + inner_product_bytes()

@@ -1,12 +1,11 @@
 """Conjugate gradients on normal equations, preconditioned where asked."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
 from pipeline.errors import ConfigError
-from pipeline.operators.inner import inner_product, inner_product_bytes
+from pipeline.operators.inner import inner_product
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, restored
 from pipeline.solvers.normal import Gram, NormalEquations
 from pipeline.solvers.problems import for_images, problem_axes, quotient
@@ -207,14 +206,3 @@ def improve(
             report(iteration, relative.max())
         checkpoint.offer(iteration, state)
     return taken, torch.stack(history)
-
-
-def conjugate_gradient_bytes(
-    shape: Sequence[int], *, itemsize: int, preconditioned: bool = False
-) -> int:
-    """Predict the bytes of the solver besides ``b``, of this shape, and the workspace of ``G``.
-
-    Solution, residual, direction and ``G`` times the direction; preconditioned, also the
-    preconditioned residual. The preconditioner's own workspace comes on top.
-    """
-    return (4 + preconditioned) * math.prod(shape) * itemsize + inner_product_bytes()

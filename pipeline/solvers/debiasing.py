@@ -1,10 +1,7 @@
 """Least squares on the support that a sparse penalty has found."""
 
 import dataclasses
-import math
-from collections.abc import Sequence
 
-from pipeline.operators.inner import inner_product_bytes
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint
 from pipeline.solvers.normal import NormalEquations
@@ -56,9 +53,3 @@ def debias(
         checkpoint=checkpoint,
     )
     return dataclasses.replace(refined, evaluations=solution.evaluations + refined.evaluations)
-
-
-def debias_bytes(shape: Sequence[int], *, itemsize: int) -> int:
-    """Predict the bytes of `debias` besides ``b``, the solution and the workspace of ``G``."""
-    # Conjugate gradients, the masked b, G before its mask, and a byte a voxel for the mask.
-    return 6 * math.prod(shape) * itemsize + math.prod(shape) + inner_product_bytes()

@@ -1,20 +1,15 @@
 """Accelerated proximal gradients."""
 
-import math
-from collections.abc import Sequence
-
 import torch
 
-from pipeline.operators.inner import inner_product, inner_product_bytes
+from pipeline.operators.inner import inner_product
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, below, restored, within
+from pipeline.solvers.costs import BOUND_EVALUATIONS
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalty import Penalty
 from pipeline.solvers.power import largest_eigenvalue
 from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes, quotient
 from pipeline.solvers.solution import Report, Solution
-
-BOUND_EVALUATIONS = 8
-"""Of the operator, for the length of steps."""
 
 
 def fista(
@@ -132,12 +127,3 @@ def fista(
         gram.evaluations,
         begins_at_zero=False,
     )
-
-
-def fista_bytes(shape: Sequence[int], *, itemsize: int, proximal_images: float = 0.0) -> int:
-    """Predict the bytes of `fista` besides ``b``, of this shape, and the workspace of ``G``.
-
-    Estimate, the point ahead of it, what ``G`` makes of that and the step from there: four images,
-    and those of the penalty, see `Penalty.proximal_images`.
-    """
-    return math.ceil((4.0 + proximal_images) * math.prod(shape) * itemsize) + inner_product_bytes()

@@ -1,7 +1,7 @@
 """Orthogonal matching pursuit that sees normal equations only."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -228,16 +228,3 @@ class _Pursuit:
         value = self.b.gather(1, chosen).to(torch.complex128)
         self.right[:, last] = torch.where(active[:, None], value, 0.0)
         return active
-
-
-def orthogonal_matching_pursuit_bytes(
-    shape: Sequence[int], atoms: int, *, itemsize: int, problems: int = 1
-) -> int:
-    """Predict the bytes of the solver besides ``b``, of this shape, and the workspace of ``G``.
-
-    Image, correlation, a picked voxel and what ``G`` makes of it, and scores: 4.5 images. Of each
-    of the `problems` the equations on the picked voxels, their part in use as torch copies it, and
-    solutions.
-    """
-    equations = 16 * problems * atoms * (3 * atoms + 8)
-    return 9 * math.prod(shape) * itemsize // 2 + equations

@@ -1,11 +1,8 @@
 """The largest eigenvalue of a normal operator, from above: the reciprocal of a safe step."""
 
-import math
-from collections.abc import Sequence
-
 import torch
 
-from pipeline.operators.inner import inner_product, inner_product_bytes
+from pipeline.operators.inner import inner_product
 from pipeline.solvers.normal import Gram
 from pipeline.solvers.problems import for_images, norm, problem_axes, quotient
 
@@ -73,8 +70,3 @@ def largest_eigenvalue(
     values, vectors = torch.linalg.eigh(tridiagonal)
     bound: torch.Tensor = values[..., -1] + beta * vectors[..., -1, -1].abs()
     return bound
-
-
-def largest_eigenvalue_bytes(shape: Sequence[int], *, itemsize: int) -> int:
-    """Return the bytes besides the workspace of ``G``: two Lanczos vectors and ``G`` times one."""
-    return 3 * math.prod(shape) * itemsize + inner_product_bytes()

@@ -23,7 +23,7 @@ import torch
 from pipeline.errors import ShapeError
 from pipeline.operators.circulant import Circulant
 from pipeline.operators.kronecker import Kronecker
-from pipeline.operators.toeplitz import padded_shape
+from pipeline.operators.toeplitz_memory import padded_shape
 
 _SWEEPS = 10
 """Most alternating updates of the factors in 3D; in 2D the start is the solution already."""
@@ -272,32 +272,3 @@ def toeplitz_preconditioner(
         if nearest.energy > energy:
             return nearest
     return CirculantPreconditioner(spectrum, shape, regularization=regularization, floor=floor)
-
-
-def preconditioner_bytes(
-    shape: Sequence[int], *, itemsize: int, kronecker: bool = False, frames: int = 1
-) -> tuple[int, int]:
-    """Predict the bytes of a preconditioner besides spectrum, input and output.
-
-    Parameters
-    ----------
-    shape, itemsize
-        Image axes, and the bytes of a complex number.
-    kronecker
-        Whether the nearest Kronecker product is looked for (and kept, or not).
-    frames
-        Number of frames, each with a circulant preconditioner of its own.
-
-    Returns
-    -------
-    resident, setup : int
-        What stays, with the workspace of one application; and the peak while it is made. For the
-        Kronecker product that is the kernel on the padded grid, and its cropped copies.
-    """
-    voxels, padded = math.prod(shape), math.prod(padded_shape(shape))
-    means = 8 * max(n * p for n, p in zip(shape, padded_shape(shape), strict=True))
-    circulant = frames * 2 * padded * (itemsize // 2) + 6 * means
-    if not kronecker:
-        return (frames + 1) * voxels * itemsize, circulant
-    bases = 16 * sum(int(size) ** 2 for size in shape)
-    return 4 * voxels * itemsize + bases, max(circulant, 3 * padded * itemsize + 6 * bases)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
+from typing import TYPE_CHECKING
 
 from pipeline.solvers.penalty import Penalty
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Several(Penalty):
@@ -30,7 +32,7 @@ class Several(Penalty):
     def _parts(self, u: torch.Tensor) -> list[torch.Tensor]:
         """Return views of the components of each penalty, in the shape that it knows."""
         sizes = [each.components for each in self.penalties]
-        parts = torch.split(u, sizes, dim=-self.transform_axes)
+        parts = u.split_with_sizes(sizes, dim=-self.transform_axes)
         return [
             part if each.transform_axes > self.image_axes else part.squeeze(-self.transform_axes)
             for each, part in zip(self.penalties, parts, strict=True)
@@ -51,20 +53,23 @@ class Several(Penalty):
 
     def transform_adjoint(self, u: torch.Tensor) -> torch.Tensor:
         """Return ``D^H u``."""
-        total = torch.zeros_like(u.select(-self.transform_axes, 0))
+        one = u.select(-self.transform_axes, 0)
+        total = one.new_zeros(one.shape)
         for each, part in zip(self.penalties, self._parts(u), strict=True):
             total += each.transform_adjoint(part)
         return total
 
     def transform_normal(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``D^H D x``."""
-        total = torch.zeros_like(x)
+        total = x.new_zeros(x.shape)
         for each in self.penalties:
             total += each.transform_normal(x)
         return total
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``R(x)`` for each problem, float64."""
+        import torch
+
         return torch.stack([each.value(x) for each in self.penalties]).sum(0)
 
     def shrink_(self, u: torch.Tensor, step: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """Proximal gradients of a few layers whose steps, thresholds and regulariser are learned."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -244,26 +244,3 @@ class UnrolledProximalGradient(torch.nn.Module):
 
 def _softplus_inverse(value: float) -> float:
     return math.log(math.expm1(value))
-
-
-def unrolled_bytes(
-    shape: Sequence[int],
-    *,
-    itemsize: int,
-    layers: int,
-    channels: int,
-    checkpointing: bool = True,
-    training: bool = True,
-) -> int:
-    """Predict the bytes of a network besides ``b``, of this shape, and the workspace of ``G``.
-
-    In training the layer at work, about twelve images a channel, and what the others keep: an image
-    each with checkpointing, ten a channel without. Otherwise nothing is kept from layer to layer.
-    What a convolution needs inside is not counted.
-    """
-    if not training:
-        images = 5.0 + 4 * channels
-    else:
-        kept = 1.0 if checkpointing else 4 + (4 + 9.5 * channels if channels else 0)
-        images = 10 + 12 * channels + (layers - 1) * kept
-    return math.ceil(images * math.prod(shape) * itemsize)

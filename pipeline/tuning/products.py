@@ -11,7 +11,8 @@ import torch
 
 from pipeline.engine.tuning_file import ProductTiming
 from pipeline.operators.sense import SenseNormal
-from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectrum
+from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
+from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.progress import track
 from pipeline.tuning.acquisition import TunedAcquisition
 from pipeline.tuning.exact_sums import exact_lags

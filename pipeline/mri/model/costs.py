@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from pipeline.engine.canary import SAMPLES as CANARY_SAMPLES
 from pipeline.engine.memory import reading_bytes
+from pipeline.engine.needs import CANARY_SAMPLES, TILES_AT_ONCE
 from pipeline.engine.rates import LATENCY, Rates
-from pipeline.engine.stream import TILES_AT_ONCE
 from pipeline.engine.transform_costs import (
     convolution_bytes,
     gridding_seconds,
@@ -24,7 +23,7 @@ from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
 from pipeline.mri.calibration.segments import TABLE_BYTES
 from pipeline.mri.corrected import mixing_bytes
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
-from pipeline.operators.terms import matrix_normal_bytes
+from pipeline.operators.toeplitz_memory import matrix_normal_bytes
 from pipeline.storage.chunks import CHUNK_BYTES
 
 _LEAST_SHRINKING = 0.3

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.engine.memory import reading_bytes
+from pipeline.engine.needs import TILES_AT_ONCE
 from pipeline.engine.rates import LATENCY, Rates, fft_flops
-from pipeline.engine.stream import TILES_AT_ONCE
 from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.back_projection import PAIR_BYTES, PAIRS_AT_ONCE, pulses_together, reach

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.engine.memory import reading_bytes
+from pipeline.engine.needs import TILES_AT_ONCE
 from pipeline.engine.rates import LATENCY, Rates, toeplitz_flops
-from pipeline.engine.stream import TILES_AT_ONCE
 from pipeline.engine.transform_costs import convolution_bytes, spectrum_bytes
 from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
 from pipeline.operators.contraction import (
@@ -16,7 +16,7 @@ from pipeline.operators.contraction import (
     contraction_flops,
     usual_tile_bytes,
 )
-from pipeline.operators.toeplitz import padded_shape
+from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.plane_wave import (
     plane_wave_factor_workspace_bytes,

@@ -18,7 +18,7 @@ import torch
 
 from pipeline.errors import ShapeError
 from pipeline.operators.fourier import irfftn
-from pipeline.operators.toeplitz import padded_shape
+from pipeline.operators.toeplitz_memory import padded_shape
 
 _CHUNK = 2**26
 """Bytes of the arrays of those blocks that are added at a time."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.engine.memory import reading_bytes
+from pipeline.engine.needs import TILES_AT_ONCE
 from pipeline.engine.rates import LATENCY, Rates, toeplitz_flops
-from pipeline.engine.stream import TILES_AT_ONCE
 from pipeline.engine.transform_costs import (
     convolution_bytes,
     gridding_seconds,

@@ -18,12 +18,8 @@ from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_memory import nufft_workspace_bytes, parallel_transforms
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.tiling import Tiling
-from pipeline.operators.toeplitz import (
-    Toeplitz,
-    padded_shape,
-    toeplitz_spectrum,
-    toeplitz_spectrum_workspace_bytes,
-)
+from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
+from pipeline.operators.toeplitz_memory import padded_shape, toeplitz_spectrum_workspace_bytes
 def resident(key):
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))

@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from pipeline.errors import ConfigError, DependencyError, ShapeError
 from pipeline.operators import fourier, nufft_choice, toeplitz_kernel
 from pipeline.operators.tiling import Tiling
-from pipeline.operators.toeplitz import (
-    Toeplitz,
-    padded_shape,
-    toeplitz_spectrum,
-)
-from pipeline.operators.toeplitz_kernel import kernel_pieces
+from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
+from pipeline.operators.toeplitz_memory import kernel_pieces, padded_shape
 
 SHAPES = [(19,), (12, 15), (13, 10), (6, 9, 8), (7, 5, 10), (1, 6, 7)]  # odd, even, prime, flat
 LIBRARIES = ["ducc0", "scipy", "torch"]

@@ -12,7 +12,8 @@ from profiling import peak_bytes
 from pipeline.errors import ShapeError
 from pipeline.operators.base import Diagonal
 from pipeline.operators.kronecker import Kronecker
-from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectrum
+from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
+from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.rf.model import plane_wave
 from pipeline.rf.model.plane_wave import (
     plane_wave_spectrum,

@@ -8,8 +8,9 @@ from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError
 from pipeline.operators import inner
-from pipeline.solvers.debiasing import debias, debias_bytes
-from pipeline.solvers.fista import BOUND_EVALUATIONS, fista, fista_bytes
+from pipeline.solvers.costs import BOUND_EVALUATIONS, debias_bytes, fista_bytes
+from pipeline.solvers.debiasing import debias
+from pipeline.solvers.fista import fista
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.penalties.l1 import L1
 from pipeline.solvers.penalties.l21 import GroupSparsity

@@ -7,8 +7,9 @@ from allocations import Allocations
 from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError
+from pipeline.solvers.costs import orthogonal_matching_pursuit_bytes
 from pipeline.solvers.normal import NormalEquations
-from pipeline.solvers.omp import orthogonal_matching_pursuit, orthogonal_matching_pursuit_bytes
+from pipeline.solvers.omp import orthogonal_matching_pursuit
 
 
 def textbook(matrix, data, atoms, normalise=False):

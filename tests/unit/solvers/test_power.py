@@ -6,7 +6,8 @@ from adjointness import random_complex
 from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError
-from pipeline.operators.toeplitz import Toeplitz, padded_shape
+from pipeline.operators.toeplitz import Toeplitz
+from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.solvers.power import largest_eigenvalue
 
 

@@ -6,13 +6,14 @@ from adjointness import random_complex
 from allocations import Allocations
 
 from pipeline.errors import ShapeError
-from pipeline.operators.toeplitz import Toeplitz, padded_shape, toeplitz_spectrum
+from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
+from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.solvers.cg import conjugate_gradient
+from pipeline.solvers.costs import preconditioner_bytes
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.preconditioners import (
     CirculantPreconditioner,
     KroneckerPreconditioner,
-    preconditioner_bytes,
     toeplitz_preconditioner,
 )
 

@@ -8,9 +8,10 @@ from dense_problems import dense_problem
 
 from pipeline.errors import ConfigError
 from pipeline.operators.base import Diagonal
+from pipeline.solvers.costs import unrolled_bytes
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.proximal import soft_threshold
-from pipeline.solvers.unrolled import ComplexConvolution, UnrolledProximalGradient, unrolled_bytes
+from pipeline.solvers.unrolled import ComplexConvolution, UnrolledProximalGradient
 
 SHAPE = (6, 7)
 
