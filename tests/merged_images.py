@@ -24,6 +24,7 @@ def merged_of(folder: Path, values: np.ndarray, **given: Any) -> Merged:
         "duration": None,
         "dataset": "head",
         "reconstruction": "cg-sense",
+        "kind": "mri",
         "source": "0123456789abcdef",
         "header": None,
         "threads": 2,

@@ -40,7 +40,15 @@ def _none_of(*taken: str) -> AfterValidator:
 DatasetName = Annotated[
     Name,
     _none_of(
-        *("report.html", "report-so-far.html", "metrics.csv", "metrics.parquet", "tuning.json"),
+        *(
+            "report.html",
+            "report-so-far.html",
+            "viewer.html",
+            "viewer-so-far.html",
+            "metrics.csv",
+            "metrics.parquet",
+            "tuning.json",
+        ),
         *("metrics-so-far.csv", "metrics-so-far.parquet", "logs", "benchmarks"),
     ),
 ]

@@ -25,6 +25,8 @@ class OutputSettings(Settings):
     """Multi-resolution magnitude for viewers (napari, Neuroglancer)."""
     nifti: Annotated[bool, Named("magnitude.nii.gz")] = True
     """Magnitude as NIfTI-1, gzipped."""
+    viewer: Annotated[bool, Named("viewer.js")] = True
+    """Small copy of the magnitude, which the page `viewer.html` shows."""
     dicom: Annotated[bool, Named("dicom")] = False
     """MRI: magnitude as multi-frame DICOM, a folder."""
     bart: Annotated[bool, Named("bart")] = False

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.engine.images import Images
 from pipeline.geometry.orientation import anatomical_directions
 from pipeline.merge.chunks import store_chunks, storing_bytes
+from pipeline.merge.coarser import Coarser, level_factors
 from pipeline.merge.outputs import Merged, Output
 from pipeline.merge.slices import StoredImages
 from pipeline.storage.chunks import CHUNK_BYTES, image_chunks, image_codecs
@@ -24,23 +24,7 @@ from pipeline.storage.chunks import CHUNK_BYTES, image_chunks, image_codecs
 # Viewers fetch whole chunks: small ones come up fast. They also bound the memory of a task, which
 # reads eight of the finer level for one of its own.
 _CHUNK_BYTES = 2**20
-# An axis is halved while it is longer, so thin volumes keep their slices.
-_COARSEST = 64
 _AXES = ("t", "z", "y", "x")
-
-
-def level_factors(shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return by how much each level of a pyramid is coarser than images ``[frame, z, y, x]``.
-
-    Factors per axis are powers of two; the first are all 1. An odd last voxel is left out.
-    """
-    factors = [(1,) * len(shape)]
-    sizes = tuple(shape)
-    while max(sizes[1:]) > _COARSEST:
-        halved = (1, *(2 if size > _COARSEST else 1 for size in sizes[1:]))
-        sizes = tuple(size // half for size, half in zip(sizes, halved, strict=True))
-        factors.append(tuple(a * b for a, b in zip(factors[-1], halved, strict=True)))
-    return factors
 
 
 def write_pyramid(path: Path, merged: Merged) -> None:
@@ -68,9 +52,7 @@ def write_pyramid(path: Path, merged: Merged) -> None:
             compressors=image_codecs(np.dtype("float32")),
         )
         before = levels[max(level - 1, 0)]
-        source = _Coarser(
-            previous, [now // then for now, then in zip(factors, before, strict=True)]
-        )
+        source = Coarser(previous, [now // then for now, then in zip(factors, before, strict=True)])
         store_chunks(source, target, threads=merged.threads)
         previous = target
     group.attrs.update(
@@ -80,31 +62,6 @@ def write_pyramid(path: Path, merged: Merged) -> None:
             "oriented": merged.oriented,
         }
     )
-
-
-class _Coarser:
-    """The mean magnitude over boxes of ``[frame, z, y, x]`` voxels, computed as it is read."""
-
-    dtype = np.dtype("float32")
-    ndim = len(_AXES)
-
-    def __init__(self, array: StoredImages, factors: Sequence[int]) -> None:
-        self.array = array
-        self.factors = tuple(factors)
-        self.shape = tuple(
-            size // factor for size, factor in zip(array.shape, self.factors, strict=True)
-        )
-
-    def __getitem__(self, selection: tuple[slice, ...]) -> NDArray[np.float32]:
-        fine: list[slice] = []
-        boxes: list[int] = []
-        for part, size, factor in zip(selection, self.shape, self.factors, strict=True):
-            start, stop, _ = part.indices(size)
-            fine.append(slice(start * factor, stop * factor))
-            boxes += [stop - start, factor]
-        magnitude = np.abs(np.asarray(self.array[tuple(fine)])).astype(self.dtype, copy=False)
-        mean: NDArray[np.float32] = magnitude.reshape(boxes).mean(axis=(1, 3, 5, 7))
-        return mean
 
 
 def _metadata(levels: Sequence[tuple[int, ...]], merged: Merged) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Merged:
     """From the start of an image to that of the next [s], where that is known."""
     dataset: str
     reconstruction: str
+    kind: str
+    """Of the data."""
     source: str
     """Fingerprint of the acquisition."""
     header: str | None

@@ -24,7 +24,8 @@ from pipeline.report.failures import Failure
 from pipeline.report.reconstructions import Reconstruction, describe_reconstruction, short
 from pipeline.report.shown import AnySeries, ShownCalibration
 from pipeline.report.timeline import timeline_chart
-from pipeline.report.wording import duration, length, memory
+from pipeline.report.viewer import viewer_of
+from pipeline.report.wording import environment
 from pipeline.storage.receipts import warnings_of
 from pipeline.storage.sealed import DAMAGE, remake
 
@@ -54,7 +55,7 @@ def report_page(
     receipts: Sequence[Mapping[str, Any]],
     series: Mapping[tuple[str, str], AnySeries],
     problems: Sequence[str],
-    results: Path,
+    report: Path,
     failures: Sequence[Failure] = (),
     calibrations: Mapping[str, ShownCalibration] | None = None,
 ) -> str:
@@ -70,28 +71,18 @@ def report_page(
         Images by (dataset, reconstruction).
     problems
         One line for each input that is missing or unreadable.
-    results
-        Folder of the whole run.
+    report
+        Where the page will stand: in the folder of the whole run.
     failures
         Reconstructions that are missing, and why.
     calibrations
         What was found of each dataset before it was reconstructed.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pipeline.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(duration=duration, memory=memory, length_text=length)
     jobs = table[table["kind"] == "job"]
     unreadable: list[str] = []
     sections = [
         _dataset_section(
-            results / name,
+            report.parent / name,
             table[table["dataset"] == name],
             receipts,
             series,
@@ -105,20 +96,25 @@ def report_page(
         for where, title in (("host", "Host memory"), ("device", "Device memory"))
         if (scatter := memory_chart(jobs, where, title)) is not None
     ]
-    return environment.get_template("report.html.j2").render(
-        sections=sections,
-        cards=[one for section in sections for one in section.reconstructions],
-        totals=totals(table),
-        problems=[*problems, *unreadable],
-        failures=failures,
-        warnings=warnings_of(receipts),
-        stream_note=STREAM_NOTE,
-        scatters=scatters,
-        timeline=timeline_chart(jobs),
-        jobs=longest_jobs(jobs),
-        jobs_left_out=max(0, len(jobs) - MOST_JOBS),
-        versions=_versions(receipts),
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            sections=sections,
+            cards=[one for section in sections for one in section.reconstructions],
+            viewer=viewer_of(report).name,
+            totals=totals(table),
+            problems=[*problems, *unreadable],
+            failures=failures,
+            warnings=warnings_of(receipts),
+            stream_note=STREAM_NOTE,
+            scatters=scatters,
+            timeline=timeline_chart(jobs),
+            jobs=longest_jobs(jobs),
+            jobs_left_out=max(0, len(jobs) - MOST_JOBS),
+            versions=_versions(receipts),
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        )
     )
 
 

@@ -1,4 +1,9 @@
-"""Times, sizes and lengths as people write them."""
+"""Times, sizes and lengths as people write them, and the templates that show them."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def duration(seconds: float) -> str:
@@ -24,3 +29,18 @@ def length(metres: float) -> str:
         if metres >= size * (1 - 1e-9):
             return f"{metres / size:.3g} {unit}"
     return f"{metres / 1e-6:.3g} µm"
+
+
+def environment() -> "Environment":
+    """Return what renders the templates of the pages."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("pipeline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(duration=duration, memory=memory, length_text=length)
+    return made

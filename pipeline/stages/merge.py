@@ -131,6 +131,7 @@ def merge(
                 duration,
                 dataset,
                 reconstruction,
+                source.kind,
                 str(read_json(raw)[FINGERPRINT]),
                 source.header,
                 threads,

@@ -12,6 +12,7 @@ from pipeline.report.failures import find_failures
 from pipeline.report.figures import Series
 from pipeline.report.page import report_page
 from pipeline.report.shown import AnySeries, ShownCalibration
+from pipeline.report.viewer import viewer_of, viewer_page
 from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.claims import claimed
@@ -35,7 +36,7 @@ def report(
     expected: Sequence[str] = (),
     logs: Path = Path("logs"),
 ) -> None:
-    """Write the report and the table that span the whole run.
+    """Write the report, the viewer beside it, and the table that span the whole run.
 
     What is missing or unreadable is left out and named at the top of the page, so that one failed
     dataset does not hide the others.
@@ -86,9 +87,11 @@ def report(
             for name, shown in _calibration(marker, datasets, problems)
         }
         write_table(everything, table)
+        with published_file(viewer_of(report)) as temporary:
+            temporary.write_text(viewer_page(everything, report), encoding="utf-8")
         with published_file(report) as temporary:
             page = report_page(
-                everything, accounts, dict(series), problems, report.parent, failures, found
+                everything, accounts, dict(series), problems, report, failures, found
             )
             temporary.write_text(page, encoding="utf-8")
 

@@ -12,6 +12,7 @@ rule report:
             caption="../report/report.rst",
             category="Reconstructions",
         ),
+        viewer="<results>/viewer.html",
         table=report(
             "<results>/metrics.csv",
             caption="../report/metrics.rst",

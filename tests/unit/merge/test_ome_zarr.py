@@ -4,7 +4,8 @@ import zarr
 from merged_images import merged_of
 from ome_zarr_models.v05.image import Image
 
-from pipeline.merge.ome_zarr import level_factors, write_pyramid
+from pipeline.merge.coarser import level_factors
+from pipeline.merge.ome_zarr import write_pyramid
 
 AFFINE = np.diag([4e-3, 2e-3, 1e-3, 1.0])
 AFFINE[:3, 3] = -0.08, 0.05, -0.03

@@ -82,7 +82,8 @@ def test_all_outputs_agree(job):
     assert b"brain cg" in nifti.header["descrip"].item()
     receipt = read_json(arguments["receipt"])
     assert receipt["shape"] == [5, *VOLUME]
-    assert set(receipt["phases"]) == {"check", "images", "ome_zarr", "nifti", "provenance"}
+    outputs = {"ome_zarr", "nifti", "viewer"}
+    assert set(receipt["phases"]) == {"check", "images", *outputs, "provenance"}
 
 
 def test_slices_become_volumes(job, tmp_path):
@@ -135,7 +136,7 @@ def test_images_of_radar_become_no_dicom(job, tmp_path):
 def test_outputs_can_be_switched_off(job):
     arguments, _ = job
     merge(**arguments)
-    off = MergeSettings(output=OutputSettings(ome_zarr=False, nifti=False))
+    off = MergeSettings(output=OutputSettings(ome_zarr=False, nifti=False, viewer=False))
     merge(**arguments | {"settings": off})
     names = sorted(path.name for path in arguments["image"].parent.iterdir())
     about = ["provenance.json", "receipts", "remake.sh", "ro-crate-metadata.json"]
@@ -152,7 +153,7 @@ def test_damaged_outputs_are_found(job):
     for path in filter(Path.exists, found):
         verify(path)
     covered = {name.split("/")[0] for name in read_json(arguments["receipt"])["outputs"]}
-    assert covered == {"dicom", "bart", "image.h5", "bids"}
+    assert covered == {"dicom", "bart", "image.h5", "bids", "viewer.js"}
     assert verify(arguments["receipt"]) > 0
     file = folder / "dicom/0001.dcm"
     content = bytearray(file.read_bytes())
