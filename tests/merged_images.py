@@ -27,6 +27,7 @@ def merged_of(folder: Path, values: np.ndarray, **given: Any) -> Merged:
         "kind": "mri",
         "source": "0123456789abcdef",
         "header": None,
+        "radar": None,
         "threads": 2,
         "settings": OutputSettings(bids="T1w"),
         "history": dict,

@@ -33,6 +33,8 @@ class OutputSettings(Settings):
     """Complex images as BART's `.cfl` and `.hdr`, a folder."""
     ismrmrd: Annotated[bool, Named("image.h5")] = False
     """MRI: complex images as ISMRMRD."""
+    sicd: Annotated[bool, Named("image.nitf")] = False
+    """RF, `cphd`: complex image as SICD."""
     bids: Annotated[
         Literal[False, "T1w", "T2w", "T2starw", "PDw", "FLAIR", "inplaneT1", "inplaneT2", "angio"],
         Named("bids"),

@@ -32,13 +32,14 @@ MriArrayName = Literal[
 RfArrayName = Literal[
     "y", "frequencies", "tx", "rx", "transmitter", "receiver", "reference_path",
     "A1", "A2", "A3", "kappa1", "kappa2", "kappa3", "rowphase1", "rowphase2", "rowphase3",
+    "frequency_scale", "frequency_shift", "times",
     "weights", "noise_std", "reference", "targets", "phase", "delay", "gain_tx", "gain_rx",
 ]  # fmt: skip
 Kind = Literal["mri", "rf"]
 
 FORMATS: Mapping[Kind, tuple[str, ...]] = {
     "mri": ("native", "arrays", "bart", "mrd", "mrd2", "twix", "fastmri", "simulation"),
-    "rf": ("native", "arrays", "gotcha", "fresnel", "simulation"),
+    "rf": ("native", "arrays", "cphd", "gotcha", "fresnel", "simulation"),
 }
 """Formats of each kind of data. ``pipeline.<kind>.formats.<format>`` reads one: its context manager
 ``open_source(settings, dataset, budget)`` yields the acquisition. It is imported by name, and only
@@ -208,6 +209,11 @@ class SourceSettings(InstrumentSettings):
     """Image matrix (z, y, x) or (y, x)."""
     scene: SceneSettings | None = None
     """RF: the grid of the image."""
+    channel: str | None = None
+    """RF, `cphd`: identifier of the channel, where there are several."""
+    plane: Literal["file", "east-north", "slant"] = "file"
+    """RF, `cphd`: the plane of x and y. That of the file's image area; east and north at its
+    reference point; or the slant plane, y towards the middle of the antenna's path."""
     tx_grid: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     """RF pairs, format `arrays`: transmitters along the first and the second axis of the scene;
     default: all along the first."""

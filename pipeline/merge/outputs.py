@@ -4,7 +4,7 @@ Each is a module of this package, named as its setting in `output`, that holds a
 name ``OUTPUT``. To add one, write the module, and its setting in `pipeline.config.outputs`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pipeline.config.outputs import OutputSettings
 from pipeline.engine.images import Images
 from pipeline.merge.slices import StoredImages
+from pipeline.storage.acquisition import Acquisition
+from pipeline.storage.radar import RadarCollection
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Merged:
     """Fingerprint of the acquisition."""
     header: str | None
     """Of the acquisition: ISMRMRD's, XML, where it has one."""
+    radar: RadarCollection | None
+    """How a radar over the Earth collected the data, where that is known."""
     threads: int
     """Chunks in work at a time."""
     settings: OutputSettings
@@ -56,6 +60,11 @@ class Merged:
     def title(self) -> str:
         """Dataset and reconstruction."""
         return f"{self.dataset} {self.reconstruction}"
+
+
+def of_patients(acquisition: Acquisition) -> bool:
+    """Return whether an acquisition is of MRI, as some files can only show."""
+    return acquisition.kind == "mri"
 
 
 def _nothing(shape: tuple[int, ...]) -> None:
@@ -83,8 +92,8 @@ class Output:
     """Whether it is a folder."""
     checksums: bool = False
     """Whether its files hold checksums of their own; those of others go into the receipt."""
-    kinds: Sequence[str] = ("mri", "rf")
-    """Of data whose images can be written; of others it is left out."""
+    suits: Callable[[Acquisition], bool] = lambda acquisition: True
+    """Whether images of an acquisition can be written; of others it is left out."""
 
 
 def output_modules(settings: OutputSettings) -> tuple[str, ...]:

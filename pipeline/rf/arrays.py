@@ -99,10 +99,29 @@ _PATHS = {
 PATHS = tuple(_PATHS)
 """Arrays that place the pulses of a phase history."""
 
+_OF_PULSES: dict[str, ArrayField] = {
+    "frequency_scale": ArrayField(
+        ("frame", "pulse"), np.float64, "of pulses with a band of their own: times `frequencies`"
+    ),
+    "frequency_shift": ArrayField(
+        ("frame", "pulse"), np.float64, "of the same pulses: added to that", "Hz"
+    ),
+    "times": ArrayField(
+        ("frame", "pulse"), np.float64, "middle between sending and receiving, from the start", "s"
+    ),
+}
+
+OF_PULSES = tuple(_OF_PULSES)
+"""Arrays that a phase history may have."""
+
+BANDS = ("frequency_scale", "frequency_shift")
+"""Arrays of the frequencies of pulses, where each has its own."""
+
 PULSES = ArrayTable(
     {
         **_BOTH,
         **_PATHS,
+        **_OF_PULSES,
         "y": replace(
             _MEASURED,
             axes=("frame", "pulse", "freq"),

@@ -42,6 +42,7 @@ def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: st
         "speed": scene.speed,
         "coherent": acquisition.coherent,
         "model_error": acquisition.model_error,
+        "radar": acquisition.radar,
         "source": settings.source,
         "provenance": dict(acquisition.provenance),
     }

@@ -140,13 +140,14 @@ def _pulse_models(
     tolerance = machine.nufft.tolerance
     fine = tolerance >= LEAST_TOLERANCE or settings.model == "exact"
     if settings.model != "W+D(fc)" and settings.normal != "toeplitz" and fine:
-        k = whole_aperture(data.scene, data.paths(0), data.frequencies).k
+        whole = whole_aperture(data.scene, data.paths(0), data.frequencies)
         weights = None if calibration is None else calibration.weights(0, slice(0, 1))
         found.append(
             BackProjectionCosts.of(
                 data.scene,
                 data.pulses,
-                k,
+                whole.k,
+                paths=whole.paths,
                 tolerance=tolerance,
                 weighted=settings.weights == "density" and weights is not None,
             )

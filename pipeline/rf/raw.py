@@ -9,9 +9,9 @@ Attributes: ``kind`` ("rf"), ``layout``, ``frames``, ``rows`` (of pairs the larg
 one frequency), ``shape``, ``spacing`` [m], ``origin`` [m], ``range`` and ``speed`` [m/s] of the
 scene (see `pipeline.rf.geometry.scene`) and their order, ``axes`` ("xyz"), ``coherent`` (whether
 the phases of different pairs can be compared), ``model_error`` (relative error of stored factors,
-or null), ``source``, ``provenance``, and in each group of a pair ``tx_grid`` and ``rx_grid``.
-Images are ``[z, y, x]``. ``y`` holds what the instruments of the pairs add; `calibrate` finds what
-is taken away.
+or null), ``radar`` (frame and details of a `RadarCollection`, or null), ``source``,
+``provenance``, and in each group of a pair ``tx_grid`` and ``rx_grid``. Images are ``[z, y, x]``.
+``y`` holds what the instruments of the pairs add; `calibrate` finds what is taken away.
 
 ``y`` is stored as it is, with a checksum, in chunks of one frame and one pair, or a range of its
 frequencies or pulses. Missing chunks read as NaN and are therefore met at once.
@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.geometry.axes import centred_affine
-from pipeline.rf.arrays import GAINS, PATHS
+from pipeline.geometry.earth import EarthFrame
+from pipeline.rf.arrays import BANDS, GAINS, PATHS
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
-from pipeline.rf.geometry.antennas import Pair
+from pipeline.rf.geometry.antennas import Pair, wavenumbers
 from pipeline.rf.geometry.scene import Scene
 from pipeline.storage.acquisition import Acquisition
+from pipeline.storage.radar import RadarCollection
 
 if TYPE_CHECKING:
     import zarr
@@ -66,6 +68,7 @@ class RfRawData(Acquisition):
             self.affine[:3, 3] += self.scene.origin[::-1]
             self.coherent = bool(attributes.get("coherent", True))
             self.model_error: float | None = attributes.get("model_error")
+            self._radar: dict[str, Any] | None = attributes.get("radar")
             self.frequencies: NDArray[np.float64] = np.asarray(self._stored["frequencies"][:])
             self.pairs = self.pulses = 0
             if self.layout == "phase-history":
@@ -175,6 +178,27 @@ class RfRawData(Acquisition):
         return self._optional("targets", ())
 
     @property
+    def radar(self) -> RadarCollection | None:
+        """How a radar over the Earth collected a phase history, where the source tells it."""
+        told = self._radar
+        if told is None or "times" not in self._stored:
+            return None
+        paths = self.paths(0)
+        k = wavenumbers(self.frequencies, self.scene.speed)[[0, -1]]
+        own = paths.wavenumbers(k, self.scene.speed)
+        vectors = own[..., None] * paths.gradients(self.scene.centre)[:, None]
+        frequencies = own * self.scene.speed / (2 * np.pi)
+        return RadarCollection(
+            frame=EarthFrame.of(told["frame"]),
+            details=told["details"],
+            times=self._read("times", (0,)),
+            transmitter=paths.transmitter,
+            receiver=paths.receiver,
+            frequencies=(float(frequencies.min()), float(frequencies.max())),
+            band=np.stack([vectors.min(axis=(0, 1)), vectors.max(axis=(0, 1))]),
+        )
+
+    @property
     def own_paths(self) -> bool:
         """Whether each frame of a phase history has antenna positions of its own."""
         return bool(self._stored["reference_path"].shape[0] > 1)
@@ -182,7 +206,8 @@ class RfRawData(Acquisition):
     def paths(self, frame: int, pulses: slice = ALL) -> AntennaPaths:
         """Return where the antennas of a phase history were, of some or all pulses."""
         selection = (frame if self.own_paths else 0, pulses)
-        return AntennaPaths(*(self._read(name, selection) for name in PATHS))
+        positions = (self._read(name, selection) for name in PATHS)
+        return AntennaPaths(*positions, *(self._optional(name, selection) for name in BANDS))
 
     def pulse_measurements(
         self, frame: int, pulses: slice = ALL, frequencies: slice = ALL

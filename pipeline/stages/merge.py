@@ -83,7 +83,7 @@ def merge(
             files = [blocks / f"{block}.zarr.zip" for block in jobs.blocks]
             series = BlockSeries.open(files, jobs.blocks)
             asked = outputs(settings.output)
-            wanted = {name: output for name, output in asked.items() if source.kind in output.kinds}
+            wanted = {name: output for name, output in asked.items() if output.suits(source)}
             for output in wanted.values():
                 output.check(stacked_shape(series.shape, source.slices))
             limits = planned_limits("cpu", "auto", host_mb)
@@ -134,6 +134,7 @@ def merge(
                 source.kind,
                 str(read_json(raw)[FINGERPRINT]),
                 source.header,
+                source.radar,
                 threads,
                 settings.output,
                 history=lambda: _history(raw, jobs, job),

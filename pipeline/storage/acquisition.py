@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.storage.publish import open_published
+from pipeline.storage.radar import RadarCollection
 from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class Acquisition(StoredArrays):
     first column of the affine leads from a slice to the next."""
     header: str | None = None
     """Of an ISMRMRD source: its header, XML."""
+
+    @property
+    def radar(self) -> RadarCollection | None:
+        """How a radar over the Earth collected it, where that is known."""
+        return None
 
     @property
     def volume(self) -> tuple[int, int, int]:

@@ -31,7 +31,7 @@ def copy_for_viewer(run):
     images = zarr.open_array(run.image.with_suffix(".zarr") / "image", mode="r")
     merged = Merged(
         images, np.diag([2e-3, 2e-3, 2e-3, 1]), False, None, run.dataset, run.reconstruction,
-        "mri", "", None, 1, OutputSettings(), dict, {},
+        "mri", "", None, None, 1, OutputSettings(), dict, {},
     )  # fmt: skip
     write_viewer(run.image.with_name("viewer.js"), merged)
 

@@ -11,7 +11,9 @@ from pipeline import __version__
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKED_EXTRAS = ("ducc", "torchkbnufft", "scanners", "cluster", "bench", "referee", "docs", "dev")
+LOCKED_EXTRAS = (
+    "ducc", "torchkbnufft", "scanners", "sar", "cluster", "bench", "referee", "docs", "dev",
+)  # fmt: skip
 
 
 def package(requirement):

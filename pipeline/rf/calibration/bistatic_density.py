@@ -42,7 +42,7 @@ def is_bistatic_rotation(scene: Scene, paths: AntennaPaths) -> bool:
     There is a pulse for each transmitter and receiver that were heard together. Transmitters must
     go once round. Receivers may leave out one sector about each transmitter.
     """
-    if len(scene.shape) != 2 or scene.range is not None:
+    if len(scene.shape) != 2 or scene.range is not None or paths.own_bands:
         return False
     for antennas in (paths.transmitter, paths.receiver):
         offsets = antennas - scene.centre

@@ -12,7 +12,7 @@ from pipeline.config.sources import IngestSettings, MediumSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import InMemory, LazyArray
 from pipeline.formats.mapping import stacked
-from pipeline.rf.arrays import PATHS
+from pipeline.rf.arrays import BANDS, PATHS
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies
 from pipeline.rf.geometry.scene import Scene
@@ -59,18 +59,27 @@ class RfAcquisition:
     pairs: Sequence[Pair | None] = ()  # None where only factors are known; none of pulses
     coherent: bool = True  # phases of pairs can be compared, once they are corrected
     model_error: float | None = None  # relative, of the factors, if their source knows it
+    radar: Mapping[str, Any] | None = None
+    """Of a path over the Earth: ``frame`` and ``details`` of a `pipeline.storage.radar`, as JSON
+    values."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_pulses(
-        cls, scene: Scene, history: PhaseHistory, arrays: Mapping[str, NDArray[Any]] | None = None
+        cls,
+        scene: Scene,
+        history: PhaseHistory,
+        arrays: Mapping[str, NDArray[Any]] | None = None,
+        radar: Mapping[str, Any] | None = None,
     ) -> Self:
         """Return an acquisition of a single phase history."""
-        paths = {name: getattr(history.paths, name)[None] for name in PATHS}
+        found = {name: getattr(history.paths, name) for name in (*PATHS, *BANDS)}
+        paths = {name: values[None] for name, values in found.items() if values is not None}
         small = {"frequencies": history.frequencies, **paths, **(arrays or {})}
         return cls(
             scene=scene,
             arrays={"y": stacked([history.measurements], axis=0), **resident(small)},
+            radar=radar,
             provenance=history.provenance,
         )
 

@@ -13,7 +13,15 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.formats.content import require_agreement
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source
 from pipeline.formats.mapped_files import MappedFiles
-from pipeline.rf.arrays import BY_ELEMENTS, CLOCKS, GAINS, PAIR_SOURCE, PULSE_SOURCE, SHARED
+from pipeline.rf.arrays import (
+    BY_ELEMENTS,
+    CLOCKS,
+    GAINS,
+    OF_PULSES,
+    PAIR_SOURCE,
+    PULSE_SOURCE,
+    SHARED,
+)
 from pipeline.rf.formats.acquisition import RfAcquisition, resident, scene_of
 from pipeline.rf.formats.layout import Interleaved, factors_of, without_last
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies
@@ -128,7 +136,7 @@ class _Arrays:
             else np.zeros(sent.shape[:2])
         )
         positions = {"transmitter": sent, "receiver": received, "reference_path": paths}
-        arrays = self._shared(SHARED) | resident(positions)
+        arrays = self._shared((*SHARED, *OF_PULSES)) | resident(positions)
         return self._acquisition(arrays | {"y": self.arrays["y"]}, ())
 
     def _acquisition(

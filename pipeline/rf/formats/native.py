@@ -22,7 +22,7 @@ from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.formats.lazy import LazyArray, describe_files, elementwise
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zarr_source
-from pipeline.rf.arrays import CLOCKS, GAINS, PATHS, SHARED
+from pipeline.rf.arrays import CLOCKS, GAINS, OF_PULSES, PATHS, SHARED
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
 from pipeline.rf.formats.layout import factors_of, without_last
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
@@ -99,6 +99,9 @@ class _Store:
         """Return a phase history, frame by frame."""
         measured = self._measured(self.arrays)
         positions = {name: self._whole(self.arrays, name) for name in PATHS}
+        positions |= {
+            name: self._whole(self.arrays, name) for name in OF_PULSES if name in self.arrays
+        }
         return self._acquisition({"y": measured, **resident(positions)}, ())
 
     def pairs(self) -> RfAcquisition:
@@ -149,6 +152,7 @@ class _Store:
             pairs=pairs,
             coherent=bool(self._attributes.get("coherent", True)),
             model_error=self._model_error(),
+            radar=self._attributes.get("radar"),
             provenance=self.provenance,
         )
 

@@ -6,11 +6,13 @@ time dependence ``exp(+j w t)``, pulse ``p`` measures at frequency ``f``
     y(p, f) = sum_x c(x) exp(-j k d_p(x)),    k = 2 pi f / c0,
 
 where ``d_p(x) = |x - transmitter_p| + |x - receiver_p| - reference_path_p`` is how much longer the
-path over ``x`` is than the one to which the receiver has referred its phases.
+path over ``x`` is than the one to which the receiver has referred its phases. Where pulses have
+bands of their own, ``f`` is ``scale_p`` times the frequency that all are counted by, and
+``shift_p``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -30,13 +32,16 @@ class AntennaPaths:
     """Antenna positions and reference paths of a phase history, which may be sliced.
 
     Transmitters and receivers are the same positions if one antenna does both. The reference path
-    runs from transmitter over the reference point to receiver. `DataError` if the shapes disagree
-    or a value is not finite.
+    runs from transmitter over the reference point to receiver. Scale and shift of the frequencies
+    are given where pulses have bands of their own. `DataError` if the shapes disagree or a value is
+    not finite.
     """
 
     transmitter: NDArray[np.float64]  # [pulse, 3], m
     receiver: NDArray[np.float64]  # [pulse, 3], m
     reference_path: NDArray[np.float64]  # [pulse], m
+    frequency_scale: NDArray[np.float64] | None = None  # [pulse]
+    frequency_shift: NDArray[np.float64] | None = None  # [pulse], Hz
 
     def __post_init__(self) -> None:
         pulses = len(self.reference_path)
@@ -44,7 +49,11 @@ class AntennaPaths:
             ("transmitter", (pulses, 3)),
             ("receiver", (pulses, 3)),
             ("reference_path", (pulses,)),
+            ("frequency_scale", (pulses,)),
+            ("frequency_shift", (pulses,)),
         ):
+            if getattr(self, name) is None:
+                continue
             values = np.asarray(getattr(self, name), dtype=np.float64)
             if values.shape != expected:
                 raise DataError(
@@ -63,18 +72,42 @@ class AntennaPaths:
         return len(self.reference_path)
 
     def __getitem__(self, pulses: slice) -> Self:
-        return type(self)(
-            self.transmitter[pulses], self.receiver[pulses], self.reference_path[pulses]
-        )
+        whole = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{n: v[pulses] for n, v in whole.items() if v is not None})
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Return the pulses of all ``parts``, one after the other."""
-        return cls(
-            np.concatenate([part.transmitter for part in parts]),
-            np.concatenate([part.receiver for part in parts]),
-            np.concatenate([part.reference_path for part in parts]),
+        columns = {each.name: [getattr(part, each.name) for part in parts] for each in fields(cls)}
+        joined = {n: np.concatenate(v) for n, v in columns.items() if v[0] is not None}
+        return cls(**joined)
+
+    @property
+    def own_bands(self) -> bool:
+        """Whether each pulse has a band of its own."""
+        return self.frequency_scale is not None or self.frequency_shift is not None
+
+    def bands(self, speed: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what wavenumbers of each pulse are scaled by, and shifted by then.
+
+        float64 ``[pulse]`` and ``[pulse]`` [rad/m], at a wave speed [m/s].
+        """
+        scale, shift = self.frequency_scale, self.frequency_shift
+        one, none = np.ones(len(self)), np.zeros(len(self))
+        return (
+            one if scale is None else scale,
+            none if shift is None else 2 * np.pi * shift / speed,
         )
+
+    def wavenumbers(self, k: NDArray[np.float64], speed: float) -> NDArray[np.float64]:
+        """Return the wavenumbers of pulses, of those that all are counted by ``(freq,)`` [rad/m].
+
+        float64 ``[pulse, freq]``, or ``[1, freq]`` where all have the same.
+        """
+        if not self.own_bands:
+            return k[None]
+        scale, shift = self.bands(speed)
+        return np.asarray(scale[:, None] * k + shift[:, None])
 
     def path_differences(self, points: ArrayLike) -> NDArray[np.float64]:
         """Return by how much the path over each point exceeds the reference path.

@@ -61,7 +61,14 @@ class SubAperture:
         """Return where the samples lie, float64 ``[pulse, freq, axis]`` [rad/voxel]."""
         gradients = self.paths[self.pulses].gradients(self.scene.centre)
         rates = gradients[:, : len(self.scene.shape)] * self.scene.spacing
-        return _wrapped(self.k[self.band, None] * rates[:, None, :])
+        return _wrapped(self.wavenumbers()[..., None] * rates[:, None, :])
+
+    def wavenumbers(self) -> NDArray[np.float64]:
+        """Return the wavenumbers, ``[pulse, freq]`` or, if all pulses have the same, ``[1, freq]``.
+
+        float64 [rad/m].
+        """
+        return self.paths[self.pulses].wavenumbers(self.k[self.band], self.scene.speed)
 
     def weights(self, *, path_loss: bool = False) -> NDArray[np.complex128]:
         """Return the phase of each sample at the scene's centre, complex128 ``[pulse, freq]``.
@@ -71,7 +78,7 @@ class SubAperture:
         """
         paths, centre = self.paths[self.pulses], self.scene.centre
         excess = paths.path_differences(centre)
-        phases = unit_phasor(self.k[self.band] * excess[:, None])
+        phases = unit_phasor(self.wavenumbers() * excess[:, None])
         if not path_loss:
             return phases
         legs = (
@@ -94,22 +101,22 @@ class SubAperture:
                 [path_curvature(positions, centre, *antennas) for antennas in self.held_antennas],
                 axis=0,
             )
-        pulses = np.arange(len(self.paths))[self.pulses]
-        pulses = pulses[:: -(-len(pulses) // _SAMPLED_PULSES)]
+        paths = self.paths[self.pulses]
+        paths = paths[:: -(-len(paths) // _SAMPLED_PULSES)]
         k = self.k[self.band]
-        k = k[np.unique([0, len(k) // 2, len(k) - 1])]
+        k = paths.wavenumbers(k[np.unique([0, len(k) // 2, len(k) - 1])], self.scene.speed)
         squares = []
-        for pulse in pulses:
-            antennas = self.paths.transmitter[pulse], self.paths.receiver[pulse]
+        for pulse, own in enumerate(np.broadcast_to(k, (len(paths), k.shape[1]))):
+            antennas = paths.transmitter[pulse], paths.receiver[pulse]
             curvature = path_curvature(positions, centre, *antennas)
-            squares.append(np.mean(np.abs(unit_phasor(np.outer(k, curvature) - held) - 1) ** 2))
+            squares.append(np.mean(np.abs(unit_phasor(np.outer(own, curvature) - held) - 1) ** 2))
         return float(np.sqrt(np.mean(squares)))
 
     @cached_property
     def middle_k(self) -> float:
         """Wavenumber of the middle of the band [rad/m]."""
-        k = self.k[self.band]
-        return float(k[0] + k[-1]) / 2
+        k = self.wavenumbers()
+        return float(np.mean(k[:, 0] + k[:, -1])) / 2
 
     @cached_property
     def held_antennas(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.rf.geometry.antenna_paths import AntennaPaths
+from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 
 _BINS = 8192
 _OFFSETS_AT_ONCE = 128
@@ -89,18 +89,22 @@ def wave_vectors(
     k: NDArray[np.float64],
     point: NDArray[np.float64],
     axes: int,
+    speed: float = SPEED_OF_LIGHT,
 ) -> WaveVectors:
     """Return where measurements sample the spectrum of a scene of 2 or 3 axes about a point.
 
     Of at most a million measurements: of more, every second path, or third, and so on. There are
     the paths of each pair, one a measurement, or a single phase history; for each of them,
     ``[freq]``, what a measurement adds to the matched filter; and wavenumbers ``[freq]`` [rad/m].
+    The wave speed [m/s] is needed where pulses have bands of their own.
     """
     measurements = sum(map(len, paths)) * len(k)
     step = max(1, -(-measurements // MOST_SAMPLES))
     vectors, shares = [], []
     for part, weight in zip(paths, weights, strict=True):
-        gradients = part[::step].gradients(point)[:, :axes]
-        vectors.append((gradients[:, None] * k[:, None]).reshape(-1, axes))
+        some = part[::step]
+        gradients = some.gradients(point)[:, :axes]
+        own = some.wavenumbers(k, speed)
+        vectors.append((gradients[:, None] * own[..., None]).reshape(-1, axes))
         shares.append(np.tile(weight, len(gradients)))
     return WaveVectors(np.concatenate(vectors), np.concatenate(shares))

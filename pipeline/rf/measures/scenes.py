@@ -128,7 +128,8 @@ def _wave_vectors(raw: RfRawData) -> WaveVectors | None:
     k = wavenumbers(raw.frequencies, raw.scene.speed)
     axes = len(raw.shape)
     if not raw.pairs:
-        return wave_vectors([raw.paths(0)], [np.ones(len(k))], k, raw.scene.centre, axes)
+        ones = [np.ones(len(k))]
+        return wave_vectors([raw.paths(0)], ones, k, raw.scene.centre, axes, raw.scene.speed)
     paths, weights = [], []
     for pair in range(raw.pairs):
         antennas = raw.antennas(pair)

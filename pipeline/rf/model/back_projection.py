@@ -85,7 +85,10 @@ class BackProjection(LinearOperator):
         device = torch.empty(0, device=device).device
         super().__init__(scene.shape, (len(paths), len(k)), dtype=dtype, device=device)
         self.scene, self.path_loss = scene, path_loss
-        self.sampling = LineSampling.of(k, reach(scene), tolerance)
+        # Lines of pulses with a band of their own are functions of the path times its scale.
+        self._scale, shift = paths.bands(scene.speed)
+        self.sampling = LineSampling.of(k, reach(scene, paths), tolerance)
+        self._carriers = self._scale * self.sampling.carrier + shift
         self._threads = thread_count(threads)
         self._antennas = [np.ascontiguousarray(a) for a in (paths.transmitter, paths.receiver)]
         self._ranges = np.stack(
@@ -181,7 +184,8 @@ class BackProjection(LinearOperator):
         return (
             tile.first + tile.voxels, tile.offsets, bins,
             transmitter[some], receiver[some], self._ranges[some], tile.middle,
-            sampling.step, sampling.start, sampling.carrier / (2 * math.pi), self.path_loss,
+            sampling.step / self._scale[some], sampling.start,
+            self._carriers[some] / (2 * math.pi), self.path_loss,
         )  # fmt: skip
 
     def _paths(self, pulses: slice) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
@@ -216,9 +220,13 @@ class BackProjection(LinearOperator):
             excess = excess + distance
             if self.path_loss:
                 loss = loss * (ranges[:, leg, None] / distance)
-        phase = torch.remainder(excess * sampling.carrier, 2 * torch.pi)
+        carriers, scale = (
+            torch.from_numpy(each[pulses, None]).to(self.device)
+            for each in (self._carriers, self._scale)
+        )
+        phase = torch.remainder(excess * carriers, 2 * torch.pi)
         phasors = torch.polar(loss.expand_as(phase).contiguous(), phase).to(self.dtype)
-        return excess / sampling.step + sampling.start, phasors
+        return excess * (scale / sampling.step) + sampling.start, phasors
 
     def contributions(self, y: Tensor, voxels: NDArray[np.integer]) -> Tensor:
         """Return what each pulse adds to some voxels of the adjoint, ``(pulse, voxel)``."""
@@ -294,13 +302,17 @@ def scene_tiles(scene: Scene) -> Iterator[SceneTile]:
         yield SceneTile(int(np.ravel_multi_index(corner, scene.shape)), voxels, middle, offsets)
 
 
-def reach(scene: Scene) -> float:
+def reach(scene: Scene, paths: AntennaPaths | None = None) -> float:
     """Return how much longer or shorter than over the origin a path over a voxel is, at most [m].
 
-    A leg changes at most by the distance from the origin.
+    A leg changes at most by the distance from the origin. Of pulses with bands of their own it is
+    times the largest scale.
     """
     farthest = [float(np.abs(scene.offsets(axis)).max()) for axis in range(len(scene.shape))]
-    return 2 * math.hypot(*farthest)
+    scale = 1.0
+    if paths is not None and paths.frequency_scale is not None:
+        scale = float(paths.frequency_scale.max())
+    return 2 * scale * math.hypot(*farthest)
 
 
 def pulses_together(sampling: LineSampling, itemsize: int) -> int:

@@ -8,6 +8,7 @@ from pipeline.engine.memory import reading_bytes
 from pipeline.engine.needs import TILES_AT_ONCE
 from pipeline.engine.rates import LATENCY, Rates, fft_flops
 from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
+from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.back_projection import PAIR_BYTES, PAIRS_AT_ONCE, pulses_together, reach
 from pipeline.rf.model.range_lines import LineSampling
@@ -35,10 +36,20 @@ class BackProjectionCosts(ModelCosts):
 
     @classmethod
     def of(
-        cls, scene: Scene, pulses: int, k: Any, *, tolerance: float, weighted: bool = False
+        cls,
+        scene: Scene,
+        pulses: int,
+        k: Any,
+        *,
+        tolerance: float,
+        weighted: bool = False,
+        paths: AntennaPaths | None = None,
     ) -> "BackProjectionCosts":
-        """Return the costs of pulses over a scene, at wavenumbers ``(freq,)``."""
-        sampling = LineSampling.of(k, reach(scene), tolerance)
+        """Return the costs of pulses over a scene, at wavenumbers ``(freq,)``.
+
+        Paths are needed where pulses have bands of their own.
+        """
+        sampling = LineSampling.of(k, reach(scene, paths), tolerance)
         return cls(pulses, len(k), sampling, weighted)
 
     def __str__(self) -> str:

@@ -125,7 +125,7 @@ def gather(
     middle
         float64 ``[3]`` [m].
     step, turns
-        Metres between bins, and carrier [cycles/m].
+        float64 ``[pulse]``: metres between bins, and carrier [cycles/m].
     loss
         Whether fields fall with distance, relative to the origin.
     """
@@ -138,7 +138,7 @@ def gather(
     for pulse in range(len(lines)):
         first = _of_pulse(
             offsets, middle, transmitter[pulse], receiver[pulse], ranges[pulse],
-            step, start, turns, loss, bins, weights, phases, amplitudes,
+            step[pulse], start, turns[pulse], loss, bins, weights, phases, amplitudes,
         )  # fmt: skip
         line = lines[pulse]
         for v in range(count):
@@ -177,7 +177,7 @@ def scatter(
     for pulse in range(len(lines)):
         first = _of_pulse(
             offsets, middle, transmitter[pulse], receiver[pulse], ranges[pulse],
-            step, start, turns, loss, bins, weights, phases, amplitudes,
+            step[pulse], start, turns[pulse], loss, bins, weights, phases, amplitudes,
         )  # fmt: skip
         for v in range(count):
             t, a = phases[v], amplitudes[v]

@@ -141,8 +141,9 @@ def exact_sums(part: SubAperture, image: NDArray[np.complexfloating]) -> NDArray
     scene, paths = part.scene, part.paths[part.pulses]
     origin = paths.path_differences(scene.centre)
     sums = np.zeros(len(paths), np.complex128)
+    lowest = part.wavenumbers()[:, :1]
     flat = image.reshape(-1)
     for voxels in pieces(scene.voxels, _VOXELS_AT_ONCE):
         excess = paths.path_differences(scene.positions(voxels)) - origin[:, None]
-        sums += unit_phasor(part.k[part.band][0] * excess) @ flat[voxels]
+        sums += unit_phasor(lowest * excess) @ flat[voxels]
     return sums

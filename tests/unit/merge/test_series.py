@@ -198,7 +198,7 @@ def merge(paths, out):
     }
     group = zarr.open_group(out / "image.zarr", mode="w")
     stored = store_images(BlockSeries.open(paths, plan), group, threads=2)
-    told = (False, None, "head", "test", "mri", "0123", None, 2, OutputSettings(), dict, {})
+    told = (False, None, "head", "test", "mri", "0123", None, None, 2, OutputSettings(), dict, {})
     merged = Merged(stored, np.eye(4), *told)
     write_pyramid(out / "p.ome.zarr", merged)
     write_nifti(out / "m.nii.gz", merged)

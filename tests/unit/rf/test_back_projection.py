@@ -27,6 +27,8 @@ CASES = {
         BAND.astype(np.float32).astype(np.float64),
     ),
     "one frequency": (Scene((7, 6), (0.2, 0.2)), 1e2, True, np.array([3e9])),
+    "own bands": (NEAR, 0.3, True, EVEN),
+    "own bands, far": (Scene((13, 9), (0.2, 0.3), (1, 2, 0.5)), 1e4, False, BAND),
 }
 
 
@@ -42,8 +44,15 @@ def measured_by(case, path_loss):
         distance = np.linalg.norm(scene.positions() - antenna[:, None], axis=-1)
         origin = np.linalg.norm(scene.centre - antenna, axis=1)[:, None]
         excess, loss = excess + distance - origin, loss * origin / distance
-    matrix = np.exp(-1j * k[:, None] * excess[:, None]) * (loss[:, None] if path_loss else 1)
-    return scene, AntennaPaths(transmitter, receiver, np.zeros(PULSES)), k, matrix
+    own: tuple[np.ndarray, ...] = ()
+    of_pulse = k
+    if case.startswith("own bands"):
+        own = random.uniform(0.8, 1.3, PULSES), random.uniform(-3e8, 3e8, PULSES)
+        f = own[0][:, None] * frequencies + own[1][:, None]
+        of_pulse = 2 * np.pi * f / 299_792_458.0
+    phases = of_pulse[..., None] * excess[:, None]
+    matrix = np.exp(-1j * phases) * (loss[:, None] if path_loss else 1)
+    return scene, AntennaPaths(transmitter, receiver, np.zeros(PULSES), *own), k, matrix
 
 
 @pytest.mark.parametrize("case", CASES)
