@@ -163,6 +163,18 @@ def _open_hdf5(path: Path, stack: ExitStack) -> ArrayFile:
     return ArrayFile(path, names, load)
 
 
+def whole_chunks(stored: "h5py.Dataset") -> bool:
+    """Tell whether chunks that are not packed have their size: HDF5 2.0 does not fill the rest."""
+    if stored.chunks is None or stored.id.get_create_plist().get_nfilters():
+        return True
+    size = math.prod(stored.chunks) * stored.id.get_type().get_size()
+
+    def wrong(chunk: Any) -> bool | None:
+        return (chunk.size != size or not chunk.byte_offset) or None
+
+    return stored.id.chunk_iter(wrong) is None
+
+
 def _require_written(stored: "h5py.Dataset") -> None:
     """Refuse values that were never written: as zeros, a coil would be lost unnoticed."""
     import h5py
@@ -173,6 +185,8 @@ def _require_written(stored: "h5py.Dataset") -> None:
         expected = math.prod(-(-size // edge) for size, edge in grid)
         if (found := stored.id.get_num_chunks()) < expected:
             missing = f"{expected - found} of its {expected} chunks were"
+        elif not whole_chunks(stored):
+            raise ValueError("the list of its chunks is damaged; copy or export the file again")
     elif stored.size and stored.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS:
         missing = "its values were" if stored.id.get_offset() is None else ""
     if missing:

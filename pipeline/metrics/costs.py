@@ -23,6 +23,8 @@ _COMPARED = 48
 the slab before in the place of one that is widened."""
 _SIMILARITY = 110
 """Bytes a pixel of a slice while its structural similarity is taken."""
+_SHRUNK, _GROWN = 24, 32
+"""Bytes a voxel of a reference that is brought to a smaller matrix, and to a larger one."""
 
 
 def slab_planes(shape: Sequence[int], chunk_planes: int) -> int:
@@ -61,8 +63,9 @@ def measure_memory(
             },
         ]
         if acquired.volume() != images.shape[1:]:
-            phases.append({"reference, resampled": 32 * max(stored, images.voxels)})
+            resampled = max(_SHRUNK * stored, _GROWN * images.voxels)
+            phases.append({"reference, resampled": resampled})
     most = largest(phases)
-    if processes.MERGE + sum(most.values()) < processes.TABLES:
+    if processes.MEASURE + sum(most.values()) < processes.TABLES:
         return Need({"process": processes.TABLES, **tables})
-    return Need({"process": processes.MERGE, **tables, **most})
+    return Need({"process": processes.MEASURE, **tables, **most})

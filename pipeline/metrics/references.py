@@ -86,7 +86,9 @@ def fourier_resampled(volume: Array, shape: Sequence[int]) -> Array:
     """
     from scipy import fft
 
-    for axis, (old, new) in enumerate(zip(volume.shape, shape, strict=True)):
+    factors = [new / old for old, new in zip(volume.shape, shape, strict=True)]
+    for axis in sorted(range(volume.ndim), key=lambda axis: factors[axis]):  # what shrinks, first
+        old, new = volume.shape[axis], shape[axis]
         if old == new:
             continue
         spectrum = fft.fftshift(fft.fft(fft.ifftshift(volume, axis), axis=axis), axis)

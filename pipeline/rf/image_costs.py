@@ -9,8 +9,8 @@ from pipeline.engine.images import Images
 from pipeline.rf.geometry.resolution import MOST_SAMPLES
 from pipeline.storage.acquired import Acquired
 
-_DETECTION = 64
-"""Bytes a voxel while detections are looked for."""
+_DETECTION, _BRIGHTEST = 64, 8
+"""Bytes a voxel while detections are looked for, and the brightest point."""
 _ERRORS = 56
 """Bytes a voxel while the error of an image is taken."""
 _WAVE_BYTES = 80
@@ -20,6 +20,7 @@ _WAVE_BYTES = 80
 def measuring(acquired: Acquired, images: Images) -> list[dict[str, int]]:
     """Return what measuring takes, by phase and by what it is for [byte]."""
     compared = "reference" in acquired.arrays
+    looked_for = _DETECTION if "targets" in acquired.arrays else _BRIGHTEST
     sizes = acquired.arrays.get("y", (1, MOST_SAMPLES))
     held = {
         "image": images.itemsize * images.voxels,
@@ -27,7 +28,7 @@ def measuring(acquired: Acquired, images: Images) -> list[dict[str, int]]:
         "wave vectors": _WAVE_BYTES * min(MOST_SAMPLES, math.prod(sizes[1:])),
     }
     return [
-        {**held, "detection": _DETECTION * images.voxels},
+        {**held, "detection": looked_for * images.voxels},
         {**held, "error": compared * _ERRORS * images.voxels},
     ]
 

@@ -4,10 +4,6 @@ Each trial runs in a process of its own, in an empty folder. It has to end withi
 minute on the clock, 1.5 GB of memory and 200 MB of temporary files, and either in one line of error
 that names what is at fault, or in an accepted dataset whose image is right. A good one gives no
 warning. Nothing may be left behind: no half result, no temporary file, no process.
-
-What is known to fail stands in `known.tsv`: kind of trial, what its fault begins with, and why. The
-long form fails on a fault that is not in the list. The short form, whose trials are always the
-same, also fails if one that is in the list has gone: then its line has to go too.
 """
 
 import argparse
@@ -20,47 +16,11 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from inputs.process import Outcome, make_base, run, warm_up
 from inputs.trial import KINDS, Kind
-
-HERE = Path(__file__).parent
-LIMITS = ("hangs", "memory", "temporary files")
-
-
-@dataclass(frozen=True)
-class Known:
-    """A kind of trials that is known to fail.
-
-    Attributes
-    ----------
-    kind
-        Its name, or in the long form a regular expression of names.
-    form
-        ``short`` if the short form meets it, else ``long``.
-    fault
-        What an outcome's fault begins with.
-    cause
-        Why, and where.
-    """
-
-    kind: str
-    form: str
-    fault: str
-    cause: str
-
-    def of(self, outcome: Outcome) -> bool:
-        """Say whether this is the fault of an outcome."""
-        named = outcome.kind == self.kind or re.fullmatch(self.kind, outcome.kind) is not None
-        return named and outcome.fault.startswith(self.fault)
-
-
-def known() -> list[Known]:
-    """Return what is known to fail."""
-    lines = (HERE / "known.tsv").read_text().splitlines()[1:]
-    return [Known(*line.split("\t")) for line in lines]
 
 
 def long_form(count: int, first: int, only: str) -> Iterator[tuple[Kind, int]]:
@@ -76,12 +36,10 @@ def long_form(count: int, first: int, only: str) -> Iterator[tuple[Kind, int]]:
 
 
 def short_form() -> Iterator[tuple[Kind, int]]:
-    """Yield one kind of each group, which its name begins with, but none that is known to hang."""
-    slow = [entry.kind for entry in known() if entry.fault in LIMITS]
+    """Yield one kind of each group, which its name begins with."""
     groups: dict[str, list[Kind]] = {}
     for name, entry in KINDS.items():
-        if not any(re.fullmatch(pattern, name) for pattern in slow):
-            groups.setdefault(name.partition(":")[0], []).append(entry)
+        groups.setdefault(name.partition(":")[0], []).append(entry)
     for name, members in groups.items():
         yield random.Random(name).choice(members), 0
 
@@ -136,13 +94,10 @@ def main() -> None:
     told = parser.parse_args()
     sys.stdout.reconfigure(errors="backslashreplace")  # names may hold what no terminal shows
     warm_up()
-    listed = known()
 
     def show(outcome: Outcome) -> None:
         if outcome.fault or told.lines:
-            mark = (
-                "known " if is_known(outcome, listed) else "FAILED" if outcome.fault else "      "
-            )
+            mark = "FAILED" if outcome.fault else "      "
             sys.stdout.write(
                 f"{mark} {outcome.kind} ({outcome.seed}): {outcome.fault} {outcome.where} "
                 f"[{outcome.about[:150]}] {outcome.line[:400]}\n"
@@ -153,25 +108,13 @@ def main() -> None:
     outcomes = run_all(trials, told.jobs, show)
     if told.json:
         told.json.write_text(json.dumps([asdict(outcome) for outcome in outcomes]))
-    gone = mended(outcomes, listed) if told.short else []
-    sys.exit(account(outcomes, listed) or (f"fail no longer, take them out: {gone}" if gone else 0))
+    sys.exit(account(outcomes))
 
 
-def is_known(outcome: Outcome, listed: list[Known]) -> bool:
-    """Say whether a fault is in the list."""
-    return any(entry.of(outcome) for entry in listed)
-
-
-def mended(outcomes: list[Outcome], listed: list[Known]) -> list[str]:
-    """Return what the short form should have met, and has not."""
-    strict = [entry for entry in listed if entry.form == "short"]
-    return [entry.kind for entry in strict if not any(entry.of(found) for found in outcomes)]
-
-
-def account(outcomes: list[Outcome], listed: list[Known]) -> str | int:
+def account(outcomes: list[Outcome]) -> str | int:
     """Print counts; return what is wrong, or 0."""
     faults = [outcome for outcome in outcomes if outcome.fault]
-    new = sorted({f"{o.kind}: {o.fault}" for o in faults if not is_known(o, listed)})
+    failed = sorted({f"{o.kind}: {o.fault}" for o in faults})
     slowest = max(outcomes, key=lambda outcome: outcome.seconds)
     refused = sum(not outcome.fault and bool(outcome.line) for outcome in outcomes)
     sys.stdout.write(
@@ -183,7 +126,7 @@ def account(outcomes: list[Outcome], listed: list[Known]) -> str | int:
     )
     counts = Counter(outcome.fault.partition(":")[0] for outcome in faults)
     sys.stdout.writelines(f"  {count:4} {fault}\n" for fault, count in counts.most_common())
-    return f"{len(new)} fail and are not in known.tsv: {'; '.join(new)}" if new else 0
+    return f"failed: {'; '.join(failed)}" if failed else 0
 
 
 if __name__ == "__main__":

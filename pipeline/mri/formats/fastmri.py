@@ -19,6 +19,7 @@ from pipeline.formats.mapping import Rearranged
 from pipeline.geometry.axes import centred_affine
 from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.formats.grid import AXES, grid_arrays
+from pipeline.mri.formats.hdf5_file import open_hdf5, stored_text
 from pipeline.mri.formats.mrd_header import parse_header
 
 _LAYOUTS = {4: ("frame", "coil", "x", "y"), 3: ("frame", "x", "y")}
@@ -66,11 +67,9 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
 
 
 def _header(path: Path, who: str) -> bytes:
-    import h5py
-
     try:
-        with h5py.File(path) as file:
-            text = file["ismrmrd_header"][()]
+        with ExitStack() as stack:
+            file, _ = open_hdf5(path, stack)
+            return stored_text(file["ismrmrd_header"], path)
     except Exception as error:  # on damaged files HDF5 raises what it likes
         raise DataError(f"{who} has no readable `ismrmrd_header` ({error})") from None
-    return text.encode() if isinstance(text, str) else bytes(text)

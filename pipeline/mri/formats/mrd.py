@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
 from pipeline.errors import DataError, KronufftError
+from pipeline.formats.array_files import whole_chunks
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.mri.formats.acquisition import MriAcquisition
-from pipeline.mri.formats.cut_off import Padded, stored_size, whole_rows
+from pipeline.mri.formats.hdf5_file import open_hdf5, stored_text, whole_rows
 from pipeline.mri.formats.listed import listed_acquisition
 from pipeline.mri.formats.listed_source import ListedSource, Place, require_room
 from pipeline.mri.formats.mrd_flags import is_compressed, is_reverse, roles
@@ -86,8 +87,10 @@ class MrdFile(ListedSource):
                         f"`sources.{dataset}.readouts.incomplete: true`"
                     )
                 self.told["whole_readouts"], count = [whole, count], whole
+            elif not whole_chunks(self._stored):
+                raise ValueError("its list of readouts has gaps")
             require_room(count, budget)
-            text = _text(group["xml"])
+            text = stored_text(group["xml"], path)
             header = parse_header(text, self._who)
             self.header = text.decode(errors="replace")
             self.encodings, self.noise_bandwidth = header.encodings, header.noise_bandwidth
@@ -108,29 +111,33 @@ class MrdFile(ListedSource):
     def place(self, row: int) -> Place:
         """Return where a readout was measured."""
         with _understood(self._who):
-            head = self._heads(slice(row, row + 1))[0]
+            head = self._rows(slice(row, row + 1))["head"][0]
             position = np.asarray(head["position"], np.float64) * 1e-3
             directions = (head["slice_dir"], head["phase_dir"], head["read_dir"])
             dwell = float(head["sample_time_us"]) * 1e-6
         return Place(position, directions, dwell if dwell > 0 else None)
 
-    def _heads(self, some: slice) -> NDArray[Any]:
-        """Return the headers of some readouts."""
-        properties = self._stored.id.get_create_plist()
-        if self._stored.chunks != (1,) or properties.get_nfilters():
-            return self._read(some)["head"]
+    def _rows(self, some: slice) -> NDArray[Any]:
+        """Return headers of some readouts, and of each list of values how many it says it has."""
+        kind, names = self._stored.id.get_type(), ("head", *_VALUES)
+        places = [kind.get_member_offset(kind.get_member_index(name.encode())) for name in names]
+        types = [self._stored.dtype["head"], *("<u4" for _ in _VALUES)]
+        layout = np.dtype({"names": names, "formats": types, "offsets": places})
+        rows = np.empty(some.stop - some.start, layout)
+        if self._stored.chunks != (1,) or self._stored.id.get_create_plist().get_nfilters():
+            read = self._read(some)
+            rows["head"] = read["head"]
+            for name in _VALUES:
+                rows[name] = [values.size for values in read[name]]
+            return rows
         # As they lie in the file: HDF5 would read all samples beside them, and not free them.
-        kind = self._stored.id.get_type()
-        place = kind.get_member_offset(kind.get_member_index(b"head"))
-        dtype = self._stored.dtype["head"]
-        heads = np.empty(some.stop - some.start, dtype)
         try:
             for index, row in enumerate(range(some.start, some.stop)):
                 _, chunk = self._stored.id.read_direct_chunk((row,))
-                heads[index] = np.frombuffer(chunk, dtype, 1, place)[0]
+                rows[index] = np.frombuffer(chunk, layout, 1)[0]
         except Exception as error:  # on damaged files HDF5 raises what it likes
             raise self._unreadable(some, error) from None
-        return heads
+        return rows
 
     def _read(self, selection: slice) -> NDArray[Any]:
         """Return headers and values of some readouts: HDF5 2.0 never frees what is left out."""
@@ -148,6 +155,11 @@ class MrdFile(ListedSource):
 
     def _values(self, name: str, rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
         """Return ``data`` or ``traj`` of readouts, float32 ``[readout, length]``."""
+        if self._beyond[rows].any():  # HDF5 would make room for all of them
+            raise DataError(
+                f"{self._who}: readout {rows[self._beyond[rows]][0]} says that it has more numbers "
+                "than its header tells; export the file again"
+            )
         found = np.empty((len(rows), length), np.float32)
         at = 0
         for run in progressions(rows):
@@ -172,8 +184,14 @@ class MrdFile(ListedSource):
             )
         }
         flags = np.empty(count, np.uint64)
+        self._beyond = np.empty(count, bool)
         for some in pieces(count, _HEADERS_AT_ONCE):
-            heads = self._heads(some)
+            rows = self._rows(some)
+            heads = rows["head"]
+            told = heads["number_of_samples"].astype(np.int64)
+            self._beyond[some] = (rows["data"] > 2 * told * heads["active_channels"]) | (
+                rows["traj"] > told * heads["trajectory_dimensions"]
+            )
             flags[some] = heads["flags"]
             for name, values in one.items():
                 values[some] = heads[name]
@@ -223,14 +241,9 @@ def _bound_cache(file: "h5py.File") -> None:
 
 def _opened(path: Path, who: str, stack: ExitStack) -> tuple["h5py.File", bool]:
     """Open a file; tell whether it is cut off."""
-    import h5py
-
     try:
-        return stack.enter_context(h5py.File(path, "r")), False
+        return open_hdf5(path, stack)
     except OSError as error:
-        if (size := stored_size(error)) is not None:
-            padded = stack.enter_context(Padded(path, size))
-            return stack.enter_context(h5py.File(padded, "r")), True
         with path.open("rb") as file:
             start = file.read(len(_SIGNATURE))
         if start == _SIGNATURE:
@@ -255,8 +268,3 @@ def _group(file: "h5py.File", who: str) -> "h5py.Group":
         f"{who} is HDF5, but no ISMRMRD: no group has `xml` and a list of readouts `data`; it "
         f"holds {held}. The format for HDF5 files of arrays is `arrays`"
     )
-
-
-def _text(stored: "h5py.Dataset") -> bytes:
-    value = stored[()] if stored.shape == () else stored[0]
-    return value.encode() if isinstance(value, str) else bytes(value)

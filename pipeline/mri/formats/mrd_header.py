@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from pipeline.errors import DataError
 from pipeline.mri.formats.encoding_space import EncodingSpace, Space
 
-_LARGEST = 10**7
+LONGEST_HEADER = 10**7
 _AXES = ("z", "y", "x")
 _LIMITS = ("kspace_encoding_step_1", "kspace_encoding_step_2")
 """As the header calls the counters `kspace_encode_step_1` and `_2`."""
@@ -34,7 +34,7 @@ def parse_header(text: bytes, who: str) -> MrdHeader:
     DataError
         If it is no XML, has no encoding, or sizes that cannot be.
     """
-    if len(text) > _LARGEST or b"<!" in text.replace(b"<!--", b""):
+    if len(text) > LONGEST_HEADER or b"<!" in text.replace(b"<!--", b""):
         raise DataError(f"{who}: the XML header is too long, or declares entities; write it again")
     try:
         root = ElementTree.fromstring(text)

@@ -270,6 +270,40 @@ def test_frames_of_different_lengths_are_told_and_left_out(tmp_path):
         assert found.arrays["kspace"].shape[0] == 2
 
 
+def test_values_that_do_not_follow_each_other_are_told_instead_of_read(tmp_path):
+    """HDF5 never returns from an object of no size, nor from sizes that lead backwards."""
+    readouts = [readout(*drawn()) for _ in range(3)]
+    path = write_mrd(tmp_path / "scan.h5", header((1, 8, 8)), readouts)
+    content = path.read_bytes()
+    # The one collection: the header, the values of each readout, and the room that is left.
+    collection = content.index(b"GCOL")
+    end = collection + int.from_bytes(content[collection + 8 : collection + 16], "little")
+    at, places = collection + 16, []
+    while int.from_bytes(content[at : at + 2], "little"):
+        places.append(at)
+        at += 16 + -(-int.from_bytes(content[at + 8 : at + 16], "little") // 8) * 8
+    assert len(places) == 1 + 2 * len(readouts)
+    assert int.from_bytes(content[at + 8 : at + 16], "little") == end - at
+    for place in (*places, at):
+        for damage in (bytes(16), content[place : place + 8] + b"\xe8" + b"\xff" * 7):
+            damaged = tmp_path / "damaged.h5"
+            damaged.write_bytes(content[:place] + damage + content[place + 16 :])
+            refuses(damaged, DataError, r"values of varying length at byte \d+ do not end where")
+    # In the list of readouts: where the second one lies, and the size of the third.
+    with h5py.File(path) as file:
+        listed = file["dataset/data"].id.get_chunk_info_by_coord((1,)).byte_offset
+    at = content.index(listed.to_bytes(8, "little"))
+    damaged.write_bytes(content[:at] + bytes(12) + content[at + 12 :])
+    refuses(damaged, DataError, r"damaged\.h5 is damaged \(its list of readouts has gaps\)")
+    # The first readout's samples, of which the header says how many there are.
+    count = 2 * COILS * SAMPLES
+    entry = content.index(count.to_bytes(4, "little") + collection.to_bytes(8, "little"))
+    path.write_bytes(content[:entry] + b"\xff" * 4 + content[entry + 4 :])
+    refused = pytest.raises(DataError, match=r"readout 0 says that it has more numbers")
+    with opened(path, trajectory={"kind": "golden-radial"}) as found, refused:
+        whole(found.arrays["kspace"])
+
+
 @pytest.mark.parametrize("part", [0.5, 0.8, 0.97])
 def test_whole_readouts_of_a_file_that_is_cut_off_are_counted(tmp_path, part):
     kspace = complex_normal(RNG, (40, 2, 700))
