@@ -83,7 +83,7 @@ bench: .venv/installed
 
 # The JSON schema of config.yaml, for editors.
 schema: .venv/installed
-	python -c 'import yaml; from pipeline.config.file import Config; print("# Made from pipeline/config by `make schema`; for editors and the workflow catalogue."); print(yaml.safe_dump(Config.model_json_schema(), sort_keys=False, width=100), end="")' > workflow/schemas/config.schema.yaml
+	python -c 'import yaml; from pipeline.config.schema import config_schema; print("# Made from pipeline/config by `make schema`; for editors and the workflow catalogue."); print(yaml.safe_dump(config_schema(), sort_keys=False, width=100), end="")' > workflow/schemas/config.schema.yaml
 
 # Needs uv; resolves pyproject.toml anew.
 lock:

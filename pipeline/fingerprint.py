@@ -9,11 +9,15 @@ documentation, comments and layout do not count, nor does what only a type check
 
 import ast
 import hashlib
+import json
+import os
 import sys
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).parent
 _TEMPLATES = _PACKAGE / "report" / "templates"
@@ -81,10 +85,52 @@ def _file_of(module: str) -> Path | None:
     return None
 
 
+class _Known:
+    """What was found of sources before, by their content: reading all anew takes half a second.
+
+    It lies where Python keeps what it has compiled, or nowhere if that cannot be written.
+    """
+
+    def __init__(self, package: Path) -> None:
+        tag = sys.implementation.cache_tag
+        self.file = package / "__pycache__" / f"fingerprints.{tag}.json"
+        self.found: dict[str, Any] = {}
+        self.rules = _bytes_digest(__file__)
+        self.more = False
+        with suppress(OSError, ValueError, AttributeError):
+            content = json.loads(self.file.read_bytes())
+            if content.get("rules") == self.rules:
+                self.found = content["found"]
+
+    def keep(self) -> None:
+        """Write what has been added."""
+        if self.more:
+            self.more = False
+            temporary = self.file.with_suffix(f".{os.getpid()}")
+            with suppress(OSError):
+                self.file.parent.mkdir(exist_ok=True)
+                temporary.write_text(json.dumps({"rules": self.rules, "found": self.found}))
+                temporary.replace(self.file)
+
+
+_known = cache(_Known)
+
+
 @cache
 def _source(path: Path) -> _Source:
+    content, known = path.read_bytes(), _known(_PACKAGE)
+    key = hashlib.sha256(content).hexdigest()
+    if key not in known.found:
+        source = _read_source(path, content)
+        known.found[key] = [source.digest, sorted(source.imports), sorted(source.parts)]
+        known.more = True
+    digest, imports, parts = known.found[key]
+    return _Source(digest, frozenset(imports), frozenset(parts))
+
+
+def _read_source(path: Path, content: bytes) -> _Source:
     reader = _Reader()
-    reader.read(ast.parse(path.read_bytes()))
+    reader.read(ast.parse(content))
     parts: set[str] = set()
     for call in reader.calls:
         match call.args:
@@ -127,6 +173,7 @@ def code_fingerprint(stage: str, kinds: tuple[str, ...] = (), modules: tuple[str
     digest = hashlib.sha256()
     for module, path in sorted(modules_of(stage, kinds=kinds, modules=modules).items()):
         digest.update(f"{module} {_source(path).digest}\n".encode())
+    _known(_PACKAGE).keep()
     if stage == "report":
         for template in sorted(_TEMPLATES.glob("*")):
             digest.update(template.read_bytes())

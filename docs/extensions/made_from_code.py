@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from pipeline.cli import app
-from pipeline.config.file import Config
+from pipeline.config.schema import config_schema
 
 _WORDS = {"integer": "whole number", "boolean": "`true` or `false`", "null": "nothing"}
 _SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -20,7 +20,7 @@ class Settings(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the sections."""
-        schema = Config.model_json_schema()
+        schema = config_schema()
         models = {"Config": schema, **schema["$defs"]}
         lines = [line for name in models for line in _section(name, models)]
         return self.parse_text_to_nodes("\n".join(lines), allow_section_headings=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from pipeline.config.base import told_of_fields
 from pipeline.config.equations import EquationSettings
 from pipeline.config.sources import Kind
 from pipeline.errors import DataError
@@ -43,7 +44,8 @@ class AlgorithmSettings(EquationSettings):
     def _nothing_missing(cls, content: Any) -> Any:
         for key, info in cls.model_fields.items():
             if isinstance(content, dict) and info.is_required() and key not in content:
-                raise ValueError(f"{content.get('algorithm')} needs `{key}`: {info.description}")
+                told = told_of_fields(cls)[key]
+                raise ValueError(f"{content.get('algorithm')} needs `{key}`: {told}")
         return content
 
     @property

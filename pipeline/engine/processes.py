@@ -1,9 +1,9 @@
 """Resident memory of processes that hold no data yet, by what they import [byte]; measured."""
 
-MERGE = 128 * 10**6
+MERGE = 102 * 10**6
 """The interpreter, NumPy, Zarr, dask, and nibabel, which loads pydicom."""
 MEASURE = 100 * 10**6
-"""With scikit-image and SciPy in place of dask and nibabel."""
+"""With scikit-image and SciPy, where there is a reference, in place of dask and nibabel."""
 TABLES = 192 * 10**6
 """With pandas and pyarrow besides."""
 DRAWINGS = 280 * 10**6

@@ -1,5 +1,6 @@
 """Writing an array that is computed where it is read, chunk by chunk."""
 
+import itertools
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,8 +33,19 @@ def store_chunks(source: Readable, target: Any, *, threads: int) -> None:
     Each chunk of the target is read and written by one task: no two threads meet in a chunk, and
     memory holds no more than one chunk a thread, with whatever reading one takes.
     """
-    import dask.array as da
+    import dask
+    from dask.delayed import delayed
 
-    meta = np.empty((0,) * source.ndim, source.dtype)
-    lazy = da.from_array(source, chunks=target.chunks, name=False, meta=meta)
-    da.store(lazy, target, lock=False, scheduler="threads", num_workers=threads)
+    def copy(*part: slice) -> None:
+        target[part] = source[part]
+
+    starts = (range(0, *each) for each in zip(source.shape, target.chunks, strict=True))
+    parts = (
+        [slice(start, start + size) for start, size in zip(corner, target.chunks, strict=True)]
+        for corner in itertools.product(*starts)
+    )
+    dask.compute(
+        *(delayed(copy, traverse=False)(*part) for part in parts),
+        scheduler="threads",
+        num_workers=threads,
+    )

@@ -66,10 +66,6 @@ def write_pyramid(path: Path, merged: Merged) -> None:
 
 def _metadata(levels: Sequence[tuple[int, ...]], merged: Merged) -> dict[str, Any]:
     """Return the OME attributes; positions are those of voxel centres."""
-    from ome_zarr_models.v05.axes import Axis
-    from ome_zarr_models.v05.image import ImageAttrs
-    from ome_zarr_models.v05.multiscales import Dataset, Multiscale
-
     sizes = np.asarray(merged.voxel_size)
     # Of the first voxel, seen along the image's own axes.
     first = np.linalg.solve(merged.affine[:3, :3] / sizes, merged.affine[:3, 3])
@@ -80,32 +76,34 @@ def _metadata(levels: Sequence[tuple[int, ...]], merged: Merged) -> dict[str, An
     if merged.oriented:
         for axis, leads in zip(space, anatomical_directions(merged.affine), strict=True):
             axis["orientation"] = {"type": "anatomical", "value": leads}
-    multiscale = Multiscale(
-        name=merged.title,
-        type="mean",
-        axes=(
-            Axis(name="t", type="time", **time),
-            *(
-                Axis(name=name, type="space", **more)
-                for name, more in zip(_AXES[1:], space, strict=True)
-            ),
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {
+                    "type": "scale",
+                    "scale": [step * factor for step, factor in zip(steps, factors, strict=True)],
+                },
+                {
+                    "type": "translation",
+                    "translation": [
+                        place + step * (factor - 1) / 2
+                        for place, step, factor in zip(origin, steps, factors, strict=True)
+                    ],
+                },
+            ],
+        }
+        for level, factors in enumerate(levels)
+    ]
+    axes = [
+        {"name": "t", "type": "time", **time},
+        *(
+            {"name": name, "type": "space", **more}
+            for name, more in zip(_AXES[1:], space, strict=True)
         ),
-        datasets=tuple(
-            Dataset.build(
-                path=str(level),
-                scale=[step * factor for step, factor in zip(steps, factors, strict=True)],
-                translation=[
-                    place + step * (factor - 1) / 2
-                    for place, step, factor in zip(origin, steps, factors, strict=True)
-                ],
-            )
-            for level, factors in enumerate(levels)
-        ),
-    )
-    attributes: dict[str, Any] = ImageAttrs(version="0.5", multiscales=[multiscale]).model_dump(
-        mode="json", exclude_none=True
-    )
-    return attributes
+    ]
+    multiscale = {"axes": axes, "datasets": datasets, "name": merged.title, "type": "mean"}
+    return {"version": "0.5", "multiscales": [multiscale]}
 
 
 def _needs(images: Images, threads: int) -> dict[str, int]:

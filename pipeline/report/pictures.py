@@ -132,7 +132,7 @@ def coloured_png(plane: NDArray[Any], lowest: float, highest: float, colours: st
     buffer = io.BytesIO()
     imsave(
         buffer, plane[::step, ::step], cmap=colours, vmin=lowest, vmax=highest, format="png",
-        pil_kwargs={"optimize": True},
+        pil_kwargs={"compress_level": 6},
     )  # fmt: skip
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 

@@ -14,9 +14,9 @@ Schema = dict[str, Any]
 
 @cache
 def _schema() -> Schema:
-    from pipeline.config.file import Config
+    from pipeline.config.schema import config_schema
 
-    return Config.model_json_schema()
+    return config_schema()
 
 
 def _resolved(node: Schema) -> Schema:

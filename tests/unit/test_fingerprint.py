@@ -107,3 +107,19 @@ def test_a_solver_and_a_penalty_are_code_of_the_jobs_that_use_them(kind):
     assert {"pipeline.solvers.fista", "pipeline.solvers.penalties.tv"} <= found
     assert not {"pipeline.solvers.admm", "pipeline.solvers.omp"} & found
     assert "pipeline.solvers.penalties.l1" not in found
+
+
+def test_what_was_found_before_is_found_again_and_a_damaged_memory_is_made_anew(digest, tmp_path):
+    first = digest()
+    (memory,) = (tmp_path / "__pycache__").iterdir()
+    whole = memory.read_text()
+    assert digest("solver.py", "STEPS = 4\n") != first
+    for content in ("{", "[]", '{"rules": "others", "found": 3}', whole):
+        memory.write_text(content)
+        fingerprint._known.cache_clear()
+        assert digest("solver.py", "STEPS = 3\n") == first
+    memory.unlink()
+    memory.parent.rmdir()
+    memory.parent.write_text("no folder can be made here")
+    fingerprint._known.cache_clear()
+    assert digest() == first

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from results_tree import ellipsoids, noisy
+from skimage.filters import threshold_otsu
 from skimage.metrics import (
     normalized_root_mse,
     peak_signal_noise_ratio,
@@ -157,6 +158,17 @@ def test_statistics_by_hand():
     assert found.maximum == pytest.approx(5)
     assert found.mean == pytest.approx((8 * 5 + 32 * 0.1) / 40)
     assert found.signal_to_background_db == pytest.approx(20 * math.log10(50), abs=0.2)
+
+
+def test_background_ends_where_scikit_image_says():
+    random = np.random.default_rng(3)
+    image = np.concatenate([random.rayleigh(1.0, 900), random.normal(6.0, 1.5, 1500)])
+    magnitude = np.abs(image).reshape(1, 48, 50)
+    threshold = threshold_otsu(magnitude, nbins=4096)
+    signal, rest = magnitude[magnitude > threshold], magnitude[magnitude <= threshold]
+    expected = 20 * math.log10(signal.mean() / math.sqrt((rest**2).mean()))
+    found = statistics(magnitude * np.exp(1j * random.uniform(0, 6, magnitude.shape)))
+    assert found.signal_to_background_db == pytest.approx(expected, abs=0.01)
 
 
 def test_statistics_of_zeros_are_undefined():
