@@ -33,7 +33,7 @@ def store_chunks(source: Readable, target: Any, *, threads: int) -> None:
     Each chunk of the target is read and written by one task: no two threads meet in a chunk, and
     memory holds no more than one chunk a thread, with whatever reading one takes.
     """
-    import dask
+    from dask.base import compute
     from dask.delayed import delayed
 
     def copy(*part: slice) -> None:
@@ -44,7 +44,7 @@ def store_chunks(source: Readable, target: Any, *, threads: int) -> None:
         [slice(start, start + size) for start, size in zip(corner, target.chunks, strict=True)]
         for corner in itertools.product(*starts)
     )
-    dask.compute(
+    compute(
         *(delayed(copy, traverse=False)(*part) for part in parts),
         scheduler="threads",
         num_workers=threads,
