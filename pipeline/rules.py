@@ -103,7 +103,7 @@ class Run:
         tuning = self.settings.nufft.tuning
         files = {
             "ingest": self.sources[dataset],
-            "calibrate": calibration_files(self.settings, self.datasets[dataset]),
+            "calibrate": calibration_files(self.settings, self.datasets[dataset]).values(),
             "plan": [Path(tuning)] if tuning else [],
         }
         known = {str(path): _identity(path) for path in files.get(stage, [])}

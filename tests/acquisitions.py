@@ -90,6 +90,8 @@ def write_acquisition(
             store_array(group, "noise_level", levels.astype(np.float32), ("coil",))
         if spectrum is not None:
             store_array(group, "spectrum", spectrum, ("quantity", "shell"))
+        if "bins" in given:
+            store_array(group, "bins", given["bins"], ("bin", "frame", "readout"))
         if maps:
             drawn = [complex_normal(generator, as_volume(shape)) for _ in range(coils)]
             stored = create_sensitivities(group, (coils, *as_volume(shape)))

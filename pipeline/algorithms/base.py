@@ -67,6 +67,11 @@ class AlgorithmSettings(EquationSettings):
         return False
 
     @property
+    def orders_images(self) -> bool:
+        """Whether it takes the images of a series for a row of neighbours."""
+        return False
+
+    @property
     def single_kernel(self) -> bool:
         """Whether it needs a normal operator of a single Toeplitz kernel."""
         return False

@@ -156,6 +156,11 @@ class PenalisedSettings(SolverSettings):
         )
 
     @property
+    def orders_images(self) -> bool:
+        """Whether a penalty acts along the series."""
+        return any(term.along != "space" for term in self.terms)
+
+    @property
     def uses_noise(self) -> bool:
         """Whether the weight goes by the noise."""
         return self.sparsity in ("noise", "noise/3", "discrepancy")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.base import Settings
+from pipeline.config.binning import BinningSettings
 from pipeline.config.transforms import NufftSettings
 
 CoilCount = Annotated[int, Field(ge=1, le=1024)]
@@ -80,6 +81,9 @@ class CalibrationSettings(Settings):
     away. A shift across range may remain."""
     density_iterations: Annotated[int, Field(ge=1, le=200)] = 20
     """Iterations of Pipe-Menon."""
+    binning: BinningSettings | None = None
+    """MRI: sort readouts into states of motion, for reconstructions with `frames_per_image: bins`.
+    """
     consistency: bool = True
     """MRI: fit a coarse image to the centre of k-space, and warn where samples, trajectory and coil
     maps do not fit together, with the usual mistake that explains it."""

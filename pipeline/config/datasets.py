@@ -28,6 +28,8 @@ from pipeline.errors import ConfigError
 from pipeline.files import read_text, why_unreadable
 
 _LARGEST_TABLE = 10**8
+_FILES_OF_STEPS = (("girf", "file"), ("binning", "table"))
+"""Settings of steps of the calibration that name a file."""
 DATASET_COLUMNS = ("dataset", "kind", "format", "source", "reconstruction")
 
 
@@ -186,17 +188,23 @@ def stage_settings(
 def _calibration(config: Config, details: SourceSettings) -> CalibrationSettings:
     """Return the calibration settings of a dataset, with the paths of files."""
     found = details.calibration or config.calibration
-    if found.girf is None:
-        return found
-    file = str(Path(config.data_root) / found.girf.file)
-    return found.model_copy(update={"girf": found.girf.model_copy(update={"file": file})})
+    update = {}
+    for step, setting in _FILES_OF_STEPS:
+        named = getattr(found, step)
+        if named is not None and (file := getattr(named, setting)) is not None:
+            file = str(Path(config.data_root) / file)
+            update[step] = named.model_copy(update={setting: file})
+    return found.model_copy(update=update)
 
 
-def calibration_files(config: Config, dataset: Dataset) -> list[Path]:
-    """Return the files that a dataset is calibrated with, besides its own."""
-    details = config.sources.get(dataset.dataset, SourceSettings())
-    girf = _calibration(config, details).girf
-    return [] if girf is None else [Path(girf.file)]
+def calibration_files(config: Config, dataset: Dataset) -> dict[str, Path]:
+    """Return the files that a dataset is calibrated with, besides its own, by their settings."""
+    found = _calibration(config, config.sources.get(dataset.dataset, SourceSettings()))
+    named = {
+        f"{step}.{setting}": getattr(getattr(found, step), setting, None)
+        for step, setting in _FILES_OF_STEPS
+    }
+    return {setting: Path(file) for setting, file in named.items() if file is not None}
 
 
 def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[str, list[Path]]:
@@ -223,10 +231,10 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
                     f"dataset `{name}`: {file}: {reason}; check `source` in {config.datasets}, "
                     f"files in `sources.{name}` and `data_root` (now `{config.data_root}`)"
                 )
-        for file in calibration_files(config, dataset):
+        for setting, file in calibration_files(config, dataset).items():
             if reason := why_unreadable(file):
                 raise ConfigError(
-                    f"dataset `{name}`: `calibration.girf.file` {file}: {reason}; it is relative "
+                    f"dataset `{name}`: `calibration.{setting}` {file}: {reason}; it is relative "
                     f"to `data_root` (now `{config.data_root}`)"
                 )
         for chosen in dataset.reconstructions:

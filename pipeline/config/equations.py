@@ -16,6 +16,8 @@ from pipeline.errors import ConfigError
 Fusion = Literal["coherent", "phase-aligned", "non-coherent"]
 Model = Literal["auto", "exact", "W", "W+D(fc)", "W+D", "F", "UPA", "N", "stored"]
 
+FramesPerImage = Literal["all", "bins"] | Annotated[int, Field(ge=1)]
+
 KIND_OF: Mapping[str, Kind] = {
     "shape": "mri",
     "frames_per_image": "mri",
@@ -55,8 +57,9 @@ class EquationSettings(Settings):
     shape: Matrix | None = None
     """MRI: image matrix over the same field of view; none takes the dataset's. A smaller one leaves
     out the k-space beyond it."""
-    frames_per_image: Literal["all"] | Annotated[int, Field(ge=1)] = 1
-    """MRI: measured frames joined into one image; `all` joins every frame."""
+    frames_per_image: FramesPerImage = 1
+    """MRI: measured frames joined into one image; `all` joins every frame, `bins` makes an image of
+    each bin of `calibration.binning`."""
     series: SeriesSettings | None = None
     """MRI: solve for all images as one problem, or for few images that they are sums of."""
     weights: Literal["auto", "density", "none"] = "auto"
@@ -172,7 +175,20 @@ def image_shape(
     return shape
 
 
-def image_count(frames: int, frames_per_image: int | str) -> int:
-    """Return the number of images that ``frames`` measured frames are joined into."""
+def image_count(frames: int, frames_per_image: int | str, bins: int = 0) -> int:
+    """Return the number of images that ``frames`` measured frames are joined into.
+
+    Raises
+    ------
+    ConfigError
+        If they are sorted into bins, and there are none.
+    """
+    if frames_per_image == "bins":
+        if not bins:
+            raise ConfigError(
+                "`frames_per_image: bins` needs bins that `calibrate` has found; set "
+                "calibration.binning"
+            )
+        return bins
     joined = frames if isinstance(frames_per_image, str) else frames_per_image
     return math.ceil(frames / joined)

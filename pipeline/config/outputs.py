@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.base import Settings
+from pipeline.config.equations import FramesPerImage
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class MergeSettings(Settings):
     """Settings of `merge`."""
 
     output: OutputSettings
-    frames_per_image: Literal["all"] | Annotated[int, Field(ge=1)] = 1
+    frames_per_image: FramesPerImage = 1
 
 
 class MetricsSettings(Settings):
@@ -73,6 +74,6 @@ class MetricsSettings(Settings):
 class MeasureSettings(Settings):
     """Settings of `measure`."""
 
-    frames_per_image: Literal["all"] | Annotated[int, Field(ge=1)]
+    frames_per_image: FramesPerImage
     metrics: MetricsSettings | None = None
     """Of RF images only."""

@@ -153,6 +153,8 @@ class SimulationSettings(Settings):
     coils: Annotated[int, Field(ge=1, le=256)] = 8
     frames: Annotated[int, Field(ge=1)] = 1
     """More than one frame moves an ellipse and turns the trajectory from frame to frame."""
+    repetition_time: Annotated[float, Field(gt=0)] = 0.005
+    """From a readout to the next [s], of the phantom `breathing`, which moves in between."""
     snr_db: Annotated[float, Field(ge=-200, le=400)] | None = None
     """20 log10 of the k-space's rms over the complex noise's rms; none adds no noise."""
     seed: Annotated[int, Field(ge=0)] = 0

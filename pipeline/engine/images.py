@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
-from pipeline.config.equations import EquationSettings, image_count, image_shape
+from pipeline.config.equations import EquationSettings, image_shape
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.chunks import image_chunks
 
@@ -19,9 +19,10 @@ class Images:
     """Bytes of a value: 8 or 16."""
 
     @classmethod
-    def of(cls, acquired: Acquired, settings: EquationSettings, *, double: bool) -> Self:
-        """Return the images that a reconstruction makes of an acquisition."""
-        count = image_count(acquired.frames, settings.frames_per_image)
+    def of(
+        cls, acquired: Acquired, settings: EquationSettings, count: int, *, double: bool
+    ) -> Self:
+        """Return so many images that a reconstruction makes of an acquisition."""
         shape = acquired.volume(image_shape(acquired.shape, settings))
         return cls((count, *shape), 16 if double else 8)
 

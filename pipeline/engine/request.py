@@ -63,7 +63,8 @@ def request_for(
     shape = image_shape(data.shape, chosen, who)
     machine, rates, notes = tuned(machine, shape, Path(tuning) if tuning else None, who)
     (model, *others), said = models(data, calibration, chosen, machine, rates, who)
-    images = image_count(data.frames, chosen.frames_per_image)
+    bins = 0 if calibration is None else calibration.bins
+    images = image_count(data.frames, chosen.frames_per_image, bins)
     work = Work.whole(shape, chosen, model, machine, images)
     if chosen.subspace:
         work = replace(work, images=1, outputs=images)

@@ -5,6 +5,7 @@ Each step sees the data as the steps before it have corrected them.
 
 from pipeline.engine.chain import Step
 from pipeline.mri.calibration import (
+    binning,
     compression,
     consistency,
     delays,
@@ -22,6 +23,7 @@ STEPS: tuple[Step, ...] = (
     compression,
     girf,
     delays,
+    binning,
     noise,
     density,
     spectrum,

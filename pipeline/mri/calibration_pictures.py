@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.mri.binning_pictures import binning_panels
 from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.raw import RawData
 from pipeline.report.charts import INK, SERIES, empty_figure, svg_source
@@ -33,7 +34,12 @@ Array = NDArray[Any]
 def shown_calibration(raw: RawData, calibration: Calibration) -> ShownCalibration:
     """Return the pictures of what the calibration holds."""
     data = CorrectedData(raw, calibration)
-    panels = [*_coils(calibration), *_weights(data, calibration), *_movement(data, raw)]
+    panels = [
+        *_coils(calibration),
+        *_weights(data, calibration),
+        *_movement(data, raw),
+        *binning_panels(calibration, raw),
+    ]
     captions = " ".join(caption for _, caption in panels)
     charts = tuple(panel for panel, _ in panels)
     return ShownCalibration(

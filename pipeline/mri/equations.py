@@ -99,7 +99,7 @@ class MriEquations:
             voxel,
             share.b,
             coils=raw.coils,
-            samples=math.prod(raw.shape) / data.frames_per_image,
+            samples=math.prod(raw.shape) / data.made_of.frames_per_image,
             diagonal=float(share.diagonal.max()),
             squares=1.0 if data.maps is None else data.maps.mean_sum_of_squares(),
             weighted=data.weighted,

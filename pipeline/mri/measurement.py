@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.config.equations import image_count, image_shape
+from pipeline.config.equations import image_shape
 from pipeline.engine.accumulation import Measurement, Share
 from pipeline.engine.job import BlockJob, Shard
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.mri.calibration.off_resonance import segment_counts
 from pipeline.mri.corrected import CorrectedData, lies_on_grid, sampled_alike
+from pipeline.mri.image_readouts import Piece, image_readouts
 from pipeline.mri.model.basis import temporal_basis
 from pipeline.mri.model.coil_maps import CoilMaps
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
@@ -56,13 +57,13 @@ class MriMeasurement:
         self.raw = raw = CorrectedData(raw, calibration)
         self.calibration = calibration
         self.shape = image_shape(raw.shape, self.settings)
-        joined = self.settings.frames_per_image
-        self.frames_per_image = raw.frames if joined == "all" else joined
+        self.made_of = image_readouts(raw, self.settings.frames_per_image, calibration)
         self.encoding = self._encoding()
         timed = isinstance(self.encoding, OffResonance)
         self._sampled_alike = sampled_alike(raw, calibration, timed=timed)
         if self.settings.subspace:
-            self.frames_per_image = raw.frames  # all frames tell of the same unknowns
+            # All frames tell of the same unknowns.
+            self.made_of = image_readouts(raw, "all", calibration)
         self.toeplitz = self.settings.solves and self.settings.normal != "explicit"
         if self.toeplitz:
             self.encoding.transforms.require_kernels(job.device)
@@ -71,19 +72,17 @@ class MriMeasurement:
         self._checked = False
         self.maps = self._coil_maps()
         self.by_squares = self.maps is None and raw.coils > 1
-        job.receipt.record(
-            coils=raw.coils, samples=raw.readouts * raw.samples * self.frames_per_image
-        )
+        job.receipt.record(coils=raw.coils, samples=self.made_of.readouts * raw.samples)
 
     def _encoding(self) -> Encoding:
         """Return what samples are of images, with the effects that the calibration knows of."""
         job, on_grid = self.job, lies_on_grid(self.raw.pattern, self.calibration)
         transforms = job.transforms(self.shape, on_grid=on_grid)
         if self.settings.series is not None and self.settings.subspace:
-            images = image_count(self.raw.frames, self.settings.frames_per_image)
+            images, each = self.made_of.images, len(self.made_of.frames(0))
             basis, left = temporal_basis(self.settings.series, images, self.raw.basis(), job.who)
             job.receipt.record(coefficients=basis.shape[1], left_by_basis=left)
-            return Subspace(transforms, job.device, basis, self.frames_per_image)
+            return Subspace(transforms, job.device, basis, each)
         if segment_counts(self.calibration) is None:
             return Encoding(transforms, job.device)
         return OffResonance(transforms, job.device, self.calibration)
@@ -152,7 +151,7 @@ class MriMeasurement:
         """Return the slice that all images of the job are of; `DataError` if there are several."""
         each = self.raw.frames // self.raw.slices
         first, count = self.job.row.first_image, self.job.row.images
-        frames = [*self._frames(first), *self._frames(first + count - 1)]
+        frames = [*self.made_of.frames(first), *self.made_of.frames(first + count - 1)]
         numbers = {frames[0] // each, frames[-1] // each}
         if len(numbers) > 1:
             raise DataError(
@@ -175,14 +174,9 @@ class MriMeasurement:
             return {}
         return self._kernels_of_all[1]
 
-    def _frames(self, image: int) -> range:
-        start = image * self.frames_per_image
-        return range(start, min(start + self.frames_per_image, self.raw.frames))
-
     def share_samples(self, images: range) -> bool:
         """Tell whether all images have the same samples; the last may join fewer frames."""
-        complete = len(self._frames(images[-1])) == self.frames_per_image
-        return self._sampled_alike and (complete or len(images) == 1)
+        return self._sampled_alike and self.made_of.alike(images)
 
     def _tiles(self, shard: Shard) -> Iterator[_Tile]:
         """Cut a shard into tiles: readouts outermost, as their transforms are costly to prepare.
@@ -208,21 +202,6 @@ class MriMeasurement:
                 last_of_coils=after is None or after[1] != some,
             )
 
-    def _pieces(self, image: int, readouts: range) -> Iterator[tuple[int, slice]]:
-        """Yield the frames, and the readouts of each, that some readouts of an image are."""
-        for index, frame in enumerate(self._frames(image)):
-            first = max(readouts.start - index * self.raw.readouts, 0)
-            last = min(readouts.stop - index * self.raw.readouts, self.raw.readouts)
-            if first < last:
-                yield frame, slice(first, last)
-
-    def _small_pieces(self, image: int, readouts: range) -> Iterator[tuple[int, slice]]:
-        """Yield what `_pieces` does, a few samples at a time."""
-        most = max(1, POSITIONS_AT_ONCE // self.raw.samples)
-        for frame, part in self._pieces(image, readouts):
-            for piece in pieces(part.stop - part.start, most):
-                yield frame, slice(part.start + piece.start, part.start + piece.stop)
-
     def _read(self, images: range, tile: _Tile) -> Arrays:
         """Return samples ``(image, coil, sample)``; then maps that stream; then new positions."""
         length = len(tile.readouts) * self.raw.samples
@@ -230,14 +209,25 @@ class MriMeasurement:
         samples = np.zeros((len(images), coils, length), dtype=np.complex64)
         for image, found in zip(images, samples, strict=True):
             start = 0
-            for frame, readouts in self._pieces(image, tile.readouts):
-                end = start + (readouts.stop - readouts.start) * self.raw.samples
-                self.raw.read_kspace(found[:, start:end], frame, tile.coils, readouts)
+            for piece in self.made_of.pieces(image, tile.readouts, length):
+                end = start + piece.readouts * self.raw.samples
+                self._read_piece(found[:, start:end], piece, tile.coils)
                 start = end
         streamed = self.maps is not None and self.maps.streamed
         maps = self.maps.read(tile.coils) if self.maps is not None and streamed else ()
         positions = self.positions(images, tile.readouts) if tile.new_readouts else ()
         return (samples, *maps, *positions)
+
+    def _read_piece(self, out: NDArray[np.complex64], piece: Piece, coils: slice) -> None:
+        """Write samples of some readouts of a frame into ``out``, complex64 ``[coil, sample]``."""
+        if piece.chosen is None:
+            self.raw.read_kspace(out, piece.frame, coils, piece.span)
+            return
+        together = pieces(coils.stop - coils.start, coils.stop if self.raw.mixes else 1)
+        for part in together:
+            some = slice(coils.start + part.start, coils.start + part.stop)
+            read = piece.of(self.raw.kspace(piece.frame, some, piece.span), axis=1)
+            out[part] = read.reshape(len(read), -1)
 
     def positions(self, images: range, readouts: range) -> tuple[NDArray[np.generic], ...]:
         """Return trajectory ``(image, axis, sample)`` and weights ``(image, sample)``.
@@ -257,20 +247,22 @@ class MriMeasurement:
         ratio = math.prod(self.raw.shape) / math.prod(self.shape)
         for index, image in enumerate(different):
             start = 0
-            for frame, part in self._small_pieces(image, readouts):
-                found = resampled(self.raw.trajectory(frame, part), self.raw.shape, self.shape)
+            for piece in self.made_of.pieces(image, readouts, POSITIONS_AT_ONCE):
+                read = self.raw.trajectory(piece.frame, piece.span)
+                found = resampled(piece.of(read), self.raw.shape, self.shape)
                 found = found.reshape(-1, len(self.shape))
                 counts = weights[index, start : start + len(found)]
                 # On a smaller matrix the outer k-space is not resolved: it counts nothing.
                 counts[:] = np.all(np.abs(found) <= _EDGE, axis=-1)
-                counts *= ratio / len(self._frames(image))
+                each = ratio * np.broadcast_to(piece.counts, piece.readouts)
+                counts *= np.repeat(each, self.raw.samples)
                 if self.weighted:
-                    counts *= self._density(frame, part).ravel()
+                    counts *= piece.of(self._density(piece.frame, piece.span)).ravel()
                 trajectory[index, :, start : start + len(found)] = found.T
-                places = self.encoding.along(self.raw, frame, part)
+                places = self.encoding.along(self.raw, piece.frame, piece.span)
                 if places is not None:
                     along = np.zeros_like(weights) if along is None else along
-                    along[index, start : start + len(found)] = places.ravel()
+                    along[index, start : start + len(found)] = piece.of(places).ravel()
                 start += len(found)
         return (trajectory, weights) if along is None else (trajectory, weights, along)
 

@@ -4,12 +4,12 @@ import math
 from dataclasses import dataclass
 
 from pipeline.algorithms.base import AlgorithmSettings
-from pipeline.config.equations import image_count
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.errors import ConfigError, DataError
 from pipeline.mri.calibration.off_resonance import segment_counts
-from pipeline.mri.corrected import lies_on_grid, sampled_alike
+from pipeline.mri.corrected import SLAB, lies_on_grid, sampled_alike
+from pipeline.mri.image_readouts import Bins, image_readouts
 from pipeline.mri.model.basis import temporal_basis
 from pipeline.mri.model.costs import MriCosts
 from pipeline.mri.raw import RawData
@@ -66,7 +66,18 @@ def models(
         )
     segments = None if calibration is None else segment_counts(calibration)
     coefficients, real_basis = 0, True
-    joined = data.frames if settings.frames_per_image == "all" else settings.frames_per_image
+    made_of = image_readouts(data, settings.frames_per_image, calibration)
+    binned, joined = isinstance(made_of, Bins), len(made_of.frames(0))
+    if binned and (data.slices > 1 or settings.subspace):
+        raise ConfigError(
+            f"{who}: `frames_per_image: bins` is for one slice, and for a `series` with the basis "
+            "frames; set frames_per_image to 1 or all, or ingest each slice as a dataset"
+        )
+    if binned and calibration and len(calibration.bin_axes) > 1 and settings.orders_images:
+        raise ConfigError(
+            f"{who}: a penalty along the series needs bins of one axis, and these have "
+            f"{' x '.join(map(str, calibration.bin_axes))}; take `penalty: llr`, or `along: space`"
+        )
     if data.slices > 1 and (data.frames // data.slices) % joined:
         raise ConfigError(
             f"{who}: frames_per_image {settings.frames_per_image} joins frames of different "
@@ -80,15 +91,14 @@ def models(
         )
     if settings.series is not None and settings.subspace:
         source = data.basis() if isinstance(data, RawData) else None
-        images = image_count(data.frames, settings.frames_per_image)
-        basis, _ = temporal_basis(settings.series, images, source, who)
+        basis, _ = temporal_basis(settings.series, made_of.images, source, who)
         coefficients, real_basis = basis.shape[1], not basis.imag.any()
         if segments is not None:
             raise ConfigError(
                 f"{who}: a `series` with the basis {settings.series.basis} knows no off-resonance; "
                 "set calibration.off_resonance to none, or series.basis to frames"
             )
-        joined = data.frames
+        made_of = image_readouts(data, "all", calibration)
     explicit = settings.normal == "explicit"
     if settings.single_kernel and (explicit or segments is not None or coefficients):
         raise ConfigError(
@@ -104,15 +114,13 @@ def models(
     alike = not data.own_trajectory
     if calibration is not None and isinstance(data, RawData):
         alike = sampled_alike(data, calibration, timed=segments is not None)
-    # Samples are shared only if each image joins equally many frames.
-    whole = data.frames % joined == 0
     of_a_slice = data.frames // data.slices // joined
     costs = MriCosts(
         channels=coils,
         mixed_from=0 if mixing is None else data.coils,
-        readouts=data.readouts * min(joined, data.frames),
+        readouts=made_of.readouts,
         samples=data.samples,
-        shared_trajectory=alike and whole,
+        shared_trajectory=alike and made_of.even,
         maps=maps,
         images_together=of_a_slice if maps and data.slices > 1 else None,
         on_grid=lies_on_grid(data.pattern, calibration),
@@ -120,5 +128,6 @@ def models(
         segments=segments,
         coefficients=coefficients,
         real_basis=real_basis,
+        chosen_from=min(data.readouts * data.samples, SLAB) if binned else 0,
     )
     return [costs], []

@@ -86,7 +86,8 @@ def measure(
         who = f"{dataset}/{reconstruction}"
         with record.phase("compare"), track(f"measure {who}", len(groups)) as advance:
             for frame, group in enumerate(groups):
-                row = _image_row(images, measured, frame, group, image)
+                compared = settings.frames_per_image != "bins"
+                row = _image_row(images, measured, frame, group, image, compared=compared)
                 rows.append({**row, "kind": "image", **_solution_of(frame, blocks)})
                 advance()
         points, told = part_of(acquired.kind, "measures").measure(
@@ -124,7 +125,9 @@ def _stored_images(marker: Path) -> "zarr.Array[Any]":
 def _joined_frames(
     frames_per_image: int | str, frames: int, images: int, marker: Path
 ) -> list[range]:
-    """Return the measured frames of each image."""
+    """Return the measured frames of each image; each bin may be of all."""
+    if frames_per_image == "bins":
+        return [range(frames)] * images
     step = frames if isinstance(frames_per_image, str) else frames_per_image
     groups = [range(first, min(first + step, frames)) for first in range(0, frames, step)]
     if len(groups) != images:
@@ -136,10 +139,16 @@ def _joined_frames(
 
 
 def _image_row(
-    images: "zarr.Array[Any]", raw: Acquisition, frame: int, group: range, marker: Path
+    images: "zarr.Array[Any]",
+    raw: Acquisition,
+    frame: int,
+    group: range,
+    marker: Path,
+    *,
+    compared: bool,
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"frame": frame, "first_frame": group.start, "frames": len(group)}
-    reference = reference_image(raw, group, images.shape[1:])
+    reference = reference_image(raw, group, images.shape[1:]) if compared else None
 
     def slabs() -> Iterator[tuple[Array, Array | None]]:
         for where, slab in frame_slabs(images, frame, marker):

@@ -171,7 +171,7 @@ def merge(
 def _duration(source: Acquisition, settings: MergeSettings) -> float | None:
     """Return the time from the start of an image to that of the next [s], where it is known."""
     joined = settings.frames_per_image
-    if source.frame_duration is None or joined == "all":
+    if source.frame_duration is None or isinstance(joined, str):
         return None
     return source.frame_duration * joined
 

@@ -73,7 +73,13 @@ def plan(
         )
         settings.reconstruction.check_file(len(request.work.shape))
         rows = plan_or_advise(request)
-        later = _later_stages(Acquired.of(raw), settings, len(rows), threads, limits)
+        images = Images.of(
+            Acquired.of(raw),
+            algorithm,
+            request.work.images * request.work.outputs,
+            double=settings.precision == "double",
+        )
+        later = _later_stages(Acquired.of(raw), images, len(rows), threads, limits)
         for stage in ("merge", "measure"):
             require_fit(later[stage], limits, who=f"{who}: {stage}")
         takes = [PlanRow.of_stage(stage, need, limits.host_mb) for stage, need in later.items()]
@@ -94,10 +100,9 @@ def plan(
 
 
 def _later_stages(
-    acquired: Acquired, settings: PlanSettings, jobs: int, threads: int, limits: Limits
+    acquired: Acquired, images: Images, jobs: int, threads: int, limits: Limits
 ) -> dict[str, Need]:
     """Return what the stages after the blocks need; `report`, what it takes to show these."""
-    images = Images.of(acquired, settings.reconstruction, double=settings.precision == "double")
     costs = part_of(acquired.kind, "image_costs")
     _, merging = fitting_merge(images, threads=threads, jobs=jobs, host_mb=limits.host_mb)
     return {

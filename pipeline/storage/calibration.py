@@ -18,6 +18,9 @@ off_resonance/          MRI, optional: the signal's factors of time and voxel
   samples/times         float64    segment                               [s]
   samples/table         complex64  row (time), segment
   normal/times, table              the same of the normal operator; float32
+bins (MRI, optional)    float32    bin, frame, readout: what each counts there
+navigator/signal        float32    frame, readout (MRI, optional)
+navigator/spectrum      float64    quantity, frequency: [Hz]; amplitude
 spectrum (MRI, opt.)    float64    quantity, shell of k-space: radius [rad/m];
                                    power of signal and noise of a sample, sums
                                    over coils; what weights make of noise
@@ -27,7 +30,8 @@ pair/<p>/gain_tx, rx    complex128 element (RF pairs, optional)
 ======================  =========  =========================================
 
 Virtual coils are the coils where there is neither whitening nor compression. Attributes:
-``coil_maps``, ``density`` and ``noise`` (the methods used), ``model_errors``,
+``coil_maps``, ``density`` and ``noise`` (the methods used), ``bins`` (of each axis of them),
+``model_errors``,
 ``instruments``, ``corrections`` and ``coherent`` (RF; whether phases of pairs can be compared once
 what instruments add is taken away), and the ``settings``. Weights of MRI are in image units, see
 `pipeline.mri.calibration.density`; those of phase histories have the mean 1.
@@ -181,6 +185,15 @@ class CalibrationArrays(StoredArrays):
             return None
         return self._read(name, (self._of_frame(name, frame), readouts))
 
+    @property
+    def bins(self) -> int:
+        """Number of bins that readouts are sorted into; 0 where they are not."""
+        return int(self._stored["bins"].shape[0]) if "bins" in self.arrays else 0
+
+    def bin(self, number: int) -> NDArray[np.float32]:
+        """Return what each readout counts in a bin, float32 ``[frame, readout]``."""
+        return self._read("bins", (number,))
+
     def noise_level(self) -> NDArray[np.float32] | None:
         """Return the standard deviation of a complex sample, float32 ``[coil]``.
 
@@ -200,6 +213,9 @@ class Calibration(CalibrationArrays):
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
         super().__init__(group, marker)
         self.noise: str | None = group.attrs.get("noise")  # type: ignore[assignment]
+        self.settings: Any = group.attrs.get("settings", {})
+        axes: Any = group.attrs.get("bins", [])
+        self.bin_axes = tuple(int(size) for size in axes)
         self.coherent = bool(group.attrs.get("coherent", True))
         try:
             self.coil_maps = str(group.attrs["coil_maps"])

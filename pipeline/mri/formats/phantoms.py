@@ -112,6 +112,7 @@ def fourier_transform(
     k: NDArray[np.float64],
     shifts: NDArray[np.float64] | None = None,
     coefficients: NDArray[np.complex128] | None = None,
+    moved: NDArray[np.float64] | None = None,
 ) -> NDArray[np.complex128]:
     """Return the transform of an object times modulations, at any points of k-space [1]_.
 
@@ -127,6 +128,8 @@ def fourier_transform(
         ``[sample, axis]`` and ``[term, axis]`` [rad/voxel].
     coefficients
         ``[coil, term]``.
+    moved
+        By how much the object is elsewhere when each sample is taken, ``[sample, axis]`` [voxel].
 
     Returns
     -------
@@ -143,6 +146,7 @@ def fourier_transform(
     result = np.zeros((coefficients.shape[0], k.shape[0]), dtype=np.complex128)
     for start in range(0, k.shape[0], _SAMPLES_AT_ONCE):
         part = slice(start, start + _SAMPLES_AT_ONCE)
+        turned = None if moved is None else np.exp(1j * (shifts @ moved[part].T))
         for ellipsoid in ellipsoids:
             to_ball = ellipsoid.to_unit_ball(shape)
             from_ball = np.linalg.inv(to_ball)
@@ -156,9 +160,14 @@ def fourier_transform(
             ball = _unit_ball_transform(np.sqrt(np.maximum(squared, 0.0)), len(shape))
             at_centre = coefficients * np.exp(1j * (shifts @ centre))
             volume = ellipsoid.intensity * np.linalg.det(from_ball)
-            # Real times real twice: half the work of a complex product.
-            sums = at_centre.real @ ball + 1j * (at_centre.imag @ ball)
-            result[:, part] += sums * (volume * np.exp(-1j * (k[part] @ centre)))
+            phase = k[part] @ centre
+            if moved is None or turned is None:
+                # Real times real twice: half the work of a complex product.
+                sums = at_centre.real @ ball + 1j * (at_centre.imag @ ball)
+            else:
+                sums = at_centre @ (ball * turned)
+                phase += np.sum(k[part] * moved[part], axis=1)
+            result[:, part] += sums * (volume * np.exp(-1j * phase))
     return result
 
 

@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError
 from pipeline.formats.lazy import Derived, LazyArray, Selection
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.formats.acquisition import MriAcquisition, voxel_size
+from pipeline.mri.formats.breathing import breathing_body, breathing_depths
 from pipeline.mri.formats.coil_arrays import CoilArray, coils_around
 from pipeline.mri.formats.phantoms import (
     Ellipsoid,
@@ -34,8 +35,10 @@ from pipeline.mri.formats.phantoms import (
 from pipeline.mri.generators.registry import GeneratedTrajectory, partitions_of
 from pipeline.mri.trajectories import wrapped
 
-PHANTOMS = ("shepp-logan", "ellipses")
-"""What the source of a simulated dataset may be: one object, or a random one in every frame."""
+BREATHING = "breathing"
+PHANTOMS = ("shepp-logan", "ellipses", BREATHING)
+"""What the source of a simulated dataset may be: one object, a random one in every frame, or one
+that moves from readout to readout."""
 
 _READOUTS_PER_NOISE_BLOCK = 64
 _READOUTS_FOR_SIGNAL = 256
@@ -100,14 +103,22 @@ class SimulatedScan:
     def signal(self, frame: int, coils: slice, readouts: slice) -> NDArray[np.complex128]:
         """Return noiseless k-space of one frame, complex128 ``[coil, readout, sample]``."""
         k = self.trajectory(frame, readouts)
-        values = fourier_transform(
-            self.object_at(frame),
-            self.shape,
-            k.reshape(-1, k.shape[-1]).astype(np.float64),
-            self.coils.shifts,
-            self.coils.coefficients[coils],
-        )
-        return values.reshape(-1, *k.shape[:2])
+        points = k.reshape(-1, k.shape[-1]).astype(np.float64)
+        series = self.coils.shifts, self.coils.coefficients[coils]
+        if self.phantom == BREATHING:
+            depths = np.repeat(self.depths(frame, readouts), k.shape[1])
+            parts = breathing_body(self.shape, depths)
+            values = sum(
+                fourier_transform(each, self.shape, points, *series, by) for each, by in parts
+            )
+        else:
+            values = fourier_transform(self.object_at(frame), self.shape, points, *series)
+        return np.asarray(values).reshape(-1, *k.shape[:2])
+
+    def depths(self, frame: int, readouts: slice) -> NDArray[np.float64]:
+        """Return how deep the breath of a breathing body is at some readouts of a frame."""
+        numbers = np.arange(self.readouts, dtype=np.float64)[readouts] + frame * self.readouts
+        return breathing_depths(numbers * self.settings.repetition_time, self.settings.seed)
 
     @cached_property
     def noise_deviation(self) -> float:
@@ -193,11 +204,16 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
     budget.load(processes.SCIPY if len(shape) == 2 else processes.TORCH)
     scan = SimulatedScan(simulation, shape, settings.source, dataset)
     arrays = _arrays(scan)
+    if settings.source == BREATHING:  # no image is that of all readouts
+        del arrays["reference"]
     yield MriAcquisition(
         shape=shape,
         voxel_size=voxel_size(settings, dataset, len(shape)),
         arrays=arrays,
         provenance={"format": "simulation", "phantom": settings.source, "seed": simulation.seed},
+        frame_duration=(
+            scan.readouts * simulation.repetition_time if settings.source == BREATHING else None
+        ),
     )
 
 

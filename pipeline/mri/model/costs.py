@@ -53,6 +53,8 @@ class MriCosts(ModelCosts):
     """Whether these sums have real factors."""
     mixed_from: int = 0
     """Acquired coils, all of which are read for any channel; 0 where channels are as acquired."""
+    chosen_from: int = 0
+    """Samples of a coil that are read for some of their readouts; 0 where all count."""
     images_together: int | None = None
     on_grid: bool = False
     resident: bool = True
@@ -109,10 +111,13 @@ class MriCosts(ModelCosts):
 
     def held(self, work: Work) -> Parts:
         """Return the coil maps that are held at one moment: all, or those of two tiles."""
-        field: Parts = {}
+        field: dict[str, int] = {}
         if self.segments is not None:
             # The field map in double precision, relaxation in single, and tables of factors.
             field = {"field map": 12 * math.prod(work.shape) + TABLE_BYTES}
+        if self.chosen_from:
+            # Numbers of readouts and what they count, of all images; and those of one as stored.
+            field["bins"] = (12 * work.images + 16) * self.readouts
         if not self.maps:
             return field
         coils = self.channels
@@ -147,10 +152,12 @@ class MriCosts(ModelCosts):
         next_positions = positions if ranges > 1 else 0
         reading = 0
         if tiles > 1:
-            reading = reading_bytes(work) + mixing_bytes(self.mixed_from, work.tile_samples)
+            reading = reading_bytes(work) + self._chosen_bytes(work)
+            reading += mixing_bytes(self.mixed_from, self.chosen_from or work.tile_samples)
         if ranges > 1:
             # A piece of the stored trajectory, its magnitudes and what they are compared with.
             piece = min(work.tile_samples, max(POSITIONS_AT_ONCE, self.samples))
+            piece = max(piece, self.chosen_from)
             stored = piece * (9 * len(work.shape) + 4) + 2 * CHUNK_BYTES
             reading = max(reading, stored)
         common = {
@@ -273,6 +280,10 @@ class MriCosts(ModelCosts):
                 )
                 for coils in range(self.channels - 1, 0, -1)
             )
+
+    def _chosen_bytes(self, work: Work) -> int:
+        """Return what choosing readouts takes: of a coil, or of all that are mixed, and a copy."""
+        return 16 * self.chosen_from * (work.channel_batch if self.mixed_from else 1)
 
     def _trajectories(self, work: Work) -> int:
         return 1 if self.shared_trajectory else work.image_batch

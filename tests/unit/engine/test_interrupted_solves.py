@@ -43,6 +43,12 @@ SOLVES = {
     "fista, wavelets": {"algorithm": "fista", "penalty": "wavelet", "iterations": 25},
     "total variation": {"algorithm": "admm", "iterations": 15, "penalty": "tv", "rho": 0.3},
     "wavelets": {"algorithm": "admm", "iterations": 15, "penalty": "wavelet"},
+    "fista, locally low rank": {
+        "algorithm": "fista",
+        "penalty": "llr",
+        "series": {"basis": "frames"},
+        "iterations": 25,
+    },
     "points": {"algorithm": "omp", "points": 7},
 }
 

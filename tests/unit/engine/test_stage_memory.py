@@ -187,6 +187,11 @@ def assert_held(receipt):
             '{"coil_maps": "walsh", "density": "none", "density_iterations": 1}',
         ),
         (
+            {"shape": (72, 64), "frames": 300, "coils": 24, "readouts": 8, "samples": 512},
+            '{"coil_maps": "none", "density": "none", "consistency": false, "binning": '
+            '{"navigator": "projections", "repetition_time": 0.05}}',
+        ),
+        (
             {"shape": (160, 168, 152), "coils": 2, "sensitivities": (2, 160, 168, 152)},
             '{"density": "none"}',
         ),
@@ -196,6 +201,7 @@ def assert_held(receipt):
         "walsh",
         "espirit",
         "walsh by weights of one frame at a time",
+        "projections as a navigator",
         "copied maps",
     ],
 )

@@ -1,0 +1,66 @@
+"""What binning has found, as pictures: the navigator in time and frequency, and the bins."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from pipeline.mri.raw import RawData
+from pipeline.report.charts import INK, SERIES, empty_figure, svg_source
+from pipeline.report.pictures import Panel
+from pipeline.storage.calibration import Calibration
+
+_SECONDS = 60.0
+"""Of the navigator that are shown, the first ones."""
+_POINTS = 600
+
+
+def binning_panels(calibration: Calibration, raw: RawData) -> Iterator[tuple[Panel, str]]:
+    """Yield panels with their captions; none where readouts are not sorted."""
+    if not calibration.bins:
+        return
+    weights = np.stack([calibration.bin(number) for number in range(calibration.bins)])
+    signal, spectrum = (calibration.array(f"navigator/{name}") for name in ("signal", "spectrum"))
+    if signal is not None and spectrum is not None:
+        settings = calibration.settings["calibration"]["binning"]
+        low, high = settings["band"]
+        repetition = settings["repetition_time"] or (raw.frame_duration or 1.0) / raw.readouts
+        flat = signal.ravel()
+        shown = flat[: max(2, int(_SECONDS / repetition))]
+        rows = np.unique(np.linspace(0, len(shown) - 1, _POINTS).astype(int))
+        figure, axes = empty_figure(4.2, 2.9)
+        axes.plot(rows * repetition, shown[rows], color=SERIES[0], linewidth=1.0)
+        strongest = weights.reshape(len(weights), -1).argmax(axis=0)
+        for number in range(1, len(weights)):
+            edge = flat[strongest == number].min(initial=np.inf)
+            axes.axhline(edge, color=SERIES[1], linewidth=0.5, alpha=0.7)
+        axes.set_xlabel("time [s]")
+        axes.set_ylabel("navigator")
+        yield (
+            Panel(svg_source(figure), "navigator, and where bins begin"),
+            f"Navigator of the first {rows[-1] * repetition:.3g} s; lines are where bins begin.",
+        )
+        figure, axes = empty_figure(4.2, 2.9)
+        frequencies, amplitudes = spectrum
+        wide = frequencies <= 3 * high
+        axes.plot(frequencies[wide], amplitudes[wide], color=SERIES[0], linewidth=1.0)
+        axes.axvspan(low, high, color=SERIES[1], alpha=0.15, linewidth=0)
+        axes.set_xlabel("frequency [Hz]")
+        axes.set_ylabel("amplitude")
+        inside = (frequencies >= low) & (frequencies <= high)
+        peak = frequencies[inside][amplitudes[inside].argmax()]
+        yield (
+            Panel(svg_source(figure), "spectrum of the navigator, and the band of breathing"),
+            f"Its spectrum, strongest at {peak:.3g} Hz within the band of {low:g} to {high:g} Hz.",
+        )
+    counts = weights.reshape(len(weights), -1).sum(axis=1, dtype=np.float64)
+    figure, axes = empty_figure(4.2, 2.9)
+    axes.bar(np.arange(len(counts)), counts, color=SERIES[0])
+    axes.set_xlabel("bin")
+    axes.set_ylabel("readouts")
+    axes.tick_params(colors=INK)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    yield (
+        Panel(svg_source(figure), "readouts of bins"),
+        f"{len(counts)} bins of {counts.min():.0f} to {counts.max():.0f} readouts, of "
+        f"{weights[0].size} in all.",
+    )
