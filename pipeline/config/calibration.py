@@ -31,6 +31,8 @@ class EspiritSettings(Settings):
     """Energy of the patches' components that count as signal, relative to the strongest."""
     crop: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Maps are zero where the eigenvalue is smaller, as beyond the object; 0 keeps them all."""
+    soft: bool = False
+    """Maps fall off smoothly instead, half as large where the root of the eigenvalue is `crop`."""
 
 
 class CalibrationSettings(Settings):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from acquisitions import complex_normal, write_attributes
 from bart_commands import AVAILABLE, bart, read_cfl, write_cfl
 from calibrating import calibrated_in
@@ -12,6 +13,7 @@ from coil_measurements import measure, true_maps
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.delays import gradient_delays
+from pipeline.mri.calibration.espirit import trust
 from pipeline.mri.calibration.whitening import noise_covariance, whitening_matrix
 from pipeline.mri.generators.radial import golden_radial, kooshball
 from pipeline.storage.publish import published_store
@@ -97,6 +99,18 @@ def test_maps_from_spokes_are_those_of_a_cartesian_scan(
     phase = np.exp(1j * np.angle(np.sum(ours.conj() * theirs, axis=0)))
     difference = (ours * phase - theirs)[:, scan.inside]
     assert np.linalg.norm(difference) <= 0.05 * np.linalg.norm(theirs[:, scan.inside])
+
+
+def test_soft_maps_are_weighted_as_barts(tmp_path):
+    measured(tmp_path, (48, 44), 61, 6)
+    crop = 0.7
+    made = ("-m", 1, "-S", "-c", crop, "-r", 20, "cartesian", "maps", "eigenvalues")
+    bart(tmp_path, "ecalib", *made)
+    eigenvalues = torch.from_numpy(read_cfl(tmp_path / "eigenvalues").real.copy())
+    theirs = np.linalg.norm(read_cfl(tmp_path / "maps"), axis=0).ravel()
+    assert theirs.min() < 0.01
+    assert theirs.max() > 0.99
+    np.testing.assert_allclose(trust(eigenvalues, crop, soft=True).ravel(), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("delays", [(0.3, -0.1, 0.2), (-0.4, 0.6, 0.05)])

@@ -54,14 +54,17 @@ def test_brain_agrees_with_the_images_that_came_with_it(tmp_path):
 def test_brain_from_nothing_but_its_samples(tmp_path):
     """Maps from the centre of k-space, four virtual coils of five, spokes moved by their delays.
 
-    With 34 spokes an image is half noise, which agrees with the reference's only for its own maps.
+    The reference of 34 spokes is half noise, which only its own maps repeat: it correlates with the
+    image of all 340 spokes at 0.93, whichever maps that has.
     """
     example = Example("brain-radial", tmp_path, data_root=str(Path(DATA).resolve()))
     made = example.run("brain-radial-espirit", until="measure")
-    for name, frame, least in (("cg-sense", 5, 0.93), ("cg-sense-all", 0, 0.98)):
+    for name, frame, least in (("cg-sense", 5, 0.94), ("cg-sense-all", 0, 0.975)):
         table = read_table(made[name].metrics)
         images = table[table["kind"] == "image"].set_index("frame")
         assert images.loc[frame, "correlation"] >= least
+    one, every = image(made["cg-sense"])[5], image(made["cg-sense-all"])[0]
+    assert np.corrcoef(one.ravel(), every.ravel())[0, 1] >= 0.97
 
 
 def test_lungs_stand_out_alike_on_both_matrices(run):

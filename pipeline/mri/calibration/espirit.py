@@ -39,6 +39,23 @@ _MAP_BYTES = 64 * 2**20
 """Of ``G`` at places whose eigenvectors are found together."""
 
 
+def patch_width(axes: int) -> int:
+    """Return a good extent of patches: in 3D fewer samples, which are many all the same."""
+    return {2: 6, 3: 4}[axes]
+
+
+def trust(eigenvalues: "Tensor", crop: float, *, soft: bool) -> "Tensor":
+    """Return the weight of the maps at each place, 0 to 1.
+
+    One where the eigenvalue is not below ``crop``, and zero elsewhere; or, if ``soft``, an S-shaped
+    function of its root, which is half at ``crop``: that of BART's ``ecalib -S``.
+    """
+    if not soft:
+        return (eigenvalues >= crop).to(eigenvalues)
+    beyond = ((eigenvalues.clamp(0, 1).sqrt() - crop) / (1 - crop)).clamp(-1, 1)
+    return 0.5 + beyond / (1 + beyond**2)
+
+
 def patch_shape(region: Sequence[int], width: int) -> tuple[int, ...]:
     """Return the extent of patches along ``(z, y, x)``: no more than half of the region."""
     return tuple(min(width, (size + 1) // 2) for size in region)

@@ -19,7 +19,7 @@ from pipeline.mri.calibration.centre import (
     coils_together,
     slab_readouts,
 )
-from pipeline.mri.calibration.espirit import espirit_bytes, espirit_maps
+from pipeline.mri.calibration.espirit import espirit_bytes, espirit_maps, patch_width, trust
 from pipeline.mri.calibration.walsh import covariance_bytes, walsh_maps
 from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.raw import RawData
@@ -66,9 +66,9 @@ def _grid(job: Calibrating) -> CentreGrid:
 
 
 def _patch_width(job: Calibrating) -> int:
-    """Return the extent of ESPIRiT's patches: in 3D fewer samples, which are many all the same."""
+    """Return the extent of ESPIRiT's patches."""
     chosen = job.settings.calibration.espirit.width
-    return {2: 6, 3: 4}[len(job.acquired.shape)] if chosen == "auto" else chosen
+    return patch_width(len(job.acquired.shape)) if chosen == "auto" else chosen
 
 
 def needs(job: Calibrating) -> list[Need]:
@@ -282,18 +282,18 @@ def _write_maps(
 ) -> None:
     """Write maps on the full matrix, some planes of all coils at a time.
 
-    They are zero where the eigenvalues are smaller than the settings ask for.
+    They are zero, or small, where the eigenvalues are smaller than the settings ask for.
     """
     from pipeline.mri.calibration.coilmaps import interpolated, unit_norm
 
-    volume, crop = as_volume(raw.shape), job.settings.calibration.espirit.crop
+    volume, chosen = as_volume(raw.shape), job.settings.calibration.espirit
     planes, rows, columns = grid.coordinates
     with track(f"{job.dataset}: planes of coil maps", volume[0]) as advance:
         for slab in pieces(volume[0], stored.chunks[1]):
             where = [planes[slab], rows, columns]
             full = unit_norm(interpolated(maps, where))
-            if eigenvalues is not None and crop:
-                full *= interpolated(eigenvalues[None], where) >= crop
+            if eigenvalues is not None and (chosen.crop or chosen.soft):
+                full *= trust(interpolated(eigenvalues[None], where), chosen.crop, soft=chosen.soft)
             place = slice(first_plane + slab.start, first_plane + slab.stop)
             stored[:, place] = full.cpu().numpy()
             advance(slab.stop - slab.start)

@@ -7,6 +7,7 @@ from acquisitions import complex_normal
 from allocations import Allocations
 from coil_measurements import low_resolution, measure, true_maps
 
+import kronufft
 from pipeline.mri.calibration import espirit
 from pipeline.mri.calibration.centre import CentreGrid, box_shape, centre_of_kspace
 from pipeline.mri.calibration.coilmaps import interpolated, unit_norm
@@ -52,6 +53,22 @@ def test_maps_are_nearer_the_truth_than_walshs(name):
     assert full[inside].min() > 0.97
     assert eigenvalues.max() < 1 + 1e-4
     assert np.median(full[~inside]) < np.median(full[inside])
+
+
+@pytest.mark.parametrize("name", ["2D", "few slices"])
+def test_the_same_from_python(name):
+    shape, trajectories, coils, width = CASES[name]
+    measured = measure(shape, trajectories, coils=coils)
+    true, inside = true_maps(shape, coils)
+    samples = torch.from_numpy(measured.signals[0].astype(np.complex64))
+    k = torch.from_numpy(np.moveaxis(trajectories[0], -1, 0).copy())
+    errors = {}
+    for method in ("espirit", "walsh"):
+        maps = kronufft.coil_maps(samples, k, shape, width=width, method=method)
+        assert maps.shape == true.shape
+        errors[method] = error(maps.numpy(), true, inside)
+    assert errors["espirit"] < 0.025
+    assert errors["espirit"] < 0.75 * errors["walsh"]
 
 
 def test_the_centre_is_what_a_cartesian_scan_has():
