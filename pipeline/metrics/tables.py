@@ -83,6 +83,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     ),
     "width_m": (_NUMBER, "cut: width of the main lobe at half power [m]"),
     "expected_width_m": (_NUMBER, "cut: the same of a matched filter, from band and aperture [m]"),
+    "voxel_m": (_NUMBER, "cut: size of a voxel along it, below which no width can be seen [m]"),
     "pslr_db": (_NUMBER, "cut: highest side lobe over the peak [dB]"),
     "islr_db": (
         _NUMBER,

@@ -83,7 +83,7 @@ def _weights(data: CorrectedData, calibration: Calibration) -> Iterator[tuple[Pa
     radius = np.linalg.norm(data.trajectory(0, slice(0, _READOUTS)), axis=-1) / np.pi
     figure, axes = empty_figure(4.2, 2.9)
     axes.plot(radius.ravel(), weights.ravel() * np.prod(data.shape), ".", color=SERIES[0],
-              markersize=2.5, alpha=0.5)  # fmt: skip
+              markersize=2.5, alpha=0.5, rasterized=True)  # fmt: skip
     axes.set_xlabel("|k| / π")
     axes.set_ylabel("weight times voxels")
     yield (

@@ -89,6 +89,24 @@ def memory_chart(jobs: "pd.DataFrame", where: str, title: str) -> tuple[str, str
     return title, memory_scatter(groups, limit), caption
 
 
+def over_plan(jobs: "pd.DataFrame") -> list[str]:
+    """Return a line for each stage of a reconstruction whose jobs took more memory than planned."""
+    told = []
+    for where in ("host", "device"):
+        predicted, measured = f"predicted_{where}_mb", f"peak_{where}_mb"
+        over = jobs[jobs[measured] > jobs[predicted]]
+        names = ["dataset", "reconstruction", "stage"]
+        for who, group in over.fillna({"reconstruction": ""}).groupby(names, sort=False):
+            worst = group.loc[(group[measured] / group[predicted]).idxmax()]
+            count = f"{len(group)} jobs" if len(group) > 1 else "a job"
+            told.append(
+                f"{' · '.join(str(name) for name in who if name)}: {count} took up to "
+                f"{memory(float(worst[measured]))} of {where} memory, planned were "
+                f"{memory(float(worst[predicted]))}"
+            )
+    return told
+
+
 def totals(table: "pd.DataFrame") -> tuple[tuple[str, str], ...]:
     """Return (value, what it counts) for the whole metrics table."""
     jobs = table[table["kind"] == "job"]

@@ -53,38 +53,41 @@ _NEAR = 3.0
 
 
 def memory_scatter(points: Mapping[str, Sequence[tuple[float, float]]], limit: float | None) -> str:
-    """Draw measured against predicted peak memory [MB], both logarithmic, and the limit if any.
+    """Draw how much of the predicted peak memory [MB] was measured, and the limit if any.
 
     Each labelled group has pairs (predicted, measured). Returns the data URI of an SVG, in which
-    jobs that used more than predicted lie in the shaded triangle. A limit far beyond the jobs is
-    left out: the points would share a corner.
+    jobs that used more than predicted lie in the shaded part. A limit far beyond the jobs is
+    left out: the points would share an edge.
     """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    figure, axes = empty_figure(6.0, 3.6)
-    values = [value for group in points.values() for pair in group for value in pair]
+    figure, axes = empty_figure(6.0, 3.4)
+    values = [predicted for group in points.values() for predicted, _ in group]
+    percent = [100 * measured / predicted for group in points.values()
+               for predicted, measured in group]  # fmt: skip
     if limit and limit > _NEAR * max(values):
         limit = None
-    low, high = min(values) / 1.4, max([*values, limit or 0]) * 1.4
-    axes.loglog([low, high], [low, high], color=INK, linewidth=0.8, alpha=0.6)
-    axes.fill_between([low, high], [low, high], high, color="#c8452f", alpha=0.08, linewidth=0)
+    low, high = min(values) / 1.2, max([*values, limit or 0]) * 1.2
+    margin = max(5.0, 0.1 * (max(percent) - min(percent)))
+    least, most = max(0.0, min(percent) - margin), max([100.0, *percent]) + margin
+    axes.axhline(100, color=INK, linewidth=0.8, alpha=0.6)
+    axes.axhspan(100, most, color="#c8452f", alpha=0.08, linewidth=0)
     if limit:
         axes.axvline(limit, color="#c8452f", linewidth=1.0)
-        axes.axhline(limit, color="#c8452f", linewidth=1.0)
-        axes.annotate("limit", (low, limit), (4, 3), textcoords="offset points", color="#c8452f",
-                      fontsize=8)  # fmt: skip
+        axes.annotate("limit", (limit, least), (-4, 4), textcoords="offset points", ha="right",
+                      color="#c8452f", fontsize=8)  # fmt: skip
     for colour, (label, group) in zip(_cycle(len(points)), points.items(), strict=True):
-        predicted, measured = zip(*group, strict=True)
-        axes.scatter(predicted, measured, s=22, color=colour, alpha=0.75, label=label, linewidth=0)
-    axes.set(xlim=(low, high), ylim=(low, high))
+        shares = [100 * measured / predicted for predicted, measured in group]
+        axes.scatter([predicted for predicted, _ in group], shares, s=28, color=colour, alpha=0.75,
+                     label=label, linewidth=0)  # fmt: skip
+    axes.set(xlim=(low, high), ylim=(least, most), xscale="log")
     axes.set_xlabel("predicted peak [MB]")
-    axes.set_ylabel("measured peak [MB]")
-    for axis in (axes.xaxis, axes.yaxis):
-        subdivisions = (1.0, 2.0, 5.0) if high / low < 200 else (1.0,)
-        axis.set_major_locator(LogLocator(subs=subdivisions))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    figure.legend(frameon=False, labelcolor=INK, fontsize=8, loc="outside right upper")
+    axes.set_ylabel("measured [% of predicted]")
+    subdivisions = (1.0, 2.0, 3.0, 5.0) if high / low < 50 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subdivisions))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    figure.legend(frameon=False, labelcolor=INK, fontsize=8, loc="outside upper left", ncols=2)
     return svg_source(figure)
 
 
@@ -120,6 +123,7 @@ def svg_source(figure: "Figure") -> str:
             buffer,
             format="svg",
             transparent=True,
+            dpi=160,  # of what is drawn as pixels
             metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")),
         )
     svg = buffer.getvalue().replace(INK, "currentColor").replace("'DejaVu Sans'", _FONTS)

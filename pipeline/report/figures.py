@@ -14,6 +14,7 @@ from pipeline.report.pictures import (
     Picture,
     Plane,
     central_plane,
+    coloured_png,
     grey_png,
     plane_size,
     scale_bar_length,
@@ -75,11 +76,15 @@ class Series:
         }
 
     def picture(self, plane: Plane, values: Array, white: float, label: str) -> Picture:
-        """Return one plane ready for the page."""
+        """Return one plane in grey, ready for the page."""
+        return self.laid_out(plane, grey_png(values, white), label)
+
+    def laid_out(self, plane: Plane, source: str, label: str) -> Picture:
+        """Return the picture of a plane with its extent and its axes."""
         geometry = PLANES[plane]
         width, height = plane_size(plane, self.images.shape[1:], self.voxel_size)
         return Picture(
-            source=grey_png(values, white),
+            source=source,
             label=label,
             width=width,
             height=height,
@@ -96,6 +101,7 @@ class Series:
             quality=quality_table(rows),
             quality_note=quality_note(rows),
             figures=(views(self), strip(self)) if self.frames > 1 else (views(self),),
+            phase=phases(self),
         )
 
 
@@ -121,6 +127,23 @@ def views(series: Series) -> Figure:
         return figure
     pictures = (replace(picture, label=title) for title, (picture,) in figure.rows)
     return replace(figure, rows=(("", tuple(pictures)),))
+
+
+def phases(series: Series) -> Figure:
+    """Return the phase of the middle image, in the planes of `views`."""
+    frame = series.frames // 2
+    pictures = tuple(
+        series.laid_out(
+            plane,
+            coloured_png(
+                central_plane(series.images, frame, plane, np.angle), -np.pi, np.pi, "twilight"
+            ),
+            plane,
+        )
+        for plane in series.planes
+    )
+    caption = "Phase of the same planes, from −π to π; where nothing is, it is that of noise."
+    return Figure((("phase", pictures),), scale_bar_length(pictures[0].width), caption)
 
 
 def strip(series: Series) -> Figure:

@@ -4,6 +4,8 @@
 `templates/report.html.j2` says how it looks. The page loads nothing and runs no script.
 """
 
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from pipeline.report.accounts import (
     Bar,
     longest_jobs,
     memory_chart,
+    over_plan,
     time_bars,
     totals,
 )
@@ -58,6 +61,7 @@ def report_page(
     report: Path,
     failures: Sequence[Failure] = (),
     calibrations: Mapping[str, ShownCalibration] | None = None,
+    logs: Path = Path("logs"),
 ) -> str:
     """Return the report as HTML.
 
@@ -77,6 +81,8 @@ def report_page(
         Reconstructions that are missing, and why.
     calibrations
         What was found of each dataset before it was reconstructed.
+    logs
+        Folder of the logs.
     """
     jobs = table[table["kind"] == "job"]
     unreadable: list[str] = []
@@ -88,6 +94,7 @@ def report_page(
             series,
             (calibrations or {}).get(name, ShownCalibration()),
             unreadable,
+            logs,
         )
         for name in table["dataset"].dropna().unique()
     ]
@@ -107,6 +114,7 @@ def report_page(
             problems=[*problems, *unreadable],
             failures=failures,
             warnings=warnings_of(receipts),
+            over_plan=over_plan(jobs),
             stream_note=STREAM_NOTE,
             scatters=scatters,
             timeline=timeline_chart(jobs),
@@ -125,6 +133,7 @@ def _dataset_section(
     series: Mapping[tuple[str, str], AnySeries],
     calibration: ShownCalibration,
     unreadable: list[str],
+    logs: Path,
 ) -> DatasetSection:
     """Return what the page shows of a dataset; add to ``unreadable`` what it cannot show."""
     name = folder.name
@@ -138,7 +147,10 @@ def _dataset_section(
         measured = _receipt(own, "measure", reconstruction)
         try:
             one = describe_reconstruction(rows, measured, series[name, reconstruction])
-            shown.append(replace(one, files=_files(folder / reconstruction)))
+            made = folder / reconstruction
+            shown.append(
+                replace(one, files=_files(made), logs=_logs(made, logs), commands=_commands(made))
+            )
         except (KronufftError, *DAMAGE) as error:  # one damaged chunk must not hide the others
             image = folder / reconstruction / "image.json"
             unreadable.append(f"{image}: damaged ({error}); {remake(image)}")
@@ -149,6 +161,20 @@ def _dataset_section(
         calibration=calibration,
         time=time,
         phases=phases,
+    )
+
+
+def _logs(folder: Path, logs: Path) -> str:
+    """Return the way from the page to the logs of a reconstruction's blocks, if there are any."""
+    own = logs / "reconstruct" / folder.parent.name / folder.name
+    return os.path.relpath(own, folder.parents[1]) if own.is_dir() else ""
+
+
+def _commands(folder: Path) -> tuple[str, ...]:
+    """Return the commands of a reconstruction, for the folder that the run was started in."""
+    return (
+        f"kronufft show {shlex.quote(str(folder))}",
+        f"snakemake --cores all --forceall {shlex.quote(str(folder / 'image.json'))}",
     )
 
 

@@ -7,7 +7,7 @@ browser scales them to their physical aspect, so that text and scale bars stay c
 import base64
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -101,16 +101,20 @@ def plane_size(
     return width, height
 
 
-def central_plane(images: Any, frame: int, plane: Plane) -> NDArray[np.float32]:
+def central_plane(
+    images: Any, frame: int, plane: Plane, part: Callable[..., Any] = np.abs
+) -> NDArray[np.float32]:
     """Return the magnitude of the plane through a volume's centre, ``[row, column]``.
+
+    Or its phase, where ``part`` is `numpy.angle`.
 
     Images ``[frame, z, y, x]`` are in memory or stored; rows run as they are drawn, from the top.
     """
     geometry = PLANES[plane]
     where: list[Any] = [frame, slice(None), slice(None), slice(None)]
     where[1 + geometry.axis] = images.shape[1 + geometry.axis] // 2
-    magnitude: NDArray[np.float32] = np.abs(np.asarray(images[tuple(where)])).astype(np.float32)
-    return magnitude[::-1] if geometry.up else magnitude
+    values: NDArray[np.float32] = part(np.asarray(images[tuple(where)])).astype(np.float32)
+    return values[::-1] if geometry.up else values
 
 
 def white_level(planes: Iterable[NDArray[Any]]) -> float:
@@ -126,14 +130,18 @@ def grey_png(plane: NDArray[Any], white: float) -> str:
 
 def coloured_png(plane: NDArray[Any], lowest: float, highest: float, colours: str) -> str:
     """Return a plane as a data URI of a PNG, in one of matplotlib's colour maps."""
-    from matplotlib.image import imsave
+    import matplotlib as mpl
+    from PIL import Image
 
     step = math.ceil(max(plane.shape) / _LARGEST_SIDE)
+    parts = (plane[::step, ::step] - lowest) / (highest - lowest)
+    # Indices into a table of colours: a third of the bytes of pixels in colours of their own.
+    picture = Image.fromarray(np.rint(255 * parts.clip(0, 1)).astype(np.uint8))
+    if colours != "gray":
+        table = mpl.colormaps[colours](np.linspace(0, 1, 256), bytes=True)
+        picture.putpalette(table[:, :3].tobytes())
     buffer = io.BytesIO()
-    imsave(
-        buffer, plane[::step, ::step], cmap=colours, vmin=lowest, vmax=highest, format="png",
-        pil_kwargs={"compress_level": 6},
-    )  # fmt: skip
+    picture.save(buffer, format="png", compress_level=6)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

@@ -1,5 +1,6 @@
 """What the page shows of one reconstruction: its images, convergence, settings."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ class Reconstruction:
     """Label and value of what it was made with."""
     files: tuple[str, ...] = ()
     """Names in its folder."""
+    logs: str = ""
+    """Where the logs of its jobs are, seen from the page; empty where there are none."""
+    commands: tuple[str, ...] = ()
+    """That show where it comes from, and make it again."""
 
     @property
     def anchor(self) -> str:
@@ -91,6 +96,10 @@ def _headline(jobs: "pd.DataFrame", images: "pd.DataFrame", series: AnySeries) -
     words.append(duration(float(jobs["seconds"].sum())))
     if made["peak_host_mb"].notna().any():
         words.append(memory(float(made[["peak_host_mb", "peak_device_mb"]].max().max())))
+    if images["misfit"].notna().any():
+        noise = images["expected_misfit"].median()
+        of_noise = "" if math.isnan(noise) else f", noise {noise:.2g}"
+        words.append(f"misfit {images['misfit'].median():.2g}{of_noise}")
     if images["nmse_db"].notna().any():
         words.append(f"NMSE {images['nmse_db'].median():.1f} dB")
     elif images["nrmse"].notna().any():

@@ -27,6 +27,8 @@ class Shown:
     points: Table = ()
     """Table of the responses to points, and what it means."""
     points_note: str = ""
+    phase: Figure | None = None
+    """Of the first of the figures' images."""
     pairs: Table = ()
     """Table of the pairs of antenna arrays."""
 

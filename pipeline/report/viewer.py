@@ -16,6 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.report.accounts import longest_jobs
 from pipeline.report.wording import duration, environment, memory
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def viewer_page(table: "pd.DataFrame", report: Path) -> str:
         report=report.name,
         titles=titles,
         rows=rows,
+        jobs=longest_jobs(table[table["kind"] == "job"]),
         niivue=gzip.decompress(files(__package__).joinpath("templates/niivue.js.gz").read_bytes())
         .decode("utf-8"),
     )  # fmt: skip

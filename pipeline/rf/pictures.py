@@ -300,8 +300,10 @@ def point_cut(cut: Mapping[str, Any], title: str) -> str:
 
 
 def _expected(cut: Mapping[str, Any]) -> str:
-    width = cut.get("expected_width_m")
-    return f"expected, {width:.4g} m" if width else "expected"
+    width, voxel = cut.get("expected_width_m"), cut.get("voxel_m") or 0.0
+    if not width:
+        return "expected"
+    return f"expected, {width:.4g} m" + (", less than a voxel" if width < voxel else "")
 
 
 def point_cuts(measured: Mapping[str, Any]) -> tuple[PanelFigure, ...]:

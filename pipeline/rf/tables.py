@@ -40,7 +40,7 @@ _POINTS = {
 POINT_NOTE = (
     "PSLR is the highest side lobe over the peak, ISLR the energy of the side lobes within the "
     "extent over that of the main lobe; the expected width is a matched filter's, from band and "
-    "aperture."
+    "aperture, where it is not below the voxel."
 )
 
 
@@ -57,13 +57,18 @@ def point_table(table: "pd.DataFrame") -> Table:
     return (
         tuple(column.title for column in columns.values()),
         *(
-            tuple(
-                number(float(row[name]), column.style) if column.style else str(row[name])
-                for name, column in columns.items()
-            )
+            tuple(_point_cell(row, name, column.style) for name, column in columns.items())
             for _, row in points.head(MOST_POINTS).iterrows()
         ),
     )
+
+
+def _point_cell(row: "pd.Series[Any]", name: str, style: str) -> str:
+    if not style:
+        return str(row[name])
+    # What is finer than the grid cannot be seen on it: that is no fault of the image.
+    finer = name == "expected_width_m" and row[name] < row["voxel_m"]
+    return f"< voxel, {row['voxel_m']:.4f}" if finer else number(float(row[name]), style)
 
 
 def scene_note(images: "pd.DataFrame") -> str:

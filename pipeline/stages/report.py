@@ -91,7 +91,7 @@ def report(
             temporary.write_text(viewer_page(everything, report), encoding="utf-8")
         with published_file(report) as temporary:
             page = report_page(
-                everything, accounts, dict(series), problems, report, failures, found
+                everything, accounts, dict(series), problems, report, failures, found, logs
             )
             temporary.write_text(page, encoding="utf-8")
 

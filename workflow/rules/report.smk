@@ -35,10 +35,11 @@ rule report:
             f"--receipt {path}" for path in input.receipts
         ],
         images=lambda wildcards, input: [f"--image {path}" for path in input.images],
+        logs=lambda wildcards, log: Path(log[0]).parent,
         raws=lambda wildcards, input: [f"--raw {path}" for path in input.raws],
         calibrations=lambda wildcards, input: [
             f"--calibration {path}" for path in input.calibrations
         ],
     shell:
         "kronufft report {params.metrics} {params.receipts} {params.images} {params.raws}"
-        " {params.calibrations} --report {output.report} --table {output.table} > {log} 2>&1"
+        " {params.calibrations} --logs {params.logs} --report {output.report} --table {output.table} > {log} 2>&1"

@@ -34,6 +34,7 @@ class CutThrough:
     lobes: LobeFigures
     expected: NDArray[np.complex128] | None  # the matched filter's response, 1 at the point
     expected_width: float  # of its main lobe, m; NaN where it is not known
+    voxel: float  # size of a voxel along the cut, m
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ class PointMeasurement:
             self.directions, response.cuts, response.lobes, self.widths, strict=True
         ):
             expected = None if self.waves is None else self.waves.response(line, cut.offsets)
-            cuts.append(CutThrough(name, cut, lobes, expected, width))
+            voxel = 1 / float(np.linalg.norm(np.asarray(line)[: len(steps)] / steps))
+            cuts.append(CutThrough(name, cut, lobes, expected, width, voxel))
         return ScenePoint(place, displacement, response.magnitude, tuple(cuts))
 
     def _nearest_maximum(

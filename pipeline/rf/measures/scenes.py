@@ -94,6 +94,7 @@ def _columns(cut: CutThrough) -> dict[str, Any]:
         "direction": cut.direction,
         "width_m": cut.lobes.width,
         "expected_width_m": cut.expected_width,
+        "voxel_m": cut.voxel,
         "pslr_db": cut.lobes.pslr_db,
         "islr_db": cut.lobes.islr_db,
         "extent_before_m": before,

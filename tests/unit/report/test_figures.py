@@ -5,13 +5,15 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from matplotlib.image import imread
 
 from pipeline.report.charts import convergence_curves, memory_scatter
-from pipeline.report.figures import Series, strip, views
+from pipeline.report.figures import Series, phases, strip, views
 from pipeline.report.pictures import (
     PLANES,
     central_plane,
+    coloured_png,
     grey_png,
     plane_size,
     scale_bar_length,
@@ -24,7 +26,9 @@ SHAPE = (4, 6, 5)
 def decoded(uri):
     head, data = uri.split(",", 1)
     assert head == "data:image/png;base64"
-    return imread(io.BytesIO(base64.b64decode(data)))[..., 0]
+    pixels = imread(io.BytesIO(base64.b64decode(data)))
+    assert pixels.ndim == 2  # grey, one byte each
+    return pixels
 
 
 def svg(uri):
@@ -86,6 +90,22 @@ def test_scale_bar(width, bar):
 
 def no_reference(frame):
     raise AssertionError("asked for a reference that there is not")
+
+
+def test_a_whole_table_of_colours_is_used():
+    _, data = coloured_png(np.array([[-2.0, 2.0]]), -2, 2, "twilight").split(",", 1)
+    pixels = imread(io.BytesIO(base64.b64decode(data)))[0, :, :3]
+    ends = colormaps["twilight"]([0.0, 1.0])[:, :3]
+    np.testing.assert_allclose(pixels, ends, atol=1 / 255)
+
+
+def test_phase_is_that_of_the_voxels(volume):
+    series = Series(volume, (0.001,) * 3, no_reference, {})
+    ((_, pictures),) = phases(series).rows
+    assert [picture.label for picture in pictures] == ["axial", "coronal", "sagittal"]
+    plane = central_plane(volume, 0, "axial", np.angle)
+    expected = np.angle(np.exp(1j * (2 + np.arange(6))))
+    np.testing.assert_allclose(plane[:, 4], expected, atol=1e-6)
 
 
 def test_views_of_a_volume(volume):

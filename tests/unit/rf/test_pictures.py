@@ -133,6 +133,8 @@ def test_a_cut_names_its_width_and_what_was_expected():
         "expected, 0.875 m",
     ):
         assert expected in text
+    coarse = svg(point_cut({**cut, "voxel_m": 1.0}, "target 0"))
+    assert "expected, 0.875 m, less than a voxel" in coarse
     alone = svg(point_cut({**cut, "expected_decibels": None, "width_m": None}, "target 0"))
     assert "at −3 dB" not in alone
     assert "expected" not in alone

@@ -65,6 +65,7 @@ def test_isolated_targets(acquisition):
         assert row["width_m"] == pytest.approx(width, rel=0.02)
         assert row["expected_width_m"] == pytest.approx(width, rel=0.01)
         assert row["displacement_m"] < 0.02
+        assert row["voxel_m"] == raw.scene.spacing["xy".index(row["direction"])]
     assert [row["magnitude"] for row in found.points[::2]] == pytest.approx((2, 1), rel=0.02)
     assert found.image["targets"] == 2  # the third is outside
     assert len(found.curves) == 2

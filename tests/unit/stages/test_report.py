@@ -75,8 +75,8 @@ def test_page_is_whole_and_self_contained(tmp_path):
             assert (tmp_path / link.partition("#")[0]).exists(), link
     for run in runs:
         assert run.dataset in page.text
-    # volume: thumbnail, 9 planes; cine: thumbnail, 3 planes, strip of 3 x 8; lung: thumbnail, 3
-    assert sum("png" in source for source in page.loaded) == 10 + 28 + 4
+    # volume: thumbnail, 9 planes, 3 phases; cine: thumbnail, 3 planes, 3 x 8 frames, phase; lung: 7
+    assert sum("png" in source for source in page.loaded) == 13 + 29 + 7
     # two convergence curves, the memory, and when jobs ran
     assert sum("svg" in source for source in page.loaded) == 4
     assert "10 × 5" not in page.text
@@ -126,6 +126,25 @@ def test_warnings_stand_at_the_head_of_the_page_each_once(tmp_path):
     ):
         assert head.count(line) == 1
     assert html.index("these images may be wrong") < html.index('class="sheet"')
+
+
+def test_jobs_that_took_more_than_planned_stand_at_the_head_of_the_page(tmp_path):
+    run = write_run(tmp_path, dataset="lean")
+    path = run.receipts / "reconstruct-0000.json"
+    write_json(path, {**read_json(path), "peak_host_bytes": 950_000_000})
+    page, html = run_all(tmp_path, [run, write_run(tmp_path, dataset="right")])
+    line = "lean · cg-sense · reconstruct: a job took up to 950 MB of host memory, planned were 900"
+    assert page.text.count(line) == 1
+    assert html.index(line) < html.index('class="sheet"')
+    assert "right · cg-sense · reconstruct" not in page.text
+
+
+def test_neighbouring_reconstructions_lie_over_each_other(tmp_path):
+    names = ("a", "b", "c")
+    runs = [write_run(tmp_path, reconstruction=name, shape=(14, 12)) for name in names]
+    _, html = run_all(tmp_path, runs)
+    sides = re.findall(r'alt="head, (.), on the (left|right)"', html)
+    assert sides == [("b", "right"), ("a", "left"), ("c", "right"), ("b", "left")]
 
 
 def test_names_are_escaped(tmp_path):
