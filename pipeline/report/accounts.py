@@ -94,15 +94,16 @@ def over_plan(jobs: "pd.DataFrame") -> list[str]:
     told = []
     for where in ("host", "device"):
         predicted, measured = f"predicted_{where}_mb", f"peak_{where}_mb"
-        over = jobs[jobs[measured] > jobs[predicted]]
-        names = ["dataset", "reconstruction", "stage"]
-        for who, group in over.fillna({"reconstruction": ""}).groupby(names, sort=False):
-            worst = group.loc[(group[measured] / group[predicted]).idxmax()]
+        over: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for job in rows_of([jobs[jobs[measured] > jobs[predicted]]]):
+            names = (job["dataset"], job.get("reconstruction", ""), job["stage"])
+            over.setdefault(names, []).append(job)
+        for who, group in over.items():
+            worst = max(group, key=lambda job: job[measured] / job[predicted])
             count = f"{len(group)} jobs" if len(group) > 1 else "a job"
             told.append(
-                f"{' · '.join(str(name) for name in who if name)}: {count} took up to "
-                f"{memory(float(worst[measured]))} of {where} memory, planned were "
-                f"{memory(float(worst[predicted]))}"
+                f"{' · '.join(filter(None, who))}: {count} took up to {memory(worst[measured])} of "
+                f"{where} memory, planned were {memory(worst[predicted])}"
             )
     return told
 

@@ -200,9 +200,10 @@ def test_window_and_level_change_what_is_black_and_white(watched, results):
 
 def test_tables_are_sorted_by_number(watched, results):
     page = watched().open(results / "viewer.html")
-    rows = page.locator("table.sortable tbody tr")
-    column = page.locator("table.sortable th").all_inner_texts().index("NRMSE")
-    header = page.locator("table.sortable th button").nth(column)
+    table = page.locator("table.sortable").first
+    rows = table.locator("tbody tr")
+    column = table.locator("th").all_inner_texts().index("NRMSE")
+    header = table.locator("th button").nth(column)
     header.click()
     rising = [float(text) for text in rows.locator(f"td:nth-child({column + 1})").all_inner_texts()]
     assert rising == sorted(rising)

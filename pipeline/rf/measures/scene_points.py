@@ -152,8 +152,8 @@ class PointMeasurement:
             self.directions, response.cuts, response.lobes, self.widths, strict=True
         ):
             expected = None if self.waves is None else self.waves.response(line, cut.offsets)
-            voxel = 1 / float(np.linalg.norm(np.asarray(line)[: len(steps)] / steps))
-            cuts.append(CutThrough(name, cut, lobes, expected, width, voxel))
+            size = 1 / float(np.linalg.norm(np.asarray(line)[: len(steps)] / steps))
+            cuts.append(CutThrough(name, cut, lobes, expected, width, size))
         return ScenePoint(place, displacement, response.magnitude, tuple(cuts))
 
     def _nearest_maximum(
