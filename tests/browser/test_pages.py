@@ -132,6 +132,21 @@ def test_pages_fit_and_ask_for_nothing_but_what_lies_beside_them(
     assert all(Path(url.path).is_relative_to(results) for url in loaded)
 
 
+def test_print_shows_what_is_folded_and_cuts_nothing(watched, results):
+    page = watched(width=700).open(results / "report.html")
+    folded = "[...document.querySelectorAll('details:not([open]) :is(table, img, dd)')]"
+    seen = f"{folded}.filter((one) => one.checkVisibility()).length"
+    count = page.evaluate(f"{folded}.length")
+    assert count > 3
+    assert page.evaluate(seen) == 0
+    page.emulate_media(media="print")
+    assert page.evaluate(seen) == count
+    tables = "[...document.querySelectorAll('table, .plate, .time')]"
+    assert page.evaluate(f"{tables}.every((one) => one.scrollWidth <= 700)")
+    inks = "new Set([...document.querySelectorAll('.time i')].map((one) => getComputedStyle(one)"
+    assert page.evaluate(f"[...{inks}.printColorAdjust))]") == ["exact"]
+
+
 def test_the_report_leads_to_the_viewer(watched, results):
     page = watched().open(results / "report.html")
     page.locator('a[href="viewer.html#head/noisy"]').first.click()

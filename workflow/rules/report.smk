@@ -35,7 +35,7 @@ rule report:
             f"--receipt {path}" for path in input.receipts
         ],
         images=lambda wildcards, input: [f"--image {path}" for path in input.images],
-        logs=lambda wildcards, log: Path(log[0]).parent,
+        logs=lambda wildcards: Path(rules.report.log[0]).parent,
         raws=lambda wildcards, input: [f"--raw {path}" for path in input.raws],
         calibrations=lambda wildcards, input: [
             f"--calibration {path}" for path in input.calibrations
