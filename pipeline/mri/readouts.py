@@ -60,7 +60,7 @@ def is_radial(trajectory: Readouts, *, tolerance: float = 1e-4) -> bool:
 
 def _line_distance(points: NDArray[np.floating]) -> tuple[float, float]:
     """Return the largest distance of readouts from lines through the centre, and from it."""
-    radius = np.linalg.norm(points, axis=-1)
+    radius = _lengths(points)
     # pi and -pi are one frequency on a grid, and stored as -pi: such a sample may lie on either end
     # of its line, and does not tell the direction.
     at_edge = np.abs(points) >= np.pi * (1 - 1e-6)
@@ -81,8 +81,13 @@ def _line_distance(points: NDArray[np.floating]) -> tuple[float, float]:
 
 def _across(points: NDArray[np.floating], directions: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the distance of points from lines through the centre."""
-    along = np.sum(points * directions, axis=-1, keepdims=True)
-    return np.asarray(np.linalg.norm(points - along * directions, axis=-1))
+    along = np.einsum("...i,...i->...", points, directions)[..., None]
+    return _lengths(points - along * directions)
+
+
+def _lengths(points: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return lengths along the last axis: a short one, along which `numpy.linalg.norm` is slow."""
+    return np.asarray(np.sqrt(np.einsum("...i,...i->...", points, points)))
 
 
 def is_stack_of_stars(trajectory: Readouts, *, tolerance: float = 1e-4) -> bool:

@@ -16,6 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.mri.formats.mrd_header import LONGEST_HEADER
 
 if TYPE_CHECKING:
@@ -82,7 +85,7 @@ class _File(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         read = self._file.readinto(view)
         if view[: len(_COLLECTION)] == _COLLECTION:
-            _require_sound(self._file.fileno(), place)
+            _objects(self._file.fileno(), place)
         wanted = max(read, min(len(view), self._size - place))
         if read < wanted:
             view[read:wanted] = bytes(wanted - read)
@@ -104,19 +107,66 @@ def _collection_end(file: int, address: int) -> int | None:
     return int(address + length)
 
 
-def _require_sound(file: int, address: int) -> None:
-    """Raise `OSError` if the objects of a collection are not one after the other to its end."""
+def _objects(file: int, address: int) -> dict[int, tuple[int, int]]:
+    """Return where each object of a collection lies, and its size, by number.
+
+    Raises
+    ------
+    OSError
+        If they are not one after the other to the end of the collection.
+    """
     end = _collection_end(file, address) or 0
-    at = address + _HEAD
+    found, at = {}, address + _HEAD
     while at + _HEAD <= end:
         head = os.pread(file, _HEAD, at)
         if len(head) < _HEAD:
             break
         index, size = struct.unpack("<H6xQ", head)
+        found[index] = at + _HEAD, size
         # The last one, of number 0, is the room that is left, and counts its own head.
         at += _HEAD + -(-size // 8) * 8 if index else size or end
     if at > end:
         raise OSError(f"values of varying length at byte {address} do not end where they should")
+    return found
+
+
+REFERENCE = np.dtype([("count", "<u4"), ("address", "<u8"), ("index", "<u4")])
+"""What a row has of values of varying length: how many, their collection, and their number in it.
+"""
+
+
+def lies_apart(stored: "h5py.Dataset", names: tuple[str, ...]) -> bool:
+    """Tell whether each row of a list is stored as it is, with float32 lists in these columns."""
+    import h5py
+
+    lists = [h5py.check_vlen_dtype(stored.dtype[name]) for name in names]
+    plain = not stored.id.get_create_plist().get_nfilters() and stored.chunks == (1,)
+    return plain and all(each == np.dtype("<f4") for each in lists)
+
+
+class Heap:
+    """Values of varying length, read where they lie: HDF5 would copy them, one list at a time."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._file = stack.enter_context(path.open("rb", buffering=0))
+
+    def read_into(self, out: NDArray[np.float32], references: NDArray[np.void]) -> None:
+        """Read the values of each `REFERENCE` into a row of ``out``, which are as many.
+
+        Raises
+        ------
+        OSError
+            If they do not lie there.
+        """
+        file, collection = self._file.fileno(), -1
+        for row, address, index in zip(
+            out, references["address"].tolist(), references["index"].tolist(), strict=True
+        ):
+            if address != collection:
+                objects, collection = _objects(file, address), address
+            place, size = objects.get(index, (0, 0))
+            if size < row.nbytes or os.preadv(file, [row], place) < row.nbytes:
+                raise OSError(f"values of varying length at byte {address} are not all there")
 
 
 def stored_text(stored: "h5py.Dataset", path: Path) -> bytes:

@@ -24,7 +24,14 @@ from pipeline.errors import DataError, KronufftError
 from pipeline.formats.array_files import whole_chunks
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.mri.formats.acquisition import MriAcquisition
-from pipeline.mri.formats.hdf5_file import open_hdf5, stored_text, whole_rows
+from pipeline.mri.formats.hdf5_file import (
+    REFERENCE,
+    Heap,
+    lies_apart,
+    open_hdf5,
+    stored_text,
+    whole_rows,
+)
 from pipeline.mri.formats.listed import listed_acquisition
 from pipeline.mri.formats.listed_source import ListedSource, Place, require_room
 from pipeline.mri.formats.mrd_flags import is_compressed, is_reverse, roles
@@ -76,6 +83,8 @@ class MrdFile(ListedSource):
             _bound_cache(file)
             group = _group(file, self._who)
             self._stored: h5py.Dataset = group["data"]
+            self._as_it_lies = lies_apart(self._stored, _VALUES)
+            self._heap = Heap(path, stack)
             self.told: dict[str, Any] = {}
             count = int(self._stored.shape[0])
             if cut_off:
@@ -118,19 +127,19 @@ class MrdFile(ListedSource):
         return Place(position, directions, dwell if dwell > 0 else None)
 
     def _rows(self, some: slice) -> NDArray[Any]:
-        """Return headers of some readouts, and of each list of values how many it says it has."""
+        """Return headers of some readouts, and what they say of each list of values."""
         kind, names = self._stored.id.get_type(), ("head", *_VALUES)
         places = [kind.get_member_offset(kind.get_member_index(name.encode())) for name in names]
-        types = [self._stored.dtype["head"], *("<u4" for _ in _VALUES)]
+        types = [self._stored.dtype["head"], *(REFERENCE for _ in _VALUES)]
         layout = np.dtype({"names": names, "formats": types, "offsets": places})
         rows = np.empty(some.stop - some.start, layout)
-        if self._stored.chunks != (1,) or self._stored.id.get_create_plist().get_nfilters():
+        if not self._as_it_lies:
             read = self._read(some)
             rows["head"] = read["head"]
             for name in _VALUES:
-                rows[name] = [values.size for values in read[name]]
+                rows[name]["count"] = [values.size for values in read[name]]
             return rows
-        # As they lie in the file: HDF5 would read all samples beside them, and not free them.
+        # HDF5 would read all samples beside them, and not free them.
         try:
             for index, row in enumerate(range(some.start, some.stop)):
                 _, chunk = self._stored.id.read_direct_chunk((row,))
@@ -161,17 +170,33 @@ class MrdFile(ListedSource):
                 "than its header tells; export the file again"
             )
         found = np.empty((len(rows), length), np.float32)
+        if self._as_it_lies:
+            references = self._lists[name][rows]
+            self._require_length(name, rows, references["count"], length)
+            if length:
+                try:
+                    self._heap.read_into(found, references)
+                except OSError as error:
+                    raise self._unreadable(slice(int(rows[0]), int(rows[-1]) + 1), error) from None
+            return found
         at = 0
         for run in progressions(rows):
-            for values in self._read(run.selection)[name]:
-                if values.size != length:
-                    raise DataError(
-                        f"{self._who}: readout {rows[at]} has {values.size} numbers in `{name}`, "
-                        f"but its header tells {length}; export the file again"
-                    )
-                found[at] = values
-                at += 1
+            lists = self._read(run.selection)[name]
+            some = slice(at, at + run.length)
+            self._require_length(name, rows[some], np.array([len(v) for v in lists]), length)
+            found[some] = np.stack(list(lists))
+            at += run.length
         return found
+
+    def _require_length(
+        self, name: str, rows: NDArray[np.int64], counts: NDArray[np.integer], length: int
+    ) -> None:
+        """Refuse lists of another length than the headers tell."""
+        if (wrong := np.flatnonzero(counts != length)).size:
+            raise DataError(
+                f"{self._who}: readout {rows[wrong[0]]} has {counts[wrong[0]]} numbers in "
+                f"`{name}`, but its header tells {length}; export the file again"
+            )
 
     def _table(self, count: int) -> tuple[ReadoutTable, int]:
         """Return what all headers tell, and the components of the trajectory."""
@@ -185,13 +210,16 @@ class MrdFile(ListedSource):
         }
         flags = np.empty(count, np.uint64)
         self._beyond = np.empty(count, bool)
+        self._lists = {name: np.empty(count, REFERENCE) for name in _VALUES}
         for some in pieces(count, _HEADERS_AT_ONCE):
             rows = self._rows(some)
             heads = rows["head"]
             told = heads["number_of_samples"].astype(np.int64)
-            self._beyond[some] = (rows["data"] > 2 * told * heads["active_channels"]) | (
-                rows["traj"] > told * heads["trajectory_dimensions"]
+            self._beyond[some] = (rows["data"]["count"] > 2 * told * heads["active_channels"]) | (
+                rows["traj"]["count"] > told * heads["trajectory_dimensions"]
             )
+            for name, lists in self._lists.items():
+                lists[some] = rows[name]
             flags[some] = heads["flags"]
             for name, values in one.items():
                 values[some] = heads[name]

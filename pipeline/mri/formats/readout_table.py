@@ -20,7 +20,7 @@ LINES = ("kspace_encode_step_1", "kspace_encode_step_2")
 COUNTERS = ("average", "slice", "contrast", "phase", "repetition", "set", "segment")
 """All others."""
 
-READOUT_BYTES = 160
+READOUT_BYTES = 192
 """Held of each readout while readouts are sorted: its row of the table, and what sorts it."""
 
 
