@@ -76,7 +76,12 @@ docs: .venv/installed
 	sphinx-build --quiet --fail-on-warning --keep-going -c docs . build/site
 	@echo "Open the site: $(CURDIR)/build/site/index.html"
 
-bench: .venv/installed
+# Peers in a folder of their own: they are not part of the lock.
+build/peers: tests/benchmarks/peers.txt .venv/installed
+	python -m pip install --quiet --no-deps --upgrade --target $@ --requirement $<
+	touch $@
+
+bench: build/peers
 	python tests/benchmarks/run.py
 	python tests/benchmarks/run.py radar
 	python tests/benchmarks/run.py back-projection

@@ -83,11 +83,15 @@ class Problem:
             np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
-    def load(cls, folder: Path, data: str) -> "Problem":
-        """Read what `save` wrote: trajectory, maps and ``data``, which is an image or k-space."""
+    def load(cls, folder: Path, data: str, file: str | None = None) -> "Problem":
+        """Read what `save` wrote: trajectory, maps and ``data``, which is an image or k-space.
+
+        Those come from another ``file`` where one is named.
+        """
         arrays = {name: np.empty(0, np.complex64) for name in ("image", "kspace")}
         for name in ("trajectory", "maps", data):
-            arrays[name] = np.load(folder / f"{name}.npy", allow_pickle=False)
+            stored = file if name == data and file else name
+            arrays[name] = np.load(folder / f"{stored}.npy", allow_pickle=False)
         return cls(shape=arrays["maps"].shape[1:], **arrays)
 
 

@@ -1,13 +1,17 @@
 """Textbook conjugate gradients, for the peers that bring no solver of their own."""
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 
-def conjugate_gradient(normal: Callable[[Any], Any], b: Any, iterations: int) -> Any:
-    """Iterate ``x`` towards ``normal(x) = b`` from zero.
+def conjugate_gradient(
+    normal: Callable[[Any], Any], b: Any, iterations: int, damping: float = 0.0
+) -> Any:
+    """Iterate ``x`` towards ``normal(x) + damping x = b`` from zero.
 
     Parameters
     ----------
@@ -17,18 +21,25 @@ def conjugate_gradient(normal: Callable[[Any], Any], b: Any, iterations: int) ->
         Right-hand side ``[frame, ...]``, a NumPy array or a tensor; frames are independent.
     iterations
         Number of applications of ``normal``.
+    damping
+        Added to the diagonal of ``normal``.
     """
+    return deque(islice(iterates(normal, b, damping), iterations), maxlen=1).pop()
+
+
+def iterates(normal: Callable[[Any], Any], b: Any, damping: float = 0.0) -> Iterator[Any]:
+    """Yield the iterates without end."""
     x = 0 * b
     residual, direction = b, b
     energy = _inner(residual, residual)
-    for _ in range(iterations):
-        image = normal(direction)
+    while True:
+        image = normal(direction) + damping * direction
         step = _broadcast(energy / _inner(direction, image), b)
         x = x + step * direction
+        yield x
         residual = residual - step * image
         previous, energy = energy, _inner(residual, residual)
         direction = residual + _broadcast(energy / previous, b) * direction
-    return x
 
 
 def _inner(a: Any, b: Any) -> Any:

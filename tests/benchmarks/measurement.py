@@ -24,7 +24,7 @@ _THREAD_VARIABLES = (
     "DUCC0_NUM_THREADS",
 )
 
-_PATIENCE = 5  # times the limit for what is known to be slow and was asked for
+_PATIENCE = 5  # times the limit for what is known to be slow, and for going on until converged
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def measure(
                     say(f"{case.name} {operation} {name}")
                     found = (
                         {"note": f"not begun: over {effort.limit:g} s"}
-                        if operation == "cg-sense" and name in too_slow
+                        if operation in ("cg-sense", "converged") and name in too_slow
                         else _one(Path(folder), operation, name, effort)
                     )
                     if operation == "normal" and _exceeds(found, effort.limit / ITERATIONS):
@@ -99,7 +99,8 @@ def _exceeds(found: dict[str, Any], seconds: float) -> bool:
 
 def _one(folder: Path, operation: str, name: str, effort: Effort) -> dict[str, Any]:
     entry = ENTRIES[name]
-    limit = effort.limit * (_PATIENCE if entry.slow else 1)
+    patient = entry.slow or operation == "converged"
+    limit = effort.limit * (_PATIENCE if patient else 1)
     if missing := entry.missing():
         return {"note": f"not installed: {', '.join(missing)}"}
     command = [sys.executable, "-m", "benchmarks.worker", str(folder), name, operation]
@@ -107,7 +108,7 @@ def _one(folder: Path, operation: str, name: str, effort: Effort) -> dict[str, A
     environment = dict.fromkeys(_THREAD_VARIABLES, str(effort.threads))
     # Threads of one library that wait for work must not take the cores of another that works.
     environment["OMP_WAIT_POLICY"] = "passive"
-    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     process = subprocess.Popen(
         command,
         env={**os.environ, **environment},

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 # As a script its own folder comes first on the path, but the package is imported from above it.
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+tests = Path(__file__).resolve().parents[1]
+sys.path[0] = str(tests)
+sys.path.append(str(tests.parent / "build/peers"))  # what `make bench` installs there
 module = "benchmarks"
 if sys.argv[1:2] in (["radar"], ["back-projection"]):
     module = f"benchmarks.{sys.argv[1].replace('-', '_')}"

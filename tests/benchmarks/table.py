@@ -12,7 +12,7 @@ from rich.table import Table
 OURS = "kronufft"
 COLUMNS = (
     "case", "operation", "implementation", "seconds", "peak_mb", "relative_error",
-    "setup_seconds", "baseline_mb", "repeats", "device", "threads", "note",
+    "setup_seconds", "baseline_mb", "repeats", "iterations", "device", "threads", "note",
 )  # fmt: skip
 
 

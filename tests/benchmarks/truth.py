@@ -2,9 +2,11 @@
 
 Forward and adjoint are compared with the defining sums, at random samples and random voxels; the
 normal operator with finufft at 1e-11; the solution with the same number of iterations of conjugate
-gradients on a Toeplitz operator in double precision.
+gradients on a Toeplitz operator in double precision. What is to be converged to is the minimiser of
+``|E x - y|^2 + damping |x|^2`` for an object of ellipsoids with noise, in double precision.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,12 @@ from numpy.typing import NDArray
 
 from benchmarks.cases import Problem
 
-OPERATIONS = ("forward", "adjoint", "normal", "cg-sense")
+OPERATIONS = ("forward", "adjoint", "normal", "cg-sense", "converged")
 ITERATIONS = 10
+CONVERGED = 0.01
+"""Relative distance from the minimiser at which a solution counts as converged."""
+DAMPING = 0.05
+"""Of the objective, relative to the number of samples, the diagonal of ``E^H E``."""
 
 _TOLERANCE = 1e-11
 _POINTS = 24  # random samples or voxels of each frame
@@ -30,7 +36,8 @@ def make_truth(problem: Problem, operation: str, folder: Path, threads: int) -> 
     operation
         One of `OPERATIONS`.
     folder
-        Gets ``<operation>.npz``: ``values``, and ``points`` where only some are known.
+        Gets ``<operation>.npz``: ``values``, and ``points`` where only some are known; for
+        ``converged`` also ``iterations``, those of conjugate gradients, and ``scan.npy``.
     threads
         CPU threads.
     """
@@ -43,8 +50,13 @@ def make_truth(problem: Problem, operation: str, folder: Path, threads: int) -> 
         content["values"] = exact(problem, points)
     elif operation == "normal":
         content["values"] = _normal(problem, threads)
-    else:
+    elif operation == "cg-sense":
         content["values"] = _solution(problem, threads)
+    else:
+        problem = replace(problem, kspace=_scan(problem, threads))
+        np.save(folder / "scan.npy", problem.kspace)
+        content["values"] = _minimiser(problem, threads)
+        content["iterations"] = _iterations(problem, content["values"], threads)
     np.savez(folder / f"{operation}.npz", **content)
 
 
@@ -124,3 +136,76 @@ def _solution(problem: Problem, threads: int) -> NDArray[np.complex128]:
     exact = PaddedFFT(problem, tolerance=_TOLERANCE, threads=threads, dtype="complex128")
     solution, _ = exact.solve(exact.to_native(problem.kspace), ITERATIONS)
     return exact.to_numpy(solution)
+
+
+def _scan(problem: Problem, threads: int) -> NDArray[np.complex64]:
+    """Return noisy k-space of an object of ellipsoids, another one in each frame."""
+    from benchmarks.implementations.finufft_plans import FinufftPlans
+
+    generator = np.random.default_rng(2)
+    axes = np.meshgrid(*(np.linspace(-1, 1, extent) for extent in problem.shape), indexing="ij")
+    grid = np.stack(axes)
+    image = np.zeros((len(problem.trajectory), *problem.shape), np.complex128)
+    for frame in range(len(image)):
+        image[frame] = np.sum((grid / 0.8) ** 2, axis=0) < 1
+        for _ in range(12):
+            centre, size = generator.uniform([[-0.5], [0.05]], [[0.5], [0.25]], (2, len(grid)))
+            inside = np.tensordot(size**-2.0, (grid.T - centre).T ** 2, 1) < 1
+            height = generator.uniform(0.1, 0.5) * np.exp(1j * generator.uniform(0, 6))
+            image[frame] += inside * height
+    exact = FinufftPlans(problem, tolerance=_TOLERANCE, threads=threads, dtype="complex128")
+    exact.prepare("forward")
+    kspace = exact.forward(image)
+    noise = generator.standard_normal((2, *kspace.shape))
+    level = 0.02 * np.sqrt(np.mean(np.abs(kspace) ** 2))
+    return (kspace + level * (noise[0] + 1j * noise[1])).astype(np.complex64)
+
+
+def _minimiser(problem: Problem, threads: int) -> NDArray[np.complex128]:
+    import torch
+
+    from benchmarks.implementations.padded_fft import PaddedFFT
+    from pipeline.operators.toeplitz import toeplitz_spectrum
+    from pipeline.solvers.cg import conjugate_gradient
+    from pipeline.solvers.normal import NormalEquations
+    from pipeline.solvers.preconditioners import CirculantPreconditioner
+
+    damping = DAMPING * problem.trajectory.shape[1]
+    exact = PaddedFFT(problem, tolerance=_TOLERANCE, threads=threads, dtype="complex128")
+    exact.prepare("cg-sense")
+    equations = NormalEquations(
+        exact.adjoint(exact.to_native(problem.kspace.astype(np.complex128))),
+        exact.normal,
+        torch.zeros(len(problem.kspace)),
+    )
+    solution = conjugate_gradient(
+        equations,
+        regularization=damping,
+        preconditioner=CirculantPreconditioner(
+            toeplitz_spectrum(
+                problem.shape, torch.from_numpy(problem.trajectory).mT, dtype=torch.complex128
+            ),
+            problem.shape,
+            regularization=damping,
+        ),
+        iterations=200,
+        residual=1e-6,
+        image_axes=len(problem.shape),
+    )
+    return exact.to_numpy(solution.image)
+
+
+def _iterations(problem: Problem, values: NDArray[np.complex128], threads: int) -> int:
+    """Return how many conjugate gradients it takes, without a preconditioner."""
+    from benchmarks.conjugate_gradient import iterates
+    from benchmarks.implementations.padded_fft import PaddedFFT
+
+    plain = PaddedFFT(problem, tolerance=1e-6, threads=threads)
+    plain.prepare("cg-sense")
+    damping = DAMPING * problem.trajectory.shape[1]
+    found = iterates(plain.normal, plain.adjoint(plain.to_native(problem.kspace)), damping)
+    for count, image in enumerate(found, start=1):
+        error = np.linalg.norm(plain.to_numpy(image) - values) / np.linalg.norm(values)
+        if error <= CONVERGED:
+            return count
+    raise AssertionError("unreachable")

@@ -16,13 +16,20 @@ from benchmarks.cases import CASES, Problem, make_problem, quick
 from benchmarks.implementations import ENTRIES
 from benchmarks.measurement import Effort, measure
 from benchmarks.table import COLUMNS
-from benchmarks.truth import ITERATIONS, OPERATIONS, make_truth, relative_error
+from benchmarks.truth import CONVERGED, ITERATIONS, OPERATIONS, make_truth, relative_error
+from benchmarks.worker import measure_convergence
 
 PROGRAMME = Path(__file__).resolve().parents[1] / "benchmarks" / "run.py"
 
 # What sigpy and torchkbnufft reach, whose accuracy is not a setting. Errors of explicit normal
 # operators grow over ten iterations on an ill-conditioned problem.
-ALLOWED = {"forward": 2e-3, "adjoint": 2e-3, "normal": 2e-3, "cg-sense": 5e-2}
+ALLOWED = {
+    "forward": 2e-3,
+    "adjoint": 2e-3,
+    "normal": 2e-3,
+    "cg-sense": 5e-2,
+    "converged": CONVERGED,
+}
 
 
 @pytest.fixture(scope="module", params=[case.name for case in CASES[1:]])
@@ -46,6 +53,9 @@ def test_implementations_give_the_exact_result(name, problem):
         implementation = entry.load()(data, tolerance=1e-5, threads=1)
         if operation == "cg-sense":
             found, _ = implementation.solve(implementation.to_native(data.kspace), ITERATIONS)
+        elif operation == "converged":
+            scan = implementation.to_native(np.load(folder / "scan.npy"))
+            found, _ = measure_convergence(folder, implementation, operation, scan, budget=0)
         else:
             implementation.prepare(operation)
             array = data.kspace if operation == "adjoint" else data.image

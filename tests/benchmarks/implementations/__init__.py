@@ -55,7 +55,7 @@ ENTRIES = {
         "padded_fft",
         "PaddedFFT",
         ("finufft", "torch"),
-        operations=("normal", "cg-sense"),
+        operations=("normal", "cg-sense", "converged"),
         devices=("cpu", "cuda"),
     ),
     "mri-nufft": Entry("mri_nufft", "MRINufft", ("mrinufft", "finufft")),
@@ -63,5 +63,14 @@ ENTRIES = {
     "torchkbnufft": Entry(
         "kaiser_bessel", "TorchKbNufft", ("torchkbnufft", "torch"), devices=("cpu", "cuda")
     ),
-    "bart": Entry("bart_pics", "Bart", ("bart",), operations=("cg-sense",), slow=True),
+    "mrpro": Entry(
+        "mrpro_gram", "MRpro", ("mrpro",), operations=("normal", "cg-sense", "converged")
+    ),
+    "mirtorch": Entry(
+        "mirtorch_gram", "MIRTorch", ("mirtorch",), operations=("normal", "cg-sense", "converged")
+    ),
+    "bartorch": Entry(
+        "bart_pics", "Bartorch", ("bartorch",), operations=("cg-sense", "converged"), slow=True
+    ),
+    "bart": Entry("bart_pics", "Bart", ("bart",), operations=("cg-sense", "converged"), slow=True),
 }

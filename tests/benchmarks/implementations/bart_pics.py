@@ -1,5 +1,6 @@
 """BART's `pics`, as its users call it: files in, files out, one call a frame."""
 
+import contextlib
 import subprocess
 import tempfile
 import time
@@ -42,10 +43,13 @@ class Bart(Implementation):
     def adjoint(self, kspace: np.ndarray) -> np.ndarray:
         raise NotImplementedError("only whole reconstructions are asked of BART")
 
-    def solve(self, kspace: np.ndarray, iterations: int) -> tuple[np.ndarray, float]:
+    def solve(
+        self, kspace: np.ndarray, iterations: int, damping: float = 0.0
+    ) -> tuple[np.ndarray, float]:
         folder = Path(self._folder.name)
         for frame in range(len(kspace)):
-            command = ["bart", "pics", "-l2", "-r", "0", "-w", "1", "-i", str(iterations)]
+            command = ["bart", "pics", "-l2", "-w", "1", "-i", str(iterations)]
+            command += ["-r", str(damping / np.prod(self.shape))]
             command += ["-t", f"trajectory{frame}", f"kspace{frame}", "maps", f"image{frame}"]
             self._run(command, folder)
         images = [read_cfl(folder / f"image{frame}") for frame in range(len(kspace))]
@@ -83,3 +87,15 @@ def read_cfl(path: Path) -> np.ndarray:
     extents = path.with_suffix(".hdr").read_text().splitlines()[1].split()
     shape = tuple(int(extent) for extent in reversed(extents))
     return np.fromfile(path.with_suffix(".cfl"), np.complex64).reshape(shape)
+
+
+class Bartorch(Bart):
+    """BART 1.0 within this process."""
+
+    def _run(self, command: list[str], folder: Path) -> None:
+        from bartorch._dispatch import run_command
+
+        with contextlib.chdir(folder):
+            code, _, message = run_command(command[1:])
+        if code:
+            raise RuntimeError(f"{' '.join(command)}: {message}")

@@ -29,6 +29,9 @@ class Implementation(ABC):
         ``"cpu"`` or ``"cuda"``.
     """
 
+    preconditioned = False
+    """Whether `solve` with damping takes fewer iterations than textbook conjugate gradients."""
+
     def __init__(
         self, problem: Problem, *, tolerance: float, threads: int, device: str = "cpu"
     ) -> None:
@@ -55,14 +58,18 @@ class Implementation(ABC):
         """Apply `forward` and `adjoint`, or what gives the same."""
         return self.adjoint(self.forward(image))
 
-    def solve(self, kspace: Any, iterations: int) -> tuple[Any, float]:
-        """Return the image after ``iterations`` and the seconds before the first of them."""
+    def solve(self, kspace: Any, iterations: int, damping: float = 0.0) -> tuple[Any, float]:
+        """Return the image after ``iterations`` and the seconds before the first of them.
+
+        They go towards the minimiser of ``|E x - y|^2 + damping |x|^2``.
+        """
         start = time.perf_counter()
         self.prepare("cg-sense")
         right_hand_side = self.adjoint(kspace)
         self.synchronize()
         setup_seconds = time.perf_counter() - start
-        return conjugate_gradient(self.normal, right_hand_side, iterations), setup_seconds
+        image = conjugate_gradient(self.normal, right_hand_side, iterations, damping)
+        return image, setup_seconds
 
     def to_native(self, array: np.ndarray) -> Any:
         """Turn an input into what the package computes on, on its device; not timed."""

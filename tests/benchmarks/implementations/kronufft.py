@@ -15,12 +15,15 @@ from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.preconditioners import CirculantPreconditioner
 
 _TILE_BYTES = 64_000_000  # of coil images at one moment, as the plan chooses it on a CPU
 
 
 class Kronufft(Implementation):
     """NUFFT and Toeplitz normal operator, a tile of coils at a time."""
+
+    preconditioned = True
 
     def __init__(
         self, problem: Problem, *, tolerance: float, threads: int, device: str = "cpu"
@@ -47,6 +50,7 @@ class Kronufft(Implementation):
     def prepare(self, operation: str) -> None:
         if operation == "normal":
             spectrum = self._transforms.spectrum(self._sampling.trajectory, self._sampling.weights)
+            self._spectrum = spectrum
             one_coil = Toeplitz(spectrum, self.shape, threads=self._transforms.machine.threads)
             self._normal = SenseNormal(one_coil, self._maps, self._normal_batch)
             return
@@ -74,7 +78,9 @@ class Kronufft(Implementation):
     def normal(self, image: torch.Tensor) -> torch.Tensor:
         return self._normal(image)
 
-    def solve(self, kspace: torch.Tensor, iterations: int) -> tuple[torch.Tensor, float]:
+    def solve(
+        self, kspace: torch.Tensor, iterations: int, damping: float = 0.0
+    ) -> tuple[torch.Tensor, float]:
         start = time.perf_counter()
         right = RightHandSide(
             Encoding(self._transforms, kspace.device), len(kspace), kspace.device, one_coil=False
@@ -83,10 +89,17 @@ class Kronufft(Implementation):
             # A job reads them into a tensor of its own.
             right.add(self._sampling, kspace[:, tile].clone(), self._maps[tile])
         self.prepare("normal")
+        preconditioner = None
+        if damping:
+            preconditioner = CirculantPreconditioner(
+                self._spectrum, self.shape, regularization=damping
+            )
         self.synchronize()
         setup_seconds = time.perf_counter() - start
         solution = conjugate_gradient(
             NormalEquations(right.b, self._normal, right.energy),
+            regularization=damping,
+            preconditioner=preconditioner,
             iterations=iterations,
             image_axes=len(self.shape),
         )

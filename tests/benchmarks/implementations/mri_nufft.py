@@ -38,13 +38,21 @@ class MRINufft(Implementation):
         pairs = zip(self._operators, kspace, strict=True)
         return self._norm * np.stack([operator.adj_op(one) for operator, one in pairs])
 
-    def solve(self, kspace: np.ndarray, iterations: int) -> tuple[np.ndarray, float]:
+    def solve(
+        self, kspace: np.ndarray, iterations: int, damping: float = 0.0
+    ) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
         self.prepare("cg-sense")
         setup_seconds = time.perf_counter() - start
         images = [
             operator.pinv_solver(
-                one, optim="lsqr", max_iter=iterations, atol=0.0, btol=0.0, progressbar=False
+                one,
+                optim="lsqr",
+                damp=damping**0.5 / self._norm,
+                max_iter=iterations,
+                atol=0.0,
+                btol=0.0,
+                progressbar=False,
             )
             for operator, one in zip(self._operators, kspace, strict=True)
         ]

@@ -35,12 +35,19 @@ class SigPy(Implementation):
         pairs = zip(self._operators, kspace, strict=True)
         return self._norm * np.stack([operator.H(one) for operator, one in pairs])
 
-    def solve(self, kspace: np.ndarray, iterations: int) -> tuple[np.ndarray, float]:
+    def solve(
+        self, kspace: np.ndarray, iterations: int, damping: float = 0.0
+    ) -> tuple[np.ndarray, float]:
         start = time.perf_counter()
         self.prepare("cg-sense")
         problems = [
             sigpy.app.LinearLeastSquares(
-                operator, one, solver="ConjugateGradient", max_iter=iterations, show_pbar=False
+                operator,
+                one,
+                lamda=damping / self._norm**2,
+                solver="ConjugateGradient",
+                max_iter=iterations,
+                show_pbar=False,
             )
             for operator, one in zip(self._operators, kspace, strict=True)
         ]
