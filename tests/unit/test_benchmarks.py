@@ -50,6 +50,8 @@ def test_implementations_give_the_exact_result(name, problem):
         pytest.skip(f"needs {', '.join(entry.missing()) or entry.devices}")
     data, folder = problem
     for operation in entry.operations:
+        if operation == "converged" and len(data.shape) == 3:
+            continue  # so few spokes in 3D determine next to nothing
         implementation = entry.load()(data, tolerance=1e-5, threads=1)
         if operation == "cg-sense":
             found, _ = implementation.solve(implementation.to_native(data.kspace), ITERATIONS)
