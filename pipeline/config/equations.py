@@ -14,7 +14,7 @@ from pipeline.config.transforms import ArithmeticSettings
 from pipeline.errors import ConfigError
 
 Fusion = Literal["coherent", "phase-aligned", "non-coherent"]
-Model = Literal["auto", "exact", "W", "W+D(fc)", "W+D", "F", "UPA", "N", "stored"]
+Model = Literal["auto", "exact", "omega-k", "W", "W+D(fc)", "W+D", "F", "UPA", "N", "stored"]
 
 FramesPerImage = Literal["all", "bins"] | Annotated[int, Field(ge=1)]
 
@@ -73,17 +73,18 @@ class EquationSettings(Settings):
     each pair found in turns with the image) or `non-coherent` (an image a pair, root of the sum of
     squares)."""
     model: Model = "auto"
-    """RF: how wavefronts are approximated. `exact`: not at all, by back-projection. `W`: plane
-    waves. `W+D(fc)`, `W+D`: after a voxel phase for each pair or sub-aperture, at the centre
-    frequency or at each. `F`: Fresnel. `UPA`: direction cosines. `N`: narrowband. `stored`: by the
-    factors or wave vectors that came with the data. `auto` takes the cheapest that is right to -20
-    dB, and `stored` where antenna positions are not known. Phase histories have `exact` and
-    `W+D(fc)`; `auto` is the faster one."""
+    """RF: how wavefronts are approximated. `exact`: not at all, by back-projection. `omega-k`: by
+    range migration of planar scans. `W`: plane waves. `W+D(fc)`, `W+D`: after a voxel phase for
+    each pair or sub-aperture, at the centre frequency or at each. `F`: Fresnel. `UPA`: direction
+    cosines. `N`: narrowband. `stored`: by the factors or wave vectors that came with the data.
+    `auto` takes the cheapest that is right to -20 dB, and `stored` where antenna positions are not
+    known. Phase histories have `exact`, `omega-k` and `W+D(fc)`; `auto` is the fastest that errs by
+    no more than `curvature_error`."""
     force_model: bool = False
     """RF pairs: go on although the model is wrong by more than -10 dB."""
     curvature_error: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """RF phase histories with `W+D(fc)`: relative model error that curved wavefronts may leave; the
-    aperture is cut into sub-apertures until it is met."""
+    """RF phase histories: relative error of the model that is allowed. For `W+D(fc)` the aperture
+    is cut into sub-apertures until it is met; `omega-k` is refused where it is not."""
 
     @property
     def joins_images(self) -> bool:

@@ -12,7 +12,7 @@ from pipeline.engine.block import Equations
 from pipeline.engine.job import BlockJob
 from pipeline.operators.base import Diagonal
 from pipeline.operators.terms import TermsNormal
-from pipeline.rf.model.exact_pulses import ExactPulsesMeasurement
+from pipeline.rf.model.explicit_pulses import ExplicitPulsesMeasurement
 from pipeline.rf.model.pair_blocks import PairBlocks
 from pipeline.rf.model.pair_tiles import FactorsNormal
 from pipeline.rf.model.pairs import ALL_PAIRS, PairsMeasurement, pair_name
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 def equations_of(
-    data: PairsMeasurement | PhaseHistoryMeasurement | ExactPulsesMeasurement,
+    data: PairsMeasurement | PhaseHistoryMeasurement | ExplicitPulsesMeasurement,
 ) -> Equations:
     """Return the normal equations of a measurement."""
     if isinstance(data, PairsMeasurement):
         return PairsEquations(data)
-    if isinstance(data, ExactPulsesMeasurement):
-        return ExactPulsesEquations(data)
+    if isinstance(data, ExplicitPulsesMeasurement):
+        return ExplicitPulsesEquations(data)
     return PhaseHistoryEquations(data)
 
 
@@ -196,15 +196,17 @@ class PhaseHistoryEquations(_PulseEquations):
         return TermsNormal(phases, data.transforms.toeplitz(spectra))
 
 
-class ExactPulsesEquations(_PulseEquations):
-    """The normal equations of a phase history by back-projection."""
+class ExplicitPulsesEquations(_PulseEquations):
+    """The normal equations of a phase history forward and back."""
 
-    def __init__(self, data: ExactPulsesMeasurement) -> None:
+    def __init__(self, data: ExplicitPulsesMeasurement) -> None:
         super().__init__(data.job, data.raw, data.pulses)
         self.data = data
 
     def gram(self, images: range, share: Share) -> Gram:
         """Return the normal operator of one frame, forward and back."""
         (frame,) = images
-        self.data.job.receipt.record(normal="explicit, by back-projection")
+        job = self.data.job
+        how = "range migration" if job.row.model == "omega-k" else "back-projection"
+        job.receipt.record(normal=f"explicit, by {how}")
         return partial(self.data.normal, frame)

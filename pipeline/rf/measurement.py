@@ -2,7 +2,7 @@
 
 from pipeline.engine.accumulation import Measurement
 from pipeline.engine.job import BlockJob
-from pipeline.rf.model.exact_pulses import ExactPulsesMeasurement
+from pipeline.rf.model.explicit_pulses import ExplicitPulsesMeasurement
 from pipeline.rf.model.pairs import PairsMeasurement
 from pipeline.rf.model.pulses import PhaseHistoryMeasurement
 from pipeline.rf.raw import RfRawData
@@ -12,6 +12,7 @@ from pipeline.storage.calibration import Calibration
 def measurement_of(job: BlockJob, data: RfRawData, calibration: Calibration) -> Measurement:
     """Return what sums up the data of a job as normal equations."""
     if not data.pairs:
-        pulses = ExactPulsesMeasurement if job.row.model == "exact" else PhaseHistoryMeasurement
+        explicit = job.row.model in ("exact", "omega-k")
+        pulses = ExplicitPulsesMeasurement if explicit else PhaseHistoryMeasurement
         return pulses(job, data, calibration)
     return PairsMeasurement(job, data, calibration)

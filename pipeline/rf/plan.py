@@ -7,19 +7,14 @@ from dataclasses import replace
 from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
-from pipeline.engine.seconds import predicted_phases
-from pipeline.engine.work import ModelCosts, Work
-from pipeline.errors import ConfigError, DataError, KronufftError, PlanError
+from pipeline.engine.work import ModelCosts
+from pipeline.errors import ConfigError, DataError, PlanError
 from pipeline.rf.geometry.antennas import wavenumbers
-from pipeline.rf.geometry.phase_history import sub_apertures, whole_aperture
 from pipeline.rf.model.back_projection_costs import LEAST_TOLERANCE, BackProjectionCosts
 from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model, decibels
-from pipeline.rf.model.pulse_costs import PulseCosts
+from pipeline.rf.model.pulse_choice import pulse_models
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
-
-_REFERENCE = Rates.host(1)
-"""The model decides what the image is, so it must not depend on the machine that plans."""
 
 
 def imagined(
@@ -54,7 +49,7 @@ def models(
                     f"{who}: `fusion: {settings.fusion}` is of pairs of antenna arrays, and these "
                     "data are a phase history; leave `fusion` out"
                 )
-            return _pulse_models(data, calibration, settings, machine, who)
+            return pulse_models(data, calibration, settings, machine, who)
         coherent = data.coherent if calibration is None else calibration.coherent
         if settings.fusion == "coherent" and data.pairs > 1 and not coherent:
             raise DataError(
@@ -113,83 +108,4 @@ def _pair_acquisition(data: RfRawData, tolerance: float) -> PairAcquisition:
         )
         if known
         else None,
-    )
-
-
-def _pulse_models(
-    data: RfRawData,
-    calibration: Calibration | None,
-    settings: AlgorithmSettings,
-    machine: Machine,
-    who: str,
-) -> tuple[list[ModelCosts], list[str]]:
-    """Return the model of a phase history: along exact paths, or by sub-apertures.
-
-    The faster of both on one core, where settings allow both.
-    """
-    if settings.normal == "factors":
-        raise PlanError(
-            f"{who}: a phase history has no Kronecker factors; leave `normal: factors` out"
-        )
-    if settings.model not in ("auto", "exact", "W+D(fc)"):
-        raise PlanError(
-            f"{who}: the model {settings.model} is of pairs of antenna arrays, and these data are "
-            "a phase history; set `model` to exact or W+D(fc), or leave it out"
-        )
-    found: list[ModelCosts] = []
-    tolerance = machine.nufft.tolerance
-    fine = tolerance >= LEAST_TOLERANCE or settings.model == "exact"
-    if settings.model != "W+D(fc)" and settings.normal != "toeplitz" and fine:
-        whole = whole_aperture(data.scene, data.paths(0), data.frequencies)
-        weights = None if calibration is None else calibration.weights(0, slice(0, 1))
-        found.append(
-            BackProjectionCosts.of(
-                data.scene,
-                data.pulses,
-                whole.k,
-                paths=whole.paths,
-                tolerance=tolerance,
-                weighted=settings.weights == "density" and weights is not None,
-            )
-        )
-    refused: KronufftError = PlanError(
-        f"{who}: `model: exact` goes forward and back and has no kernels; leave `normal: toeplitz` "
-        "out"
-    )
-    if settings.model != "exact":
-        try:
-            found.append(_sub_aperture_costs(data, settings))
-        except DataError as error:
-            refused = error
-    if not found:
-        raise refused
-
-    def seconds(costs: ModelCosts) -> float:
-        host = replace(machine, on_device=False)
-        work = Work.whole(data.shape, settings, costs, host, 1)
-        _, efficient = costs.tile(work, 1, _REFERENCE)
-        phases = predicted_phases(replace(work, readout_batch=efficient), _REFERENCE)
-        return sum(phases.values())
-
-    timed = sorted(((seconds(costs), costs) for costs in found), key=lambda one: one[0])
-    chosen = timed[0][1]
-    told = "; ".join(f"{costs.columns['model']} {took:.2g} s" for took, costs in timed)
-    lines = [f"{who}: model {chosen.columns['model']}; predicted on one core: {told}"]
-    if isinstance(chosen, BackProjectionCosts) and chosen.sampling.error > tolerance:
-        lines.append(
-            f"{who}: the model exact is right to {chosen.sampling.error:.1g}, not to the "
-            f"`nufft.tolerance` of {tolerance:g}; W+D(fc) with a small `curvature_error` can be"
-        )
-    return [chosen], lines
-
-
-def _sub_aperture_costs(data: RfRawData, settings: AlgorithmSettings) -> PulseCosts:
-    apertures = sub_apertures(
-        data.scene, data.paths(0), data.frequencies, tolerance=settings.curvature_error
-    )
-    return PulseCosts(
-        readouts=data.pulses,
-        samples=len(data.frequencies),
-        apertures=len(apertures),
-        aperture_samples=max(aperture.samples for aperture in apertures),
     )

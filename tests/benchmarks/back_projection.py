@@ -31,6 +31,7 @@ from pipeline.rf.model.voxel_phases import aperture_phase
 
 Image = NDArray[np.complexfloating]
 _COMPARED = 2000
+_LARGE = 2**21
 
 
 class History:
@@ -74,14 +75,17 @@ class History:
 def ways(history: History, threads: int) -> Iterator[tuple[str, Callable[[], Image]]]:
     """Yield what can make the image here, by name."""
     data = torch.from_numpy(history.measured)
-    for tolerance in (1e-2, 1e-3):
+    for tolerance, factorised in ((1e-2, True), (1e-3, True), (1e-3, False)):
         operator = BackProjection(
-            history.scene, history.paths, history.k, tolerance=tolerance, threads=threads
-        )
+            history.scene, history.paths, history.k,
+            tolerance=tolerance, factorised=factorised, threads=threads,
+        )  # fmt: skip
         yield (
-            f"Kronufft, to {tolerance:g}",
+            f"Kronufft, to {tolerance:g}" + ", each voxel read" * (not factorised),
             lambda operator=operator: operator.adjoint(data).numpy(),
         )
+    if history.scene.voxels > _LARGE:
+        return  # the others take minutes
     yield "Kronufft, sub-apertures to 0.1", lambda: by_sub_apertures(history, threads)
     yield "NumPy, interpolated", lambda: interpolated(history)
     if find_spec("torchbp") is not None:

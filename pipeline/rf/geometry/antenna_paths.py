@@ -71,7 +71,7 @@ class AntennaPaths:
     def __len__(self) -> int:
         return len(self.reference_path)
 
-    def __getitem__(self, pulses: slice) -> Self:
+    def __getitem__(self, pulses: slice | NDArray[np.intp]) -> Self:
         whole = {each.name: getattr(self, each.name) for each in fields(self)}
         return replace(self, **{n: v[pulses] for n, v in whole.items() if v is not None})
 

@@ -14,10 +14,8 @@ References
    (2010).
 """
 
-import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -29,10 +27,12 @@ from pipeline.operators.base import LinearOperator
 from pipeline.operators.threads import share, thread_count
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.model.factorisation import Factorisation
 from pipeline.rf.model.range_lines import LineSampling, RangeLines
+from pipeline.rf.model.scene_tiles import SceneTile, grid_offsets, reach, scene_tiles, tile_sides
 
 TILE_VOXELS = 512
-"""Voxels of a tile, at most: then its arrays stay in the first cache of a CPU."""
+"""Voxels of a tile, at most, all of which are read: its arrays stay in a CPU's first cache."""
 _PULSES_TOGETHER = 64
 """Pulses whose lines stay in a CPU's second cache while neighbouring tiles read them."""
 _TILES_TOGETHER = 16
@@ -60,6 +60,9 @@ class BackProjection(LinearOperator):
         may leave; 4e-5 is the least. `LineSampling.error` is what it leaves.
     path_loss
         Whether fields fall with distance: ``|o - tx| |o - rx| / (|x - tx| |x - rx|)``.
+    factorised
+        Whether voxels may be interpolated where that is as right and faster; see
+        `pipeline.rf.model.factorisation`.
     dtype, device
         complex64 is compiled for the CPU; elsewhere, and in complex128, torch computes.
     threads
@@ -78,6 +81,7 @@ class BackProjection(LinearOperator):
         *,
         tolerance: float = 1e-3,
         path_loss: bool = False,
+        factorised: bool = True,
         dtype: torch.dtype = torch.complex64,
         device: torch.device | str = "cpu",
         threads: int | None = None,
@@ -95,6 +99,12 @@ class BackProjection(LinearOperator):
             [np.linalg.norm(scene.centre - antenna, axis=1) for antenna in self._antennas], axis=1
         )
         self._compiled = device.type == "cpu" and dtype == torch.complex64
+        self.factorisation = (
+            Factorisation.of(scene, paths, k, tolerance) if self._compiled and factorised else None
+        )
+        sides = self.factorisation.sides if self.factorisation else tile_sides(scene, TILE_VOXELS)
+        self._tiles = cache(lambda: list(scene_tiles(scene, sides)))
+        self._nodes = cache(self._made_nodes)
         self._lines = cache(self._made_lines)
 
     def _pulses(self) -> Iterator[slice]:
@@ -135,16 +145,18 @@ class BackProjection(LinearOperator):
                 flat[voxels] += (_read(lines[some], place) * phasors).sum(0)
             return
         from pipeline.rf.model.back_projection_kernels import gather
+        from pipeline.rf.model.factorised_kernels import gather_factorised
 
+        add = gather_factorised if self.factorisation else gather
         flat_image = torch.view_as_real(image.view(-1)).numpy()
         bins = torch.view_as_real(lines).view(torch.int64)[..., 0].numpy()
-        tiles = list(scene_tiles(self.scene))
+        tiles = self._tiles()
         groups = [tiles[i : i + _TILES_TOGETHER] for i in range(0, len(tiles), _TILES_TOGETHER)]
 
         def work(task: int, worker: int) -> None:
-            for part in _parts(len(bins)):
+            for part in self._parts(len(bins)):
                 for tile in groups[task]:
-                    gather(flat_image, *self._kernel_arguments(tile, bins[part], part, pulses))
+                    add(flat_image, *self._kernel_arguments(tile, bins[part], part, pulses))
 
         share(len(groups), work, self._threads)
 
@@ -162,21 +174,23 @@ class BackProjection(LinearOperator):
                 into.scatter_add_(1, index + 1, values * part)
             return lines
         from pipeline.rf.model.back_projection_kernels import scatter
+        from pipeline.rf.model.factorised_kernels import scatter_factorised
 
+        add = scatter_factorised if self.factorisation else scatter
         flat_image = torch.view_as_real(image.view(-1)).numpy()
         bins = torch.view_as_real(lines).numpy()
-        tiles, parts = list(scene_tiles(self.scene)), list(_parts(len(bins)))
+        parts = list(self._parts(len(bins)))
 
         def work(task: int, worker: int) -> None:
             part = parts[task]
-            for tile in tiles:
-                scatter(flat_image, *self._kernel_arguments(tile, bins[part], part, pulses))
+            for tile in self._tiles():
+                add(flat_image, *self._kernel_arguments(tile, bins[part], part, pulses))
 
         share(len(parts), work, self._threads)
         return lines
 
     def _kernel_arguments(
-        self, tile: "SceneTile", bins: NDArray[np.generic], part: slice, pulses: slice
+        self, tile: SceneTile, bins: NDArray[np.generic], part: slice, pulses: slice
     ) -> tuple[object, ...]:
         some = slice(pulses.start + part.start, pulses.start + part.stop)
         transmitter, receiver = self._antennas
@@ -186,7 +200,20 @@ class BackProjection(LinearOperator):
             transmitter[some], receiver[some], self._ranges[some], tile.middle,
             sampling.step / self._scale[some], sampling.start,
             self._carriers[some] / (2 * math.pi), self.path_loss,
+            *self._nodes(tile.sizes),
         )  # fmt: skip
+
+    def _made_nodes(self, sizes: tuple[int, ...]) -> tuple[object, ...]:
+        """Return what kernels are told of the nodes of a tile of these sizes: where there are."""
+        if self.factorisation is None:
+            return ()
+        local = self.factorisation.local(self.scene, sizes)
+        return grid_offsets(local.positions), local.matrices, self.factorisation.pulses
+
+    def _parts(self, pulses: int) -> Iterator[slice]:
+        size = max(_PULSES_TOGETHER, self.factorisation.pulses if self.factorisation else 0)
+        for start in range(0, pulses, size):
+            yield slice(start, min(start + size, pulses))
 
     def _paths(self, pulses: slice) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
         """Yield voxels, pulses, where paths end in lines, and their phasors, ``(pulse, voxel)``.
@@ -252,75 +279,7 @@ def _read(lines: Tensor, place: Tensor) -> Tensor:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class SceneTile:
-    """Voxels next to each other."""
-
-    first: int
-    """Flat index of the first voxel."""
-    voxels: NDArray[np.int64]
-    """Flat indices of all, counted from the first."""
-    middle: NDArray[np.float64]
-    """``[3]`` [m]."""
-    offsets: NDArray[np.float32]
-    """``[4, voxel]``: from the middle along x, y and z [m], and the square of their length."""
-
-
-def scene_tiles(scene: Scene) -> Iterator[SceneTile]:
-    """Cut a Cartesian scene into tiles of at most `TILE_VOXELS` voxels, about as long as wide."""
-    sides = [1] * len(scene.shape)
-    while True:
-        lengths = [
-            side * step if side < size else math.inf
-            for side, step, size in zip(sides, scene.spacing, scene.shape, strict=True)
-        ]
-        axis = int(np.argmin(lengths))
-        if 2 * math.prod(sides) > TILE_VOXELS or math.isinf(lengths[axis]):
-            break
-        sides[axis] = min(2 * sides[axis], scene.shape[axis])
-
-    @cache
-    def pattern(sizes: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        index = np.indices(sizes).reshape(len(sizes), -1)
-        steps = np.array(scene.spacing)[:, None]
-        offsets = np.zeros((4, index.shape[1]))
-        offsets[: len(sizes)] = (index - (np.array(sizes)[:, None] - 1) / 2) * steps
-        offsets[3] = np.sum(offsets[:3] ** 2, axis=0)
-        flat = np.asarray(np.ravel_multi_index(tuple(index), scene.shape), np.int64)
-        return flat, offsets.astype(np.float32)
-
-    ranges = (range(0, size, side) for size, side in zip(scene.shape, sides, strict=True))
-    for corner in itertools.product(*ranges):
-        sizes = tuple(
-            min(side, size - at) for side, size, at in zip(sides, scene.shape, corner, strict=True)
-        )
-        voxels, offsets = pattern(sizes)
-        middle = scene.centre.copy()
-        for axis, (at, size) in enumerate(zip(corner, sizes, strict=True)):
-            voxel = at + (size - 1) / 2 - scene.shape[axis] // 2
-            middle[axis] += voxel * scene.spacing[axis]
-        yield SceneTile(int(np.ravel_multi_index(corner, scene.shape)), voxels, middle, offsets)
-
-
-def reach(scene: Scene, paths: AntennaPaths | None = None) -> float:
-    """Return how much longer or shorter than over the origin a path over a voxel is, at most [m].
-
-    A leg changes at most by the distance from the origin. Of pulses with bands of their own it is
-    times the largest scale.
-    """
-    farthest = [float(np.abs(scene.offsets(axis)).max()) for axis in range(len(scene.shape))]
-    scale = 1.0
-    if paths is not None and paths.frequency_scale is not None:
-        scale = float(paths.frequency_scale.max())
-    return 2 * scale * math.hypot(*farthest)
-
-
 def pulses_together(sampling: LineSampling, itemsize: int) -> int:
     """Return how many pulses are in work at a time."""
     longest = max(sampling.bins, sampling.period)
     return max(1, _LINE_BYTES // (itemsize * longest))
-
-
-def _parts(pulses: int) -> Iterator[slice]:
-    for start in range(0, pulses, _PULSES_TOGETHER):
-        yield slice(start, min(start + _PULSES_TOGETHER, pulses))

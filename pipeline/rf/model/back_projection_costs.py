@@ -10,8 +10,10 @@ from pipeline.engine.rates import LATENCY, Rates, fft_flops
 from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.model.back_projection import PAIR_BYTES, PAIRS_AT_ONCE, pulses_together, reach
+from pipeline.rf.model.back_projection import PAIR_BYTES, PAIRS_AT_ONCE, pulses_together
+from pipeline.rf.model.factorisation import Factorisation
 from pipeline.rf.model.range_lines import LineSampling
+from pipeline.rf.model.scene_tiles import reach
 
 _COMPILED_BYTES = 130 * 10**6
 """Of Numba and what it has compiled; measured."""
@@ -31,6 +33,7 @@ class BackProjectionCosts(ModelCosts):
     samples: int  # frequencies of one pulse
     sampling: LineSampling
     weighted: bool = False  # whether measurements have density weights
+    gain: float = 1.0  # times fewer seconds that compiled loops take, factorised
 
     channels = 1
 
@@ -47,10 +50,12 @@ class BackProjectionCosts(ModelCosts):
     ) -> "BackProjectionCosts":
         """Return the costs of pulses over a scene, at wavenumbers ``(freq,)``.
 
-        Paths are needed where pulses have bands of their own.
+        Paths are needed where pulses have bands of their own, and tell what factorising gains.
         """
         sampling = LineSampling.of(k, reach(scene, paths), tolerance)
-        return cls(pulses, len(k), sampling, weighted)
+        factorised = None if paths is None else Factorisation.of(scene, paths, k, tolerance)
+        gain = factorised.gain if factorised else 1.0
+        return cls(pulses, len(k), sampling, weighted, gain)
 
     def __str__(self) -> str:
         return f"{self.readouts} pulses of {self.samples} frequencies"
@@ -124,7 +129,11 @@ class BackProjectionCosts(ModelCosts):
     ) -> float:
         """Return the seconds to go one way, of one image."""
         pairs = math.prod(shape) * pulses
-        loops = pairs * points / rates.spread if compiled else pairs * _PASSES / rates.memory
+        loops = (
+            pairs * points / self.gain / rates.spread
+            if compiled
+            else pairs * _PASSES / rates.memory
+        )
         length = max(self.sampling.period, self.sampling.bins)
         lines = pulses * (fft_flops(length) / rates.fft + 40 * length / rates.memory)
         return loops + lines + LATENCY

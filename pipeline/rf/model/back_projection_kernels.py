@@ -39,6 +39,15 @@ def _compiled(function):
 
 
 @_compiled
+def turned(t):
+    """Return cosine and sine of an angle in turns, of at most half a turn."""
+    q = t * t
+    sine = t * (_S[0] + q * (_S[1] + q * (_S[2] + q * (_S[3] + q * _S[4]))))
+    cosine = _C[0] + q * (_C[1] + q * (_C[2] + q * (_C[3] + q * (_C[4] + q * _C[5]))))
+    return cosine, sine
+
+
+@_compiled
 def _middle(middle, transmitter, receiver, ranges):
     """Return both vectors to the middle of a tile with their lengths, and the path beyond ranges.
 
@@ -149,9 +158,7 @@ def gather(
             w, t, a = weights[v], phases[v], amplitudes[v]
             re = a * (values[v, 0] + w * (values[v, 2] - values[v, 0]))
             im = a * (values[v, 1] + w * (values[v, 3] - values[v, 1]))
-            q = t * t
-            sine = t * (_S[0] + q * (_S[1] + q * (_S[2] + q * (_S[3] + q * _S[4]))))
-            cosine = _C[0] + q * (_C[1] + q * (_C[2] + q * (_C[3] + q * (_C[4] + q * _C[5]))))
+            cosine, sine = turned(t)
             real[v] += re * cosine - im * sine
             imag[v] += re * sine + im * cosine
     for v in range(count):
@@ -181,9 +188,7 @@ def scatter(
         )  # fmt: skip
         for v in range(count):
             t, a = phases[v], amplitudes[v]
-            q = t * t
-            sine = t * (_S[0] + q * (_S[1] + q * (_S[2] + q * (_S[3] + q * _S[4]))))
-            cosine = _C[0] + q * (_C[1] + q * (_C[2] + q * (_C[3] + q * (_C[4] + q * _C[5]))))
+            cosine, sine = turned(t)
             real[v] = a * (re[v] * cosine + im[v] * sine)
             imag[v] = a * (im[v] * cosine - re[v] * sine)
         line = lines[pulse]

@@ -41,7 +41,7 @@ class ExactPair(LinearOperator):
     ) -> None:
         paths = paths_of_pair(pair)
         self._projection = BackProjection(
-            scene, paths, k, tolerance=tolerance, path_loss=True,
+            scene, paths, k, tolerance=tolerance, path_loss=True, factorised=False,
             dtype=dtype, device=device, threads=threads,
         )  # fmt: skip
         device = self._projection.device or torch.device(device)

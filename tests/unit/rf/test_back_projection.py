@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 from adjointness import assert_adjoint, random_complex
+from exact import relative_error
 
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.model.back_projection import TILE_VOXELS, BackProjection, scene_tiles
+from pipeline.rf.model.back_projection import TILE_VOXELS, BackProjection
+from pipeline.rf.model.factorisation import chebyshev_nodes, interpolation
 from pipeline.rf.model.range_lines import LineSampling, RangeLines
+from pipeline.rf.model.scene_tiles import scene_tiles, tile_sides
 
 PULSES = 70
 NEAR = Scene((7, 6, 5), (0.02, 0.03, 0.025), (0.1, 0.0, 0.3))
@@ -38,21 +41,74 @@ def measured_by(case, path_loss):
     random = np.random.default_rng(0)
     sites = random.normal(size=(2, PULSES, 3)) * range_
     transmitter, receiver = sites if two else sites[:1].repeat(2, axis=0)
+    own = ()
+    if case.startswith("own bands"):
+        own = random.uniform(0.8, 1.3, PULSES), random.uniform(-3e8, 3e8, PULSES)
+    return measured_from(scene, transmitter, receiver, frequencies, path_loss, own)
+
+
+def measured_from(scene, transmitter, receiver, frequencies, path_loss, own=()):
     k = 2 * np.pi * frequencies / 299_792_458.0
     excess, loss = 0.0, 1.0
     for antenna in (transmitter, receiver):
         distance = np.linalg.norm(scene.positions() - antenna[:, None], axis=-1)
         origin = np.linalg.norm(scene.centre - antenna, axis=1)[:, None]
         excess, loss = excess + distance - origin, loss * origin / distance
-    own: tuple[np.ndarray, ...] = ()
-    of_pulse = k
-    if case.startswith("own bands"):
-        own = random.uniform(0.8, 1.3, PULSES), random.uniform(-3e8, 3e8, PULSES)
-        f = own[0][:, None] * frequencies + own[1][:, None]
-        of_pulse = 2 * np.pi * f / 299_792_458.0
+    scale, shift = own or (np.ones(len(excess)), np.zeros(len(excess)))
+    of_pulse = scale[:, None] * k + 2 * np.pi * shift[:, None] / 299_792_458.0
     phases = of_pulse[..., None] * excess[:, None]
     matrix = np.exp(-1j * phases) * (loss[:, None] if path_loss else 1)
-    return scene, AntennaPaths(transmitter, receiver, np.zeros(PULSES), *own), k, matrix
+    return scene, AntennaPaths(transmitter, receiver, np.zeros(len(matrix)), *own), k, matrix
+
+
+# Voxels far finer than the resolution; the last tiles along each axis are smaller.
+FINE = {
+    "plane, far": (Scene((131, 37), (0.05, 0.06), (1, 2, 0)), 1e4, 0.0, BAND[::3]),
+    "volume, near, two": (Scene((21, 18, 19), (0.008, 0.01, 0.009)), 2.0, 0.4, EVEN[::3]),
+    "own bands": (Scene((131, 37), (0.05, 0.06), (1, 2, 0)), 1e4, 0.2, BAND[::3]),
+}
+
+
+@pytest.mark.parametrize("case", FINE)
+@pytest.mark.parametrize("path_loss", [False, True])
+def test_factorised_it_is_the_exact_sum(case, path_loss):
+    scene, range_, apart, frequencies = FINE[case]
+    angles = np.radians(np.linspace(-2, 2, 50))
+    sites = [
+        range_ * np.column_stack([np.cos(a), np.sin(a), np.full_like(a, 0.5)])
+        for a in (angles, angles + apart)
+    ]
+    own = (np.linspace(0.999, 1.001, 50), np.linspace(-3e6, 2e6, 50)) if "own" in case else ()
+    scene, paths, k, matrix = measured_from(scene, *sites, frequencies, path_loss, own)
+    matrix = matrix.reshape(-1, scene.voxels)
+    for tolerance in (1e-2, 1e-3):
+        one, two = (
+            BackProjection(
+                scene, paths, k, tolerance=tolerance, path_loss=path_loss, threads=threads
+            )
+            for threads in (1, 2)
+        )
+        chosen = one.factorisation
+        assert chosen is not None
+        assert np.prod(chosen.nodes) < 0.5 * np.prod(chosen.sides)
+        rows = torch.eye(len(matrix), dtype=torch.complex64).view(-1, *one.codomain)
+        found = one.adjoint(rows)
+        error = relative_error(found.flatten(1).numpy(), matrix.conj())
+        assert error < 1.2 * tolerance
+        assert torch.equal(two.adjoint(rows[:3]), found[:3])
+        assert_adjoint(one, batch=(2,))
+        image = random_complex(*scene.shape, dtype=torch.complex64)
+        assert torch.equal(one(image), two(image))
+        plain = BackProjection(scene, paths, k, path_loss=path_loss, factorised=False)
+        assert plain.factorisation is None
+
+
+def test_polynomials_are_interpolated_exactly():
+    places = np.append(np.linspace(-1, 1, 11), chebyshev_nodes(6)[2])
+    matrix = interpolation(6, places)
+    for power in range(6):
+        np.testing.assert_allclose(matrix @ chebyshev_nodes(6) ** power, places**power, atol=1e-13)
+    assert np.abs(matrix @ chebyshev_nodes(6) ** 6 - places**6).max() > 0.01
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -93,7 +149,7 @@ def test_threads_change_nothing():
 )
 def test_tiles_hold_each_voxel_once(scene):
     found = []
-    for tile in scene_tiles(scene):
+    for tile in scene_tiles(scene, tile_sides(scene, TILE_VOXELS)):
         assert len(tile.voxels) <= TILE_VOXELS
         flat = tile.first + tile.voxels
         np.testing.assert_allclose(

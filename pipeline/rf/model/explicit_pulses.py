@@ -1,4 +1,4 @@
-"""RF phase histories by back-projection: pulses stream forward and back along exact paths."""
+"""RF phase histories forward and back: by back-projection, or planar scans by range migration."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -13,20 +13,27 @@ from pipeline.engine import canary
 from pipeline.engine.accumulation import Share
 from pipeline.engine.job import BlockJob, Shard
 from pipeline.engine.stream import Arrays
+from pipeline.errors import DataError
+from pipeline.operators.base import LinearOperator
+from pipeline.operators.grid_fourier import FourierTransform
 from pipeline.operators.inner import inner_product
 from pipeline.pieces import pieces
 from pipeline.rf.geometry.phase_history import SubAperture, whole_aperture
+from pipeline.rf.geometry.planar_scan import RangeMigration
 from pipeline.rf.geometry.wavefronts import unit_phasor
 from pipeline.rf.model.back_projection import BackProjection
+from pipeline.rf.model.omega_k import OmegaK
 from pipeline.rf.model.referred_pulses import ReferredPulses
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
 
 _CHECKED_PULSES = 8
+_OPERATORS = 64
+"""Of tiles that stay: they hold next to nothing."""
 _VOXELS_AT_ONCE = 2**18
 
 
-class ExactPulsesMeasurement:
+class ExplicitPulsesMeasurement:
     """A phase history as normal equations of one frame at a time, with density weights if any.
 
     A scatterer of amplitude 1 in the middle of a voxel has the value 1 in the matched filter.
@@ -36,9 +43,11 @@ class ExactPulsesMeasurement:
         self.job, self.raw, self.shape = job, raw, raw.shape
         self.pulses = ReferredPulses(job, raw, calibration)
         self._whole = lru_cache(maxsize=1)(self._read_whole)
+        self._migrated = lru_cache(maxsize=1)(self._migrate)
+        self._projections = lru_cache(maxsize=_OPERATORS)(self._projection)
         self._checked = False
         job.receipt.record(
-            samples=raw.pulses * len(raw.frequencies), pulses=raw.pulses, model="exact"
+            samples=raw.pulses * len(raw.frequencies), pulses=raw.pulses, model=job.row.model
         )
 
     def accumulate(self, images: range, shard: Shard) -> Share:
@@ -52,11 +61,9 @@ class ExactPulsesMeasurement:
         order = iter(tiles)
         for arrays in job.stream(partial(self.pulses.read, frame, tile) for tile in tiles):
             tile = next(order)
-            operator = self._operator(tile)
+            operator = self._operator(frame, tile)
             samples, weights = arrays[0], arrays[1] if len(arrays) > 1 else None
             del arrays
-            if not self._checked:
-                self._check(tile)
             with job.phase("right_hand_side"):
                 weighted = samples if weights is None else samples * weights
                 energy += inner_product(samples, weighted, image_axes=2).real
@@ -70,7 +77,7 @@ class ExactPulsesMeasurement:
         total = torch.zeros_like(image)
         tiles = list(self._tiles(frame, self.job.shard().readouts))
         for tile, weights in zip(tiles, self._weights(frame, tiles), strict=True):
-            operator = self._operator(tile)
+            operator = self._operator(frame, tile)
             # Not in place, so that a network may take gradients through it.
             measured = operator(image)
             total = total + operator.adjoint(measured if weights is None else measured * weights)
@@ -98,7 +105,19 @@ class ExactPulsesMeasurement:
             some = slice(first, min(first + size, pulses.stop))
             yield dataclasses.replace(self._whole(frame), pulses=some)
 
-    def _operator(self, tile: SubAperture) -> BackProjection:
+    def _operator(self, frame: int, tile: SubAperture) -> LinearOperator:
+        if self.job.row.model == "omega-k":
+            return self._migrated(frame if self.raw.own_paths else 0)[tile.pulses]
+        if not self._checked:
+            self._check(tile)
+        return self._projections(frame, tile.pulses.start, tile.pulses.stop)
+
+    def _projection(self, frame: int, start: int, stop: int) -> BackProjection:
+        return self._back_projection(
+            dataclasses.replace(self._whole(frame), pulses=slice(start, stop))
+        )
+
+    def _back_projection(self, tile: SubAperture) -> BackProjection:
         job = self.job
         return BackProjection(
             tile.scene,
@@ -108,6 +127,32 @@ class ExactPulsesMeasurement:
             dtype=job.complex,
             device=job.device,
             threads=job.receipt.content["threads"],
+        )
+
+    def _migrate(self, frame: int) -> OmegaK:
+        job, whole = self.job, self._whole(frame)
+        migration = RangeMigration.of(whole.scene, whole.paths)
+        if migration is None:
+            raise DataError(
+                f"{job.who}: the positions of frame {frame} are no planar scan, as those of the "
+                "first are; set `model: exact`"
+            )
+        transforms = job.transforms(self.shape)
+
+        def transform(trajectory: Tensor) -> FourierTransform:
+            if not self._checked:
+                job.check_arithmetic(transforms, trajectory)
+                self._checked = True
+            return transforms.nufft(trajectory)
+
+        return OmegaK(
+            migration,
+            whole.paths,
+            whole.k,
+            transform=transform,
+            held=job.row.resident,
+            dtype=job.complex,
+            device=job.device,
         )
 
     def _check(self, tile: SubAperture) -> None:
@@ -124,7 +169,7 @@ class ExactPulsesMeasurement:
             return torch.from_numpy(where).to(image.device), torch.from_numpy(sums).to(image.device)
 
         with self.job.phase("prepare"):
-            operator = self._operator(part)
+            operator = self._back_projection(part)
             # Lines are not sampled as finely as any tolerance asks for; the plan says so.
             tolerance = max(self.job.tolerance, operator.sampling.error)
             found = canary.check_exact(
