@@ -51,17 +51,17 @@ async function show(layer, image) {
   layer.viewer.resizeListener(); // it may have been hidden
 }
 
-async function choose() {
+const complain = (error) => { at("told").textContent = error.message; };
+let queue = ready;
+function choose() { // one after another: a second choice waits until the first is shown
+  queue = queue.then(showChosen).catch(complain);
+}
+
+async function showChosen() {
   const image = images[at("image").value];
   const other = images[at("other").value] ?? null;
-  try {
-    await ready;
-    await show(layers[0], image);
-    await show(layers[1], other);
-  } catch (error) {
-    at("told").textContent = error.message;
-    return;
-  }
+  await show(layers[0], image);
+  await show(layers[1], other);
   for (const { viewer } of layers) { // moves with the other; a viewer without an image cannot
     viewer.broadcastTo(shown().map((layer) => layer.viewer).filter((one) => one !== viewer), { "2d": true, "3d": true });
   }
@@ -89,7 +89,7 @@ function chosen(image) { // offers what the image can be compared with, and show
   at("other").disabled = !others.length;
   history.replaceState(null, "", `#${image.dataset}/${image.reconstruction}`);
   at("image").value = images.indexOf(image);
-  return choose();
+  choose();
 }
 
 const view = () => document.querySelector("[name=view]:checked").value;
