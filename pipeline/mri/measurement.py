@@ -254,8 +254,9 @@ class MriMeasurement:
                 counts = weights[index, start : start + len(found)]
                 # On a smaller matrix the outer k-space is not resolved: it counts nothing.
                 counts[:] = np.all(np.abs(found) <= _EDGE, axis=-1)
-                each = ratio * np.broadcast_to(piece.counts, piece.readouts)
-                counts *= np.repeat(each, self.raw.samples)
+                # In place: what each readout counts, for all of its samples.
+                by_readout = counts.reshape(-1, self.raw.samples)
+                by_readout *= np.reshape(ratio * np.asarray(piece.counts, real), (-1, 1))
                 if self.weighted:
                     counts *= piece.of(self._density(piece.frame, piece.span)).ravel()
                 trajectory[index, :, start : start + len(found)] = found.T
