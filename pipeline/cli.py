@@ -40,6 +40,7 @@ _TYPES: dict[str, Any] = {
     "int": int,
     "float": float,
     "Path": Path,
+    "Path | None": Path,
     "Sequence[Path]": list[Path],
     "Sequence[str]": list[str],
 }

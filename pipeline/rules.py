@@ -119,6 +119,9 @@ class Run:
             before = tuple(name for name in before if name != "plan")
         digest = hashlib.sha256()
         for names in jobs:
+            start = self.start_of(str(names[1])) if names[1] else None
+            if start is not None and "reconstruct" in (stage, *before):
+                digest.update(self.upstream_of("measure", names[0], start).encode())
             for name in before:
                 for told in (self.settings_of, self.code_of, self.files_of):
                     digest.update(told(name, *names).encode())
@@ -136,6 +139,10 @@ class Run:
         # A plan states what merging takes, with all outputs.
         outputs = output_modules(EVERY) if stage == "plan" else ()
         return (*self.settings.reconstructions[reconstruction].modules, *outputs)
+
+    def start_of(self, reconstruction: str) -> str | None:
+        """Return the reconstruction whose images another one begins with."""
+        return self.settings.reconstructions[reconstruction].starts_from
 
     def ingest_mb(self) -> int:
         """Return the memory to ask for where a dataset is ingested [MB]: the limit it keeps to.

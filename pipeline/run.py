@@ -114,6 +114,9 @@ def run(
         "device_mb": settings.memory.device_mb,
         "checkpoint_seconds": settings.compute.checkpoint_seconds,
     }
+    start = settings.reconstructions[reconstruction].starts_from
+    if start is not None:
+        known["start"] = Files(results, dataset.dataset, start).image
     with leased_device(settings.compute.device) as device:
         known["device"] = device
         for stage in STAGES[STAGES.index(first) : STAGES.index(until) + 1]:

@@ -100,5 +100,6 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
             # No image is better than the equations that it was solved from.
             inner_residual=0.1 * tolerance,
             report=report,
+            start=problem.start,
             checkpoint=checkpoint,
         )

@@ -67,6 +67,11 @@ class AlgorithmSettings(EquationSettings):
         return False
 
     @property
+    def starts_from(self) -> str | None:
+        """The reconstruction of the same dataset whose images it begins with."""
+        return None
+
+    @property
     def orders_images(self) -> bool:
         """Whether it takes the images of a series for a row of neighbours."""
         return False
@@ -184,6 +189,8 @@ class Problem:
     """Dataset and block; begins the message of an error."""
     spectrum: Callable[[], Spectrum | None] = lambda: None
     """Returns what is known of signal and noise at each spatial frequency."""
+    start: Tensor | None = None
+    """Where to begin, of the shape of ``b``; `None` for zero."""
 
     @property
     def voxels(self) -> int:

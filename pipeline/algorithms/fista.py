@@ -60,5 +60,6 @@ class FistaSettings(PenalisedSettings):
             iterations=self.most_iterations,
             change=self.converged_change,
             report=report,
+            start=problem.start,
             checkpoint=checkpoint,
         )

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings, reason
 from pipeline.algorithms.discrepancy import DISCREPANCY_IMAGES, by_discrepancy, check_fusion
-from pipeline.config.base import Settings
+from pipeline.config.base import ReconstructionName, Settings
 from pipeline.config.equations import Known
 from pipeline.config.sources import Kind
 from pipeline.solvers.penalties import PENALTIES, penalty_class, penalty_module
@@ -85,6 +85,9 @@ class PenalisedSettings(SolverSettings):
     tolerance: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
     """fista: relative change of the image at which it has converged; `auto` is 0.002 (RF: 1e-5).
     admm: Boyd's relative tolerance, of which the absolute one is a tenth; `auto` is 1e-3."""
+    start: ReconstructionName | None = None
+    """MRI: begin with the images of this reconstruction of the same dataset, as many on the same
+    matrix; where it is one image, all begin with it. Default: zero."""
     debias: bool | Annotated[float, Field(gt=0, lt=1)] = False
     """Least squares on the voxels that the penalty (l1 or l21) has kept, which it has also dimmed;
     a number leaves out voxels up to this part of the brightest."""
@@ -154,6 +157,11 @@ class PenalisedSettings(SolverSettings):
         return not self.joins_images and any(
             penalty_class(term.penalty).joins for term in self.terms
         )
+
+    @property
+    def starts_from(self) -> str | None:
+        """The reconstruction of the same dataset whose images it begins with."""
+        return self.start
 
     @property
     def orders_images(self) -> bool:

@@ -119,11 +119,34 @@ def check_row(row: Dataset, config: Config, who: str) -> None:
             ) from None
     if len(set(row.reconstructions)) != len(row.reconstructions):
         raise ConfigError(f"{who}: dataset `{row.dataset}` names a reconstruction twice")
+    for name in row.reconstructions:
+        _check_start(name, row, config, who)
     missing = config.sources.get(row.dataset, SourceSettings()).missing(row.kind, row.format)
     if missing:
         raise ConfigError(
             f"{who}: the format {row.format} needs `sources.{row.dataset}.{missing}` in the config"
         )
+
+
+def _check_start(name: str, row: Dataset, config: Config, who: str) -> None:
+    """Raise `ConfigError` where a reconstruction cannot begin with the images that it names."""
+    before: list[str] = [name]
+    while (start := config.reconstructions[before[-1]].starts_from) is not None:
+        told = f"{who}: reconstruction `{before[-1]}` of dataset `{row.dataset}`: `start: {start}`"
+        if start not in row.reconstructions:
+            raise ConfigError(
+                f"{told} is none of the row's {', '.join(row.reconstructions)}; add it to them"
+            )
+        if start in before:
+            raise ConfigError(f"{told} begins with what begins with it; leave one of both out")
+        one, other = config.reconstructions[before[-1]], config.reconstructions[start]
+        of_all = other.frames_per_image in ("all", one.frames_per_image)
+        if one.shape != other.shape or not of_all:
+            raise ConfigError(
+                f"{told} makes other images; expected the same `shape`, and the same "
+                "`frames_per_image` or `all`"
+            )
+        before.append(start)
 
 
 def stage_settings(

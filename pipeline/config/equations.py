@@ -22,6 +22,7 @@ KIND_OF: Mapping[str, Kind] = {
     "shape": "mri",
     "frames_per_image": "mri",
     "series": "mri",
+    "start": "mri",
     "fusion": "rf",
     "model": "rf",
     "force_model": "rf",

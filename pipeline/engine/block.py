@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -60,6 +60,9 @@ class SeriesEquations(Equations, Protocol):
     def images(self, unknowns: Tensor) -> Tensor:
         """Return the images ``(image, *shape)`` of unknowns ``(1, unknown, *shape)``."""
 
+    def unknowns(self, images: Tensor) -> Tensor:
+        """Return the unknowns ``(1, unknown, *shape)`` that come nearest to images."""
+
 
 def reconstruct_block(
     job: BlockJob,
@@ -68,11 +71,13 @@ def reconstruct_block(
     equations: Equations,
     pieces: Sequence[tuple[PlanRow, Path]],
     state: SolverState,
+    start: Callable[[range], NDArray[np.complexfloating]] | None = None,
 ) -> NDArray[np.complexfloating]:
     """Reconstruct the images of one block, complex ``[image, *shape]``, a batch at a time.
 
     `pieces` are the block's shards and the files that hold their shares; none where this job reads
-    the measurement itself. `state` keeps the state of long solves.
+    the measurement itself. `state` keeps the state of long solves. ``start`` returns where the
+    solver begins with some images.
 
     Raises
     ------
@@ -105,6 +110,12 @@ def reconstruct_block(
             noise = noise and noise.joint()
             if left_by_noise is not None:
                 left_by_noise = left_by_noise.square().sum(0, keepdim=True).sqrt()
+        begin = None
+        if start is not None:
+            whole = range(job.row.first_image, job.row.first_image + job.row.images)
+            given = job.on_device(start(whole if job.joint else batch), job.complex)
+            begin = cast(SeriesEquations, equations).unknowns(given) if job.joint else given
+            del given
         found, histories = solve(
             job,
             algorithm,
@@ -116,6 +127,7 @@ def reconstruct_block(
             exact=cache(equations.exact_solver),
             spectrum=lambda: equations.spectrum(batch, share),
             progress=lambda part, note: advance(0, note, partial=part * len(batch)),
+            start=begin,
             checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
         )
         return (cast(SeriesEquations, equations).images(found) if job.joint else found), histories

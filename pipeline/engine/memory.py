@@ -104,4 +104,9 @@ def _phases(work: Work) -> list[Parts]:
             batch, itemsize=work.machine.itemsize, kernels=max(1, work.kernels)
         )
         phases.append({"solver vectors": vectors, **work.model.normal(work)})
+        if work.settings.starts_from is not None:
+            # Images as they are read, as they are the solver's, and a chunk.
+            both = work.image_batch * work.outputs * work.voxel_bytes + sums
+            phases.append({"start": 2 * both + CHUNK_BYTES, **work.model.normal(work)})
+            phases[-2] = {**phases[-2], "start": sums}
     return [{**always, **parts} for parts in phases]

@@ -41,6 +41,7 @@ def solve(
     exact: Callable[[], ExactSolver | None],
     spectrum: Callable[[], Spectrum | None],
     progress: Progress | None = None,
+    start: Tensor | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> tuple[Tensor, Histories]:
     """Return the images ``(image, *shape)`` and what the solver watched.
@@ -61,6 +62,8 @@ def solve(
         Returns what solves ``(G + rho) x = r`` without iterations, where there is a way.
     spectrum
         Returns what is known of signal and noise at each spatial frequency.
+    start
+        Where to begin, of the shape of ``b``; `None` for zero.
     """
 
     def watch(iteration: int, residual: Tensor) -> None:
@@ -72,7 +75,7 @@ def solve(
     def run(
         equations: NormalEquations, diagonal: Tensor, noise: Noise | None, checkpoint: Checkpoint
     ) -> Outcome:
-        problem = Problem(equations, diagonal, image_axes, noise, exact, job.who, spectrum)
+        problem = Problem(equations, diagonal, image_axes, noise, exact, job.who, spectrum, start)
         return algorithm.run(problem, watch, checkpoint)
 
     details: dict[str, Any] = {}

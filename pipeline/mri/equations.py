@@ -126,6 +126,10 @@ class MriEquations:
         """Return the images of a series, ``(image, *shape)``, from its unknowns."""
         return self.data.encoding.images(unknowns)
 
+    def unknowns(self, images: Tensor) -> Tensor:
+        """Return the unknowns of a series, ``(1, unknown, *shape)``, from its images."""
+        return self.data.encoding.unknowns_of(images)
+
     @cached_property
     def _map_squares(self) -> Tensor | None:
         """Sums of squares of maps that are not normalised, no smaller than within their masks."""

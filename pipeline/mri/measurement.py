@@ -256,7 +256,7 @@ class MriMeasurement:
                 counts[:] = np.all(np.abs(found) <= _EDGE, axis=-1)
                 # In place: what each readout counts, for all of its samples.
                 by_readout = counts.reshape(-1, self.raw.samples)
-                by_readout *= np.reshape(ratio * np.asarray(piece.counts, real), (-1, 1))
+                by_readout *= ratio * np.asarray(piece.counts, np.float64).reshape(-1, 1)
                 if self.weighted:
                     counts *= piece.of(self._density(piece.frame, piece.span)).ravel()
                 trajectory[index, :, start : start + len(found)] = found.T

@@ -51,6 +51,7 @@ def admm(
     inner_iterations: int = 20,
     inner_residual: float = 1e-4,
     report: Report | None = None,
+    start: torch.Tensor | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> SplitSolution:
     """Minimise ``1/2 x^H G x - Re(b^H x) + f(z)`` subject to ``D x = z`` [1]_.
@@ -83,6 +84,8 @@ def admm(
         Most iterations of conjugate gradients in an update.
     inner_residual
         Residual relative to ``|b|`` at which an update ends, or is not even begun.
+    start
+        Images to begin with, and ``z`` with their transform; `None` for zero.
 
     Returns
     -------
@@ -125,6 +128,8 @@ def admm(
     splitting = _Splitting(normal.b, penalty, update, first_rho, absolute, relative, relaxation)
     primal: list[torch.Tensor] = []
     dual: list[torch.Tensor] = []
+    if saved is None and start is not None:
+        splitting.begin(start, gram)
     if saved is not None:
         splitting.restore(saved)
         primal, dual = list(saved["primal_history"]), list(saved["dual_history"])
@@ -211,6 +216,16 @@ class _Splitting:
             setattr(self, name, state[name])
         self.primal_floor = state.get("primal_floor")
         self.update.kept = {name: state[name] for name in self.update.kept}
+
+    def begin(self, x: torch.Tensor, gram: CountedGram) -> None:
+        """Begin with ``x``, ``z = D x``, and where ``D`` is the identity the ``u`` of a minimum."""
+        self.x, self.z = x.clone(), self.penalty.transform(x).clone()
+        left = self.b - gram(x)
+        if self.penalty.identity:
+            self.u = left / for_images(self.rho, left, self.axes)
+            left = torch.zeros_like(left)
+        if "residual" in self.update.kept:
+            self.update.kept = {"residual": left}
 
     def iterate(self) -> None:
         """Update ``x``, ``z`` and ``u`` of the problems that have not converged."""

@@ -20,6 +20,7 @@ def fista(
     change: float = 1e-5,
     lipschitz: float | torch.Tensor | None = None,
     report: Report | None = None,
+    start: torch.Tensor | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Solution:
     """Minimise ``1/2 x^H G x - Re(b^H x) + R(x)`` by greedy FISTA [1]_ [2]_.
@@ -39,6 +40,8 @@ def fista(
     lipschitz
         A number no smaller than the largest eigenvalue of ``G``, or one for each problem;
         `largest_eigenvalue` if `None`.
+    start
+        Images to begin with; `None` for zero.
 
     Returns
     -------
@@ -77,7 +80,8 @@ def fista(
     def each(factors: torch.Tensor) -> torch.Tensor:
         return for_images(factors, b, image_axes)
 
-    x, ahead = torch.zeros_like(b), torch.zeros_like(b)
+    x = torch.zeros_like(b) if start is None else start
+    ahead = x.clone()
     active = torch.ones(problems, dtype=torch.bool, device=b.device)
     taken = torch.zeros(problems, dtype=torch.int64, device=b.device)
     relative = torch.zeros(problems, dtype=torch.float64, device=b.device)

@@ -1,7 +1,12 @@
 """Reconstruct one block of images on one device."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.config.base import canonical_json
 from pipeline.config.equations import decided
@@ -9,14 +14,16 @@ from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.engine.accumulation import Measurement
 from pipeline.engine.block import Equations, reconstruct_block
 from pipeline.engine.job import BlockJob, prepare_process
-from pipeline.engine.table import PlanRow, read_plan
+from pipeline.engine.table import Plan, PlanRow, read_plan
 from pipeline.errors import DataError
 from pipeline.fingerprint import code_fingerprint
 from pipeline.kinds import open_raw, part_of
+from pipeline.storage.acquisition import Acquisition
 from pipeline.storage.archives import write_block
 from pipeline.storage.calibration import Calibration
-from pipeline.storage.publish import FINGERPRINT, read_json
+from pipeline.storage.publish import FINGERPRINT, open_published, read_json
 from pipeline.storage.receipts import Receipt
+from pipeline.storage.sealed import DAMAGE, remake
 from pipeline.storage.shares import share_path
 from pipeline.storage.solver_state import SolverState, state_path
 
@@ -33,6 +40,7 @@ def reconstruct(
     shares: Path,
     image: Path,
     receipt: Path,
+    start: Path | None = None,
     device: str = "auto",
     threads: int = 1,
     checkpoint_seconds: float = 0.0,
@@ -45,6 +53,8 @@ def reconstruct(
         Folder of the shards' shares.
     image
         The block's image, a .zarr.zip.
+    start
+        Marker of the images that the solver begins with, where the settings name them.
     checkpoint_seconds
         Seconds after which the state of a solve is kept; 0: never.
 
@@ -79,12 +89,17 @@ def reconstruct(
         ]
         state = SolverState(
             state_path(image),
-            fingerprint=lambda: _fingerprint(settings, acquired.kind, row, raw, calibration),
+            fingerprint=lambda: _fingerprint(
+                settings, acquired.kind, row, [raw, calibration, *([start] if start else [])]
+            ),
             seconds=checkpoint_seconds,
             who=block_job.who,
         )
+        begin = None
+        if settings.reconstruction.starts_from is not None:
+            begin = _start(start, settings, acquired, data.shape, jobs, dataset)
         images = acquired.to_volumes(
-            reconstruct_block(block_job, algorithm, data, equations, pieces, state)
+            reconstruct_block(block_job, algorithm, data, equations, pieces, state, begin)
         )
         with job.phase("write"):
             write_block(image, images, {**identity, "first_image": row.first_image})
@@ -92,11 +107,54 @@ def reconstruct(
     state.remove()
 
 
+def _start(
+    marker: Path | None,
+    settings: ReconstructSettings,
+    acquired: Acquisition,
+    shape: Sequence[int],
+    jobs: Plan,
+    dataset: str,
+) -> Callable[[range], NDArray[np.complexfloating]]:
+    """Return what reads the images to begin with, as many as there are or one for all.
+
+    Raises
+    ------
+    DataError
+        If they are not there, or are other images.
+    """
+    name = settings.reconstruction.starts_from
+    if marker is None:
+        raise DataError(f"{dataset}: `start: {name}` needs the images of {name}; give --start")
+    stored: Any = open_published(marker)["image"]
+    count = sum(row.images for row in jobs.blocks.values())
+    expected = acquired.to_volumes(np.empty((0, *shape))).shape[1:]
+    if stored.shape[1:] != expected or stored.shape[0] not in (1, count):
+        raise DataError(
+            f"{dataset}: `start: {name}` has {stored.shape[0]} images of "
+            f"{' x '.join(map(str, stored.shape[1:]))}; expected {count}, or one, of "
+            f"{' x '.join(map(str, expected))}; choose a reconstruction with the same "
+            "`frames_per_image` and `shape`"
+        )
+
+    def read(images: range) -> NDArray[np.complexfloating]:
+        try:
+            if stored.shape[0] == 1:
+                first = np.asarray(stored[0])
+                found = np.broadcast_to(first, (len(images), *first.shape))
+            else:
+                found = np.asarray(stored[images.start : images.stop])
+        except DAMAGE as error:
+            raise DataError(f"{marker}: damaged ({error}); {remake(marker)}") from None
+        return found.reshape(len(found), *shape)
+
+    return read
+
+
 def _fingerprint(
-    settings: ReconstructSettings, kind: str, row: PlanRow, raw: Path, calibration: Path
+    settings: ReconstructSettings, kind: str, row: PlanRow, markers: Sequence[Path]
 ) -> str:
     """Return what tells apart all that an image of this block depends on."""
-    stores = [read_json(marker).get(FINGERPRINT) for marker in (raw, calibration)]
+    stores = [read_json(marker).get(FINGERPRINT) for marker in markers]
     parts = [canonical_json(settings), row.work(), *map(str, stores)]
     parts.append(code_fingerprint("reconstruct", (kind,), settings.reconstruction.modules))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -177,6 +177,12 @@ def shares_of_block(wildcards):
     )
 
 
+def start_of_block(wildcards):
+    """The images that a reconstruction begins with; nothing where it begins with zero."""
+    start = RUN.start_of(wildcards.reconstruction)
+    return f"<results>/{wildcards.dataset}/{start}/image.json" if start else []
+
+
 def shared_threads(wildcards):
     """The threads of a block's or a shard's job. Of several, as many run side by side as there are
     GPUs, or cores and memory: many jobs of one thread do more than one job of many."""

@@ -6,6 +6,7 @@ rule reconstruct:
         calibration="<results>/{dataset}/calibration.json",
         plan=ancient("<results>/{dataset}/{reconstruction}/plan.tsv"),
         shares=shares_of_block,
+        start=start_of_block,
     output:
         image="<results>/{dataset}/{reconstruction}/blocks/{block}.zarr.zip",
         receipt="<results>/{dataset}/{reconstruction}/receipts/reconstruct-{block}.json",
@@ -28,10 +29,11 @@ rule reconstruct:
         upstream=of_job(RUN.upstream_of, "reconstruct"),
         work=work_of,
         shares=lambda wildcards, output: Path(output.image).parent.with_name("shares"),
+        start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
     shell:
         "kronufft reconstruct --settings {params.settings:q} --dataset {wildcards.dataset}"
         " --reconstruction {wildcards.reconstruction} --raw {input.raw}"
         " --calibration {input.calibration} --plan {input.plan} --block {wildcards.block}"
-        " --shares {params.shares} --image {output.image} --receipt {output.receipt}"
+        " --shares {params.shares} {params.start} --image {output.image} --receipt {output.receipt}"
         " --device {resources.device} --threads {threads}"
         " --checkpoint-seconds {resources.checkpoint_seconds} > {log} 2>&1"

@@ -90,6 +90,10 @@ class Encoding:
         """Return the images ``(image, *shape)`` of a series of ``(1, unknown, *shape)``."""
         return unknowns[0]
 
+    def unknowns_of(self, images: Tensor) -> Tensor:
+        """Return the unknowns ``(1, unknown, *shape)`` of a series whose images are nearest."""
+        return images.unsqueeze(0)
+
     def kernels(self, sampling: Sampling) -> Iterator[tuple[str, Tensor]]:
         """Make the spectra of the Toeplitz operators, each with its name.
 

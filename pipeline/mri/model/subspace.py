@@ -93,6 +93,11 @@ class Subspace(Encoding):
         found: Tensor = torch.tensordot(self.basis, coefficients[0], dims=1)
         return found
 
+    def unknowns_of(self, images: Tensor) -> Tensor:
+        """Return the coefficients ``(1, coefficient, *shape)`` whose images are nearest."""
+        found: Tensor = torch.tensordot(self.basis.mH, images, dims=1)
+        return found.unsqueeze(0)
+
 
 class BasisForward(LinearOperator):
     """``sum_k  phi_k F`` of one coil, of coefficients ``(coefficient, *shape)``."""
