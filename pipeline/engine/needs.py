@@ -10,9 +10,6 @@ from pipeline.errors import PlanError
 _SCHEDULER_MB = 200
 """What Snakemake itself takes inside an allocation [MB]."""
 
-CHUNKS_AT_ONCE = 10
-"""Chunks that Zarr reads or writes at a time, unless it is configured otherwise."""
-
 TILES_AT_ONCE = 2
 """Of a stream: the one in work, and the one on its way."""
 

@@ -14,6 +14,7 @@ from pipeline.errors import DataError
 from pipeline.formats.checks import Check, Found, Labels, place
 from pipeline.formats.lazy import LazyArray, Selection, part_bytes
 from pipeline.progress import Advance, track
+from pipeline.storage.chunks import CHUNKS_AT_ONCE
 from pipeline.storage.layout import ArrayTable, tile_extent, tiles
 from pipeline.storage.publish import published_store
 from pipeline.storage.receipts import Receipt
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 _PART_BYTES = 8 * 2**20
 """Of a tile that is converted, checked and written at a time, as it is stored."""
-_COPIES = 3
-"""Of such a part while its chunks are written, or it is checked."""
+_WRITTEN = 3
+"""Copies of chunks while they are written: put together, packed, and with their checksum."""
 
 Extent = tuple[int, ...]
 
@@ -95,14 +96,17 @@ def copying_needs(content: Content, extents: Mapping[str, Extent]) -> list[dict[
 
 def _phases(content: Content, path: str, extent: Sequence[int]) -> list[dict[str, int]]:
     array, expected = content.arrays[path], content.table[path]
-    stored = math.prod(extent) * np.dtype(expected.dtype).itemsize
-    # What is not as it is stored is copied once more.
-    copies = _COPIES + (array.dtype != expected.dtype or not expected.measured)
+    itemsize = np.dtype(expected.dtype).itemsize
+    part = min(math.prod(extent) * itemsize, _PART_BYTES)
+    # Packed chunks of a part wait for each other; others are written as they are.
+    at_once = CHUNKS_AT_ONCE * math.prod(expected.chunks(array.shape)) * itemsize
+    writing = _WRITTEN * (part if expected.compressed else min(part, at_once))
+    changed = array.dtype != expected.dtype or (path in content.checks and not expected.measured)
     return [
         {f"{path}: a tile as it is read": array.reading_bytes(extent)},
         {
             f"{path}: a tile": min(array.reading_bytes(extent), part_bytes(array, extent)),
-            f"{path}: a part of it, checked and written": copies * min(stored, _PART_BYTES),
+            f"{path}: a part of it, checked and written": changed * part + max(part, writing),
         },
     ]
 

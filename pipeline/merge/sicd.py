@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.images import Images
-from pipeline.engine.needs import CHUNKS_AT_ONCE
 from pipeline.errors import DataError, DependencyError
 from pipeline.merge.outputs import Merged, Output
 from pipeline.merge.sicd_grid import SicdGrid
 from pipeline.merge.slices import StoredImages
 from pipeline.pieces import pieces
 from pipeline.storage.acquisition import Acquisition
-from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.chunks import CHUNK_BYTES, CHUNKS_AT_ONCE
 
 _LIBRARY_BYTES = 16 * 10**6
 """Of sarkit, lxml and jbpy; measured."""

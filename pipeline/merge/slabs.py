@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.images import Images
-from pipeline.engine.needs import CHUNKS_AT_ONCE
 from pipeline.merge.slices import StoredImages
-from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.chunks import CHUNK_BYTES, CHUNKS_AT_ONCE
 
 
 def image_slabs(

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.images import Images
-from pipeline.engine.needs import CHUNKS_AT_ONCE
 from pipeline.geometry.orientation import ras_affine
 from pipeline.merge.coarser import Coarser, level_factors
 from pipeline.merge.outputs import Merged, Output
-from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.chunks import CHUNK_BYTES, CHUNKS_AT_ONCE
 
 _MOST_VOXELS = 2**21
 """In all frames of the copy, two bytes each, which hardly compress: a person waits for them."""

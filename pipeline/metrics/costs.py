@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.engine import processes
 from pipeline.engine.images import Images
-from pipeline.engine.needs import CHUNKS_AT_ONCE, Need, largest
+from pipeline.engine.needs import Need, largest
 from pipeline.storage.acquired import Acquired
-from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.chunks import CHUNK_BYTES, CHUNKS_AT_ONCE
 from pipeline.storage.receipts import RECEIPT_BYTES
 
 _ROW_BYTES = 4_000

@@ -8,6 +8,8 @@ import numpy as np
 
 CHUNK_BYTES = 8 * 2**20
 """Size of stored chunks; a reader holds one beside the array that it fills."""
+CHUNKS_AT_ONCE = 10
+"""Chunks that Zarr reads or writes at a time, unless it is configured otherwise."""
 
 
 def image_chunks(

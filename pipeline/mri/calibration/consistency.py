@@ -25,13 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.chain import NONE, Calibrating
-from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
+from pipeline.engine.needs import Need
 from pipeline.mri.calibration import compression, sensitivities
 from pipeline.mri.calibration.mistakes import Samples, mistakes
 from pipeline.mri.corrected import SLAB, CorrectedData, chosen_readouts
 from pipeline.mri.raw import RawData
 from pipeline.pieces import pieces
 from pipeline.storage.calibration import MAP_BYTES, CalibrationArrays
+from pipeline.storage.chunks import CHUNKS_AT_ONCE
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.chain import NONE, Calibrating
-from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
+from pipeline.engine.needs import Need
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.calibration.segments import (
@@ -24,7 +24,7 @@ from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import SAMPLES_AT_A_TIME
 from pipeline.pieces import pieces
 from pipeline.storage.calibration import CalibrationArrays, create_map, store_array
-from pipeline.storage.chunks import CHUNK_BYTES, image_chunks
+from pipeline.storage.chunks import CHUNK_BYTES, CHUNKS_AT_ONCE, image_chunks
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:

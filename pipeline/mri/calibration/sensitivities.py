@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.engine.chain import NONE, Calibrating
-from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
+from pipeline.engine.needs import Need
 from pipeline.errors import DataError
 from pipeline.geometry.axes import as_volume
 from pipeline.mri.calibration import compression, density
@@ -34,7 +34,7 @@ from pipeline.storage.calibration import (
     create_sensitivities,
     map_chunks,
 )
-from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.chunks import CHUNK_BYTES, CHUNKS_AT_ONCE
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:

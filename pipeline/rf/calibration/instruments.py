@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.calibration import InstrumentSettings
 from pipeline.engine.chain import NONE, Calibrating
-from pipeline.engine.needs import CHUNKS_AT_ONCE, Need
+from pipeline.engine.needs import Need
 from pipeline.errors import ConfigError
 from pipeline.progress import track
 from pipeline.rf.arrays import CLOCKS, GAINS
@@ -20,7 +20,7 @@ from pipeline.rf.calibration.reference_target import SAMPLE_BYTES, SeenTarget, f
 from pipeline.rf.model.instruments import PairCorrection
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import store_array
-from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.chunks import CHUNK_BYTES, CHUNKS_AT_ONCE
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
