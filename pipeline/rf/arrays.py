@@ -149,7 +149,11 @@ BY_ELEMENTS = replace(_MEASURED, axes=("frame", "pair", "freq", "tx", "rx"), lac
 """``y`` in files where transmitters and receivers have an axis each."""
 
 PULSE_SOURCE = ArrayTable(
-    {name: field for name, field in PULSES.fields.items() if "pair" not in field.axes}
+    {
+        name: field
+        for name, field in PULSES.fields.items()
+        if "pair" not in field.axes or name == "noise_std"
+    }
 )
 """Arrays of a phase history in files of any layout."""
 

@@ -1,6 +1,6 @@
 """What every source format becomes: arrays that are read piece by piece."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,11 +66,13 @@ def image_matrix(
     )
 
 
-def voxel_size(settings: IngestSettings, dataset: str, dimensions: int) -> tuple[float, ...]:
-    """Return the voxel size of the settings, or 1 mm."""
+def voxel_size(
+    settings: IngestSettings, dataset: str, dimensions: int, told: Sequence[float] = ()
+) -> tuple[float, ...]:
+    """Return the voxel size of the settings, else that which a file has told, else 1 mm."""
     size = settings.details.voxel_size
     if size is None:
-        return (1e-3,) * dimensions
+        return tuple(told) or (1e-3,) * dimensions
     if len(size) != dimensions:
         raise ConfigError(
             f"{dataset}: `voxel_size` has {len(size)} values, but there are {dimensions} image axes"

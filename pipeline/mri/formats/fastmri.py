@@ -17,7 +17,7 @@ from pipeline.formats.array_files import open_file
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.formats.mapping import Rearranged
 from pipeline.geometry.axes import centred_affine
-from pipeline.mri.formats.acquisition import MriAcquisition
+from pipeline.mri.formats.acquisition import MriAcquisition, voxel_size
 from pipeline.mri.formats.grid import AXES, grid_arrays
 from pipeline.mri.formats.hdf5_file import open_hdf5, stored_text
 from pipeline.mri.formats.mrd_header import parse_header
@@ -53,13 +53,14 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
                 f"{space.encoded.matrix} (encodedSpace); correct one of them"
             )
         sampling, arrays = grid_arrays(grid, space, budget, f"{who}: kspace")
-        sizes = sampling.voxel_size
+        dimensions, told = len(sampling.shape), sampling.voxel_size
+        size = voxel_size(settings, dataset, dimensions, told[-dimensions:])
         yield MriAcquisition(
             shape=sampling.shape,
-            voxel_size=sizes[-len(sampling.shape) :],
+            voxel_size=size,
             arrays=arrays,
             provenance={"format": "fastmri", "files": describe_files([path])},
-            affine=centred_affine((slices, *sampling.shape), sizes),
+            affine=centred_affine((slices, *sampling.shape), (told[0], *size)[-3:]),
             oriented=False,
             slices=slices,
             header=header.decode(errors="replace"),

@@ -14,7 +14,7 @@ from pipeline.errors import ConfigError
 from pipeline.formats.lazy import InMemory, LazyArray
 from pipeline.geometry.axes import centred_affine
 from pipeline.geometry.orientation import patient_affine
-from pipeline.mri.formats.acquisition import MriAcquisition
+from pipeline.mri.formats.acquisition import MriAcquisition, voxel_size
 from pipeline.mri.formats.encoded_readouts import cartesian_readouts, non_cartesian_readouts
 from pipeline.mri.formats.encoding_space import EncodingSpace
 from pipeline.mri.formats.listed_source import ListedSource
@@ -92,14 +92,15 @@ def listed_acquisition(
     if noise_dwell_time is not None and source.noise_bandwidth:
         noise_dwell_time /= source.noise_bandwidth
     notes = {"left_out": list(readouts.notes)} if readouts.notes else {}
-    thickness = slices.distance or encoded.voxel_size[0]
+    dimensions = len(encoded.shape)
+    size = voxel_size(settings, dataset, dimensions, encoded.voxel_size[-dimensions:])
+    thickness = slices.distance or (encoded.voxel_size[0] if dimensions == 2 else size[0])
     affine = patient_affine(
         encoded.shape,
-        (thickness, *encoded.voxel_size[1:]),
+        (thickness, *size[-2:]),
         position=place.position,
         directions=place.directions,
     )
-    size = encoded.voxel_size[-len(encoded.shape) :]
     return MriAcquisition(
         shape=encoded.shape,
         voxel_size=size,

@@ -63,7 +63,8 @@ class _Arrays:
         self.budget = budget
         self.details = settings.details
         self.scene = scene_of(settings, dataset)
-        fields = dict((PULSE_SOURCE if "transmitter" in mapping else PAIR_SOURCE).fields)
+        pulses = "transmitter" in mapping
+        fields = dict((PULSE_SOURCE if pulses else PAIR_SOURCE).fields)
         self.by_elements = bool(
             {"tx", "rx"} & {axis for entry in mapping["y"].axes for axis in entry.split()}
         )
@@ -82,7 +83,9 @@ class _Arrays:
         }
         self.frequencies = checked_frequencies(self._whole("frequencies"), dataset)
         self.provenance = {"format": "arrays", "files": describe_files(list(files.paths))}
-        require_agreement(self.arrays, ArrayTable(fields), {}, dataset, shared=("frame", "pair"))
+        sizes = {"pair": (1, "a phase history is one pair")} if pulses else {}
+        shared = ("frame", "pair")
+        require_agreement(self.arrays, ArrayTable(fields), sizes, dataset, shared=shared)
 
     def pairs(self) -> RfAcquisition:
         """Return pairs of antenna arrays."""
@@ -159,7 +162,7 @@ class _Arrays:
 
     def _shared(self, names: Sequence[str]) -> dict[str, LazyArray]:
         found = {name: self._whole(name) for name in names if name in self.arrays}
-        pairs = self.arrays["y"].shape[1]
+        pairs = 1 if "transmitter" in self.arrays else self.arrays["y"].shape[1]
         for name in ("weights", "noise_std"):
             if name in found:  # one for all pairs
                 found[name] = np.broadcast_to(found[name], (pairs, *found[name].shape[1:]))

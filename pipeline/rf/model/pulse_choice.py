@@ -45,6 +45,11 @@ def pulse_models(
             f"{who}: the model {settings.model} is of pairs of antenna arrays, and these data are "
             f"a phase history; set `model` to one of {', '.join(_MODELS)}, or leave it out"
         )
+    if settings.single_kernel:
+        raise PlanError(
+            f"{who}: `preconditioner: circulant` and `kronecker` need a normal operator of a "
+            "single Toeplitz kernel, and a phase history has none; leave it out"
+        )
     found: list[ModelCosts] = []
     refused: list[KronufftError] = []
     for model in _MODELS:

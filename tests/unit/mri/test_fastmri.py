@@ -23,9 +23,9 @@ def written(path, kspace, xml):
     return path
 
 
-def opened(path):
+def opened(path, **details):
     settings = IngestSettings(
-        kind="mri", format="fastmri", source=str(path), details=SourceSettings()
+        kind="mri", format="fastmri", source=str(path), details=SourceSettings(**details)
     )
     with fastmri.open_source(settings, "scan", Budget("scan", 600)) as found:
         return found, {name: whole(array) for name, array in found.arrays.items()}
@@ -45,6 +45,9 @@ def test_columns_that_were_measured_are_the_readouts(tmp_path, coils):
     assert found.slices == 4
     np.testing.assert_allclose(found.voxel_size, (0.02, 0.02))
     np.testing.assert_allclose(found.affine[:3, 0], [4e-3, 0, 0])
+    told, _ = opened(tmp_path / "scan.h5", voxel_size=(0.03, 0.01))
+    assert told.voxel_size == (0.03, 0.01)
+    np.testing.assert_allclose(np.diag(told.affine)[:3], [4e-3, 0.03, 0.01])
     kept = [0, 3, 4, 5, 7, 8]
     assert arrays["kspace"].shape == (4, coils or 1, 6, 6)
     # The same sums over the image that is left.

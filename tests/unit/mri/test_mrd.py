@@ -184,7 +184,11 @@ def test_cartesian_lines_are_placed_and_lose_their_oversampling(tmp_path, column
     readouts[1].set_flag(ismrmrd.ACQ_IS_REVERSE)
     xml = header((1, 8, 2 * columns), (1, 8, columns), fov=(5, 16, 4 * columns),
                  image_fov=(5, 16, 2 * columns), trajectory="cartesian", centres=(4,))  # fmt: skip
-    with opened(write_mrd(tmp_path / "scan.h5", xml, readouts)) as found:
+    path = write_mrd(tmp_path / "scan.h5", xml, readouts)
+    with opened(path, voxel_size=(3e-3, 1e-3)) as found:  # what a user says counts
+        assert found.voxel_size == (3e-3, 1e-3)
+        np.testing.assert_allclose(np.linalg.norm(found.affine[:3, :3], axis=0), (5e-3, 3e-3, 1e-3))
+    with opened(path) as found:
         assert found.shape == (8, columns)
         np.testing.assert_allclose(found.voxel_size, (2e-3, 2e-3))
         assert found.provenance["oversampling_removed"] == [2 * columns, columns]

@@ -10,7 +10,7 @@ from rf_acquisitions import pulses, reconstructed_rf, store
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import DataError
+from pipeline.errors import DataError, PlanError
 from pipeline.rf.formats.gotcha import gotcha_files, read_gotcha
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.rf.geometry.scene import Scene
@@ -72,6 +72,16 @@ def test_a_measured_scene_comes_into_focus(tmp_path):
     measured = history.measurements[(slice(None), slice(None))]
     scene = Scene((500, 500), (0.2, 0.2))
     assert_back(tmp_path, scene, history.frequencies, history.paths, measured)
+
+
+def test_preconditioners_of_one_kernel_are_refused_before_any_job(tmp_path):
+    scene, line = Scene((12, 10), (0.1, 0.1)), np.linspace(-1, 1, 9)
+    antenna = np.stack([40 + 0 * line, line, 0 * line], axis=1)
+    paths = AntennaPaths(antenna, antenna, 2 * np.linalg.norm(antenna, axis=1))
+    store(tmp_path / "raw.json", pulses(scene, FREQUENCIES, paths, np.ones((9, 24))))
+    calibrated_in(tmp_path, dataset="radar")
+    with pytest.raises(PlanError, match=r"circulant.* a phase history has none"):
+        reconstructed_rf(tmp_path, algorithm="tikhonov", preconditioner="circulant")
 
 
 def test_pairs_have_no_pulses(tmp_path):

@@ -133,7 +133,15 @@ def test_pulses_by_mapping(tmp_path):
         "frequencies": {"name": "f", "axes": ["freq"]},
         "transmitter": {"name": "where", "axes": ["pulse", "coordinate"]},
     }
+    np.savez(
+        tmp_path / "scan.npz", y=data, f=FREQUENCIES, where=antennas, noise=[0.3], many=[0.3] * 8
+    )
+    mapping["noise_std"] = {"name": "many", "axes": ["pair"]}
+    with pytest.raises(DataError, match=r"noise_std, .* has 8 along `pair`, but a phase history"):
+        bring_in(tmp_path, "scan.npz", scene=GRID, arrays=mapping)
+    mapping["noise_std"]["name"] = "noise"
     raw = bring_in(tmp_path, "scan.npz", scene=GRID, arrays=mapping)
+    np.testing.assert_allclose(raw.noise_std(), [0.3], rtol=1e-6)
     np.testing.assert_allclose(raw.pulse_measurements(0), data.T, rtol=1e-6)
     differences = raw.paths(0).path_differences(POINTS)
     model = np.exp(-1j * k[:, None] * differences[:, None]) @ AMPLITUDES
