@@ -35,26 +35,10 @@ rule all:
         "<results>/metrics.parquet",
 
 
-# What makes images doubtful also stands at the head of the report.
+# What is where, what makes images doubtful, what failed and why, and how to go on.
 onsuccess:
-    from pipeline.storage.publish import read_json
-    from pipeline.storage.receipts import warnings_of
-
-    try:
-        for warning in warnings_of(
-            read_json(path)
-            for path in map(Path, map(workflow.pathvars.apply, SHARED_RECEIPTS))
-            if path.is_file()
-        ):
-            print(f"kronufft: warning: {warning}", file=sys.stderr)
-    except KronufftError as error:
-        print(f"kronufft: {error}", file=sys.stderr)
+    tell_the_end(Path(RUN.results, "report.html"), failed=False)
 
 
-# The commands that Snakemake prints of failed jobs are long: what to do stands last.
 onerror:
-    from pipeline.report.failures import find_failures
-
-    for failure in find_failures(RECONSTRUCTIONS, (), Path(RUN.logs)):
-        if failure.jobs:
-            print(f"kronufft: {failure}", file=sys.stderr)
+    tell_the_end(page_so_far(), failed=True)

@@ -1,6 +1,7 @@
 """`kronufft run`: Snakemake on the workflow that came with this package, in any folder."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +33,8 @@ def run(
     # Last, since it takes every word that follows.
     command += [*("--snakefile", str(workflow_folder() / "Snakefile")), "--cores", cores]
     command += ["--configfile", str(configfile)]
+    # What to repeat, for whoever reads the end of a run.
+    os.environ["KRONUFFT_COMMAND"] = shlex.join(["kronufft", *sys.argv[1:]])
     os.execv(command[0], command)
 
 

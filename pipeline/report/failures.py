@@ -51,7 +51,7 @@ def _failure(dataset: str, reconstruction: str, logs: Path) -> Failure:
     for stage in STAGES:
         found = _logs_of(logs / stage, dataset, reconstruction)
         last = stage if found else last
-        reasons = [reason for log in found if (reason := _reason(log))]
+        reasons = [reason for log in found if (reason := reason_of(log))]
         if reasons:
             told = "; ".join(dict.fromkeys(reasons[:_MOST_JOBS]))
             return Failure(dataset, reconstruction, stage, len(reasons), told)
@@ -70,7 +70,7 @@ def _logs_of(folder: Path, dataset: str, reconstruction: str) -> Sequence[Path]:
     return [log for log in (*candidates, *blocks) if log.is_file()]
 
 
-def _reason(log: Path) -> str:
+def reason_of(log: Path) -> str:
     """Return the error that a log ends with, or nothing if it ends without one."""
     try:
         lines = log.read_text(errors="replace").splitlines()

@@ -1,4 +1,5 @@
 # Checks config and dataset table once, and looks up what each rule needs to know.
+import os
 import re
 import shlex
 import shutil
@@ -238,10 +239,58 @@ def found(option, name):
     """An option for each input of the report that is there; for all where none is, so that the error
     says so. The rule's own paths are asked for: they are prefixed in a module, those above are not.
     """
+    paths = getattr(rules.report.input, name)
+    there = [path for path in paths if Path(path).is_file()]
+    return [f"{option} {path}" for path in there or paths]
 
-    def options(wildcards):
-        paths = getattr(rules.report.input, name)
-        there = [path for path in paths if Path(path).is_file()]
-        return [f"{option} {path}" for path in there or paths]
 
-    return options
+def report_of_what_is_there():
+    """The command that makes the report of what there is, and says why the rest is missing."""
+    parts = [f"--expected {'/'.join(names)}" for names in RECONSTRUCTIONS]
+    for option, name in (
+        ("--metrics", "metrics"),
+        ("--receipt", "receipts"),
+        ("--image", "images"),
+        ("--raw", "raws"),
+        ("--calibration", "calibrations"),
+    ):
+        parts += found(option, name)
+    folder = Path(rules.report.output.report).parent
+    parts += [f"--logs {Path(rules.report.log[0]).parent}"]
+    parts += [
+        f"--report {folder}/report-so-far.html --table {folder}/metrics-so-far.csv"
+    ]
+    return f"kronufft report {' '.join(parts)}"
+
+
+def page_so_far():
+    """The page of `report_so_far`, made now if anything was measured."""
+    page = Path(rules.report.output.report).with_name("report-so-far.html")
+    page.unlink(missing_ok=True)
+    if any(Path(path).is_file() for path in rules.report.input.metrics):
+        shell(
+            f"{report_of_what_is_there()} > {rules.report_so_far.log[0]} 2>&1 || true"
+        )
+    return page
+
+
+def tell_the_end(page, *, failed):
+    """Say at the end of a run what a user needs next."""
+    from pipeline.report.ending import ending
+
+    command = os.environ.get("KRONUFFT_COMMAND") or shlex.join(
+        ["snakemake", *sys.argv[1:]]
+    )
+    receipts = [Path(workflow.pathvars.apply(path)) for path in SHARED_RECEIPTS]
+    try:
+        for line in ending(
+            RECONSTRUCTIONS,
+            Path(RUN.results),
+            Path(RUN.logs),
+            receipts,
+            page,
+            command if failed else None,
+        ):
+            print(line, file=sys.stderr)
+    except KronufftError as error:
+        print(told(error), file=sys.stderr)

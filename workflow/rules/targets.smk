@@ -49,18 +49,9 @@ rule report_so_far:
     conda:
         "../../envs/pipeline.yaml"
     params:
-        expected=[f"--expected {'/'.join(names)}" for names in RECONSTRUCTIONS],
-        metrics=found("--metrics", "metrics"),
-        receipts=found("--receipt", "receipts"),
-        images=found("--image", "images"),
-        raws=found("--raw", "raws"),
-        calibrations=found("--calibration", "calibrations"),
-        results=lambda wildcards: Path(rules.report.output.report).parent,
-        logs=lambda wildcards: Path(rules.report.log[0]).parent,
+        command=lambda wildcards: report_of_what_is_there(),
     shell:
-        "kronufft report {params.expected} {params.metrics} {params.receipts} {params.images}"
-        " {params.raws} {params.calibrations} --logs {params.logs} --report {params.results}/report-so-far.html"
-        " --table {params.results}/metrics-so-far.csv > {log} 2>&1"
+        "{params.command} > {log} 2>&1"
 
 
 # Shares and blocks are copies, in parts, of what image.zarr holds; they are kept so that a stage can
