@@ -105,7 +105,7 @@ class Jobs:
         self.expected[stage] = max(self.expected[stage], at_least)
 
     def _keeps(self, merging: Job) -> None:
-        """Expect no more of a plan whose blocks are joined: the others are kept from a run before."""
+        """Expect no more of a plan whose blocks are joined: the others were there before."""
         for names in [*self._left]:
             if names[:2] == (merging.dataset, merging.reconstruction):
                 del self._left[names]
