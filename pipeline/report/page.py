@@ -146,7 +146,7 @@ def _dataset_section(
         rows = table[table["reconstruction"] == reconstruction]
         measured = _receipt(own, "measure", reconstruction)
         try:
-            one = describe_reconstruction(rows, measured, series[name, reconstruction])
+            one = describe_reconstruction(rows, measured, series[name, reconstruction], own)
             made = folder / reconstruction
             shown.append(
                 replace(one, files=_files(made), logs=_logs(made, logs), commands=_commands(made))

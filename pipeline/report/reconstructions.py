@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.algorithms.registry import settings_class
 from pipeline.report.accounts import stream_table
 from pipeline.report.charts import convergence_curves
+from pipeline.report.methods import Methods, methods_of
 from pipeline.report.quality import Table
 from pipeline.report.shown import AnySeries, Shown
 from pipeline.report.wording import duration, memory
@@ -35,6 +36,8 @@ class Reconstruction:
     """Caption of the curves."""
     settings: tuple[tuple[str, str], ...]
     """Label and value of what it was made with."""
+    methods: Methods
+    """What a paper says of it."""
     files: tuple[str, ...] = ()
     """Names in its folder."""
     logs: str = ""
@@ -60,9 +63,15 @@ def short(value: Any) -> str:
 
 
 def describe_reconstruction(
-    table: "pd.DataFrame", measured: Mapping[str, Any], series: AnySeries
+    table: "pd.DataFrame",
+    measured: Mapping[str, Any],
+    series: AnySeries,
+    receipts: Sequence[Mapping[str, Any]] = (),
 ) -> Reconstruction:
-    """Return what its rows of the metrics, its receipt of `measure` and its images show."""
+    """Return what its rows of the metrics, its receipt of `measure` and its images show.
+
+    ``receipts`` are those of its dataset.
+    """
     jobs, images = table[table["kind"] == "job"], table[table["kind"] == "image"]
     curves = [
         curve
@@ -79,6 +88,7 @@ def describe_reconstruction(
         convergence=convergence_curves(curves, _watched(measured)[0]) if curves else None,
         convergence_note=_convergence_note(measured, curves),
         settings=_settings(jobs, measured),
+        methods=methods_of(receipts, measured),
     )
 
 

@@ -103,6 +103,7 @@ def measure(
             frames_per_image=settings.frames_per_image,
             images=len(rows),
             blocks=[{key: job[key] for key in _KEPT_OF_BLOCKS if key in job} for job in blocks],
+            made_with=blocks[0].get("settings", {}),  # of all blocks the same
         )
         for warning in warnings_of(jobs):  # the report reads no receipts of blocks
             record.content.setdefault("warnings", []).append(warning)

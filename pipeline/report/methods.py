@@ -1,0 +1,160 @@
+"""The paragraph for a paper: how the images of a reconstruction were made, with its numbers."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.report.citations import bibtex, known
+
+_ALGORITHMS = {
+    "gridding": "as the adjoint transform of the weighted samples, coils combined",
+    "matched-filter": "by the matched filter",
+    "cg-sense": "by conjugate gradients on the normal equations of all coils together",
+    "tikhonov": "by conjugate gradients on the normal equations with a Tikhonov term",
+    "fista": "by FISTA",
+    "admm": "by ADMM",
+    "omp": "by orthogonal matching pursuit",
+    "unrolled": "by an unrolled network",
+}
+_PENALTIES = {
+    "tv": "total variation",
+    "wavelet": "the l1 norm of wavelet coefficients",
+    "l1": "the l1 norm",
+    "l21": "the l2,1 norm over all images",
+    "llr": "the nuclear norm of local patches",
+}
+_MAPS = {
+    "espirit": "Coil sensitivities were estimated by ESPIRiT",
+    "walsh": "Coil sensitivities were estimated by adaptive combination",
+    "source": "Coil sensitivities came with the data",
+}
+_WHAT_WEIGHS = {"wiener": "the noise over the signal that was expected at each spatial frequency"}
+
+
+@dataclass(frozen=True)
+class Methods:
+    """What a paper says of a reconstruction."""
+
+    text: str
+    """One paragraph; keys of the entries stand in square brackets."""
+    bibtex: str
+    """Entries of what was used, and of nothing else."""
+
+
+def methods_of(receipts: Sequence[Mapping[str, Any]], measured: Mapping[str, Any]) -> Methods:
+    """Return what a paper says of a reconstruction.
+
+    Parameters
+    ----------
+    receipts
+        Of the dataset: of ingest and calibrate, as far as they are there.
+    measured
+        The receipt of `measure`.
+    """
+    if not measured.get("blocks"):  # of an earlier version
+        return Methods("", "")
+    stages = {receipt.get("stage"): receipt for receipt in receipts}
+    ingest, calibrate = stages.get("ingest", {}), stages.get("calibrate", {})
+    versions: Mapping[str, str] = next(
+        (found for receipt in receipts if (found := receipt.get("versions"))), {}
+    )
+    cited = ["kronufft"]
+    sentences = [
+        *_data(ingest, measured, versions),
+        *_calibration(calibrate, ingest, measured, cited),
+        *_algorithm(measured, cited),
+        *_transforms(measured, versions, cited),
+    ]
+    return Methods(" ".join(sentences), bibtex(cited, versions))
+
+
+def _data(
+    ingest: Mapping[str, Any], measured: Mapping[str, Any], versions: Mapping[str, str]
+) -> Iterator[str]:
+    block = measured["blocks"][0]
+    matrix, images = _times(block["shape"]), measured.get("images", 1)
+    many = f"{images} images" if images > 1 else "An image"
+    were = "were" if images > 1 else "was"
+    program = f"Kronufft {versions.get('kronufft', '')}".rstrip()
+    yield f"{many} of {matrix} voxels {were} reconstructed with {program} [kronufft]."
+    if kspace := ingest.get("arrays", {}).get("kspace"):
+        frames, coils, readouts, samples = kspace
+        of_frames = f" in each of {frames} frames" if frames > 1 else ""
+        coil = "A coil" if coils == 1 else f"{coils} coils"
+        yield f"{coil} acquired {readouts} readouts of {samples} samples{of_frames}."
+
+
+def _calibration(
+    calibrate: Mapping[str, Any],
+    ingest: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    cited: list[str],
+) -> Iterator[str]:
+    if (maps := calibrate.get("coil_maps")) in _MAPS:
+        yield f"{_MAPS[maps]}{_cite(maps, cited)}."
+    acquired = ingest.get("arrays", {}).get("kspace", (0, 0))[1]
+    if calibrate.get("compression", "none") != "none" and calibrate.get("coils") != acquired:
+        yield f"Coils were compressed to {calibrate['coils']} virtual ones."
+    if calibrate.get("whitening", "none") != "none":
+        yield "Their noise was whitened."
+    density = calibrate.get("density", "none")
+    if density != "none" and _chosen(measured).get("weights") in ("density", None):
+        yield f"Samples were weighted by their density ({density}){_cite(density, cited)}."
+
+
+def _algorithm(measured: Mapping[str, Any], cited: list[str]) -> Iterator[str]:
+    blocks, chosen = measured["blocks"], _chosen(measured)
+    first, name = blocks[0], blocks[0]["algorithm"]
+    text = f"The image was computed {_ALGORITHMS.get(name, f'by {name}')}{_cite(name, cited)}"
+    weights = [weight for block in blocks for weight in block.get("weight", ())]
+    if penalty := first.get("penalty"):
+        text += f", with {_PENALTIES.get(penalty, penalty)}{_cite(penalty, cited)}"
+        text += f" of weight {statistics.median(weights):.3g}" if weights else ""
+    elif weights and max(weights) > 0:
+        text += f", regularized by the weight {statistics.median(weights):.3g}"
+    elif (weigher := chosen.get("regularization")) in _WHAT_WEIGHS:
+        text += f", regularized by {_WHAT_WEIGHS[weigher]}"
+    steps = [len(curve) for block in blocks for curve in block.get("residuals") or () if curve]
+    if steps:
+        least, most = min(steps), max(steps)
+        text += f"; {least if least == most else f'{least} to {most}'} iterations"
+        if isinstance(tolerance := chosen.get("tolerance"), float) and tolerance:
+            text += f" to a tolerance of {tolerance:g}"
+    yield text + "."
+    if misfits := [misfit for block in blocks for misfit in block.get("misfit") or ()]:
+        yield f"The median relative misfit of the data is {statistics.median(misfits):.2g}."
+
+
+def _chosen(measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the reconstruction, and what was chosen where they say `auto`."""
+    settings = measured.get("made_with", {}).get("reconstruction", {})
+    return {**settings, **measured["blocks"][0].get("defaults", {})}
+
+
+def _transforms(
+    measured: Mapping[str, Any], versions: Mapping[str, str], cited: list[str]
+) -> Iterator[str]:
+    made, backend = measured.get("made_with", {}), measured["blocks"][0].get("backend")
+    precision = f"{made.get('precision', 'single')} precision"
+    if backend == "fft":
+        yield f"Fourier transforms were FFTs, as samples lie on the grid, in {precision}."
+    elif known(str(backend)) or backend == "torchkbnufft":
+        library = f"{backend} {versions.get(str(backend), '')}".rstrip()
+        asked = made.get("nufft", {}).get("tolerance")
+        to = f" to a relative tolerance of {asked:g}" if asked else ""
+        yield (
+            f"Non-uniform Fourier transforms were computed by {library}{_cite(str(backend), cited)}"
+            f"{to}, in {precision}."
+        )
+
+
+def _cite(key: str, cited: list[str]) -> str:
+    if not known(key):
+        return ""
+    cited.append(key)
+    return f" [{key}]"
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
