@@ -90,10 +90,10 @@ class PairsEquations:
             return None
         weight = float(np.sum(np.abs(data.models.weights(0)) ** 2))
         inverse = kronecker_solver([one[0] for one in blocks.kronecker.factors], weight=weight)
-        phases = blocks.phases
-        if phases is None:
+        phase = blocks.phase
+        if phase is None:
             return inverse
-        return lambda right, rho: phases.conj() * inverse(phases * right, rho)
+        return lambda right, rho: phase.conj() * inverse(phase * right, rho)
 
     def noise(self, images: range, share: Share) -> Noise | None:
         """Return the noise of one frame; `None` where the data do not state it."""

@@ -12,7 +12,9 @@ from pipeline.errors import ConfigError, DataError, PlanError
 from pipeline.rf.geometry.antennas import wavenumbers
 from pipeline.rf.model.back_projection_costs import LEAST_TOLERANCE, BackProjectionCosts
 from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model, decibels
+from pipeline.rf.model.phased_slabs import evenly_spaced
 from pipeline.rf.model.pulse_choice import pulse_models
+from pipeline.rf.model.scene_tiles import reach
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
 
@@ -92,6 +94,7 @@ def _pair_acquisition(data: RfRawData, tolerance: float) -> PairAcquisition:
     pairs = range(data.pairs)
     known = data.scene.range is None and all(data.antennas(pair) is not None for pair in pairs)
     sizes = [data.measurement_shape(pair) for pair in pairs]
+    k = wavenumbers(data.frequencies, data.scene.speed)
     return PairAcquisition(
         shape=data.shape,
         rows=tuple(max((*size, 1)[axis] for size in sizes) for axis in range(len(data.shape))),
@@ -100,10 +103,12 @@ def _pair_acquisition(data: RfRawData, tolerance: float) -> PairAcquisition:
         frames=data.frames,
         stored=all(data.has_factors(pair) or data.has_wave_vectors(pair) for pair in pairs),
         wave_vectors=all(data.has_wave_vectors(pair) for pair in pairs),
+        # With twice the reach: parts of a band are a little less even than the whole.
+        even=evenly_spaced(k, 2 * reach(data.scene)),
         projection=BackProjectionCosts.of(
             data.scene,
             max(math.prod(size) for size in sizes),
-            wavenumbers(data.frequencies, data.scene.speed),
+            k,
             tolerance=tolerance,
         )
         if known

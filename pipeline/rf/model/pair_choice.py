@@ -32,6 +32,7 @@ class PairAcquisition:
     frames: int = 1
     stored: bool = False  # whether factors or wave vectors of every pair came with the data
     wave_vectors: bool = False  # whether it is the wave vectors
+    even: bool = True  # whether frequencies are evenly spaced
     projection: BackProjectionCosts | None = None  # of one pair, where paths are known
 
     def costs(
@@ -71,6 +72,7 @@ class PairAcquisition:
                 level=level,
                 form=form,
                 reads_factors=level == "stored" and not self.wave_vectors,
+                even=self.even,
                 coherent=coherent,
             )
             for form in forms

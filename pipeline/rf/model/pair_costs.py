@@ -14,10 +14,12 @@ from pipeline.operators.contraction import (
     COMPLEX_MULTIPLY_ADD,
     KroneckerTiling,
     contraction_flops,
+    contraction_order,
     usual_tile_bytes,
 )
 from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.rf.geometry.pair_model import PairLevel
+from pipeline.rf.model.phased_slabs import phase_images, slab_length
 from pipeline.rf.model.plane_wave import (
     plane_wave_factor_workspace_bytes,
     plane_wave_spectrum_workspace_bytes,
@@ -42,6 +44,16 @@ _COMPLEX_MULTIPLY = 6
 _PHASOR_FLOPS = 500
 """Cost of one complex exponential in double precision, in multiplications as fast as in GEMM."""
 
+_FACTOR_BYTES, _PHASE_BYTES = 40, 90
+"""Memory traffic that takes as long as to make a number of a factor, and of a voxel phase."""
+
+_PHASED_BYTES = 14
+"""The same of a voxel at a frequency whose phase is its own, there and back; measured."""
+_SLAB_SECONDS = 1.3e-4
+"""Of the calls for a slab of them, there and back; measured."""
+_SLABS, _STATES = 2, 3
+"""Copies of a slab at all frequencies, and of what its first contraction leaves of the scene."""
+
 _PATHS = 56
 """Bytes a voxel while its path is computed, in double precision."""
 
@@ -64,6 +76,7 @@ class PairCosts(ModelCosts):
     resident: bool = False  # whether all factors stay where the job computes
     reads_factors: bool = False  # whether factors are read, rather than made from positions
     coherent: bool = True  # whether all pairs see one image; else each has its own
+    even: bool = True  # whether frequencies are evenly spaced
 
     def __str__(self) -> str:
         return f"{self.channels} pairs of {self.readouts} frequencies"
@@ -101,7 +114,8 @@ class PairCosts(ModelCosts):
         """Return the bytes of one frequency in a tile, and the fewest that pay."""
         numbers = self._columns(work.shape)
         if self.voxel_phase == "frequency":
-            numbers += 4 * math.prod(work.shape)
+            numbers += _STATES * self._contracted_once(work.shape)
+            numbers += 0 if self.even else math.prod(work.shape)
         return max(self.samples * STORED_NUMBER, numbers * work.machine.itemsize), 1
 
     def accumulate(self, work: Work) -> list[Parts]:
@@ -151,6 +165,7 @@ class PairCosts(ModelCosts):
         rows, blocks = self._products(work.channels, work.readouts)
         read = 100 * work.channels * work.readouts * self._columns(work.shape)
         right = blocks * contraction_flops(rows, work.shape) / rates.gemm + read / rates.memory
+        right += self._phased_seconds(work.shape, work.channels, work.readouts, rates) / 2
         kernel = 0.0
         if work.toeplitz:
             kernel = self._kernel_seconds(work.shape, work.channels, work.readouts, rates)
@@ -168,25 +183,36 @@ class PairCosts(ModelCosts):
 
     def product_seconds(self, shape: tuple[int, ...], rates: Rates) -> float:
         """Return the seconds of the normal operator whose kernels or factors are there."""
-        phases = 2 * _COMPLEX_MULTIPLY * self._phases(self.channels, self.readouts)
-        flops = float(phases * math.prod(shape))
+        phased = self.channels if self.voxel_phase == "pair" else 0
+        flops = float(2 * _COMPLEX_MULTIPLY * phased * math.prod(shape))
         if self.toeplitz:
             products = 1 if self.form == "collapsed" else self.channels
             flops += products * toeplitz_flops(shape)
             return products * LATENCY + flops / rates.toeplitz
         rows, blocks = self._products(self.channels, self.readouts)
         flops += 2 * blocks * contraction_flops(rows, shape)
-        return self.channels * _TILE_LATENCIES * LATENCY + flops / rates.gemm
+        phases = self._phased_seconds(shape, self.channels, self.readouts, rates)
+        return self.channels * _TILE_LATENCIES * LATENCY + flops / rates.gemm + phases
+
+    def _phased_seconds(
+        self, shape: tuple[int, ...], pairs: int, frequencies: int, rates: Rates
+    ) -> float:
+        """Return the seconds that a phase at each frequency takes, there and back, on a CPU."""
+        if self.voxel_phase != "frequency":
+            return 0.0
+        axis = contraction_order(self.rows, shape)[-1]
+        slabs = -(-shape[axis] // slab_length(shape, axis, frequencies, STORED_NUMBER))
+        moved = frequencies * math.prod(shape) * _PHASED_BYTES
+        return pairs * (moved / rates.memory + slabs * _SLAB_SECONDS)
 
     def _streaming_seconds(self, shape: tuple[int, ...], rates: Rates) -> float:
         """Return the seconds to make or read factors that do not stay, for one product."""
         if self.toeplitz or self.resident:
             return 0.0
-        blocks = self.channels * self.readouts
-        numbers = blocks * self._columns(shape)
-        if self.voxel_phase == "frequency":
-            numbers += blocks * math.prod(shape)
-        making = 50 * numbers / rates.memory
+        numbers = self.channels * self.readouts * self._columns(shape)
+        phases = self.channels * self._phase_images(self.readouts) * math.prod(shape)
+        making = (_FACTOR_BYTES * numbers + _PHASE_BYTES * phases) / rates.memory
+        making += self.channels * _TILE_LATENCIES * LATENCY
         return max(making, self.reads_factors * STORED_NUMBER * numbers / rates.read)
 
     def _kernel_seconds(
@@ -206,17 +232,24 @@ class PairCosts(ModelCosts):
             return (*self.rows[:-1], frequencies), pairs
         return self.rows, pairs * frequencies
 
-    def _phases(self, pairs: int, frequencies: int) -> int:
-        """Return how many voxel phases there are."""
-        phases = {"none": 0, "pair": pairs, "frequency": pairs * frequencies}
-        return phases[self.voxel_phase]
+    def _phase_images(self, frequencies: int) -> int:
+        """Return how many images the voxel phases of so many frequencies of a pair are made of."""
+        if self.voxel_phase == "frequency":
+            return phase_images(frequencies, even=self.even)
+        return int(self.voxel_phase == "pair")
+
+    def _contracted_once(self, shape: tuple[int, ...]) -> int:
+        """Return the numbers of one frequency after the first contraction."""
+        first = contraction_order(self.rows, shape)[0]
+        return math.prod(shape) // shape[first] * self.rows[first]
 
     def _resident_bytes(self, work: Work, pairs: int, frequencies: int) -> int:
         """Return the bytes of factors and voxel phases that stay."""
         if not self.resident:
             return 0
         held = pairs * frequencies * self._columns(work.shape) * work.machine.itemsize
-        return held + self._phases(pairs, frequencies) * work.voxel_bytes
+        tiles = pairs * -(-frequencies // work.readout_batch)
+        return held + tiles * self._phase_images(work.readout_batch) * work.voxel_bytes
 
     def _factor_tiles(self, work: Work) -> Parts:
         """Return what the factors of one tile need, as made or read, and their product."""
@@ -231,7 +264,13 @@ class PairCosts(ModelCosts):
             making = TILES_AT_ONCE * frequencies * numbers * STORED_NUMBER
         rows, blocks = self._products(1, frequencies)
         if self.voxel_phase == "frequency":
-            product = 3 * frequencies * work.voxel_bytes
+            axis = contraction_order(rows, work.shape)[-1]
+            planes = slab_length(
+                work.shape, axis, frequencies, itemsize, on_device=work.machine.on_device
+            )
+            slab = planes * math.prod(work.shape) // work.shape[axis]
+            states = _STATES * self._contracted_once(work.shape)
+            product = frequencies * (_SLABS * slab + states) * itemsize
         else:
             tile = usual_tile_bytes(rows, work.shape, itemsize, on_device=work.machine.on_device)
             product = KroneckerTiling(
@@ -240,7 +279,7 @@ class PairCosts(ModelCosts):
         path = _PATHS * math.prod(work.shape)
         return {
             "Kronecker factors": made + making,
-            "voxel phases": self._phases(1, frequencies) * work.voxel_bytes,
+            "voxel phases": self._phase_images(frequencies) * work.voxel_bytes,
             "voxel phase as made": 0 if self.voxel_phase == "none" else path,
             "Kronecker product": product + 2 * work.voxel_bytes,
         }

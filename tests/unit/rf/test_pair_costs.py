@@ -1,9 +1,13 @@
 """Seconds and bytes of pairs where the answer is known, and the form that they choose."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from allocations import Allocations
+from rf_scenes import mills_cross
 
 from pipeline.algorithms.registry import parse_algorithm
 from pipeline.config.transforms import NufftSettings
@@ -11,6 +15,9 @@ from pipeline.engine.machine import Machine
 from pipeline.engine.rates import LATENCY, Rates
 from pipeline.engine.work import Work
 from pipeline.operators.contraction import contraction_flops
+from pipeline.rf.geometry.pair_model import pair_model
+from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.model.pair_blocks import pair_blocks
 from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model
 from pipeline.rf.model.plane_wave import plane_wave_spectrum
 
@@ -110,3 +117,25 @@ def test_preparation_must_pay():
     size = ((128, 128, 128), (8, 8, 1), 1, 400)
     assert fastest(*size, applications=1) == "factors"
     assert fastest(*size, applications=1000) == "collapsed"
+
+
+@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "elements", "count"), [((40, 36, 48), (8, 6), 33), ((60, 90), (24, 6), 40)]
+)
+def test_memory_of_a_phase_at_each_frequency_is_predicted(shape, elements, count, even):
+    frequencies = np.linspace(9e9, 10e9, count)
+    frequencies[3] += 0 if even else 3e6
+    scene = Scene(shape, (0.02,) * len(shape), (0, 0, 3.0))
+    model = pair_model(scene, mills_cross(elements, 0.4, 3.0, (0.1, 0.05)), frequencies, "W+D")
+    acquisition = PairAcquisition(shape, (*elements, 1)[: len(shape)], 1, count, even=even)
+    (costs,) = acquisition.costs("W+D", normal="factors")
+    machine = Machine(False, 1, 8, NufftSettings())
+    work = Work.whole(shape, parse_algorithm({"algorithm": "tikhonov"}), costs, machine, 1)
+    work = replace(work, readout_batch=count)
+    predicted = sum(costs._factor_tiles(work).values())
+    with Allocations() as measured:
+        blocks = pair_blocks(model, dtype=torch.complex64)
+        image = torch.ones(shape, dtype=torch.complex64)
+        blocks.adjoint(blocks(image))
+    assert measured.peak <= predicted + image.nbytes

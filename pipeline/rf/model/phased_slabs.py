@@ -1,0 +1,35 @@
+"""How phases of voxels at all frequencies are made: in slabs, and from how many images. Pure."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CACHED = 2**19
+"""Bytes of a slab at all frequencies that stay in the cache of a CPU's core, with their product."""
+_DEVICE = 2**27
+"""The same that fill an accelerator."""
+
+
+_EVEN = 1e-5
+"""Phase that wavenumbers taken for even may leave [rad]: such as single precision stored them."""
+
+
+def evenly_spaced(k: NDArray[np.float64], reach: float) -> bool:
+    """Return whether wavenumbers [rad/m] are, as far as paths up to a length [m] can tell."""
+    even = np.linspace(k[0], k[-1], len(k))
+    return bool(np.abs(k - even).max() * reach <= _EVEN)
+
+
+def phase_images(frequencies: int, *, even: bool) -> int:
+    """Return how many images the phases of voxels at so many frequencies are made of."""
+    return min(2, frequencies) if even else frequencies
+
+
+def slab_length(
+    shape: Sequence[int], axis: int, frequencies: int, itemsize: int, *, on_device: bool = False
+) -> int:
+    """Return how many planes across an axis are in work at a time."""
+    plane = math.prod(shape) // shape[axis] * frequencies * itemsize
+    return max(1, min(shape[axis], (_DEVICE if on_device else _CACHED) // plane))
