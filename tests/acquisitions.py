@@ -111,6 +111,7 @@ def config_of(
     backend: str = "auto",
     tuning: Path | None = None,
     converged: float | None = None,
+    calibration: dict[str, Any] | None = None,
     **reconstruction: Any,
 ) -> Config:
     """Return a config with one reconstruction, ``test``.
@@ -128,6 +129,7 @@ def config_of(
                 "deterministic": deterministic,
             },
             "memory": {"host_mb": host_mb, "shards": shards},
+            "calibration": calibration or {},
             "nufft": {
                 "tolerance": tolerance,
                 "backend": backend,

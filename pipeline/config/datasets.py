@@ -119,9 +119,16 @@ def check_row(row: Dataset, config: Config, who: str) -> None:
             ) from None
     if len(set(row.reconstructions)) != len(row.reconstructions):
         raise ConfigError(f"{who}: dataset `{row.dataset}` names a reconstruction twice")
+    details = config.sources.get(row.dataset, SourceSettings())
     for name in row.reconstructions:
         _check_start(name, row, config, who)
-    missing = config.sources.get(row.dataset, SourceSettings()).missing(row.kind, row.format)
+        binned = config.reconstructions[name].frames_per_image == "bins"
+        if binned and _calibration(config, details).binning is None:
+            raise ConfigError(
+                f"{who}: reconstruction `{name}` of dataset `{row.dataset}`: `frames_per_image: "
+                "bins` needs `calibration.binning`; say there how readouts are sorted"
+            )
+    missing = details.missing(row.kind, row.format)
     if missing:
         raise ConfigError(
             f"{who}: the format {row.format} needs `sources.{row.dataset}.{missing}` in the config"

@@ -72,8 +72,10 @@ def needs(job: Calibrating) -> list[Need]:
     assert settings is not None
     readouts = acquired.frames * acquired.readouts
     if settings.table is not None:
-        # As lines of text, numbers, and weights; of how many bins only the file tells.
-        return [Need({"binning: table": 200 * readouts})]
+        # A number of text takes two bytes or more there, and as Python's complex one 40.
+        size = Path(settings.table).stat().st_size
+        factor = 4 if settings.table.endswith(".npy") else 24
+        return [Need({"binning: table": factor * size, "binning: weights": 128 * readouts})]
     slab = min(acquired.readouts, max(1, SAMPLES_AT_A_TIME // acquired.samples)) * acquired.samples
     windows = most_windows(readouts, settings.repetition_time, settings.band[1])
     samples = 1

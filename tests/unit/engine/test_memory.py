@@ -42,6 +42,7 @@ CASES = {
         {
             **{"algorithm": "fista", "penalty": "llr", "iterations": 3, "sparsity": 0.1},
             **{"series": {"basis": "frames"}, "frames_per_image": "bins"},
+            "calibration": {"binning": {}},
         },
     ),
     "root sum of squares": (

@@ -8,7 +8,7 @@ from exact import dense_matrix, relative_error
 from stage_runs import reconstructed
 
 from pipeline.config.sources import IngestSettings
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.mri.binning_pictures import binning_panels
 from pipeline.mri.formats.simulation import SimulatedScan
 from pipeline.mri.raw import RawData
@@ -65,6 +65,7 @@ def test_images_of_bins_are_weighted_least_squares(tmp_path, bins, series, own_t
     settings = {
         "algorithm": "cg-sense", "iterations": 60, "regularization": WEIGHT, "converged": 1e-9,
         "precision": "double", "series": series, "frames_per_image": "bins", "tolerance": 1e-9,
+        "calibration": {"binning": {}},
     }  # fmt: skip
     found, _ = reconstructed(tmp_path, **settings)
     assert found.shape == (len(bins), 1, *SHAPE)
@@ -185,3 +186,18 @@ def test_tables_that_do_not_fit_are_refused(scan, table, fault):
 def test_navigators_that_cannot_be_found_are_refused(scan, binning, fault):
     with pytest.raises(DataError, match=f"scan: .*{fault}"):
         calibrated_in(scan, binning=binning, **PLAIN)
+
+
+def test_images_of_bins_need_bins(scan):
+    with pytest.raises(ConfigError, match=r"`frames_per_image: bins` needs `calibration.binning`"):
+        reconstructed(scan, algorithm="gridding", frames_per_image="bins")
+    with pytest.raises(ConfigError, match=r"needs bins that `calibrate` has found"):
+        reconstructed(
+            scan, algorithm="gridding", frames_per_image="bins", calibration={"binning": {}}
+        )
+    settings = {"algorithm": "fista", "penalty": "tv", "along": "series"}
+    settings |= {"series": {"basis": "frames"}, "frames_per_image": "bins"}
+    np.savetxt(scan / "two.csv", np.stack([np.arange(15) % 2, np.arange(15) % 3], 1), fmt="%d")
+    calibrated_in(scan, binning={"table": str(scan / "two.csv")}, **{**PLAIN, "coil_maps": "walsh"})
+    with pytest.raises(ConfigError, match=r"along the series needs bins of one axis, and .* 2 x 3"):
+        reconstructed(scan, **settings, calibration={"binning": {}})

@@ -33,6 +33,7 @@ SIMULATION = {
 BINNED = {
     **{"algorithm": "fista", "penalty": "llr", "sparsity": 0.3, "iterations": 24},
     **{"frames_per_image": "bins", "series": {"basis": "frames"}, "deterministic": True},
+    "calibration": {"binning": {}},
 }
 
 
