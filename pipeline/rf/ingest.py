@@ -1,5 +1,6 @@
 """What `ingest` asks of RF data: pairs that fit their antennas, and nothing that is all zero."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
@@ -17,12 +18,16 @@ from pipeline.formats.mapping import stacked
 from pipeline.formats.measurement import Measurement
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
-from pipeline.rf.geometry.antennas import Pair, checked_frequencies
+from pipeline.rf.geometry.antennas import Pair, centre_wavenumber, checked_frequencies
 from pipeline.rf.geometry.scene import Scene
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     import zarr
+
+
+_APART = 100
+"""Wavelengths between neighbouring elements above which positions may be in another unit."""
 
 
 def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: str) -> Content:
@@ -108,6 +113,8 @@ def _pairs(
 
     def finish(group: "zarr.Group", found: Mapping[str, Found], record: Receipt) -> None:
         _note_grids(group, pairs)
+        k = centre_wavenumber(whole(arrays["frequencies"]), common["speed"])
+        _warn_of_spacing(pairs, 2 * math.pi / k, dataset, record)
         if "y" not in arrays:  # else they are compared where they are copied
             levels = [found[f"pair/{index}/y"]["level"] for index in range(len(pairs))]
             warn_of_levels(f"{dataset}: y: ", "pair", np.array(levels), record)
@@ -188,6 +195,25 @@ def _sizes(scene: Scene) -> Sizes:
     return {axis: (size, told) for axis, size in (volume | axes).items()} | {
         "coordinate": (3, "positions have 3 coordinates")
     }
+
+
+def _warn_of_spacing(
+    pairs: Sequence[Pair | None], wavelength: float, dataset: str, record: Receipt
+) -> None:
+    """Warn of the first pair whose elements lie as far apart as in another unit of length."""
+    for index, antennas in enumerate(pairs):
+        for positions in () if antennas is None else (antennas.tx, antennas.rx):
+            if len(positions) < 3:
+                continue
+            steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+            apart = float(np.median(steps)) / wavelength
+            if apart > _APART:
+                record.warn(
+                    f"{dataset}: elements of pair {index} are {apart:.0f} wavelengths apart, where "
+                    f"arrays have up to about ten; positions are in metres: if these are in "
+                    "millimetres, set `scale: 0.001` with tx and rx"
+                )
+                return
 
 
 def _note_grids(group: "zarr.Group", pairs: Sequence[Pair | None]) -> None:

@@ -15,6 +15,7 @@ from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.born import simulate
 from pipeline.rf.raw import RfRawData
 from pipeline.stages.ingest import ingest
+from pipeline.storage.publish import read_json
 
 SCENE = Scene((7, 6), (0.2, 0.3), (0.1, 0.2, 0.0))
 FREQUENCIES = np.linspace(9.6e9, 10.4e9, 9)
@@ -397,3 +398,23 @@ def test_text_that_is_no_table(tmp_path, text, message):
     mapping = {name: {"axes": ["freq", "pulse"]} for name in ("y", "frequencies", "transmitter")}
     with pytest.raises(DataError, match=message):
         bring_in(tmp_path, "scan.csv", scene=GRID, arrays=mapping)
+
+
+@pytest.mark.parametrize("scale", [1, 1e3])
+def test_positions_in_millimetres_are_told(tmp_path, scale):
+    np.savez(
+        tmp_path / "a.npz", y=np.swapaxes(CLEAN, 0, 1), f=FREQUENCIES,
+        tx=scale * np.stack([one.tx for one in PAIRS]),
+        rx=scale * np.stack([one.rx for one in PAIRS]),
+    )  # fmt: skip
+    elements = ["pair", "element", "coordinate"]
+    arrays = {
+        "y": {"file": "a.npz", "name": "y", "axes": ["freq", "pair", "m1", "m2"]},
+        "frequencies": {"file": "a.npz", "name": "f", "axes": ["freq"]},
+        **{name: {"file": "a.npz", "name": name, "axes": elements} for name in ("tx", "rx")},
+    }
+    bring_in(tmp_path, ".", scene=GRID, arrays=arrays)
+    warnings = read_json(tmp_path / "ingest.json").get("warnings", [])
+    said = [text for text in warnings if "wavelengths apart" in text]
+    assert len(said) == (scale > 1)
+    assert all("pair 0 are 1668 wavelengths" in text and "scale: 0.001" in text for text in said)
