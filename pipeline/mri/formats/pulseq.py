@@ -78,15 +78,15 @@ class SequenceReadouts:
         names = ("z", "y", "x")[-len(shape) :]
         order = [self.settings.axis_order.index(name) for name in names]
         left = next((axis for axis in range(3) if axis not in order), None)
-        k = self.k[..., order]
-        if left is not None and np.ptp(self.k[..., left]) > _STILL * np.abs(k).max():
+        played, times = self.k[numbers][:, :, measured], self.times[numbers][:, :, measured]
+        k = played[..., order]
+        if left is not None and np.ptp(played[..., left]) > _STILL * np.abs(k).max():
             raise DataError(
                 f"{self.who}: the samples of {self.settings.file} move along gradient "
                 f"{'xyz'[left]}, which is none of the image {tuple(shape)}; check `shape` and "
                 "`trajectory.axis_order`"
             )
         k *= to_rad_per_voxel("cycles_per_m", shape, voxel_size)
-        k, times = k[numbers][:, :, measured], self.times[numbers][:, :, measured]
         if all(np.array_equal(k[0], one) for one in k[1:]):
             k = k[:1]
         if all(np.array_equal(times[0], one) for one in times[1:]):
@@ -123,7 +123,7 @@ def sequence_readouts(
         )
     computing = _SAMPLE_BYTES * int(counts.sum()) + _POINT_BYTES * points
     budget.require({**reading, "its k-space": computing})
-    budget.hold(2 * 16 * samples * int(wanted.sum()))
+    budget.hold(3 * 16 * samples * int(wanted.sum()))
     try:
         # pypulseq counts a delay of the samples, not of the gradients.
         found, _, excitations, refocusing, at = sequence.calculate_kspace(-settings.delay)

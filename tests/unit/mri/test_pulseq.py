@@ -66,6 +66,8 @@ def sequence(tmp_path):
             else:
                 play(*turned(back, spoke))
             play(pulseq.make_delay(1e-3 + 1e-4 * spoke))
+            if noise:  # a slice that is not rephased: of image readouts k is the same along it
+                play(pulseq.scale_grad(through, 0.4))
             began = play(*turned(across, spoke), *([through] if slab else []), adc)
             times.append(began + adc.delay + (np.arange(SAMPLES) + 0.5) * DWELL - origin)
         made.write(str(tmp_path / "spokes.seq"), **options)
