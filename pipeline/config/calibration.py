@@ -78,9 +78,10 @@ class CalibrationSettings(Settings):
     """RF phase histories: taper of the aperture, in the order of pulses, and of the band: lower
     side lobes for a wider main lobe. `taylor` has side lobes of -35 dB (nbar 4). Part of the
     density weights, and used where they are."""
-    autofocus: Literal["none", "sharpness"] = "none"
-    """RF phase histories: find a phase of each pulse that makes the image sharpest, and take it
-    away. A shift across range may remain."""
+    autofocus: Literal["none", "sharpness", "entropy", "phase-gradient"] = "none"
+    """RF phase histories: find a phase of each pulse that makes the image sharpest, its entropy
+    least, or the phase gradient of bright places flat, and take it away. A shift across range may
+    remain."""
     density_iterations: Annotated[int, Field(ge=1, le=200)] = 20
     """Iterations of Pipe-Menon."""
     binning: BinningSettings | None = None

@@ -1,18 +1,10 @@
-"""Autofocus of phase histories: the phase of each pulse that makes the image sharpest [1]_.
+"""Autofocus of phase histories: a phase of each pulse that brings the image into focus.
 
-What each pulse adds to some voxels, ``B_p(x)``, is kept, and the sum of ``|sum_p exp(-j phi_p)
-B_p(x)|^4`` is raised pulse by pulse: as a function of one phase it is a constant and two harmonics,
-whose maximum is found to rounding. The voxels are those about the brightest places of the sum of
-``|B_p|^4``, which phases do not change. A linear trend of phases moves the image and sharpens
-nothing, so a shift across range may remain.
-
-References
-----------
-.. [1] J. N. Ash, "An autofocus method for backprojection imagery in synthetic aperture radar", IEEE
-   Geosci. Remote Sens. Lett. 9, 104-108 (2012).
+What each pulse adds to some voxels, ``B_p(x)``, is kept; what phases are made of it stands in
+`pipeline.rf.calibration.pulse_phases`. The voxels are those about the brightest places of the sum
+of ``|B_p|^4``, which phases do not change.
 """
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +15,7 @@ from pipeline.engine.needs import Need
 from pipeline.errors import DataError
 from pipeline.progress import track
 from pipeline.rf.arrays import PHASES
+from pipeline.rf.calibration.pulse_phases import METHODS, SWEEPS
 from pipeline.rf.geometry.antenna_paths import PULSE_BYTES
 from pipeline.rf.geometry.phase_history import whole_aperture
 from pipeline.rf.geometry.scene import Scene
@@ -39,16 +32,13 @@ _VOXELS = 4096
 _KEPT_BYTES = 2**28
 _LATTICE = 4
 """Every so many voxels are looked at along each axis, to find bright places."""
-_SWEEPS = 20
-_STILL = 0.01
-"""Change of all phases below which they have converged [rad]."""
 _TOLERANCE = 1e-2
 _PATHS_BYTES, _LINES_BYTES = 170 * 10**6, 280 * 10**6
 """Of those voxels and pulses, and of the lines, that `BackProjection` works on together."""
 
 
 def method(job: Calibrating, raw: RfRawData | None = None) -> str:
-    """Return ``sharpness`` or ``none``; see `pipeline.engine.chain.Step`."""
+    """Return what the setting says; see `pipeline.engine.chain.Step`."""
     wanted = job.settings.calibration.autofocus
     if wanted != NONE and job.acquired.rows:
         raise DataError(
@@ -85,54 +75,19 @@ def run(raw: RfRawData, group: "zarr.Group", job: Calibrating, receipt: Receipt)
     """Write the phases of all pulses of each frame."""
     if job.methods[NAME] == NONE:
         return {}
+    find = METHODS[job.methods[NAME]]
     phases = np.empty((raw.frames, raw.pulses))
     changes = []
     with (
         receipt.phase(NAME),
-        track(f"{job.dataset}: autofocus", raw.frames * _SWEEPS) as advance,
+        track(f"{job.dataset}: autofocus", raw.frames * SWEEPS) as advance,
     ):
         for frame in range(raw.frames):
             contributions = _contributions(raw, frame, job.threads)
-            phases[frame], change = sharpest_phases(contributions, advance)
+            phases[frame], change = find(contributions, advance)
             changes.append(change)
     store_array(group, PHASES, phases, ("frame", "pulse"))
     return {NAME: {"last_change_rad": changes}}
-
-
-def sharpest_phases(
-    contributions: NDArray[np.complexfloating], advance: Any = lambda done: None
-) -> tuple[NDArray[np.float64], float]:
-    """Return the phases that make the sum of contributions sharpest, and their last change.
-
-    Of contributions ``[pulse, voxel]`` float64 ``[pulse]`` [rad].
-    """
-    phases = np.zeros(len(contributions))
-    image = contributions.sum(0).astype(np.complex128)
-    angles = np.linspace(-np.pi, np.pi, 64, endpoint=False)
-    change = math.inf
-    for sweep in range(_SWEEPS):
-        change = 0.0
-        for pulse, own in enumerate(contributions):
-            others = image - np.exp(-1j * phases[pulse]) * own
-            cross = np.conj(others) * own
-            first = 4 * np.sum((np.abs(others) ** 2 + np.abs(own) ** 2) * cross)
-            second = 2 * np.sum(cross**2)
-            value = np.real(first * np.exp(-1j * angles) + second * np.exp(-2j * angles))
-            best = float(angles[value.argmax()])
-            for _ in range(4):  # Newton's method, from the best of 64 angles
-                once, twice = first * np.exp(-1j * best), second * np.exp(-2j * best)
-                curvature = float(np.real(-once - 4 * twice))
-                if curvature >= 0:
-                    break
-                best -= float(np.real(-1j * (once + 2 * twice))) / curvature
-            change = max(change, abs(float(np.angle(np.exp(1j * (best - phases[pulse]))))))
-            phases[pulse] = best
-            image = others + np.exp(-1j * best) * own
-        advance(1)
-        if change < _STILL:
-            advance(_SWEEPS - 1 - sweep)
-            break
-    return phases, change
 
 
 def _contributions(raw: RfRawData, frame: int, threads: int) -> NDArray[np.complexfloating]:
