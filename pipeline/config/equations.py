@@ -78,14 +78,15 @@ class EquationSettings(Settings):
     range migration of planar scans. `W`: plane waves. `W+D(fc)`, `W+D`: after a voxel phase for
     each pair or sub-aperture, at the centre frequency or at each. `F`: Fresnel. `UPA`: direction
     cosines. `N`: narrowband. `stored`: by the factors or wave vectors that came with the data.
-    `auto` takes the cheapest that is right to -20 dB, and `stored` where antenna positions are not
-    known. Phase histories have `exact`, `omega-k` and `W+D(fc)`; `auto` is the fastest that errs by
-    no more than `curvature_error`."""
+    `auto` takes the cheapest that errs by no more than `curvature_error`, and `stored` where
+    antenna positions are not known. Phase histories have `exact`, `omega-k` and `W+D(fc)`; `auto`
+    is the fastest that errs by no more than `curvature_error`."""
     force_model: bool = False
-    """RF pairs: go on although the model is wrong by more than -10 dB."""
+    """RF pairs: go on although the model is wrong by more than -10 dB, or `curvature_error`."""
     curvature_error: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """RF phase histories: relative error of the model that is allowed. For `W+D(fc)` the aperture
-    is cut into sub-apertures until it is met; `omega-k` is refused where it is not."""
+    """RF: relative error of the model that is allowed. Pairs: a larger one is warned of. Phase
+    histories, the aperture is cut into sub-apertures for `W+D(fc)` until it is met; `omega-k` is
+    refused where it is not."""
 
     @property
     def joins_images(self) -> bool:

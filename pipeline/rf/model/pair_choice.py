@@ -11,9 +11,6 @@ from pipeline.rf.model.back_projection_costs import BackProjectionCosts
 from pipeline.rf.model.exact_pair_costs import ExactPairCosts
 from pipeline.rf.model.pair_costs import NormalForm, PairCosts, voxel_phase_of
 
-GOOD_DB = -20.0
-"""Error of a model above which an image is questionable [dB]."""
-
 USABLE_DB = -10.0
 """Error of a model above which an image is not made unless it is forced [dB]."""
 
@@ -100,6 +97,7 @@ def choose_pair_model(
     applications: int,
     rates: Rates,
     who: str,
+    allowed_error: float = 0.1,
 ) -> PairChoice:
     """Choose the level of the model, and the form of its normal operator.
 
@@ -108,7 +106,7 @@ def choose_pair_model(
     errors
         Relative error of each level that the geometry allows, as `calibrate` measured it.
     model
-        ``auto`` (the cheapest level that is right to -20 dB), or a level.
+        ``auto`` (the cheapest level whose error is allowed), or a level.
     normal
         ``auto`` (the fastest form), ``toeplitz`` or ``factors``.
     coherent
@@ -119,6 +117,8 @@ def choose_pair_model(
         How often the normal operator will be applied.
     rates
         Of the machine; they decide the form, not the level.
+    allowed_error
+        Relative error of the model above which an image is questionable; 0.1 is -20 dB.
 
     Raises
     ------
@@ -164,9 +164,11 @@ def choose_pair_model(
             f"{who}: none of the models {', '.join(measured)} has Toeplitz kernels; set `normal: "
             "factors`, or leave it out"
         )
-    level = next((one for one in serving if one == model), None) or _cheapest(measured, serving)
+    level = next((one for one in serving if one == model), None) or _cheapest(
+        measured, serving, allowed_error
+    )
     error = measured[level]
-    warning = _judged(measured, level, serving, force=force, who=who)
+    warning = _judged(measured, level, serving, force=force, who=who, allowed_error=allowed_error)
     return PairChoice(level, allowed(level, rates), error, warning)
 
 
@@ -175,10 +177,12 @@ def decibels(relative: float) -> float:
     return max(20 * math.log10(relative), -300.0) if relative > 0 else -300.0
 
 
-def _cheapest(errors: Mapping[PairLevel, float | None], serving: list[PairLevel]) -> PairLevel:
+def _cheapest(
+    errors: Mapping[PairLevel, float | None], serving: list[PairLevel], allowed_error: float
+) -> PairLevel:
     """Return the first level that is good, or the best."""
     known = {level: error for level in serving if (error := errors[level]) is not None}
-    good = [level for level, error in known.items() if decibels(error) <= GOOD_DB]
+    good = [level for level, error in known.items() if error <= allowed_error]
     if good:
         return good[0]
     return min(known, key=lambda level: known[level]) if known else serving[0]
@@ -191,23 +195,26 @@ def _judged(
     *,
     force: bool,
     who: str,
+    allowed_error: float,
 ) -> str:
     """Return what is to be said of a level's error; refuse it where it is too large."""
     error = errors[level]
     if error is None:
         return f"{who}: how far the stored factors are from the exact sum is not known"
-    if decibels(error) <= GOOD_DB:
+    if error <= allowed_error:
         return ""
-    best = _cheapest(errors, serving)
+    good = round(decibels(allowed_error), 1)
+    most = max(good, USABLE_DB)
+    best = _cheapest(errors, serving, allowed_error)
     of_best = errors[best]
     if best == level or of_best is None or of_best >= error:
         advice = "No other level serves: make the scene smaller, or split the arrays or the band"
     else:
         advice = f"Level {best} would leave {decibels(of_best):.1f} dB"
     said = (
-        f"{who}: the model {level} leaves {decibels(error):.1f} dB of error ({GOOD_DB:g} dB is "
-        f"good, {USABLE_DB:g} dB the most allowed). {advice}"
+        f"{who}: the model {level} leaves {decibels(error):.1f} dB of error ({good:g} dB is "
+        f"good, {most:g} dB the most allowed). {advice}"
     )
-    if decibels(error) > USABLE_DB and not force:
+    if decibels(error) > most and not force:
         raise PlanError(f"{said}; or set `force_model: true`")
     return said

@@ -68,6 +68,10 @@ def test_errors_are_judged():
     assert "-6.0 dB" in choose(model="W", force=True).warning
     with pytest.raises(PlanError, match="No other level serves"):
         choose({"W": 0.7, "F": 0.6})
+    strict = choose({**ERRORS, "W": 0.08}, allowed_error=0.06)
+    assert (strict.level, strict.warning) == ("W+D(fc)", "")
+    assert choose({**ERRORS, "W": 0.08}).level == "W"
+    assert choose({"W": 0.4}, allowed_error=0.5).warning == ""
 
 
 def test_stored_factors_serve_where_positions_are_not_known():
