@@ -293,4 +293,4 @@ def tell_the_end(page, *, failed):
         ):
             print(line, file=sys.stderr)
     except KronufftError as error:
-        print(told(error), file=sys.stderr)
+        print(f"kronufft: {told(error)}", file=sys.stderr)
