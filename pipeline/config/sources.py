@@ -216,6 +216,8 @@ class SourceSettings(InstrumentSettings):
     plane: Literal["file", "east-north", "slant"] = "file"
     """RF, `cphd`: the plane of x and y. That of the file's image area; east and north at its
     reference point; or the slant plane, y towards the middle of the antenna's path."""
+    own_autofocus: bool = False
+    """RF, `gotcha`: apply the corrections of phase and range in the files' own `af`."""
     tx_grid: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     """RF pairs, format `arrays`: transmitters along the first and the second axis of the scene;
     default: all along the first."""

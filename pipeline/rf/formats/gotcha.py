@@ -2,7 +2,9 @@
 
 A file holds a structure ``data`` with the fields ``fp`` (phase history, frequency by pulse),
 ``freq`` [Hz], the antenna's position ``x``, ``y``, ``z`` and its range ``r0`` to the scene's centre
-[m] [1]_. The autofocus solution ``af`` that some files add is not applied.
+[m] [1]_. Some files add an autofocus solution ``af``, a phase [rad] and a range [m] of each pulse,
+which is applied when asked for: ``exp(j phase - 2 j k range)``. Its signs are stated nowhere; with
+all but these and their opposites the image of pass 1 is lost, and with the opposites it is dimmer.
 
 References
 ----------
@@ -43,7 +45,9 @@ _COPIES = 4
 def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[RfAcquisition]:
     """Open the files of a collection; the settings give the image's grid."""
     scene = scene_of(settings, dataset)
-    history = read_gotcha(gotcha_files(Path(settings.source)), dataset, budget)
+    corrected = settings.details.own_autofocus
+    files = gotcha_files(Path(settings.source))
+    history = read_gotcha(files, dataset, budget, corrected=corrected)
     yield RfAcquisition.of_pulses(scene, history)
 
 
@@ -52,12 +56,15 @@ def gotcha_files(source: Path) -> list[Path]:
     return sorted(source.glob("*.mat")) if source.is_dir() else [source]
 
 
-def read_gotcha(files: Sequence[Path], dataset: str, budget: Budget) -> PhaseHistory:
+def read_gotcha(
+    files: Sequence[Path], dataset: str, budget: Budget, *, corrected: bool = False
+) -> PhaseHistory:
     """Read positions and frequencies of files that are joined, in order, into one phase history.
 
     The measurements stay in the files, one of which at a time is in memory. One antenna sends and
     receives. A reference range that is the antenna's distance but for its single precision, which
-    would be worth 0.2 rad at 10 GHz and 10 km, is replaced by the distance.
+    would be worth 0.2 rad at 10 GHz and 10 km, is replaced by the distance. ``corrected`` applies
+    the files' own autofocus.
 
     `DataError` if a file is unreadable or truncated, lacks a field, has fields that disagree, holds
     NaN or only zeros somewhere, or does not fit the files before it.
@@ -67,10 +74,10 @@ def read_gotcha(files: Sequence[Path], dataset: str, budget: Budget) -> PhaseHis
     _require_one_polarisation(files, dataset)
     largest = max(_loading_bytes(path) for path in files)
     budget.require({"the largest of its files": largest})
-    frequencies = _GotchaFile.read(files[0], dataset).frequencies
+    frequencies = _GotchaFile.read(files[0], dataset, corrected).frequencies
     paths = []
     for path in files:
-        content = _GotchaFile.read(path, dataset)
+        content = _GotchaFile.read(path, dataset, corrected)
         if not np.array_equal(frequencies, content.frequencies):
             raise DataError(
                 f"{dataset}: {path} has {_span(content.frequencies)}, but {files[0]} has "
@@ -81,7 +88,7 @@ def read_gotcha(files: Sequence[Path], dataset: str, budget: Budget) -> PhaseHis
         frequencies=frequencies,
         paths=AntennaPaths.joined(paths),
         measurements=_JoinedPulses(
-            tuple(files), tuple(map(len, paths)), len(frequencies), dataset, largest
+            tuple(files), tuple(map(len, paths)), len(frequencies), dataset, largest, corrected
         ),
         provenance={"format": "gotcha", "files": describe_files(list(files))},
         who=dataset,
@@ -116,6 +123,7 @@ class _JoinedPulses:
     frequencies: int
     dataset: str
     loading_bytes: int
+    corrected: bool
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -139,7 +147,7 @@ class _JoinedPulses:
         for path, count in zip(self.files, self.pulses, strict=True):
             inside = slice(max(first - start, 0), min(last - start, count))
             if inside.start < inside.stop:
-                content = _GotchaFile.read(path, self.dataset)
+                content = _GotchaFile.read(path, self.dataset, self.corrected)
                 parts.append(content.measurements[inside, frequencies])
             start += count
         if not parts:
@@ -156,7 +164,7 @@ class _GotchaFile:
     measurements: NDArray[np.complex64]
 
     @classmethod
-    def read(cls, path: Path, dataset: str) -> "_GotchaFile":
+    def read(cls, path: Path, dataset: str, corrected: bool) -> "_GotchaFile":
         who = f"{dataset}: {path}"
         fields = _structure(path, who)
         frequencies = checked_frequencies(_vector(fields, "freq", who), f"{who}: `freq`")
@@ -176,8 +184,13 @@ class _GotchaFile:
             raise DataError(f"{who}: `fp` is of type {measured.dtype}; expected complex numbers")
         _require_measured(measured, frequencies, who)
         positions = np.stack([x, y, z], axis=1)
+        reference = _unrounded(reference, positions)
+        if corrected:
+            phase, range_ = _autofocus(fields, len(x), who)
+            measured = measured * np.exp(1j * phase)
+            reference = reference + range_
         try:
-            paths = AntennaPaths(positions, positions, 2 * _unrounded(reference, positions))
+            paths = AntennaPaths(positions, positions, 2 * reference)
         except DataError as error:
             raise DataError(f"{who}: {error}") from None
         return cls(frequencies, paths, measured.T.astype(np.complex64))
@@ -251,6 +264,23 @@ def _vector(fields: dict[str, Any], name: str, who: str) -> NDArray[np.float64]:
             "along one axis"
         )
     return values.astype(np.float64)
+
+
+def _autofocus(
+    fields: dict[str, Any], pulses: int, who: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the file's own corrections of each pulse: a phase [rad] and a range [m]."""
+    own = vars(fields.get("af", object))
+    names = ("ph_correct", "r_correct")
+    found = [_vector(own, name, f"{who}: `af`") for name in names if name in own]
+    if len(found) < 2 or any(
+        len(values) != pulses or not np.isfinite(values).all() for values in found
+    ):
+        raise DataError(
+            f"{who}: `own_autofocus` needs a finite `ph_correct` and `r_correct` of each of "
+            f"{pulses} pulses in a structure `af`; leave it out"
+        )
+    return found[0], found[1]
 
 
 def _unrounded(

@@ -71,6 +71,27 @@ def test_files_are_joined_in_order(tmp_path):
     assert [entry["file"] for entry in history.provenance["files"]] == [str(f) for f in files]
 
 
+def test_its_own_autofocus_is_applied_when_asked_for(tmp_path):
+    """Phases and ranges that were taken away beforehand come back."""
+    fields, random = content(), np.random.default_rng(0)
+    phase, range_ = random.uniform(-3, 3, 5), random.uniform(-1, 1, 5)
+    k = 2 * np.pi * FREQUENCIES[:, None] / SPEED_OF_LIGHT
+    wrong = fields["fp"] * np.exp(-1j * phase + 2j * k * range_)
+    af = {"ph_correct": phase, "r_correct": range_}
+    path = write(tmp_path / "scan.mat", {**fields, "fp": wrong.astype(np.complex64), "af": af})
+    history = read_gotcha([path], "scan", BUDGET, corrected=True)
+    # Referred to the antenna's range, which is where the reference was.
+    own = history.paths.reference_path / 2 - np.linalg.norm(history.paths.transmitter, axis=1)
+    values = history.measurements[(ALL, ALL)] * np.exp(-2j * k.T * own[:, None])
+    np.testing.assert_allclose(values, fields["fp"].T, atol=1e-5)
+    plain = read_gotcha([path], "scan", BUDGET).measurements[(ALL, ALL)]
+    np.testing.assert_allclose(plain, wrong.T, atol=1e-6)
+    for bad in ({}, {"af": {"ph_correct": phase}}, {"af": {**af, "r_correct": range_[:3]}}):
+        write(path, {**{n: v for n, v in fields.items() if n != "af"}, **bad})
+        with pytest.raises(DataError, match="`own_autofocus` needs a finite"):
+            read_gotcha([path], "scan", BUDGET, corrected=True)
+
+
 def test_one_file(tmp_path):
     path = write(tmp_path / "scan.mat")
     assert gotcha_files(path) == [path]
