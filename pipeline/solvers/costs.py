@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pipeline.operators.inner import inner_product_bytes
 from pipeline.operators.toeplitz_memory import padded_shape
 
-BOUND_EVALUATIONS = 8
+BOUND_EVALUATIONS = 4
 """Of the operator, for the length of FISTA's steps."""
 
 
@@ -24,10 +24,10 @@ def conjugate_gradient_bytes(
 def fista_bytes(shape: Sequence[int], *, itemsize: int, proximal_images: float = 0.0) -> int:
     """Predict the bytes of `fista` besides ``b``, of this shape, and the workspace of ``G``.
 
-    Estimate, the point ahead of it, what ``G`` makes of that and the step from there: four images,
-    and those of the penalty, see `Penalty.proximal_images`.
+    The image, the point ahead of it, the step from there and the next image; magnitudes, and what
+    the penalty takes, see `Penalty.proximal_images`.
     """
-    return math.ceil((4.0 + proximal_images) * math.prod(shape) * itemsize) + inner_product_bytes()
+    return math.ceil((4.5 + proximal_images) * math.prod(shape) * itemsize) + inner_product_bytes()
 
 
 def admm_bytes(shape: Sequence[int], *, itemsize: int, split_images: float = 0.0) -> int:

@@ -11,6 +11,10 @@ from pipeline.solvers.power import largest_eigenvalue
 from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes, quotient
 from pipeline.solvers.solution import Report, Solution
 
+_MARGIN = 1.2
+"""Over the bound of the largest eigenvalue, which few products find up to 15 % too small. Steps as
+long as an eigenvalue allows would let its eigenvector swing to and fro."""
+
 
 def fista(
     normal: NormalEquations,
@@ -23,10 +27,10 @@ def fista(
     start: torch.Tensor | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
 ) -> Solution:
-    """Minimise ``1/2 x^H G x - Re(b^H x) + R(x)`` by greedy FISTA [1]_ [2]_.
+    """Minimise ``1/2 x^H G x - Re(b^H x) + R(x)`` by FISTA [1]_ with optimized gradients [2]_.
 
-    Each step begins as far ahead as the last one went, until one turns uphill [3]_: then they start
-    anew.
+    Gradients are taken at the image itself and go further than FISTA's, which halves the bound on
+    the error. Momentum that turns uphill begins anew [3]_.
 
     Parameters
     ----------
@@ -58,10 +62,10 @@ def fista(
     ----------
     .. [1] A. Beck, M. Teboulle, "A fast iterative shrinkage-thresholding algorithm for linear
        inverse problems", SIAM J. Imaging Sci. 2, 183-202 (2009).
-    .. [2] J. Liang, T. Luo, C.-B. Schönlieb, "Improving 'Fast Iterative Shrinkage-Thresholding
-       Algorithm': faster, smarter, and greedier", SIAM J. Sci. Comput. 44, A1069-A1091 (2022).
-    .. [3] B. O'Donoghue, E. Candès, "Adaptive restart for accelerated gradient schemes", Found.
-       Comput. Math. 15, 715-732 (2015).
+    .. [2] A. Taylor, J. Hendrickx, F. Glineur, "Exact worst-case performance of first-order methods
+       for composite convex optimization", SIAM J. Optim. 27, 1283-1313 (2017): POGM.
+    .. [3] D. Kim, J. A. Fessler, "Adaptive restart of the optimized gradient method for convex
+       optimization", J. Optim. Theory Appl. 178, 240-263 (2018).
     """
     positive_settings("FISTA", iterations=iterations, change=change)
     b, image_axes = normal.b, penalty.image_axes
@@ -75,43 +79,30 @@ def fista(
         lipschitz = largest_eigenvalue(gram, b, image_axes=image_axes, iterations=BOUND_EVALUATIONS)
     bound = torch.as_tensor(lipschitz, dtype=torch.float64, device=b.device).expand(problems)
     # Without any measurement there is no gradient, and the penalty's minimum is zero.
-    step = quotient(1, bound)
-
-    def each(factors: torch.Tensor) -> torch.Tensor:
-        return for_images(factors, b, image_axes)
-
-    x = torch.zeros_like(b) if start is None else start
-    ahead = x.clone()
+    x = torch.zeros_like(b) if start is None else start.clone()
+    descent = _Descent(b, gram, penalty, quotient(1, _MARGIN * bound), x)
+    del x
     active = torch.ones(problems, dtype=torch.bool, device=b.device)
     taken = torch.zeros(problems, dtype=torch.int64, device=b.device)
     relative = torch.zeros(problems, dtype=torch.float64, device=b.device)
     history: list[torch.Tensor] = []
-    kept = {} if saved is None else dict(below("penalty", saved))
     if saved is not None:
-        x, ahead, active = (saved[name] for name in ("x", "ahead", "active"))
-        taken, history = saved["taken"], list(saved["history"])
+        descent.x, descent.ahead, descent.theta = saved["x"], saved["ahead"], saved["theta"]
+        descent.kept = dict(below("penalty", saved))
+        taken, history, active = saved["taken"], list(saved["history"]), saved["active"]
         relative = history[-1]
 
     def state() -> State:
         return {
-            **{"x": x, "ahead": ahead, "active": active, "taken": taken},
-            **{"history": torch.stack(history), "bound": bound},
-            **{"evaluations": torch.tensor(gram.evaluations), **within("penalty", kept)},
+            **{"x": descent.x, "ahead": descent.ahead, "theta": descent.theta, "bound": bound},
+            **{"active": active, "taken": taken, "history": torch.stack(history)},
+            **{"evaluations": torch.tensor(gram.evaluations)},
+            **within("penalty", descent.kept),
         }
 
     for iteration in range(len(history) + 1, iterations + 1):
-        # A problem at rest takes no step, neither along its gradient nor to its penalty.
-        newer = torch.sub(b, gram(ahead)).mul_(each(step)).add_(ahead)
-        newer = penalty.proximal(newer, step, kept)
-        if not bool(active.all()):
-            newer = torch.where(each(active) > 0, newer, x)
+        length, size = descent.advance(active)
         taken += active
-        # `ahead` becomes x_(k-1) + ... only below; here it still is the point of the gradient.
-        move = newer - x
-        uphill = inner_product(ahead.sub_(newer), move, image_axes) > 0
-        length, size = norm(move, image_axes), norm(newer, image_axes)
-        ahead = move.mul_(each((~uphill).double())).add_(newer)
-        x = newer
         changed = quotient(length, size)
         # From something to nothing is no convergence.
         changed = torch.where((size == 0) & (length > 0), 1.0, changed)
@@ -125,9 +116,53 @@ def fista(
         checkpoint.offer(iteration, state)
     residuals = torch.stack(history) if history else torch.empty((0, *problems))
     return Solution(
-        x,
+        descent.x,
         taken.cpu(),
         residuals.to("cpu", torch.float64),
         gram.evaluations,
         begins_at_zero=False,
     )
+
+
+class _Descent:
+    """The image ``x``, and where the gradient of all led from the one before: ``ahead``."""
+
+    def __init__(
+        self,
+        b: torch.Tensor,
+        gram: CountedGram,
+        penalty: Penalty,
+        step: torch.Tensor,
+        x: torch.Tensor,
+    ) -> None:
+        self.b, self.gram, self.penalty, self.step = b, gram, penalty, step
+        self.x, self.ahead = x, x.clone()
+        self.theta = torch.ones_like(step)
+        self.kept: dict[str, torch.Tensor] = {}
+
+    def advance(self, active: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take a step where a problem is active; return lengths of the change and of the image."""
+        axes, x, ahead = self.penalty.image_axes, self.x, self.ahead
+        following = (1 + (1 + 4 * self.theta**2).sqrt()) / 2
+        momentum, excess = (self.theta - 1) / following, self.theta / following
+        stretch = 1 + momentum + excess
+        u = torch.sub(self.b, self.gram(x)).mul_(self._each(self.step)).add_(x)
+        # u + momentum (u - ahead) + excess (u - x)
+        z = u * self._each(stretch)
+        z.addcmul_(ahead, self._each(-momentum)).addcmul_(x, self._each(-excess))
+        u.addcmul_(z, self._each(-1 / stretch))
+        newer = self.penalty.proximal(z, self.step * stretch, self.kept)
+        del z
+        if not bool(active.all()):
+            torch.where(self._each(active.double()).real > 0, newer, x, out=newer)
+        u.addcmul_(newer, self._each(1 / stretch))
+        # Differences overwrite what they are of, so that there are never five images.
+        back, further = x.sub_(u), ahead.neg_().add_(u)
+        uphill = inner_product(back, further, axes) >= 0
+        move = back.add_(u).neg_().add_(newer)
+        self.x, self.ahead = newer, u.lerp_(newer, self._each(uphill.double()))
+        self.theta = torch.where(uphill, 1.0, following)
+        return norm(move, axes), norm(newer, axes)
+
+    def _each(self, factors: torch.Tensor) -> torch.Tensor:
+        return for_images(factors, self.b, self.penalty.image_axes).to(self.b.dtype)

@@ -32,7 +32,7 @@ def soft_threshold(x: torch.Tensor, threshold: Threshold) -> torch.Tensor:
 
 def soft_threshold_(x: torch.Tensor, threshold: Threshold) -> torch.Tensor:
     """Do `soft_threshold` in place: half an image is all the memory it takes."""
-    return x.mul_(_remaining_(x.abs(), threshold))
+    return _times_(x, _remaining_(x.abs(), threshold))
 
 
 def group_soft_threshold_(x: torch.Tensor, threshold: Threshold, axis: int) -> torch.Tensor:
@@ -41,7 +41,14 @@ def group_soft_threshold_(x: torch.Tensor, threshold: Threshold, axis: int) -> t
     The threshold broadcasts against `x` with `axis`, along which numbers belong together (the pairs
     of a voxel, say), of size one.
     """
-    return x.mul_(_remaining_(torch.linalg.vector_norm(x, dim=axis, keepdim=True), threshold))
+    return _times_(x, _remaining_(torch.linalg.vector_norm(x, dim=axis, keepdim=True), threshold))
+
+
+def _times_(x: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Multiply by real numbers in place; torch would make complex ones of them first."""
+    parts = torch.view_as_real(x) if x.is_complex() else x.unsqueeze(-1)
+    parts.mul_(factors.unsqueeze(-1))
+    return x
 
 
 def _remaining(magnitude: torch.Tensor, threshold: Threshold) -> torch.Tensor:

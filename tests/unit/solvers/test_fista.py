@@ -32,9 +32,9 @@ def assert_lasso_optimal(normal, image, weight, tolerance):
 def test_a_unitary_system_is_solved_by_a_threshold():
     unitary, _ = torch.linalg.qr(random_complex(12, 12))
     b = unitary.mH @ random_complex(12, seed=1)
-    solution = fista(NormalEquations(b, lambda x: x), L1(0.8, 1), iterations=10, lipschitz=1.0)
-    torch.testing.assert_close(solution.image, soft_threshold(b, 0.8))
-    assert solution.iterations <= 2
+    solution = fista(NormalEquations(b, lambda x: x), L1(0.8, 1), iterations=30, lipschitz=1.0)
+    torch.testing.assert_close(solution.image, soft_threshold(b, 0.8), atol=1e-5, rtol=1e-5)
+    assert solution.iterations <= 15
 
 
 @pytest.mark.parametrize("single", [False, True])
@@ -57,7 +57,7 @@ def test_random_problems_satisfy_the_conditions_of_optimality(seed):
     assert_lasso_optimal(problem.normal, solution.image, 0.05, 1e-6)
     usual = fista(problem.normal, L1(0.05, 2), iterations=3000)
     assert usual.residuals[-1] <= 1e-5
-    assert usual.iterations == len(usual.residuals) < 200
+    assert usual.iterations == len(usual.residuals) < 60
     assert usual.evaluations == usual.iterations + BOUND_EVALUATIONS
     assert_lasso_optimal(problem.normal, usual.image, 0.05, 1e-2)
 
@@ -107,7 +107,8 @@ def test_total_variation_of_the_identity_is_denoising():
     solution = fista(
         NormalEquations(b, lambda x: x),
         TotalVariation(0.3, 2, iterations=500, change=0),
-        iterations=3,
+        iterations=40,
+        change=0,
         lipschitz=1.0,
     )
     torch.testing.assert_close(
