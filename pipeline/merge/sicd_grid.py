@@ -48,7 +48,7 @@ class SicdGrid:
         transposed = bool(abs(away[1]) > abs(away[0]))
         order = [1, 0] if transposed else [0, 1]
         row, column = axes[order]
-        signs = np.array([np.sign(away[order[0]]), 1]).astype(int)
+        signs = np.array([1 if away[order[0]] >= 0 else -1, 1])
         if np.cross(signs[0] * row, column)[2] < 0:
             signs[1] = -1
         last = np.where(signs < 0, sizes[order] - 1, 0)
