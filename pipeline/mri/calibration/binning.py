@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 NAME = "binning"
 
 _MOST_BINS = 256
+_SCIPY_BYTES = 36 * 2**20
+"""Of its filters and eigenvectors, once they are loaded."""
 
 
 def method(job: Calibrating, raw: RawData | None = None) -> str:
@@ -95,6 +97,7 @@ def needs(job: Calibrating) -> list[Need]:
         Need(
             {
                 "binning: means": 8 * windows * features,
+                "binning: SciPy": _SCIPY_BYTES,
                 "binning: features": 40 * windows * min(2 * features, FEATURES_AT_ONCE),
                 "binning: covariance": 24 * windows**2,
             }

@@ -3,11 +3,8 @@
 A few jobs of each kind; `tests/benchmarks/memory_contract.py` goes through many more.
 """
 
-import numpy as np
 import pytest
 from planned_jobs import run_plan
-
-from pipeline.mri.calibration.binning import soft_bins
 
 SERIES = {"shape": (160, 144), "coils": 6, "readouts": 40, "samples": 256, "frames": 30}
 VOLUME = {"shape": (96, 80, 88), "coils": 6, "readouts": 4000, "samples": 128}
@@ -32,17 +29,6 @@ CASES = {
         {
             **{"algorithm": "cg-sense", "iterations": 3, "regularization": 0.1},
             "series": {"basis": "t2-decay", "times": [0.01 * n for n in range(1, 9)]},
-        },
-    ),
-    "bins": (
-        {
-            **{"shape": (64, 56, 60), "coils": 4, "readouts": 1500, "samples": 128, "frames": 3},
-            "bins": soft_bins(np.random.default_rng(0).normal(size=(3, 1500)), 5, 0.4),
-        },
-        {
-            **{"algorithm": "fista", "penalty": "llr", "iterations": 3, "sparsity": 0.1},
-            **{"series": {"basis": "frames"}, "frames_per_image": "bins"},
-            "calibration": {"binning": {}},
         },
     ),
     "root sum of squares": (
