@@ -33,8 +33,9 @@ _KEPT_BYTES = 2**28
 _LATTICE = 4
 """Every so many voxels are looked at along each axis, to find bright places."""
 _TOLERANCE = 1e-2
-_PATHS_BYTES, _LINES_BYTES = 170 * 10**6, 280 * 10**6
-"""Of those voxels and pulses, and of the lines, that `BackProjection` works on together."""
+_PULSE_SAMPLE, _PATH, _PATHS_AT_ONCE, _LINES_AT_ONCE = 32, 56, 2**20, 2**26
+"""Bytes of a sample as it is held; of a voxel and pulse, so many of which `BackProjection` has in
+work at once; and of the lines that it has in work. Measured."""
 
 
 def method(job: Calibrating, raw: RfRawData | None = None) -> str:
@@ -53,14 +54,17 @@ def needs(job: Calibrating) -> list[Need]:
     if job.methods[NAME] == NONE:
         return []
     pulses, frequencies = job.acquired.readouts, job.acquired.samples
+    # Bins over the scene, of voxels no larger than what the band resolves; or over the band.
+    longest = max(4 * math.hypot(*job.acquired.shape), 4.1 * frequencies)
+    looked_at = pulses * _count(pulses)
     return [
         Need(
             {
                 "antenna positions": PULSE_BYTES * pulses,
-                "autofocus: pulses": 48 * pulses * frequencies,
-                "autofocus: lines": min(4 * 8 * 16 * pulses * frequencies, _LINES_BYTES),
-                "autofocus: contributions": 3 * 8 * pulses * _count(pulses),
-                "autofocus: paths": _PATHS_BYTES,
+                "autofocus: pulses": _PULSE_SAMPLE * pulses * frequencies,
+                "autofocus: lines": 2 * min(8 * pulses * round(longest), _LINES_AT_ONCE),
+                "autofocus: contributions": 8 * looked_at,
+                "autofocus: paths": _PATH * min(looked_at, _PATHS_AT_ONCE),
             }
         )
     ]
@@ -108,6 +112,7 @@ def _contributions(raw: RfRawData, frame: int, threads: int) -> NDArray[np.compl
     for start in range(0, len(lattice), step):
         some = operator.contributions(data, lattice[start : start + step]).numpy()
         power[start : start + step] = np.sum(np.abs(some) ** 4, axis=0)
+        del some  # before the next ones
     chosen = _about(raw.scene, lattice[np.argsort(-power)], _count(raw.pulses))
     return operator.contributions(data, chosen).numpy()
 
