@@ -17,9 +17,8 @@ from pipeline.formats.lazy import Selection
 from pipeline.formats.measurement import Measurement, Piece, pieces_of
 from pipeline.storage.receipts import Receipt
 
-_SMALLEST, _LARGEST = 1e-35, 1e30
-"""Of magnitudes: between them single precision has all digits, and sums of samples do not overflow.
-"""
+_SMALLEST, _LARGEST = 1e-18, 1e15
+"""Of magnitudes: between them single precision holds their squares, and sums of these."""
 
 _FILLED = 0.5
 """Of the samples in lines that are not zero: where fewer are not zero, zeros fill in for others."""

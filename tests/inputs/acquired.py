@@ -167,7 +167,7 @@ def simulated(**simulation: Any) -> Given:
     """Return a tiny simulated dataset."""
     chosen = {"trajectory": "golden-radial", "readouts": 9, "samples": 24, "coils": 2, **simulation}
     made = given("simulation", "shepp-logan", simulation=chosen)
-    made.config["reconstructions"]["cg"]["iterations"] = 3
+    made.config["reconstructions"]["cg"]["iterations"] = 10
     return made
 
 
