@@ -5,6 +5,7 @@ What each pulse adds to some voxels, ``B_p(x)``, is kept; what phases are made o
 of ``|B_p|^4``, which phases do not change.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,17 +58,16 @@ def needs(job: Calibrating) -> list[Need]:
     # Bins over the scene, of voxels no larger than what the band resolves; or over the band.
     longest = max(4 * math.hypot(*job.acquired.shape), 4.1 * frequencies)
     looked_at = pulses * _count(pulses)
-    return [
-        Need(
-            {
-                "antenna positions": PULSE_BYTES * pulses,
-                "autofocus: pulses": _PULSE_SAMPLE * pulses * frequencies,
-                "autofocus: lines": 2 * min(8 * pulses * round(longest), _LINES_AT_ONCE),
-                "autofocus: contributions": 8 * looked_at,
-                "autofocus: paths": _PATH * min(looked_at, _PATHS_AT_ONCE),
-            }
-        )
-    ]
+    held = {
+        "antenna positions": PULSE_BYTES * pulses,
+        "autofocus: pulses": _PULSE_SAMPLE * pulses * frequencies,
+        "autofocus: contributions": 8 * looked_at,
+    }
+    found = {
+        "autofocus: lines": 2 * min(8 * pulses * round(longest), _LINES_AT_ONCE),
+        "autofocus: paths": _PATH * min(looked_at, _PATHS_AT_ONCE),
+    }
+    return [Need({**held, **found}), Need({**held, "autofocus: in focus": 8 * looked_at})]
 
 
 def advice(job: Calibrating, need: Need) -> list[str]:

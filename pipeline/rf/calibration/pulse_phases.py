@@ -108,10 +108,11 @@ def gradient_phases(contributions: Contributions, advance: Any = lambda done: No
     turns = np.abs(np.fft.fftfreq(count)) * count
     power = np.sum(np.abs(contributions) ** 4, axis=0)  # at first no image is in focus
     for sweep in range(SWEEPS):
-        focused = contributions * np.exp(-1j * phases)[:, None]
+        focused = contributions * np.exp(-1j * phases).astype(np.complex64)[:, None]
         if sweep:
             power = np.abs(focused.sum(0)) ** 2
         brightest = focused[:, np.argsort(-power)[: max(1, int(_BRIGHTEST * len(power)))]]
+        del focused  # as large as all contributions, and made anew
         window = turns <= max(count * _NARROWEST, count / 2 * _NARROWER**sweep)
         inside = np.fft.ifft(np.fft.fft(brightest, axis=0) * window[:, None], axis=0)
         steps = np.angle(np.sum(np.conj(inside[:-1]) * inside[1:], axis=1))
