@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,9 +113,12 @@ class ZarrArray:
         if self._zipped is not None:
             return self._zipped.get(key)
         try:
-            return (self._folder / key).stat().st_size
+            found = (self._folder / key).stat()
         except FileNotFoundError:
             return None
+        if not S_ISREG(found.st_mode):  # zarr takes a folder for a chunk of zeros
+            raise DataError(f"{self._path}: {key} is no file, as a chunk is; copy the store again")
+        return found.st_size
 
 
 def _files_of(store: Any) -> tuple[Path, Mapping[str, int] | None]:
