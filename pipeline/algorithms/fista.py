@@ -45,7 +45,7 @@ class FistaSettings(PenalisedSettings):
         from pipeline.solvers.costs import fista_bytes
 
         axes = len(batch) - 1 + self.joins_images
-        images = penalty_class(self.penalty).proximal_images(axes)
+        images = penalty_class(self.terms[0].penalty).proximal_images(axes)
         return fista_bytes(batch, itemsize=itemsize, proximal_images=images)
 
     def minimise(

@@ -63,11 +63,11 @@ class PenalisedSettings(SolverSettings):
     """What the last of a history is at most where the solver has converged; the tolerance if
     `None`."""
 
-    penalty: PenaltyName = "l1"
+    penalty: Literal["auto"] | PenaltyName = "auto"
     """`l1` (few bright voxels), `tv` (total variation: flat regions), `wavelet` (L1 of the
     Daubechies-4 details), `l21` (few voxels, the same ones in every pair, with `fusion:
     non-coherent`, or in every image of a `series`) or `llr` (locally low rank: a `series` whose
-    blocks of voxels are sums of few images)."""
+    blocks of voxels are sums of few images). `auto` is `tv` in MRI, `l1` in RF and with `debias`."""
     along: Literal["space", "series", "both"] = "space"
     """With a `series`: the axes along which `tv` acts."""
     penalties: tuple[PenaltySettings, ...] = ()
@@ -94,9 +94,8 @@ class PenalisedSettings(SolverSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        chosen = penalty_class(self.penalty)
         single = (self.penalty, self.along, self.sparsity, self.debias)
-        if self.penalties and single != ("l1", "space", "auto", False):
+        if self.penalties and single != ("auto", "space", "auto", False):
             raise ValueError(
                 "`penalties` stands in place of `penalty`, `along` and `sparsity`, and without "
                 "`debias`; leave one or the other out"
@@ -114,13 +113,14 @@ class PenalisedSettings(SolverSettings):
                 )
         if any(term.penalty == "llr" for term in self.terms) and not self.joins_images:
             raise ValueError("`penalty: llr` needs a `series`")
-        if self.sparsity in ("noise", "noise/3") and not chosen.usual_weight:
+        possible = [penalty_class(name) for name in self._possible]
+        if self.sparsity in ("noise", "noise/3") and not possible[0].usual_weight:
             allowed = [name for name in PENALTIES if penalty_class(name).usual_weight]
             raise ValueError(
                 f"`sparsity: {self.sparsity}` is for the penalties {', '.join(allowed)}; give a "
                 "number or `discrepancy`"
             )
-        if self.debias and not chosen.sparse:
+        if self.debias and not possible[0].sparse:
             allowed = [name for name in PENALTIES if penalty_class(name).sparse]
             raise ValueError(
                 f"`debias` is for the penalties {' and '.join(allowed)}, which make voxels zero"
@@ -131,24 +131,35 @@ class PenalisedSettings(SolverSettings):
     def decided(self, known: Known) -> Self:
         """Return the settings with what ``auto`` means; see `EquationSettings.decided`."""
         settings = super().decided(known)
-        rule = penalty_class(self.penalty).usual_weight
+        penalty = self._possible[-1 if known.kind == "mri" else 0]
+        rule = penalty_class(penalty).usual_weight
         if self.along != "space" or self.subspace or self.penalties:
             rule = None  # noise alone says nothing of changes along a series, nor of coefficients
         auto = {
+            "penalty": penalty,
             "sparsity": rule if rule and known.noise else _SPARSITY,
             "iterations": self.usual_iterations[known.kind],
             "tolerance": self.usual_tolerance[known.kind],
         }
         if self.penalties:  # each has its own
-            del auto["sparsity"]
+            del auto["sparsity"], auto["penalty"]
         left = {key: value for key, value in auto.items() if getattr(settings, key) == "auto"}
         return settings.model_copy(update=left)
+
+    @property
+    def _possible(self) -> tuple[str, ...]:
+        """The penalty; where the kind of data decides, that of RF and that of MRI."""
+        if self.penalty != "auto":
+            return (self.penalty,)
+        if self.debias:
+            return ("l1",)
+        return ("tv",) if self.along != "space" else ("l1", "tv")
 
     @property
     def terms(self) -> tuple[PenaltySettings, ...]:
         """All penalties; where a rule finds the weight, one in place of it."""
         weight = _SPARSITY if isinstance(self.sparsity, str) else self.sparsity
-        one = PenaltySettings(penalty=self.penalty, along=self.along, sparsity=weight)
+        one = PenaltySettings(penalty=self._possible[0], along=self.along, sparsity=weight)
         return self.penalties or (one,)
 
     @property
@@ -181,7 +192,8 @@ class PenalisedSettings(SolverSettings):
     @property
     def modules(self) -> tuple[str, ...]:
         """The algorithm's and the penalty's."""
-        return (*super().modules, *(penalty_module(term.penalty) for term in self.terms))
+        names = [term.penalty for term in self.penalties] or self._possible
+        return (*super().modules, *map(penalty_module, names))
 
     @property
     def converged_change(self) -> float:

@@ -18,7 +18,7 @@ from pipeline.config.datasets import (
     load_datasets,
     stage_settings,
 )
-from pipeline.config.equations import image_count
+from pipeline.config.equations import Known, image_count
 from pipeline.config.file import ComputeSettings, Config, load_config, read_config
 from pipeline.config.outputs import OutputSettings
 from pipeline.config.planning import MemorySettings, PlanSettings
@@ -118,6 +118,12 @@ def test_a_job_loads_only_its_own_algorithm_and_settings_load_no_torch():
 def test_what_runs_by_name_can_be_asked_for():
     settings = parse_algorithm({"algorithm": "admm", "penalty": "wavelet"})
     assert settings.modules == ("pipeline.algorithms.admm", "pipeline.solvers.penalties.wavelet")
+    undecided = parse_algorithm({"algorithm": "fista"})
+    for kind, penalty in (("mri", "tv"), ("rf", "l1")):
+        decided = undecided.decided(Known(kind))
+        assert decided.penalty == penalty
+        assert decided.modules[-1] == f"pipeline.solvers.penalties.{penalty}"
+        assert set(decided.modules) <= set(undecided.modules)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_admm_of_256_cubed_on_a_device_of_8_gigabytes():
     ("algorithm", "images"),
     [
         ({"algorithm": "cg-sense"}, 4),
-        ({"algorithm": "fista"}, 4),
+        ({"algorithm": "fista"}, 4.5),
         ({"algorithm": "admm"}, 6.5),
         ({"algorithm": "admm", "penalty": "tv"}, 19),
         ({"algorithm": "omp", "points": 5}, 4.5),

@@ -14,7 +14,13 @@ from pipeline.storage.publish import open_published, read_json
 
 FRAMES, SHAPE = 3, (8, 9)
 GOOD = {"algorithm": "cg-sense", "regularization": 0.1, "iterations": 40}
-SPARSE = {"algorithm": "fista", "sparsity": 0.02, "iterations": 2, "weights": "none"}
+SPARSE = {
+    "algorithm": "fista",
+    "penalty": "l1",
+    "sparsity": 0.02,
+    "iterations": 2,
+    "weights": "none",
+}
 DECAY = {"basis": "t2-decay", "times": [0.1, 0.2, 0.4], "coefficients": 2}
 
 
