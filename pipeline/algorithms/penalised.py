@@ -67,7 +67,8 @@ class PenalisedSettings(SolverSettings):
     """`l1` (few bright voxels), `tv` (total variation: flat regions), `wavelet` (L1 of the
     Daubechies-4 details), `l21` (few voxels, the same ones in every pair, with `fusion:
     non-coherent`, or in every image of a `series`) or `llr` (locally low rank: a `series` whose
-    blocks of voxels are sums of few images). `auto` is `tv` in MRI, `l1` in RF and with `debias`."""
+    blocks of voxels are sums of few images). `auto` is `tv` in MRI, and `l1` in RF and with
+    `debias`."""
     along: Literal["space", "series", "both"] = "space"
     """With a `series`: the axes along which `tv` acts."""
     penalties: tuple[PenaltySettings, ...] = ()
