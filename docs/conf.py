@@ -30,6 +30,8 @@ html_theme_options = {"top_of_page_buttons": []}
 html_additional_pages = {"index": "to_home.html"}
 templates_path = ["templates"]
 html_show_sphinx = False
+# Summaries of what was found are fetched, which browsers do not allow from disk.
+html_show_search_summary = False
 
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 5

@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -17,12 +16,7 @@ from pipeline.config.outputs import OutputSettings
 from pipeline.merge.outputs import Merged
 from pipeline.merge.viewer import write_viewer
 
-CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium"),
-    pytest.mark.slow,
-]
+pytestmark = pytest.mark.slow
 
 VOLUME = (12, 20, 17)
 
@@ -49,60 +43,6 @@ def results(tmp_path_factory):
         copy_for_viewer(run)
     reported(results, runs)
     return results
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        # Root may run no sandbox; without a GPU there is WebGL in software.
-        options = ["--no-sandbox", "--enable-unsafe-swiftshader"]
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
-
-
-class Watched:
-    """A page, with all that it asked for and complained of."""
-
-    def __init__(self, browser, width=1000, scheme="light"):
-        self.asked, self.complaints = [], []
-        context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
-        )
-        self.page = context.new_page()
-        self.page.set_default_timeout(20_000)
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("requestfailed", lambda request: self.complaints.append(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", self._listen)
-
-    def _listen(self, message):
-        # The driver's advice on speed.
-        if "GL Driver Message" not in message.text:
-            self.complaints.append(message.text)
-
-    def open(self, path, shown=""):
-        self.page.goto(f"{path.as_uri()}#{shown}")
-        if path.name == "viewer.html":
-            self.page.wait_for_selector(f'body[data-shown*="{shown or "/"}"]')
-        return self.page
-
-    def close(self):
-        self.page.context.close()
-
-
-@pytest.fixture
-def watched(browser):
-    opened = []
-
-    def new(**options):
-        opened.append(Watched(browser, **options))
-        return opened[-1]
-
-    yield new
-    for each in opened:
-        each.close()
-        assert each.complaints == []
 
 
 def picture(page):
