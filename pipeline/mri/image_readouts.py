@@ -71,7 +71,7 @@ class FrameGroups:
         return range(start, min(start + self._joined, self._raw.frames))
 
     def alike(self, images: range) -> bool:
-        """Tell whether some images are made of the same readouts of as many frames."""
+        """Tell whether some images have the same kernel, which those before them may have made."""
         return len(self.frames(images[-1])) == self._joined or len(images) == 1
 
     def pieces(self, image: int, readouts: range, most: int) -> Iterator[Piece]:
@@ -105,8 +105,8 @@ class Bins:
         return range(self._raw.frames)
 
     def alike(self, images: range) -> bool:
-        """Tell whether some images are made of the same readouts."""
-        return len(images) == 1
+        """Tell whether some images are made of the same readouts; a bin is of its own."""
+        return False
 
     def pieces(self, image: int, readouts: range, most: int = SLAB) -> Iterator[Piece]:
         """Yield some readouts of an image, of at most a slab of a frame each."""

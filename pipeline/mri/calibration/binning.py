@@ -160,9 +160,9 @@ def soft_bins(signal: NDArray[np.floating], bins: int, overlap: float) -> NDArra
     ranks[np.argsort(signal, axis=None, kind="stable")] = np.arange(signal.size) + 0.5
     places = (ranks * (bins / signal.size)).reshape(signal.shape)
     number = np.arange(bins).reshape(-1, *(1,) * signal.ndim)
-    beyond = np.maximum(np.maximum(number - places, places - (number + 1)), 0)
     if overlap == 0:
-        return np.asarray(beyond == 0, np.float32)
+        return np.asarray(np.floor(places) == number, np.float32)
+    beyond = np.maximum(np.maximum(number - places, places - (number + 1)), 0)
     return np.asarray(np.maximum(1 - beyond / overlap, 0), np.float32)
 
 

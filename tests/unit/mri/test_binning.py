@@ -2,17 +2,21 @@
 
 import numpy as np
 import pytest
-from acquisitions import write_acquisition
+from acquisitions import config_of, dataset_in, write_acquisition
 from calibrating import calibrated_in
 from exact import dense_matrix, relative_error
-from stage_runs import reconstructed
+from stage_runs import files_in, reconstructed
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.table import read_plan, write_plan
 from pipeline.errors import ConfigError, DataError
 from pipeline.mri.binning_pictures import binning_panels
+from pipeline.mri.calibration.binning import soft_bins
 from pipeline.mri.formats.simulation import SimulatedScan
 from pipeline.mri.raw import RawData
+from pipeline.run import run
 from pipeline.stages.ingest import ingest
+from pipeline.storage.archives import open_archive
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import read_json
 
@@ -73,6 +77,23 @@ def test_images_of_bins_are_weighted_least_squares(tmp_path, bins, series, own_t
     assert relative_error(found.reshape(len(bins), -1), expected) < 1e-5
     pieces, _ = reconstructed(tmp_path, shards=5, **settings)
     assert relative_error(pieces, found) < 1e-6
+    if series is None:
+        assert relative_error(one_by_one(tmp_path, settings), found) < 1e-6
+
+
+def one_by_one(folder, settings):
+    """Return the images of a job that has memory for one at a time."""
+    files, dataset = files_in(folder), dataset_in(folder)
+    run(config_of(**settings), dataset, "test", folder.parent, first="plan", until="plan")
+    plan = read_plan(files.plan)
+    (row,) = plan.blocks.values()
+    assert row.images > 1
+    blocks = [row.model_copy(update={"image_batch": 1})]
+    write_plan(files.plan, [*blocks, *plan.later.values()])
+    run(config_of(**settings), dataset, "test", folder.parent, first="reconstruct",
+        until="reconstruct")  # fmt: skip
+    with open_archive(files.block(row.block)) as group:
+        return group["image"][:]
 
 
 def simulated(folder, *, trajectory="kooshball", frames=1, readouts=3600, samples=4):
@@ -122,6 +143,14 @@ def test_repeated_projections_tell_it_too(tmp_path):
     assert np.corrcoef(found.array("navigator/signal").ravel(), depths)[0, 1] >= 0.95
     assert read_json(tmp_path / "calibrate.json")["navigator_readouts"] == 180
     assert [np.count_nonzero(found.bin(number)) for number in range(4)] == [360] * 4
+
+
+def test_without_overlap_each_readout_is_in_one_bin():
+    """Of 12 readouts in 8 bins some lie at the border of two."""
+    signal = np.random.default_rng(4).permutation(np.arange(12.0)).reshape(3, 4)
+    weights = soft_bins(signal, 8, 0.0)
+    assert (weights.sum(axis=0) == 1).all()
+    assert np.all(np.diff(weights.argmax(axis=0).ravel()[signal.argsort(axis=None)]) >= 0)
 
 
 @pytest.fixture
