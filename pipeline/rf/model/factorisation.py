@@ -163,12 +163,17 @@ def _spread(
 ) -> NDArray[np.float64]:
     """Return how far wave vectors of a sub-aperture are from its middle's, ``(3,)`` [rad/m].
 
-    At most, at places all over the scene.
+    At most, at places all over the scene. Sub-apertures all along the path are looked at, and the
+    one about its largest step: from one pass to the next, or over pulses that are left out.
     """
     ends = [scene.offsets(axis)[[0, size // 2, -1]] for axis, size in enumerate(scene.shape)]
     starts = np.arange(0, max(1, len(paths) - pulses + 1), pulses)
     starts = starts[:: max(1, len(starts) // _LOOKED_AT)]
     within = np.arange(min(pulses, len(paths)))
+    vectors = paths.wavenumbers(k[-1:], scene.speed) * paths.gradients(scene.centre)
+    steps = np.linalg.norm(np.diff(vectors, axis=0), axis=1)
+    after = int(steps.argmax()) + 1 if len(steps) else 0
+    starts = np.append(starts, np.clip(after - pulses // 2, 0, len(paths) - len(within)))
     some = paths[(starts[:, None] + within).ravel()]
     ends_of_band = some.wavenumbers(k[[0, -1]], scene.speed)
     ends_of_band = np.broadcast_to(ends_of_band, (len(some), 2))

@@ -103,6 +103,21 @@ def test_factorised_it_is_the_exact_sum(case, path_loss):
         assert plain.factorisation is None
 
 
+@pytest.mark.parametrize("jump", [96, 200, 4470])
+def test_pulses_on_both_sides_of_a_jump_are_no_sub_aperture(jump):
+    """Of a path of many sub-apertures not all are looked at, but the one that jumps is."""
+    scene, range_, _, frequencies = FINE["plane, far"]
+    angles = np.radians(np.linspace(-2, 2, 4480))
+    angles[jump:] += 0.6
+    sites = range_ * np.column_stack([np.cos(angles), np.sin(angles), np.full_like(angles, 0.5)])
+    about = slice(jump - 20, min(jump + 20, len(sites)))
+    *_, k, matrix = measured_from(scene, sites[about], sites[about], frequencies, False)
+    operator = BackProjection(scene, AntennaPaths(sites, sites, np.zeros(len(sites))), k)
+    image = random_complex(*scene.shape, dtype=torch.complex64)
+    expected = matrix.reshape(*matrix.shape[:2], -1) @ image.numpy().ravel()
+    assert relative_error(operator(image)[about].numpy(), expected) < 2e-3
+
+
 def test_polynomials_are_interpolated_exactly():
     places = np.append(np.linspace(-1, 1, 11), chebyshev_nodes(6)[2])
     matrix = interpolation(6, places)
