@@ -180,10 +180,10 @@ def table_weights(file: str, shape: tuple[int, int], who: str) -> NDArray[np.flo
     name = f"{who}: calibration.binning.table"
     with ExitStack() as stack:
         array = open_file(Path(file), stack, name).array(None, name)
-        sizes = array.shape
-        if sizes[0] != readouts or len(sizes) > 3:
+        sizes = tuple(array.shape)
+        if sizes[:1] != (readouts,) or len(sizes) > 3 or 0 in sizes:
             raise DataError(
-                f"{name}: {file} has the shape {tuple(sizes)}; expected a row for each of the "
+                f"{name}: {file} has the shape {sizes}; expected a row for each of the "
                 f"{readouts} readouts ({shape[0]} frames of {shape[1]}), with the numbers of its "
                 "bins, or what it counts in each"
             )
@@ -214,6 +214,8 @@ def _numbered(table: NDArray[Any], who: str) -> NDArray[np.float32]:
     counts = numbers.max(axis=0) + 1
     if counts.min() < 1:
         raise DataError(f"{who} has no bin: all its numbers are below 0")
+    if counts.prod() > _MOST_BINS:
+        raise DataError(f"{who} has {counts.prod()} bins; expected {_MOST_BINS} at most")
     weights = np.zeros((*counts, len(table)), np.float32)
     rows = np.flatnonzero((numbers >= 0).all(axis=1))
     weights[(*numbers[rows].T, rows)] = 1

@@ -186,6 +186,9 @@ def test_a_table_names_bins_or_weights(scan):
     ("table", "fault"),
     [
         (np.zeros((14, 1)), r"has the shape \(14, 1\); expected a row for each of the 15 readouts"),
+        (np.array(3), r"has the shape \(\); expected a row"),
+        (np.zeros((15, 0)), r"has the shape \(15, 0\); expected a row"),
+        (np.arange(30).reshape(15, 2), "has 870 bins; expected 256 at most"),
         (np.arange(15) * 2, "has no readout in bin 1; number bins from 0 on"),
         (np.full(15, 0.5), "has bins that are not whole numbers"),
         (np.full(15, -1), "has no bin: all its numbers are below 0"),
