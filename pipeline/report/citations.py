@@ -63,6 +63,12 @@ _ENTRIES = {
   journal = {SIAM Journal on Imaging Sciences}, volume = {2}, pages = {183--202}, year = {2009},
   doi = {10.1137/080716542}
 }""",
+    "optimized-gradients": """@article{optimized-gradients,
+  author = {Kim, D. and Fessler, J. A.},
+  title = {Adaptive restart of the optimized gradient method for convex optimization},
+  journal = {Journal of Optimization Theory and Applications}, volume = {178}, pages = {240--263},
+  year = {2018}
+}""",
     "admm": """@article{admm,
   author = {Boyd, S. and Parikh, N. and Chu, E. and Peleato, B. and Eckstein, J.},
   title = {Distributed optimization and statistical learning via the alternating direction method

@@ -12,7 +12,7 @@ _ALGORITHMS = {
     "matched-filter": "by the matched filter",
     "cg-sense": "by conjugate gradients on the normal equations of all coils together",
     "tikhonov": "by conjugate gradients on the normal equations with a Tikhonov term",
-    "fista": "by FISTA",
+    "fista": "by FISTA with optimized gradients",
     "admm": "by ADMM",
     "omp": "by orthogonal matching pursuit",
     "unrolled": "by an unrolled network",
@@ -29,6 +29,7 @@ _MAPS = {
     "walsh": "Coil sensitivities were estimated by adaptive combination",
     "source": "Coil sensitivities came with the data",
 }
+_ALSO_CITED = {"fista": "optimized-gradients"}
 _WHAT_WEIGHS = {"wiener": "the noise over the signal that was expected at each spatial frequency"}
 
 
@@ -107,6 +108,7 @@ def _algorithm(measured: Mapping[str, Any], cited: list[str]) -> Iterator[str]:
     blocks, chosen = measured["blocks"], _chosen(measured)
     first, name = blocks[0], blocks[0]["algorithm"]
     text = f"The image was computed {_ALGORITHMS.get(name, f'by {name}')}{_cite(name, cited)}"
+    text += _cite(_ALSO_CITED.get(name, ""), cited)
     weights = [weight for block in blocks for weight in block.get("weight", ())]
     if penalty := first.get("penalty"):
         text += f", with {_PENALTIES.get(penalty, penalty)}{_cite(penalty, cited)}"

@@ -174,7 +174,8 @@ def _commands(folder: Path) -> tuple[str, ...]:
     """Return the commands of a reconstruction, for the folder that the run was started in."""
     return (
         f"kronufft show {shlex.quote(str(folder))}",
-        f"snakemake --cores all --forceall {shlex.quote(str(folder / 'image.json'))}",
+        f"snakemake --cores all --forceall {shlex.quote(str(folder / 'image.json'))}"
+        "  # and the run's --configfile",
     )
 
 
