@@ -133,6 +133,12 @@ def check_row(row: Dataset, config: Config, who: str) -> None:
         raise ConfigError(
             f"{who}: the format {row.format} needs `sources.{row.dataset}.{missing}` in the config"
         )
+    if (foreign := details.foreign(row.format)) is not None:
+        key, formats = foreign
+        raise ConfigError(
+            f"{who}: `sources.{row.dataset}.{key}` is for the format {' or '.join(formats)}, and "
+            f"this is {row.format}; leave it out"
+        )
 
 
 def _check_start(name: str, row: Dataset, config: Config, who: str) -> None:

@@ -204,6 +204,17 @@ class SceneSettings(Settings):
     """What waves travel through; default: vacuum."""
 
 
+_SCANNERS = ("mrd", "mrd2", "twix")
+_FORMATS_OF: Mapping[str, tuple[str, ...]] = {
+    "channel": ("cphd",),
+    "plane": ("cphd",),
+    "own_autofocus": ("gotcha",),
+    "readouts": _SCANNERS,
+    "trajectory": ("arrays", *_SCANNERS),
+}
+"""Formats that a setting of a source is for, where others have no use for it."""
+
+
 class SourceSettings(InstrumentSettings):
     """What a dataset's files do not say themselves."""
 
@@ -269,6 +280,17 @@ class SourceSettings(InstrumentSettings):
             case _:
                 needed = []
         return next((key for key in needed if getattr(self, key) is None), None)
+
+    def foreign(self, format_: str) -> tuple[str, tuple[str, ...]] | None:
+        """Return the first key that is given and of no use to a format, and which it is for."""
+        return next(
+            (
+                (key, formats)
+                for key, formats in _FORMATS_OF.items()
+                if key in self.model_fields_set and format_ not in formats
+            ),
+            None,
+        )
 
 
 class IngestSettings(Settings):

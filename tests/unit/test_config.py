@@ -308,6 +308,25 @@ def test_what_a_format_must_be_told_is_named_before_anything_runs(tmp_path, row,
         load_datasets(_table(tmp_path, f"a\t{row}\tgridding"), settings)
 
 
+@pytest.mark.parametrize(
+    ("row", "sources", "told"),
+    [
+        ("rf\tgotcha\tx.mat", {"plane": "slant"}, "plane` is for the format cphd"),
+        ("rf\tfresnel\tx.exp", {"channel": "one"}, "channel` is for the format cphd"),
+        ("rf\tcphd\tx.cphd", {"own_autofocus": True}, "own_autofocus` is for the format gotcha"),
+        ("mri\tfastmri\tx.h5", {"readouts": {}}, "readouts` is for the format mrd or mrd2 or"),
+        ("mri\tfastmri\tx.h5", {"trajectory": {"kind": "stored"}}, "trajectory` is for .* arrays"),
+    ],
+)
+def test_what_a_format_has_no_use_for_is_refused(tmp_path, row, sources, told):
+    algorithm = "gridding" if row.startswith("mri") else "matched-filter"
+    settings = load_config(
+        {"reconstructions": {"one": {"algorithm": algorithm}}, "sources": {"a": sources}}
+    )
+    with pytest.raises(ConfigError, match=rf"line 2: `sources\.a\.{told}.*leave it out"):
+        load_datasets(_table(tmp_path, f"a\t{row}\tone"), settings)
+
+
 def test_a_key_that_stands_twice_is_refused(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("sources:\n  a: {shape: [8, 8]}\nmemory: {}\nsources:\n  b: {}\n")
