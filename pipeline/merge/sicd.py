@@ -81,7 +81,9 @@ def _check(shape: tuple[int, ...]) -> None:
 
 
 def _suits(acquisition: Acquisition) -> bool:
-    return acquisition.radar is not None
+    """Return whether one platform sent and received: of two, SICD needs more than is known."""
+    radar = acquisition.radar
+    return radar is not None and radar.details["type"] == "MONOSTATIC"
 
 
 def _needs(images: Images, threads: int) -> dict[str, int]:

@@ -67,7 +67,7 @@ class SicdGrid:
 
     @property
     def middle(self) -> tuple[int, int]:
-        """Row and column of the scene's reference point."""
+        """Row and column that phases and the place on the Earth are told of (SCP)."""
         return self.shape[0] // 2, self.shape[1] // 2
 
     def position(self, row: float, column: float) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """What a SICD tells of an image beside its pixels, as sarkit's metadata."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
@@ -29,19 +30,14 @@ _CLASSES = {"UNCLASSIFIED": "U", "RESTRICTED": "R", "CONFIDENTIAL": "C", "SECRET
 def metadata(grid: SicdGrid, radar: RadarCollection, title: str) -> "NitfMetadata":
     """Return the metadata of an image.
 
-    `DataError` if transmitter and receiver are on two platforms, whose SICD would need more than
-    is known, or the classification is none of NATO's words.
+    `DataError` if the classification is none of NATO's words.
     """
     from lxml import etree
     from sarkit import sicd
 
     told = radar.details
-    if told["type"] != "MONOSTATIC":
-        raise DataError(
-            f"{title}: SICD is written of monostatic collections, and this one is {told['type']}; "
-            "set `output.sicd: false`"
-        )
-    mark = _CLASSES.get(told["classification"].upper().split()[0])
+    word = re.match("[A-Z]*", told["classification"].strip().upper())
+    mark = _CLASSES.get(word[0]) if word else None
     if mark is None:
         raise DataError(
             f"{title}: its classification is {told['classification']!r}; expected one that begins "

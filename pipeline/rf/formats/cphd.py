@@ -219,8 +219,13 @@ class _Signals:
         self._conjugated = int(channel.xml.findtext("{*}Global/{*}SGN")) > 0
 
     def reading_bytes(self, extent: Sequence[int]) -> int:
-        """Return the peak memory while some vectors are read: as stored, and converted [byte]."""
-        return extent[0] * self._vector_bytes + 2 * 8 * math.prod(extent)
+        """Return the peak memory while some vectors are read: as stored, and converted [byte].
+
+        With them those between that hold no signal.
+        """
+        kept, some = self._channel.kept, min(extent[0], len(self._channel.kept))
+        stored = int((kept[some - 1 :] - kept[: len(kept) - some + 1]).max()) + 1
+        return stored * self._vector_bytes + 2 * 8 * math.prod(extent)
 
     def __getitem__(self, selection: Selection) -> NDArray[Any]:
         channel, (wanted, some) = self._channel, selection

@@ -1,5 +1,7 @@
 """CPHD that sarkit wrote, imaged, and the SICD of the image read by sarkit: places on the Earth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from calibrating import calibrated_in
@@ -14,6 +16,8 @@ from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
 from pipeline.merge.sicd import OUTPUT, write_sicd
+from pipeline.merge.sicd_grid import SicdGrid
+from pipeline.merge.sicd_metadata import metadata
 from pipeline.rf.formats.cphd import open_source
 
 SLANT = {"plane": "slant", "scene": {"shape": [151, 200], "spacing": [0.12, 0.1]}}
@@ -107,6 +111,8 @@ def test_samples_are_read_some_at_a_time(tmp_path):
             part = y[slice(0, 1), pulses, samples]
             np.testing.assert_allclose(part[0], exact[pulses, samples], rtol=1e-5, atol=1e-5)
         assert acquisition.scene.shape == (161, 155)
+        # Four pulses about the silent ones are read with these.
+        assert y.reading_bytes((1, 4, 3)) == 6 * collection.samples * 8 + 4 * 3 * 2 * 8
         # Line 80 and sample 90 are where positions count from.
         np.testing.assert_allclose(acquisition.scene.voxels_at(np.zeros((1, 3))), [[75, 80]])
 
@@ -123,3 +129,25 @@ def test_what_cannot_be_read_is_refused(tmp_path):
             opened(tmp_path / "b.cphd", **SLANT).__enter__()
     with pytest.raises(DataError, match=r"\(1, 2, 3, 4\).*one plane.*output\.sicd: false"):
         OUTPUT.check((1, 2, 3, 4))
+
+
+@pytest.mark.parametrize(
+    ("given", "mark"), [("UNCLASSIFIED//FOR USE BY ALL", "U"), (" top secret", "T"), ("", None)]
+)
+def test_what_a_collection_is_decides_of_its_sicd(tmp_path, given, mark):
+    collection = Collection()
+    collection.write(tmp_path / "a.cphd")
+    with opened(tmp_path / "a.cphd") as acquisition:
+        raw = store(tmp_path / "raw.json", acquisition)
+    assert OUTPUT.suits(raw)
+    details = raw.radar.details | {"classification": given}
+    radar = replace(raw.radar, details=details)
+    grid = SicdGrid.of(raw.affine, (1, 1, *raw.shape), radar)
+    if mark is None:
+        with pytest.raises(DataError, match="its classification is ''"):
+            metadata(grid, radar, "scan image")
+    else:
+        told = metadata(grid, radar, "scan image")
+        assert told.file_header_part.security.clas == mark
+    raw._radar["details"]["type"] = "BISTATIC"
+    assert not OUTPUT.suits(raw)
