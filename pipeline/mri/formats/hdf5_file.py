@@ -28,6 +28,8 @@ _TOLD = re.compile(r"truncated file: eof = \d+, .*stored_eof = (\d+)")
 _COLLECTION = b"GCOL"
 _HEAD = 16
 """Bytes before the objects of a collection, and before the values of an object."""
+_LAST = 2**62
+"""Address beyond which no file reaches; an undefined one is the largest number."""
 
 
 def open_hdf5(path: Path, stack: ExitStack) -> tuple["h5py.File", bool]:
@@ -100,6 +102,8 @@ class _File(io.RawIOBase):
 
 def _collection_end(file: int, address: int) -> int | None:
     """Return where the collection of objects at an address ends; None if there is none."""
+    if address > _LAST:
+        return None
     head = os.pread(file, _HEAD, address)
     if len(head) < _HEAD or not head.startswith(_COLLECTION):
         return None
@@ -136,12 +140,15 @@ REFERENCE = np.dtype([("count", "<u4"), ("address", "<u8"), ("index", "<u4")])
 
 
 def lies_apart(stored: "h5py.Dataset", names: tuple[str, ...]) -> bool:
-    """Tell whether each row of a list is stored as it is, with float32 lists in these columns."""
+    """Tell whether each row of a list is stored as it is, with float32 lists in these columns.
+
+    And whether addresses count from the file's begin: they do not behind a user block.
+    """
     import h5py
 
     lists = [h5py.check_vlen_dtype(stored.dtype[name]) for name in names]
     plain = not stored.id.get_create_plist().get_nfilters() and stored.chunks == (1,)
-    return plain and all(each == np.dtype("<f4") for each in lists)
+    return plain and not stored.file.userblock_size and all(each == np.dtype("<f4") for each in lists)
 
 
 class Heap:

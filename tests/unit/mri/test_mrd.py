@@ -274,6 +274,15 @@ def test_frames_of_different_lengths_are_told_and_left_out(tmp_path):
         assert found.arrays["kspace"].shape[0] == 2
 
 
+def test_what_stands_before_the_file_moves_its_values(tmp_path):
+    """A user block: addresses count from its end."""
+    samples, k = drawn()
+    path = write_mrd(tmp_path / "scan.h5", header((1, 8, 8)), [readout(samples, k)])
+    path.write_bytes(bytes(512) + path.read_bytes())
+    with opened(path) as found:
+        np.testing.assert_array_equal(whole(found.arrays["kspace"])[0, :, 0], samples)
+
+
 def test_values_that_do_not_follow_each_other_are_told_instead_of_read(tmp_path):
     """HDF5 never returns from an object of no size, nor from sizes that lead backwards."""
     readouts = [readout(*drawn()) for _ in range(3)]
@@ -302,6 +311,12 @@ def test_values_that_do_not_follow_each_other_are_told_instead_of_read(tmp_path)
     # The first readout's samples, of which the header says how many there are.
     count = 2 * COILS * SAMPLES
     entry = content.index(count.to_bytes(4, "little") + collection.to_bytes(8, "little"))
+    damaged.write_bytes(content[: entry + 4] + b"\xff" * 8 + content[entry + 12 :])
+    with (
+        opened(damaged, trajectory={"kind": "golden-radial"}) as found,
+        pytest.raises(DataError, match="readouts 0 to 2 are not readable"),
+    ):
+        whole(found.arrays["kspace"])
     path.write_bytes(content[:entry] + b"\xff" * 4 + content[entry + 4 :])
     refused = pytest.raises(DataError, match=r"readout 0 says that it has more numbers")
     with opened(path, trajectory={"kind": "golden-radial"}) as found, refused:
