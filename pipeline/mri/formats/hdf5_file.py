@@ -148,7 +148,8 @@ def lies_apart(stored: "h5py.Dataset", names: tuple[str, ...]) -> bool:
 
     lists = [h5py.check_vlen_dtype(stored.dtype[name]) for name in names]
     plain = not stored.id.get_create_plist().get_nfilters() and stored.chunks == (1,)
-    return plain and not stored.file.userblock_size and all(each == np.dtype("<f4") for each in lists)
+    absolute = not stored.file.userblock_size
+    return plain and absolute and all(each == np.dtype("<f4") for each in lists)
 
 
 class Heap:
