@@ -94,11 +94,13 @@ class Bins:
         self._raw, self._calibration = raw, calibration
         self.images = calibration.bins
         self._of_bin: dict[int, tuple[NDArray[np.intp], NDArray[np.float32]]] = {}
-        found = [self._calibration.bin(image) for image in range(self.images)]
-        self.readouts = int(max(np.count_nonzero(weights) for weights in found))
+        self.readouts, total = 0, 0.0
         """Of an image, at most."""
-        sums = [float(weights.sum(dtype=np.float64)) for weights in found]
-        self.frames_per_image = float(np.mean(sums)) / raw.readouts
+        for image in range(self.images):  # one at a time: together they may be as large as a shard
+            weights = calibration.bin(image)
+            self.readouts = max(self.readouts, int(np.count_nonzero(weights)))
+            total += float(weights.sum(dtype=np.float64))
+        self.frames_per_image = total / self.images / raw.readouts
 
     def frames(self, image: int) -> range:
         """Return the frames that an image is made of."""

@@ -16,6 +16,7 @@ WAYS = {
     "fista": {"penalty": "wavelet"},
     "admm": {"penalties": [{"penalty": name, "sparsity": 0.01} for name in ("tv", "l1")]},
     "matched-filter": {},
+    "omp": {"points": 3},
 }
 PROGRAM = """
 import json, sys
@@ -32,7 +33,7 @@ for way, settings in json.loads(sys.argv[2]).items():
 """
 
 
-def test_plans_of_all_algorithms_load_no_torch(tmp_path):
+def test_plans_load_no_torch(tmp_path):
     write_acquisition(tmp_path, shape=(14, 12, 16), coils=3, readouts=9, samples=20)
     row = dataset_in(tmp_path)
     settings = {}
