@@ -104,7 +104,12 @@ def _contributions(raw: RfRawData, frame: int, threads: int) -> NDArray[np.compl
     measured = np.conj(aperture.weights()) * raw.pulse_measurements(frame)
     data = torch.from_numpy(measured.astype(np.complex64))
     operator = BackProjection(
-        raw.scene, aperture.paths, aperture.k, tolerance=_TOLERANCE, threads=threads
+        raw.scene,
+        aperture.paths,
+        aperture.k,
+        tolerance=_TOLERANCE,
+        factorised=False,  # contributions are of each pulse
+        threads=threads,
     )
     lattice = _lattice(raw.scene)
     power = np.zeros(len(lattice))

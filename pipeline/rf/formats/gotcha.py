@@ -187,7 +187,7 @@ class _GotchaFile:
         reference = _unrounded(reference, positions)
         if corrected:
             phase, range_ = _autofocus(fields, len(x), who)
-            measured = measured * np.exp(1j * phase)
+            measured = measured * np.exp(1j * phase).astype(np.complex64)
             reference = reference + range_
         try:
             paths = AntennaPaths(positions, positions, 2 * reference)
@@ -270,7 +270,7 @@ def _autofocus(
     fields: dict[str, Any], pulses: int, who: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the file's own corrections of each pulse: a phase [rad] and a range [m]."""
-    own = vars(fields.get("af", object))
+    own = getattr(fields.get("af"), "__dict__", {})
     names = ("ph_correct", "r_correct")
     found = [_vector(own, name, f"{who}: `af`") for name in names if name in own]
     if len(found) < 2 or any(

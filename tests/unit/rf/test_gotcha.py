@@ -86,7 +86,8 @@ def test_its_own_autofocus_is_applied_when_asked_for(tmp_path):
     np.testing.assert_allclose(values, fields["fp"].T, atol=1e-5)
     plain = read_gotcha([path], "scan", BUDGET).measurements[(ALL, ALL)]
     np.testing.assert_allclose(plain, wrong.T, atol=1e-6)
-    for bad in ({}, {"af": {"ph_correct": phase}}, {"af": {**af, "r_correct": range_[:3]}}):
+    short = {**af, "r_correct": range_[:3]}
+    for bad in ({}, {"af": {"ph_correct": phase}}, {"af": short}, {"af": phase}):
         write(path, {**{n: v for n, v in fields.items() if n != "af"}, **bad})
         with pytest.raises(DataError, match="`own_autofocus` needs a finite"):
             read_gotcha([path], "scan", BUDGET, corrected=True)
