@@ -111,8 +111,15 @@ def _algorithm(measured: Mapping[str, Any], cited: list[str]) -> Iterator[str]:
     text += _cite(_ALSO_CITED.get(name, ""), cited)
     weights = [weight for block in blocks for weight in block.get("weight", ())]
     if penalty := first.get("penalty"):
-        text += f", with {_PENALTIES.get(penalty, penalty)}{_cite(penalty, cited)}"
-        text += f" of weight {statistics.median(weights):.3g}" if weights else ""
+        # Of several, the weight of the block is what theirs are relative to.
+        terms = chosen.get("penalties") or [{"penalty": penalty, "sparsity": 1.0}]
+        unit = statistics.median(weights) if weights else 0.0
+        told = []
+        for term in terms:
+            one = term["penalty"]
+            own = f" of weight {term['sparsity'] * unit:.3g}" if unit else ""
+            told.append(f"{_PENALTIES.get(one, one)}{_cite(one, cited)}{own}")
+        text += f", with {' and '.join(told)}"
     elif weights and max(weights) > 0:
         text += f", regularized by the weight {statistics.median(weights):.3g}"
     elif (weigher := chosen.get("regularization")) in _WHAT_WEIGHS:

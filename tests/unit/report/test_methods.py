@@ -68,6 +68,15 @@ def test_every_number_of_a_penalised_solve_is_the_runs():
     assert cited(found) == ["kronufft", "walsh", "pipe-menon", *solver, "finufft"]
 
 
+def test_each_of_several_penalties_has_its_weight():
+    block = {"algorithm": "admm", "penalty": "l1 + tv", "weight": [20.0]}
+    terms = [{"penalty": "l1", "sparsity": 0.01}, {"penalty": "tv", "sparsity": 0.002}]
+    found = methods_of([INGEST], measured(block, penalties=terms))
+    told = "with the l1 norm of weight 0.2 and total variation [tv] of weight 0.04"
+    assert told in found.text
+    assert cited(found) == ["kronufft", "admm", "tv", "finufft"]
+
+
 def test_what_was_not_used_is_neither_told_nor_cited():
     ingest = {**INGEST, "arrays": {"kspace": [1, 1, 64, 64]}}
     found = methods_of(
