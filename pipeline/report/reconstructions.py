@@ -133,7 +133,9 @@ def _convergence_note(measured: Mapping[str, Any], curves: Sequence[Sequence[flo
     text = f"{_watched(measured)[1]}, {images}"
     weights = [weight for each in measured["blocks"] for weight in each.get("weight", ())]
     if weights and max(weights) > 0:
-        name = "Tikhonov weight" if "penalty" not in block else f"weight of {block['penalty']}"
+        name = "Tikhonov weight"
+        if penalty := block.get("penalty"):
+            name = f"{'unit of the weights' if ' + ' in penalty else 'weight'} of {penalty}"
         lowest, highest = f"{min(weights):.3g}", f"{max(weights):.3g}"
         text += f", {name} {lowest}" + (f" to {highest}" if highest != lowest else "")
     text += f", {max(map(len, curves))} iterations"
