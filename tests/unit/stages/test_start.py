@@ -77,6 +77,9 @@ def test_one_image_starts_all(scan):
     cold, _ = made(scan, cold={**SPARSE, "iterations": 200})
     images, _ = made(scan, joined=joined, warm={**SPARSE, "iterations": 200, "start": "joined"})
     assert relative_error(images, cold) < 0.02
+    single = {**SPARSE, "iterations": 1}
+    begun, _ = made(scan, joined=joined, warm={**single, "start": "joined"})
+    assert relative_error(begun, made(scan, cold=single)[0]) > 0.1
 
 
 def test_other_images_are_refused(scan):
