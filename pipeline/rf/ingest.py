@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.checks import Check, Found, Labels, NotZero
+from pipeline.formats.checks import Check, Found, Labels, NotNegative, NotZero
 from pipeline.formats.content import Content, Sizes
 from pipeline.formats.faults import Measured, warn_of_levels
 from pipeline.formats.lazy import LazyArray, whole
@@ -75,6 +75,9 @@ def _pulses(
         checks={
             "y": partial(_measured_pulses, dataset, labels),
             "weights": partial(NotZero, f"{dataset}: weights", ()),
+            "frequency_scale": partial(
+                NotNegative, f"{dataset}: values of frequency_scale", ("frame", "pulse")
+            ),
         },
         labels=labels,
     )

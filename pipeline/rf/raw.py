@@ -200,14 +200,15 @@ class RfRawData(Acquisition):
 
     @property
     def own_paths(self) -> bool:
-        """Whether each frame of a phase history has antenna positions of its own."""
-        return bool(self._stored["reference_path"].shape[0] > 1)
+        """Whether each frame of a phase history has antenna paths, or bands, of its own."""
+        return any(self._of_frame(name, 1) for name in (*PATHS, *BANDS) if name in self.arrays)
 
     def paths(self, frame: int, pulses: slice = ALL) -> AntennaPaths:
         """Return where the antennas of a phase history were, of some or all pulses."""
-        selection = (frame if self.own_paths else 0, pulses)
-        positions = (self._read(name, selection) for name in PATHS)
-        return AntennaPaths(*positions, *(self._optional(name, selection) for name in BANDS))
+        found = (name for name in (*PATHS, *BANDS) if name in self.arrays)
+        return AntennaPaths(
+            **{name: self._read(name, (self._of_frame(name, frame), pulses)) for name in found}
+        )
 
     def pulse_measurements(
         self, frame: int, pulses: slice = ALL, frequencies: slice = ALL

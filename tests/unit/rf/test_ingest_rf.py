@@ -149,6 +149,34 @@ def test_pulses_by_mapping(tmp_path):
     np.testing.assert_allclose(raw.pulse_measurements(0), model, rtol=1e-4)
 
 
+@pytest.mark.parametrize("moving", ["transmitter", "receiver", "reference_path", "frequency_scale"])
+def test_what_moves_from_frame_to_frame_is_of_each_frame(tmp_path, moving):
+    """Whatever else all frames share."""
+    random = np.random.default_rng(6)
+    values = {
+        "transmitter": random.uniform(5, 6, (3, 8, 3)), "receiver": random.uniform(5, 6, (3, 8, 3)),
+        "reference_path": random.uniform(9, 10, (3, 8)),
+        "frequency_scale": random.uniform(0.9, 1.1, (3, 8)),
+    }  # fmt: skip
+    values |= {name: each[:1] for name, each in values.items() if name != moving}
+    np.savez(tmp_path / "a.npz", y=random.normal(size=(3, 8, 9)) + 1j, f=FREQUENCIES, **values)
+    axes = ["frame", "pulse", "coordinate"]
+    mapping = {name: {"name": name, "axes": axes[: each.ndim]} for name, each in values.items()}
+    mapping["y"] = {"name": "y", "axes": ["frame", "pulse", "freq"]}
+    mapping["frequencies"] = {"name": "f", "axes": ["freq"]}
+    raw = bring_in(tmp_path, "a.npz", scene=GRID, arrays=mapping)
+    assert raw.own_paths
+    for frame in range(3):
+        paths = raw.paths(frame, slice(2, 7))
+        for name, each in values.items():
+            expected = np.broadcast_to(each, (3, *each.shape[1:]))[frame, 2:7]
+            np.testing.assert_array_equal(getattr(paths, name), expected)
+    values["frequency_scale"][0, 3] = -1
+    np.savez(tmp_path / "a.npz", y=random.normal(size=(3, 8, 9)) + 1j, f=FREQUENCIES, **values)
+    with pytest.raises(DataError, match=r"of frequency_scale reach -1; expected none below 0"):
+        bring_in(tmp_path, "a.npz", scene=GRID, arrays=mapping)
+
+
 def write_zarr(path, measured, *, sign="+", ragged=False, factors=False, calibration=None):
     """Write the layout that other programs use."""
     group = zarr.open_group(path, mode="w", zarr_format=3)
