@@ -41,8 +41,12 @@ class Commands(SphinxDirective):
 def _section(name: str, models: dict[str, dict[str, Any]]) -> list[str]:
     model = models[name]
     lines = [f"({name.lower()})=", f"## {name}", "", model.get("description", ""), ""]
+    # A `sweep` may stand in place of what an algorithm needs.
+    needed = {
+        key for one in (model, *model.get("anyOf", ())[:1]) for key in one.get("required", ())
+    }
     for key, of in model.get("properties", {}).items():
-        told = [_type(of), "needed" if key in model.get("required", ()) else _default(of)]
+        told = [_type(of), "needed" if key in needed else _default(of)]
         meant = models.get(of.get("$ref", "").rpartition("/")[2], {})
         text = " ".join((of.get("description") or meant.get("description", "")).split())
         lines += [f"`{key}`: {', '.join(filter(None, told))}", *[f": {text}"] * bool(text), ""]

@@ -43,6 +43,17 @@ def parse_algorithm(content: Any) -> Any:
     """
     if not isinstance(content, Mapping):
         return content
+    return check_settings(content).model_validate(content)
+
+
+def check_settings(content: Mapping[str, Any]) -> type[AlgorithmSettings]:
+    """Return the class of settings that ``algorithm`` names, which has all that are given.
+
+    Raises
+    ------
+    ValueError
+        If no such algorithm is there, or it does not use one of the settings.
+    """
     name = content.get("algorithm")
     known = list(ALGORITHMS)
     if name is None:
@@ -53,7 +64,7 @@ def parse_algorithm(content: Any) -> Any:
     foreign = [key for key in content if key not in chosen.model_fields]
     if foreign:
         raise ValueError(_not_used(name, foreign))
-    return chosen.model_validate(content)
+    return chosen
 
 
 def _not_used(name: str, foreign: Sequence[str]) -> str:

@@ -54,8 +54,8 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
     """Read the dataset table and check it against the config.
 
     The table is tab-separated with the columns `DATASET_COLUMNS`; lines that begin with ``#`` are
-    comments. Several reconstructions of a dataset are separated by commas. The rows stand by name,
-    in the table's order.
+    comments. Several reconstructions of a dataset are separated by commas; a sweep's name stands
+    for those of all its values. The rows stand by name, in the table's order.
 
     Raises
     ------
@@ -90,7 +90,8 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
             )
         values: dict[str, Any] = dict(zip(header, cells, strict=True))
         names = [name.strip() for name in values.pop("reconstruction").split(",")]
-        row = validate(Dataset, {**values, "reconstructions": names}, who)
+        every = [part for name in names for part in config.parts_of(name)]
+        row = validate(Dataset, {**values, "reconstructions": every}, who)
         if row.dataset in datasets:
             raise ConfigError(
                 f"{who}: dataset `{row.dataset}` stands twice; give several reconstructions of one "

@@ -1,19 +1,34 @@
 """The whole of `config.yaml`."""
 
 import re
+from collections.abc import Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
 
 from pipeline.algorithms.registry import ALGORITHMS, parse_algorithm, settings_class
-from pipeline.config.base import DatasetName, ReconstructionName, Settings, load_yaml, validate
+from pipeline.config.base import (
+    DatasetName,
+    ReconstructionName,
+    Settings,
+    canonical_json,
+    load_yaml,
+    validate,
+)
 from pipeline.config.calibration import CalibrationSettings
 from pipeline.config.outputs import MetricsSettings, OutputSettings
 from pipeline.config.planning import MemorySettings
 from pipeline.config.sources import SourceSettings
+from pipeline.config.sweeps import Sweep, expand_sweeps
 from pipeline.config.transforms import NufftSettings
 
 if TYPE_CHECKING:
@@ -68,6 +83,35 @@ class Config(Settings):
     """Per dataset: what its files do not say themselves."""
     reconstructions: Annotated[dict[ReconstructionName, Reconstruction], Field(min_length=1)]
     """Named ways to reconstruct, which the table refers to."""
+    _sweeps: dict[str, Sweep] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _sweeps_expanded(cls, content: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        sweeps: dict[str, Sweep] = {}
+        if isinstance(content, Mapping) and isinstance(content.get("reconstructions"), Mapping):
+            expanded, sweeps = expand_sweeps(content["reconstructions"])
+            content = {**content, "reconstructions": expanded}
+        config = check(content)
+        for name, sweep in sweeps.items():
+            known: dict[str, str] = {}
+            for part in sweep.names:
+                same = known.setdefault(canonical_json(config.reconstructions[part]), part)
+                if same != part:
+                    raise ValueError(
+                        f"`sweep` of `{name}`: `{same}` and `{part}` are the same; leave one out"
+                    )
+        config._sweeps = sweeps
+        return config
+
+    @property
+    def sweeps(self) -> Mapping[str, Sweep]:
+        """The sweeps that `reconstructions` had, by their names there."""
+        return self._sweeps
+
+    def parts_of(self, name: str) -> tuple[str, ...]:
+        """Return the reconstructions that a name stands for: those of a sweep, or its own."""
+        return self._sweeps[name].names if name in self._sweeps else (name,)
 
 
 def load_config(content: Any, source: str = "config") -> Config:
