@@ -137,7 +137,8 @@ def _antenna(radar: RadarCollection) -> dict[str, Any]:
     start = datetime.fromisoformat(radar.details["start"])
     end = float(radar.times.max())
     low, high = radar.frequencies
-    polarisation = f"{radar.details['transmitted']}:{radar.details['received']}"
+    both = radar.details["transmitted"], radar.details["received"]
+    polarisation = "UNKNOWN" if "UNKNOWN" in both else ":".join(both)
     return {
         "Timeline": {"CollectStart": start, "CollectDuration": end},
         "Position": {"ARPPoly": coefficients},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from calibrating import calibrated_in
 from cphd_files import Collection
+from lxml import etree
 from merged_images import merged_of
 from rf_acquisitions import store
 from sarkit import sicd
@@ -140,7 +141,7 @@ def test_what_a_collection_is_decides_of_its_sicd(tmp_path, given, mark):
     with opened(tmp_path / "a.cphd") as acquisition:
         raw = store(tmp_path / "raw.json", acquisition)
     assert OUTPUT.suits(raw)
-    details = raw.radar.details | {"classification": given}
+    details = raw.radar.details | {"classification": given, "transmitted": "UNKNOWN"}
     radar = replace(raw.radar, details=details)
     grid = SicdGrid.of(raw.affine, (1, 1, *raw.shape), radar)
     if mark is None:
@@ -149,5 +150,7 @@ def test_what_a_collection_is_decides_of_its_sicd(tmp_path, given, mark):
     else:
         told = metadata(grid, radar, "scan image")
         assert told.file_header_part.security.clas == mark
+        schema = etree.XMLSchema(file=sicd.VERSION_INFO["urn:SICD:1.4.0"]["schema"])
+        assert schema.validate(told.xmltree), schema.error_log
     raw._radar["details"]["type"] = "BISTATIC"
     assert not OUTPUT.suits(raw)
