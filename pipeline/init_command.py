@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ Files = Annotated[
     Argument(help="A data file, a folder, or several files; the demo's config without.",
              readable=False),
 ]  # fmt: skip
-Shape = Annotated[str | None, Option(help="Image matrix z, y, x, such as 256x256.")]
+Shape = Annotated[str | None, Option(help="Image matrix z, y, x, such as 256x256; RF: x, y, z.")]
 VoxelSize = Annotated[str | None, Option(help="Of each image axis [m], such as 0.001,0.001.")]
 Units = Annotated[str | None, Option(help="Of the trajectory, such as cycles_per_voxel.")]
 Order = Annotated[
@@ -35,10 +36,8 @@ Axes = Annotated[
 ]
 
 DEMO = ("config/config.yaml", "config/datasets.tsv")
-RECONSTRUCTIONS: dict[str, dict[str, Any]] = {
-    "gridding": {"algorithm": "gridding"},
-    "sense": {"algorithm": "cg-sense"},
-}
+_CERTAIN_FIRST = ("rf", "mri")
+"""Kinds in the order in which they are tried: RF knows its files for certain, or not at all."""
 
 
 def told_of(
@@ -84,16 +83,22 @@ def proposal_of(files: list[Path], told: "Told") -> "Proposal":
     ConfigError, DataError
         If they are missing or of no known format, or something has to be told.
     """
-    from pipeline.mri.proposals import propose
+    from pipeline.kinds import part_of
 
     for path in files:
-        base = path.with_name(path.name + ".cfl")
+        base = Path(f"{path}.cfl")
         if (reason := why_unreadable(path, folder=True)) and not base.is_file():
             raise ConfigError(f"init: {path}: {reason}")
-    found = propose([path.absolute() for path in files], told)
-    if found is None:
-        raise ConfigError(f"init: {files[0]}: nothing that can be read here")
-    return found
+    paths = [path.absolute() for path in files]
+    for kind in _CERTAIN_FIRST:
+        package = part_of(kind, "proposals")
+        for name in package.FORMATS:
+            found: Proposal | None = import_module(f"{package.__name__}.{name}").describe(
+                paths, told
+            )
+            if found is not None:
+                return found
+    raise ConfigError(f"init: {files[0]}: nothing that can be read here")
 
 
 def init(
@@ -118,6 +123,7 @@ def init(
     from pipeline.config.base import load_yaml
     from pipeline.config.datasets import load_datasets
     from pipeline.config.file import load_config
+    from pipeline.kinds import part_of
     from pipeline.proposed_config import config_text, table_text
     from pipeline.source_check import check_source
 
@@ -131,17 +137,18 @@ def init(
         echo(f"holds: {held}")
     for note in found.notes():
         echo(note)
+    reconstructions = part_of(found.kind, "proposals").RECONSTRUCTIONS
     text = config_text(
         found,
         dataset,
-        RECONSTRUCTIONS,
+        reconstructions,
         table=str(table),
         data_root=found.data_root,
         schema=str(workflow_folder() / "workflow/schemas/config.schema.yaml"),
         heading=f"Written by `kronufft init {' '.join(map(str, files))}`.",
     )
     output.mkdir(parents=True, exist_ok=True)
-    table.write_text(table_text(found, dataset, RECONSTRUCTIONS), encoding="utf-8")
+    table.write_text(table_text(found, dataset, reconstructions), encoding="utf-8")
     config.write_text(text, encoding="utf-8")
     settings = load_config(load_yaml(config), str(config))
     row = load_datasets(table, settings)[dataset]
@@ -156,18 +163,16 @@ def init(
 
 
 def _draw(settings: Any, row: Any, path: Path) -> None:
-    from importlib import import_module
-
     from pipeline.config.datasets import stage_settings
     from pipeline.config.sources import reader_module
     from pipeline.engine.budget import Budget
-    from pipeline.mri.preview import draw_preview, preview
+    from pipeline.kinds import part_of
 
     reader = import_module(reader_module(row.kind, row.format))
     budget = Budget(row.dataset, settings.memory.of_ingest)
     ingest = stage_settings(settings, row, "ingest")
     with reader.open_source(ingest, row.dataset, budget) as acquisition:
-        draw_preview(path, preview(acquisition), f"{row.dataset}: gridded, first frame")
+        part_of(row.kind, "preview").draw_preview(path, acquisition, f"{row.dataset}, first frame")
 
 
 def _dataset_name(path: Path) -> str:

@@ -70,10 +70,11 @@ def _blocks(readouts: int, most: int) -> list[slice]:
     return [slice(start, start + length) for start in starts]
 
 
-def draw_preview(path: Path, image: NDArray[np.float32], title: str) -> None:
+def draw_preview(path: Path, acquisition: MriAcquisition, title: str) -> None:
     """Write a PNG of the planes through the middle, with the names of their axes."""
     from matplotlib.figure import Figure
 
+    image = preview(acquisition)
     volume = image.reshape((1,) * (3 - image.ndim) + image.shape)
     planes: Sequence[tuple[NDArray[np.float32], str, str]] = [
         (volume[volume.shape[0] // 2], "x", "y"),
@@ -88,5 +89,5 @@ def draw_preview(path: Path, image: NDArray[np.float32], title: str) -> None:
         axes.imshow(plane, cmap="gray", vmin=0, vmax=white)
         axes.set_xlabel(f"{across} [voxel] →")
         axes.set_ylabel(f"← {down} [voxel]")
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(f"{title}: gridded", fontsize=9)
     figure.savefig(path, dpi=100)

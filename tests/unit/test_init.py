@@ -214,6 +214,14 @@ def test_what_cannot_be_known_is_asked_for(arrays, options, message, tmp_path):
     assert not list(tmp_path.glob("*.yaml"))
 
 
+def test_the_folder_where_one_stands_is_looked_into(measured, tmp_path, monkeypatch):
+    k, y = measured
+    monkeypatch.chdir(tmp_path / bart(tmp_path, k, y))
+    done = CliRunner().invoke(app, ["init", ".", "--no-picture"])
+    assert done.exit_code == 0, done.exception
+    assert Path("cfl.yaml").is_file()
+
+
 def test_the_demo_is_written_where_no_file_is_given(tmp_path):
     said = invoke("init", "--output", tmp_path)
     assert said.endswith("next: kronufft run\n")

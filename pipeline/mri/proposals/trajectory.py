@@ -166,7 +166,7 @@ def _units_and_matrix(draft: Draft, readouts: NDArray[np.float64], dimensions: i
         if found is None:
             raise unknown(
                 f"the trajectory reaches {largest:.6g}, and no units explain it",
-                "--units, and --voxel-size for units of m",
+                "--units, and for cycles_per_m and rad_per_m with --shape and --voxel-size",
             )
         units, scale = found.value
         draft.proposal.say("arrays.trajectory.units", found.reason, guess=found.guess)
@@ -178,7 +178,7 @@ def _units_and_matrix(draft: Draft, readouts: NDArray[np.float64], dimensions: i
     elif (maps := _map_shape(draft, dimensions)) is not None:
         shape, why, guess = maps, "of the coil maps, or the reference", False
     elif units.endswith("_per_m"):
-        raise unknown("the matrix does not follow from these units", "--shape")
+        raise unknown("the matrix does not follow from these units", "--shape and --voxel-size")
     else:
         by_values = matrix_of(readouts, units, scale, dimensions)
         shape, why, guess = by_values.value, by_values.reason, by_values.guess

@@ -83,6 +83,14 @@ class RfAcquisition:
             provenance=history.provenance,
         )
 
+    def paths(self) -> AntennaPaths:
+        """Return where the antennas of a phase history are in its first frame."""
+        names = [name for name in (*PATHS, *BANDS) if name in self.arrays]
+        whole = {name: self.arrays[name] for name in names}
+        return AntennaPaths(
+            **{n: a[(slice(0, 1), *map(slice, a.shape[1:]))][0] for n, a in whole.items()}
+        )
+
 
 def resident(arrays: Mapping[str, NDArray[Any]], pair: int | None = None) -> dict[str, LazyArray]:
     """Return arrays in memory by their paths in the store, of all pairs or of one."""

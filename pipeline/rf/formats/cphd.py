@@ -36,6 +36,7 @@ _VECTOR_BYTES = 5
 """Copies of the parameters of all vectors, and of positions made of them."""
 _PIECE_BYTES = 2**22
 _UNKNOWN = "UNKNOWN"
+_MAGIC = b"CPHD/"
 _ALIKE = 1e-3
 """Hz: frequencies of vectors that differ by less are the same."""
 
@@ -76,6 +77,14 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
         details = channel.details | {"plane": settings.details.plane}
         radar = {"frame": frame.attributes, "details": details}
         yield RfAcquisition.of_pulses(scene, history, {"times": channel.times[None]}, radar=radar)
+
+
+def is_cphd(path: Path) -> bool:
+    """Whether a file begins with this format's name."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 @contextmanager

@@ -51,6 +51,17 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
     yield RfAcquisition.of_pulses(scene, history)
 
 
+def is_fresnel(path: Path) -> bool:
+    """Whether a file has the header of this format."""
+    if path.suffix != ".exp":
+        return False
+    try:
+        _header(path, str(path))
+    except DataError:
+        return False
+    return True
+
+
 def read_fresnel(path: Path, dataset: str, budget: Budget) -> PhaseHistory:
     """Read the scattered field of a file, in units of a small cylinder at the centre.
 

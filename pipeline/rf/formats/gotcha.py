@@ -56,6 +56,17 @@ def gotcha_files(source: Path) -> list[Path]:
     return sorted(source.glob("*.mat")) if source.is_dir() else [source]
 
 
+def is_gotcha(path: Path) -> bool:
+    """Whether a file holds a structure with the fields of this format."""
+    if path.suffix != ".mat":
+        return False
+    try:
+        _structure(path, str(path))
+    except DataError:
+        return False
+    return True
+
+
 def read_gotcha(
     files: Sequence[Path], dataset: str, budget: Budget, *, corrected: bool = False
 ) -> PhaseHistory:
