@@ -76,7 +76,7 @@ def test_breathing_is_found_and_its_states_are_sharp(tmp_path, record_property):
     found = calibrated_in(tmp_path, binning={"bins": 8, "overlap": 0.1}, consistency=False)
     depths = SimulatedScan(settings.details.simulation, SHAPE, "breathing").depths(0, slice(None))
     correlation = np.corrcoef(found.array("navigator/signal").ravel(), depths)[0, 1]
-    record_property("correlation", correlation)
+    record_property("correlation", float(correlation))
     assert correlation >= 0.95
 
     ((row, receipt),) = run_jobs(tmp_path, {"algorithm": "cg-sense", "frames_per_image": "all"})
