@@ -19,6 +19,7 @@ from pipeline.run import run
 from pipeline.storage.publish import open_published
 
 SHAPE = (48, 40)  # y, x: the head is upright
+VOXEL = (0.002, 0.0025)  # m, of the file whose units are 1/m
 SPOKES, SAMPLES, COILS = 61, 96, 3
 
 
@@ -66,6 +67,11 @@ def normalised(folder, k, y):
     """Readouts and samples on one axis, and units that reach 1."""
     np.savez(folder / "one.npz", raw=y.reshape(COILS, -1).T, coords=2 * k.reshape(-1, 2))
     return "one.npz"
+
+
+def metres(folder, k, y):
+    np.savez(folder / "metres.npz", kspace=y, traj=k / VOXEL)
+    return "metres.npz"
 
 
 def components(folder, k, y):
@@ -128,6 +134,7 @@ def upright(image):
         (hdf5, []),
         (matlab, []),
         (normalised, ["--order", "y,x"]),
+        (metres, ["--order", "y,x", "--units", "cycles_per_m"]),
         (components, []),
         (frames, ["--order", "y,x"]),
         (apart, []),
@@ -147,6 +154,26 @@ def test_a_file_becomes_an_upright_image(write, told, measured, tmp_path, monkey
     files = run(config, row, "gridding", tmp_path / "results", until="merge")
     frames = np.abs(np.asarray(open_published(files.image)["image"])[:, 0])
     assert upright(frames.mean(axis=0))
+
+
+def test_the_size_of_voxels_follows_from_units_of_length(measured, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = ("--units", "cycles_per_m", "--order", "y,x", "--no-picture", "--name", "scan")
+    said = invoke("init", metres(tmp_path, *measured), *told)
+    assert "guess: voxel_size: the largest |k| is taken for half a cycle per voxel" in said
+    source = load_config(load_yaml(Path("scan.yaml"))).sources["scan"]
+    assert source.voxel_size == pytest.approx(VOXEL, rel=1e-3)
+    assert source.shape == (48, 48)
+    invoke("init", "metres.npz", *told, "--force", "--voxel-size", "0.001,0.00125")
+    assert load_config(load_yaml(Path("scan.yaml"))).sources["scan"].shape == (96, 96)
+
+
+def test_units_that_may_be_of_length_are_a_guess(measured, tmp_path, monkeypatch):
+    k, y = measured
+    monkeypatch.chdir(tmp_path)
+    np.savez("coarse.npz", kspace=y, traj=k * 160)
+    said = invoke("init", "coarse.npz", "--no-picture")
+    assert "guess: arrays.trajectory.units: it reaches 80, half a matrix of 160, unless" in said
 
 
 def test_nothing_is_assumed_in_silence(measured, tmp_path, monkeypatch):

@@ -46,7 +46,7 @@ def describe(paths: Sequence[Path], told: Told) -> Proposal | None:
     proposal.settings["arrays"] = entries
     if told.voxel_size is not None:
         proposal.settings["voxel_size"] = list(told.voxel_size)
-    else:
+    elif "voxel_size" not in proposal.settings:
         proposal.say("voxel_size", "not in the file; 1 mm is written into images", guess=True)
     return proposal
 

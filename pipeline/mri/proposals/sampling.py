@@ -75,9 +75,13 @@ def units_of(largest: float, samples: int) -> Guessed | None:
             guess=True,
         )
     if largest >= 4 and samples / (2 * largest) >= 0.4:
+        # Readouts across all of k-space would be too coarse: if not, k may well count per metre.
+        coarse = samples < 2 * largest * (1 - _CLOSE)
         return Guessed(
             ("cycles_per_fov", 1.0),
-            f"it reaches {largest:.6g}, half a matrix of {2 * math.ceil(largest)}",
+            f"it reaches {largest:.6g}, half a matrix of {2 * math.ceil(largest)}"
+            + (", unless it is in cycles_per_m" if coarse else ""),
+            guess=coarse,
         )
     return None
 

@@ -51,8 +51,8 @@ def propose_trajectory(draft: Draft) -> tuple[Sizes, int]:
     points = _points(draft, role, stored)  # [*axes, component]
     axes, readouts = _sampling_axes(draft, points, stored)
     dimensions = points.shape[-1]
-    _units_and_matrix(draft, readouts, dimensions)
     _component_order(draft, role, dimensions)
+    _units_and_matrix(draft, readouts, dimensions)
     return axes, dimensions
 
 
@@ -166,19 +166,20 @@ def _units_and_matrix(draft: Draft, readouts: NDArray[np.float64], dimensions: i
         if found is None:
             raise unknown(
                 f"the trajectory reaches {largest:.6g}, and no units explain it",
-                "--units, and for cycles_per_m and rad_per_m with --shape and --voxel-size",
+                "--units, such as cycles_per_m",
             )
         units, scale = found.value
         draft.proposal.say("arrays.trajectory.units", found.reason, guess=found.guess)
     entry["units"] = units
     if scale != 1.0:
         entry["scale"] = scale
+    if units.endswith("_per_m"):
+        units, scale = units.replace("_per_m", "_per_voxel"), 1.0
+        readouts = readouts * _voxels(draft, readouts, units)
     if told.shape is not None:
         shape, why, guess = list(told.shape), "as told", False
     elif (maps := _map_shape(draft, dimensions)) is not None:
         shape, why, guess = maps, "of the coil maps, or the reference", False
-    elif units.endswith("_per_m"):
-        raise unknown("the matrix does not follow from these units", "--shape and --voxel-size")
     else:
         by_values = matrix_of(readouts, units, scale, dimensions)
         shape, why, guess = by_values.value, by_values.reason, by_values.guess
@@ -191,6 +192,30 @@ def _units_and_matrix(draft: Draft, readouts: NDArray[np.float64], dimensions: i
         )
     draft.proposal.settings["shape"] = shape
     draft.proposal.say("shape", why, guess=guess)
+
+
+def _voxels(draft: Draft, readouts: NDArray[np.float64], units: str) -> NDArray[np.float64]:
+    """Return the voxel size of each component [m] of a trajectory per metre; set it if not told."""
+    dimensions = readouts.shape[-1]
+    order = _image_order(draft, dimensions)
+    lengths = draft.told.voxel_size
+    if lengths is None:
+        turn = 1.0 if units == "cycles_per_voxel" else 2 * math.pi
+        reach = np.abs(readouts).reshape(-1, dimensions).max(axis=0)[order]
+        if not reach.all():
+            raise unknown("the trajectory has no extent along an axis", "--voxel-size")
+        lengths = tuple(float(f"{turn / (2 * value):.5g}") for value in reach)
+        draft.proposal.settings["voxel_size"] = list(lengths)
+        draft.proposal.say(
+            "voxel_size", "the largest |k| is taken for half a cycle per voxel", guess=True
+        )
+    if len(lengths) != dimensions:
+        raise ConfigError(
+            f"init: the trajectory has {dimensions} components; say --voxel-size with as many"
+        )
+    found = np.empty(dimensions)
+    found[order] = lengths
+    return found
 
 
 def _map_shape(draft: Draft, dimensions: int) -> list[int] | None:
