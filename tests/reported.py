@@ -31,6 +31,6 @@ def reported(results: Path, runs: Sequence[Made], frames_per_image: int = 1, **c
         "images": [run.image for run in runs],
         "raws": [run.raw for run in runs],
     }
-    given.update({name: given[name] + extra for name, extra in changed.items()})
+    given.update({name: given.get(name, []) + extra for name, extra in changed.items()})
     report(**given, report=results / "report.html", table=results / "metrics.csv")
     return (results / "report.html").read_text(encoding="utf-8")

@@ -300,13 +300,16 @@ class PenalisedSettings(SolverSettings):
             weight = self._weight(problem, brightest)
             sparse = at(weight, stages)
         misfit = 2 * normal.cost(sparse.image, axes)
-        cost = 0.5 * misfit + penalty_of(weight).value(sparse.image)
+        value = penalty_of(torch.ones_like(weight)).value(sparse.image)
+        cost = 0.5 * misfit + weight * value
         evaluations = sparse.evaluations + 1
         reached = self.allowed_residual or self.converged_change
         stopped = [
             reason(bool(history) and history[-1] <= reached) for history in sparse.histories()
         ]
         details |= self.details_of(sparse)
+        if not self.debias:  # which makes another image
+            details["penalty_value"] = value.flatten().tolist()
         if self.debias:
             stages.surround(
                 {

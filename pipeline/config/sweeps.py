@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pipeline.algorithms.registry import check_settings
+from pipeline.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,18 @@ class Sweep:
     def names(self) -> tuple[str, ...]:
         """The reconstructions, in the order of the values."""
         return tuple(f"{self.name}-{self.setting}-{value}" for value in self.values)
+
+    def __str__(self) -> str:
+        """Return it as an option of a command, which `of_option` reads."""
+        return f"{self.name}:{self.setting}:{','.join(self.values)}"
+
+    @classmethod
+    def of_option(cls, text: str) -> Self:
+        """Return what an option says; ``ConfigError`` where it does not."""
+        match text.split(":"):
+            case [name, setting, values]:
+                return cls(name, setting, tuple(values.split(",")))
+        raise ConfigError(f"--sweep {text}: expected NAME:SETTING:VALUE,VALUE,...")
 
 
 def expand_sweeps(reconstructions: Mapping[Any, Any]) -> tuple[dict[Any, Any], dict[str, Sweep]]:

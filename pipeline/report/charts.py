@@ -48,6 +48,44 @@ def convergence_curves(
     return svg_source(figure)
 
 
+def l_curve(points: Sequence[tuple[str, float, float]]) -> str:
+    """Draw the value of the penalty over the misfit, for each labelled ``(misfit, penalty)``.
+
+    Returns the data URI of an SVG.
+    """
+    figure, axes = empty_figure(6.0, 3.4)
+    labels, misfits, penalties = zip(*points, strict=True)
+    axes.plot(misfits, penalties, color=SERIES[0], linewidth=1.2, marker="o", markersize=4)
+    for label, misfit, penalty in zip(labels, misfits, penalties, strict=True):
+        axes.annotate(label, (misfit, penalty), (6, 4), textcoords="offset points", color=INK,
+                      fontsize=8)  # fmt: skip
+    axes.set(xscale="log", yscale="log", xlabel="relative misfit", ylabel="penalty R(x)")
+    _few_ticks(axes.xaxis)
+    _few_ticks(axes.yaxis)
+    axes.margins(0.12)
+    return svg_source(figure)
+
+
+def misfit_curve(points: Sequence[tuple[str, float]], setting: str) -> str:
+    """Draw the misfit of each value of a setting, evenly spaced; return the data URI of an SVG."""
+    figure, axes = empty_figure(6.0, 2.9)
+    labels, misfits = zip(*points, strict=True)
+    axes.plot(range(len(labels)), misfits, color=SERIES[0], linewidth=1.2, marker="o", markersize=4)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set(yscale="log", xlabel=setting, ylabel="relative misfit")
+    _few_ticks(axes.yaxis)
+    return svg_source(figure)
+
+
+def _few_ticks(axis: Any) -> None:
+    """Label an axis of logarithms also where it spans less than a decade, in plain numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+
+
 _NEAR = 3.0
 """A limit is shown up to so many times the largest value."""
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.config.sweeps import Sweep
 from pipeline.errors import KronufftError
 from pipeline.report.accounts import (
     MOST_JOBS,
@@ -26,6 +27,7 @@ from pipeline.report.accounts import (
 from pipeline.report.failures import Failure
 from pipeline.report.reconstructions import Reconstruction, describe_reconstruction, short
 from pipeline.report.shown import AnySeries, ShownCalibration
+from pipeline.report.sweeps import SweepSheet, sweep_sheets
 from pipeline.report.timeline import timeline_chart
 from pipeline.report.viewer import viewer_of
 from pipeline.report.wording import environment
@@ -45,6 +47,8 @@ class DatasetSection:
     """Label and value of what ingest and calibrate recorded."""
     reconstructions: tuple[Reconstruction, ...]
     """Its reconstructions whose images can be read."""
+    sweeps: tuple[SweepSheet, ...]
+    """Of several of them."""
     calibration: ShownCalibration
     """What was found before."""
     time: tuple[Bar, ...]
@@ -61,6 +65,7 @@ def report_page(
     report: Path,
     failures: Sequence[Failure] = (),
     calibrations: Mapping[str, ShownCalibration] | None = None,
+    sweeps: Sequence[Sweep] = (),
     logs: Path = Path("logs"),
 ) -> str:
     """Return the report as HTML.
@@ -81,6 +86,8 @@ def report_page(
         Reconstructions that are missing, and why.
     calibrations
         What was found of each dataset before it was reconstructed.
+    sweeps
+        Reconstructions that are shown together.
     logs
         Folder of the logs.
     """
@@ -94,6 +101,7 @@ def report_page(
             series,
             (calibrations or {}).get(name, ShownCalibration()),
             unreadable,
+            sweeps,
             logs,
         )
         for name in table["dataset"].dropna().unique()
@@ -133,6 +141,7 @@ def _dataset_section(
     series: Mapping[tuple[str, str], AnySeries],
     calibration: ShownCalibration,
     unreadable: list[str],
+    sweeps: Sequence[Sweep],
     logs: Path,
 ) -> DatasetSection:
     """Return what the page shows of a dataset; add to ``unreadable`` what it cannot show."""
@@ -158,6 +167,7 @@ def _dataset_section(
         name=name,
         facts=_dataset_facts(own),
         reconstructions=tuple(shown),
+        sweeps=tuple(sweep_sheets(sweeps, shown, table, own)),
         calibration=calibration,
         time=time,
         phases=phases,

@@ -106,6 +106,12 @@ def _headline(jobs: "pd.DataFrame", images: "pd.DataFrame", series: AnySeries) -
     words.append(duration(float(jobs["seconds"].sum())))
     if made["peak_host_mb"].notna().any():
         words.append(memory(float(made[["peak_host_mb", "peak_device_mb"]].max().max())))
+    return (*words, *quality_words(images))
+
+
+def quality_words(images: "pd.DataFrame") -> tuple[str, ...]:
+    """Return how far images are from their data and from what they should be."""
+    words = []
     if images["misfit"].notna().any():
         noise = images["expected_misfit"].median()
         of_noise = "" if math.isnan(noise) else f", noise {noise:.2g}"

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import zarr
 
 _KEPT_OF_BLOCKS = (
-    "block", "first_image", "algorithm", "weight", "penalty", "stopped", "iterations", "residuals",
-    "defaults", "backend", "normal", "device", "threads", "coils", "samples", "shape", "canary",
-    "model", "sub_apertures", "operator_evaluations", "fusion", "misfit", "expected_misfit",
-    "misfit_resolution", "normalised_maps",
+    "block", "first_image", "algorithm", "weight", "penalty", "penalty_value", "stopped",
+    "iterations", "residuals", "defaults", "backend", "normal", "device", "threads", "coils",
+    "samples", "shape", "canary", "model", "sub_apertures", "operator_evaluations", "fusion",
+    "misfit", "expected_misfit", "misfit_resolution", "normalised_maps",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.config.sweeps import Sweep
 from pipeline.errors import DataError
 from pipeline.kinds import open_raw, part_of
 from pipeline.metrics.references import reference_image
@@ -34,6 +35,7 @@ def report(
     table: Path,
     calibrations: Sequence[Path] = (),
     expected: Sequence[str] = (),
+    sweeps: Sequence[str] = (),
     logs: Path = Path("logs"),
 ) -> None:
     """Write the report, the viewer beside it, and the table that span the whole run.
@@ -59,6 +61,9 @@ def report(
         calibration.json, repeatable.
     expected
         DATASET/RECONSTRUCTION that the page must have, repeatable.
+    sweeps
+        NAME:SETTING:VALUE,VALUE,... of reconstructions NAME-SETTING-VALUE that are shown together,
+        repeatable.
     logs
         Folder of the logs, which say why one is missing.
 
@@ -66,7 +71,10 @@ def report(
     ------
     DataError
         If no table can be read.
+    ConfigError
+        If one of `sweeps` is not of that form.
     """
+    together = [Sweep.of_option(text) for text in sweeps]
     with claimed(report):
         problems: list[str] = []
         tables = _readable(read_table, metrics, problems)
@@ -91,7 +99,11 @@ def report(
             temporary.write_text(viewer_page(everything, report), encoding="utf-8")
         with published_file(report) as temporary:
             page = report_page(
-                everything, accounts, dict(series), problems, report, failures, found, logs
+                *(everything, accounts, dict(series), problems, report),
+                failures=failures,
+                calibrations=found,
+                sweeps=together,
+                logs=logs,
             )
             temporary.write_text(page, encoding="utf-8")
 

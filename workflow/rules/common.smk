@@ -233,6 +233,7 @@ SHARED_RECEIPTS = expand(
 PLANS = of_reconstructions("<results>/{dataset}/{reconstruction}/plan.tsv")
 IMAGES = of_reconstructions("<results>/{dataset}/{reconstruction}/image.json")
 METRICS = of_reconstructions("<results>/{dataset}/{reconstruction}/metrics.csv")
+SWEEPS = [f"--sweep {sweep}" for sweep in SETTINGS.sweeps.values()]
 
 
 def found(option, name):
@@ -255,6 +256,7 @@ def report_of_what_is_there():
         ("--calibration", "calibrations"),
     ):
         parts += found(option, name)
+    parts += SWEEPS
     folder = Path(rules.report.output.report).parent
     parts += [f"--logs {Path(rules.report.log[0]).parent}"]
     parts += [

@@ -35,6 +35,7 @@ rule report:
             f"--receipt {path}" for path in input.receipts
         ],
         images=lambda wildcards, input: [f"--image {path}" for path in input.images],
+        sweeps=SWEEPS,
         logs=lambda wildcards: Path(rules.report.log[0]).parent,
         raws=lambda wildcards, input: [f"--raw {path}" for path in input.raws],
         calibrations=lambda wildcards, input: [
@@ -42,4 +43,4 @@ rule report:
         ],
     shell:
         "kronufft report {params.metrics} {params.receipts} {params.images} {params.raws}"
-        " {params.calibrations} --logs {params.logs} --report {output.report} --table {output.table} > {log} 2>&1"
+        " {params.calibrations} {params.sweeps} --logs {params.logs} --report {output.report} --table {output.table} > {log} 2>&1"

@@ -95,6 +95,7 @@ def test_images_of_pairs_share_their_voxels(turned, group_sparse_images, algorit
     found = np.abs(image).ravel()
     assert (found == 0).sum() > 0.8 * found.size
     assert receipt["objective"][0] == pytest.approx(cost, rel=1e-4)
+    assert receipt["penalty_value"] == pytest.approx([found.sum()], rel=1e-4)
 
 
 def test_a_sparse_image_and_the_phases_of_its_pairs(turned):
