@@ -75,7 +75,7 @@ def _not_used(name: str, foreign: Sequence[str]) -> str:
             users.setdefault(key, []).append(other)
     for key in foreign:
         if key not in users:
-            return f"unknown key `{key}`{nearest(key, list(users))}"
+            return f"unknown key `{key}`{nearest(str(key), list(users))}"
     unused = ", ".join(f"`{key}`" for key in foreign)
     others = ", ".join(sorted({user for key in foreign for user in users[key]}))
     return f"{name} does not use {unused} (of {others}); leave it out"

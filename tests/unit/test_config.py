@@ -153,6 +153,7 @@ def test_what_runs_by_name_can_be_asked_for():
             {"reconstructions": {"a": {"algorithm": "gridding", "iterations": 3}}},
             r"`reconstructions.a`: gridding does not use `iterations` \(of admm, cg-sense",
         ),
+        ({"reconstructions": {"a": {"algorithm": "omp", 3: 4}}}, r"`reconstructions.a`: .*key `3`"),
         ({"reconstructions": {"a": {"algorithm": "omp"}}}, r"omp needs `points`"),
         (
             {"reconstructions": {"a": {"algorithm": "fsta"}}},

@@ -63,6 +63,7 @@ def test_a_row_gets_all_values_or_some(tmp_path):
         ({"sparsity": 0.01}, "`sparsity` needs a list of at least two values"),
         ({"sparsity": [0.01, None]}, "the value None gives no name"),
         ({"sparsty": [0.01, 0.02]}, "of `cg`: unknown key `sparsty`; did you mean `sparsity`"),
+        ({3: [0.01, 0.02]}, "of `cg`: unknown key `3`"),
         ({"points": [3, 4]}, r"of `cg`: fista does not use `points` \(of omp\)"),
         ({"penalty": ["tv", "l1"]}, "`penalty` is also given beside it"),
         ({"sparsity": [0.01, 0.02], "iterations": [3, 4]}, "expected one setting"),
