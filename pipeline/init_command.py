@@ -2,11 +2,12 @@
 
 import re
 import shutil
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from typer import Argument, Option, echo
+from typer import Argument, Option, echo, prompt
 
 from pipeline.errors import ConfigError
 from pipeline.estimate_command import sizes_of
@@ -38,6 +39,14 @@ Axes = Annotated[
 DEMO = ("config/config.yaml", "config/datasets.tsv")
 _CERTAIN_FIRST = ("rf", "mri")
 """Kinds in the order in which they are tried: RF knows its files for certain, or not at all."""
+
+
+_QUESTIONS = (
+    ("arrays.trajectory.axis_order", "order", ",", "Image axis of each component, as stored"),
+    ("shape", "shape", "x", "Image matrix"),
+    ("scene.shape", "shape", "x", "Voxels of the scene"),
+)
+"""What is asked at a terminal where it is a guess: setting, option, what parts it, and words."""
 
 
 def told_of(
@@ -128,13 +137,16 @@ def init(
     from pipeline.source_check import check_source
 
     found = proposal_of(files, told_of(shape, voxel_size, units, order, array, axes))
+    for held in found.held:
+        echo(f"holds: {held}")
+    if at_terminal() and (said := _answers(found)):
+        shape, order = said.get("shape", shape), said.get("order", order)
+        found = proposal_of(files, told_of(shape, voxel_size, units, order, array, axes))
     dataset = name or _dataset_name(files[0])
     config, table, image = (output / f"{dataset}{end}" for end in (".yaml", ".tsv", ".png"))
     for path in (config, table):
         if path.exists() and not force:
             raise ConfigError(f"init: {path} is there already; --force writes over it, or --name")
-    for held in found.held:
-        echo(f"holds: {held}")
     for note in found.notes():
         echo(note)
     reconstructions = part_of(found.kind, "proposals").RECONSTRUCTIONS
@@ -160,6 +172,27 @@ def init(
         written += f", {image}"
     echo(f"wrote: {written}")
     echo(f"next: look at the picture and the guesses, then kronufft run {config}")
+
+
+def at_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+def _answers(found: "Proposal") -> dict[str, str]:
+    """Ask for what is a guess; return options where the answer is another."""
+    given = {}
+    for key, option, between, words in _QUESTIONS:
+        if key not in found.guesses:
+            continue
+        value: Any = found.settings
+        for part in key.split("."):
+            value = value[part]
+        guess = between.join(map(str, value))
+        answer = prompt(f"{words}: {found.reasons[key]}; return keeps it", default=guess)
+        if answer != guess:
+            given[option] = answer
+    return given
 
 
 def _draw(settings: Any, row: Any, path: Path) -> None:

@@ -176,6 +176,22 @@ def test_units_that_may_be_of_length_are_a_guess(measured, tmp_path, monkeypatch
     assert "guess: arrays.trajectory.units: it reaches 80, half a matrix of 160, unless" in said
 
 
+def test_a_person_at_a_terminal_is_asked_for_guesses(measured, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.init_command.at_terminal", lambda: True)
+    npz(tmp_path, *measured)
+    command = ["init", "plain.npz", "--no-picture", "--force"]
+    done = CliRunner().invoke(app, command, input="y,x\n\n", catch_exceptions=False)
+    assert "Image axis of each component, as stored: nothing tells" in done.output
+    source = yaml.safe_load(Path("plain.yaml").read_text())["sources"]["plain"]
+    assert source["arrays"]["trajectory"]["axis_order"] == ["y", "x"]
+    assert source["shape"] == [48, 48]
+    assert "guess: shape" in done.output  # kept, not confirmed
+    assert "guess: arrays.trajectory.axis_order" not in done.output
+    told = [*command, "--order", "y,x", "--shape", "48x40"]
+    assert "return keeps it" not in CliRunner().invoke(app, told).output
+
+
 def test_nothing_is_assumed_in_silence(measured, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     npz(tmp_path, *measured)
