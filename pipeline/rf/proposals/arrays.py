@@ -43,6 +43,12 @@ def describe(paths: Sequence[Path], told: Told) -> Proposal | None:
         name: {"name": stored[name], "axes": list(axes[name])} for name in arrays
     }
     found.say("arrays", "a phase history, by the names of its arrays")
+    found.say(
+        "arrays.y.conjugate",
+        "false: phases fall with distance; where they rise the picture is not sharp, or mirrored "
+        "at the point that phases count from: say conjugate: true",
+        guess=True,
+    )
     if "reference_path" not in arrays:
         found.say(
             "arrays.reference_path",

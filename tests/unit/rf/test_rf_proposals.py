@@ -142,6 +142,7 @@ def test_the_grid_is_as_fine_and_as_large_as_the_data_tell(tmp_path):
     extent = np.array(scene.shape) * scene.spacing
     assert np.abs(extent - unambiguous).max() < 2.01 * max(scene.spacing)
     assert "guess: scene.shape" in output
+    assert "guess: arrays.y.conjugate: false" in output
     assert "# GUESS: half of what" in (tmp_path / "scan.yaml").read_text()
 
 
