@@ -40,7 +40,6 @@ DEMO = ("config/config.yaml", "config/datasets.tsv")
 _CERTAIN_FIRST = ("rf", "mri")
 """Kinds in the order in which they are tried: RF knows its files for certain, or not at all."""
 
-
 _QUESTIONS = (
     ("arrays.trajectory.axis_order", "order", ",", "Image axis of each component, as stored"),
     ("shape", "shape", "x", "Image matrix"),
@@ -136,17 +135,17 @@ def init(
     from pipeline.proposed_config import config_text, table_text
     from pipeline.source_check import check_source
 
+    dataset = name or _dataset_name(files[0])
+    config, table, image = (output / f"{dataset}{end}" for end in (".yaml", ".tsv", ".png"))
+    for path in (config, table):
+        if path.exists() and not force:
+            raise ConfigError(f"init: {path} is there already; --force writes over it, or --name")
     found = proposal_of(files, told_of(shape, voxel_size, units, order, array, axes))
     for held in found.held:
         echo(f"holds: {held}")
     if at_terminal() and (said := _answers(found)):
         shape, order = said.get("shape", shape), said.get("order", order)
         found = proposal_of(files, told_of(shape, voxel_size, units, order, array, axes))
-    dataset = name or _dataset_name(files[0])
-    config, table, image = (output / f"{dataset}{end}" for end in (".yaml", ".tsv", ".png"))
-    for path in (config, table):
-        if path.exists() and not force:
-            raise ConfigError(f"init: {path} is there already; --force writes over it, or --name")
     for note in found.notes():
         echo(note)
     reconstructions = part_of(found.kind, "proposals").RECONSTRUCTIONS

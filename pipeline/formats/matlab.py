@@ -58,6 +58,11 @@ class Matrix:
     values: int
     """Where the real part begins, from the start of the element [byte]."""
 
+    @property
+    def structure(self) -> bool:
+        """Whether it is a structure."""
+        return _OTHERS.get(self.kind) == "a structure"
+
     def array(self, folder: Path) -> LazyArray:
         """Return the array; it is unpacked to ``folder`` if need be.
 

@@ -37,6 +37,7 @@ _POLARISATION = re.compile(r"_(HH|HV|VH|VV)\b", re.IGNORECASE)
 
 # Single precision numbers of 10 km are 1 mm apart, and each of the four has its own rounding.
 _ROUNDINGS = 4
+_UNREADABLE = (OSError, ValueError, LookupError, zlib.error)
 _COPIES = 4
 """Of a file while it is read: both parts of its numbers, their sum, and that in our order."""
 
@@ -60,9 +61,11 @@ def is_gotcha(path: Path) -> bool:
     """Whether a file holds a structure with the fields of this format."""
     if path.suffix != ".mat":
         return False
-    try:
+    try:  # a large array of this name is not read
+        if not any(each.name == "data" and each.structure for each in matrices(path)):
+            return False
         _structure(path, str(path))
-    except DataError:
+    except (DataError, *_UNREADABLE):
         return False
     return True
 
@@ -211,7 +214,7 @@ def _loading_bytes(path: Path) -> int:
     """Return the peak memory while a file is read: its structure whole, and copies [byte]."""
     try:
         size = sum(matrix.size for matrix in matrices(path) if matrix.name == "data")
-    except (OSError, ValueError, LookupError, zlib.error):  # what is wrong is told by who reads it
+    except _UNREADABLE:  # what is wrong is told by who reads it
         size = 0
     return _COPIES * size
 

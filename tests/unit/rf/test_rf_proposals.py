@@ -14,6 +14,7 @@ from pipeline.config.base import load_yaml
 from pipeline.config.datasets import load_datasets, stage_settings
 from pipeline.config.file import load_config
 from pipeline.engine.budget import Budget
+from pipeline.rf.formats.gotcha import is_gotcha
 from pipeline.rf.preview import preview
 
 C = 299_792_458.0
@@ -126,6 +127,14 @@ def test_the_picture_shows_the_brightest_target_where_it_is(write, format_, targ
     assert (tmp_path / "scan.png").stat().st_size > 2000
     spacing = config.sources["scan"].scene.spacing
     assert (np.abs(brightest(config, row) - target[:2]) <= spacing).all()
+
+
+def test_a_structure_of_other_fields_or_an_array_is_not_gotcha(tmp_path):
+    scipy.io.savemat(tmp_path / "structure.mat", {"data": {"fp": np.ones(3), "name": "x"}})
+    scipy.io.savemat(tmp_path / "array.mat", {"data": np.ones((3, 4), complex)})
+    (tmp_path / "text.mat").write_text("no MATLAB file")
+    for name in ("structure", "array", "text"):
+        assert not is_gotcha(tmp_path / f"{name}.mat")
 
 
 def test_the_grid_is_as_fine_and_as_large_as_the_data_tell(tmp_path):
