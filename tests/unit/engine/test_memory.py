@@ -22,7 +22,13 @@ CASES = {
     ),
     "explicit": (
         {"shape": (80, 64, 72), "coils": 4, "readouts": 3000, "samples": 128},
-        {"algorithm": "admm", "iterations": 2, "inner_iterations": 2, "normal": "explicit"},
+        {
+            "algorithm": "admm",
+            "penalty": "l1",
+            "iterations": 2,
+            "inner_iterations": 2,
+            "normal": "explicit",
+        },
     ),
     "coefficients of a series": (
         {"shape": (64, 64, 64), "coils": 4, "readouts": 300, "samples": 64, "frames": 8},

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from pipeline.engine.needs import Need
 from pipeline.engine.table import PlanRow, write_plan
-from pipeline.live.handler import LogHandler
 from pipeline.live.jobs import Jobs
 from pipeline.live.view import clock, shown
+from snakemake_logger_plugin_kronufft import LogHandler
 
 
 def told(rule, log, outputs=(), **wildcards):
