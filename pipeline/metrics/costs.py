@@ -66,6 +66,8 @@ def measure_memory(
             resampled = max(_SHRUNK * stored, _GROWN * images.voxels)
             phases.append({"reference, resampled": resampled})
     most = largest(phases)
-    if processes.MEASURE + sum(most.values()) < processes.TABLES:
-        return Need({"process": processes.TABLES, **tables})
+    # Targets are looked for by SciPy.
+    done = processes.TABLES + ("targets" in acquired.arrays) * processes.SCIPY
+    if processes.MEASURE + sum(most.values()) < done:
+        return Need({"process": done, **tables})
     return Need({"process": processes.MEASURE, **tables, **most})

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     import zarr
 
 
-_APART = 100
-"""Wavelengths between neighbouring elements above which positions may be in another unit."""
+_APART, _FAR_AWAY = 100, 20_000
+"""Wavelengths between neighbouring elements above which positions may be in another unit, and
+above which they are too far apart for it: such antennas stand where waves are plane."""
 
 
 def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: str) -> Content:
@@ -210,7 +211,7 @@ def _warn_of_spacing(
                 continue
             steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
             apart = float(np.median(steps)) / wavelength
-            if apart > _APART:
+            if _APART < apart < _FAR_AWAY:
                 record.warn(
                     f"{dataset}: elements of pair {index} are {apart:.0f} wavelengths apart, where "
                     f"arrays have up to about ten; positions are in metres: if these are in "
