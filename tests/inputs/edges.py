@@ -39,7 +39,7 @@ def edges(node: Schema) -> Iterator[Any]:
             yield from (node[limit], node[limit] - step, node[limit] + step)
     match node.get("type"):
         case "integer":
-            yield from (0, 1, 2, 7, 10**6)
+            yield from (0, 1, 2, 7, 10**5)
         case "number":
             yield from (0.0, 1e-6, 1.0, 100.0, 1e12)
         case "boolean":

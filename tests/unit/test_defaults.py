@@ -57,7 +57,13 @@ RF, SILENT = Known("rf", density=False), Known("rf", density=False, noise=False)
         (
             {"algorithm": "fista"},
             RF,
-            {"weights": "none", "sparsity": "noise", "iterations": 300, "tolerance": 1e-5},
+            {
+                "weights": "none",
+                "penalty": "l1",
+                "sparsity": "noise",
+                "iterations": 300,
+                "tolerance": 1e-5,
+            },
         ),
         (
             {"algorithm": "admm", "penalty": "wavelet", "weights": "none"},

@@ -89,7 +89,7 @@ def test_what_is_no_grid_is_told(tmp_path):
         ConfigError, match=r"`sources.scan.shape` is \(8, 8\), but the grid .* \(7, 10\)"
     ):
         opened(path, ["frame", "coil", "y", "x"], shape=(8, 8))
-    with pytest.raises(ConfigError, match="for grids alone"):
+    with pytest.raises(ConfigError, match="for grids and sequences"):
         opened(path, ["frame", "coil", "y", "x"], trajectory={"kind": "spiral"})
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigError, DependencyError, ShapeError
-from pipeline.operators import fourier, nufft_choice, toeplitz_kernel
+from pipeline.operators import fourier, nufft_choice, toeplitz_memory
 from pipeline.operators.tiling import Tiling
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.operators.toeplitz_memory import kernel_pieces, padded_shape
@@ -108,7 +108,7 @@ def test_kernel_in_pieces_is_the_same(shape, monkeypatch):
     whole = toeplitz_spectrum(shape, trajectory, weights, **options)
     pieces = 2 ** (len(shape) - 1)
     assert kernel_pieces(shape, 2.0, 16) == 1
-    monkeypatch.setattr(toeplitz_kernel, "_GRID_LIMIT", 1)
+    monkeypatch.setattr(toeplitz_memory, "_GRID_LIMIT", 1)
     assert kernel_pieces(shape, 2.0, 16) == pieces
     parts = toeplitz_spectrum(shape, trajectory, weights, **options)
     # Entries at a distance of N may differ, so it is the operators that must agree.
