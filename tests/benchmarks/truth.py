@@ -204,8 +204,9 @@ def _iterations(problem: Problem, values: NDArray[np.complex128], threads: int) 
     plain.prepare("cg-sense")
     damping = DAMPING * problem.trajectory.shape[1]
     found = iterates(plain.normal, plain.adjoint(plain.to_native(problem.kspace)), damping)
-    for count, image in enumerate(found, start=1):
-        error = np.linalg.norm(plain.to_numpy(image) - values) / np.linalg.norm(values)
-        if error <= CONVERGED:
-            return count
-    raise AssertionError("unreachable")
+    allowed = CONVERGED * np.linalg.norm(values)
+    return next(
+        count
+        for count, image in enumerate(found, start=1)
+        if np.linalg.norm(plain.to_numpy(image) - values) <= allowed
+    )

@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from reported import measure_run
 from results_tree import write_images, write_run
 
-from pipeline.config.outputs import MeasureSettings
 from pipeline.errors import DataError
 from pipeline.metrics.tables import read_table
-from pipeline.stages.measure import measure
 from pipeline.storage.publish import read_json, write_json
 
 
@@ -21,17 +20,7 @@ def scaled_nrmse(image, reference):
 
 
 def measured(run, frames_per_image=1):
-    measure(
-        settings=MeasureSettings(frames_per_image=frames_per_image),
-        dataset=run.dataset,
-        reconstruction=run.reconstruction,
-        raw=run.raw,
-        image=run.image,
-        plan=run.plan,
-        receipts=run.receipts,
-        metrics=run.metrics,
-        receipt=run.receipt,
-    )
+    measure_run(run, frames_per_image)
     table = read_table(run.metrics)
     return table[table["kind"] == "job"], table[table["kind"] == "image"].set_index("frame")
 
