@@ -4,13 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.engine.memory import reading_bytes
-from pipeline.engine.needs import TILES_AT_ONCE
 from pipeline.engine.rates import LATENCY, Rates, fft_flops
-from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
+from pipeline.engine.work import STORED_NUMBER, Parts, Work
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.back_projection import PAIR_BYTES, PAIRS_AT_ONCE, pulses_together
+from pipeline.rf.model.explicit_costs import ExplicitCosts
 from pipeline.rf.model.factorisation import Factorisation
 from pipeline.rf.model.range_lines import LineSampling
 from pipeline.rf.model.scene_tiles import reach
@@ -26,7 +25,7 @@ LEAST_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
-class BackProjectionCosts(ModelCosts):
+class BackProjectionCosts(ExplicitCosts):
     """Costs of back-projected pulses, whose normal operator goes forward and back."""
 
     readouts: int  # pulses
@@ -34,8 +33,6 @@ class BackProjectionCosts(ModelCosts):
     sampling: LineSampling
     weighted: bool = False  # whether measurements have density weights
     gain: float = 1.0  # times fewer seconds that compiled loops take, factorised
-
-    channels = 1
 
     @classmethod
     def of(
@@ -57,44 +54,18 @@ class BackProjectionCosts(ModelCosts):
         gain = factorised.gain if factorised else 1.0
         return cls(pulses, len(k), sampling, weighted, gain)
 
-    def __str__(self) -> str:
-        return f"{self.readouts} pulses of {self.samples} frequencies"
-
-    @property
-    def toeplitz(self) -> bool:
-        """Whether the normal operator is a convolution: it is not."""
-        return False
-
     @property
     def columns(self) -> dict[str, Any]:
         """Return columns of the plan's row that jobs of this model read."""
         return {"model": "exact", "normal": "explicit"}
 
-    def kernels(self, work: Work) -> int:
-        """Return the kernels of one image batch: none."""
-        return 0
-
     def tile(self, work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
         """Return the bytes of one pulse in a tile, and the fewest pulses that pay."""
         return self.samples * STORED_NUMBER, min(self.readouts, 64)
 
-    def accumulate(self, work: Work) -> list[Parts]:
-        """Return what is needed while the pulses of a tile are summed."""
-        machine = work.machine
-        samples = work.tile_samples
-        return [
-            {
-                "k-space tiles": TILES_AT_ONCE * samples * (16 + 2 * machine.itemsize),
-                "reading": 0 if machine.on_device else reading_bytes(work) + 48 * samples,
-                **self.projected(work, work.readout_batch),
-            }
-        ]
-
-    def normal(self, work: Work) -> Parts:
-        """Return what one application of the normal operator needs."""
-        weights = work.machine.itemsize // 2 * self.weighted
-        tiles = work.tile_samples * (2 * work.machine.itemsize + TILES_AT_ONCE * weights)
-        return {"measured": tiles, **self.projected(work, work.readout_batch)}
+    def passed(self, work: Work) -> Parts:
+        """Return what going forward or back with the pulses of a tile needs."""
+        return self.projected(work, work.readout_batch)
 
     def projected(self, work: Work, pulses: int) -> Parts:
         """Return what going forward or back with so many pulses needs."""

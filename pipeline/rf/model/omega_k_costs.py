@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engine.memory import reading_bytes
-from pipeline.engine.needs import TILES_AT_ONCE
 from pipeline.engine.rates import LATENCY, Rates, fft_flops
 from pipeline.engine.transform_costs import nufft_bytes, transform_seconds
-from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
+from pipeline.engine.work import STORED_NUMBER, Parts, Work
 from pipeline.rf.geometry.planar_scan import RangeMigration
+from pipeline.rf.model.explicit_costs import ExplicitCosts
 from pipeline.rf.model.omega_k import frequency_bands
 
 _MADE_SECONDS = 2.5e-7
@@ -20,7 +19,7 @@ _MADE_SECONDS = 2.5e-7
 
 
 @dataclass(frozen=True)
-class OmegaKCosts(ModelCosts):
+class OmegaKCosts(ExplicitCosts):
     """Costs of a planar scan by range migration, whose normal operator goes forward and back."""
 
     readouts: int  # pulses
@@ -31,8 +30,6 @@ class OmegaKCosts(ModelCosts):
     error: float  # relative, of measurements
     weighted: bool = False  # whether measurements have density weights
     resident: bool = True  # whether transforms stay, or are made anew each time
-
-    channels = 1
 
     @classmethod
     def of(
@@ -52,14 +49,6 @@ class OmegaKCosts(ModelCosts):
         total = math.ceil(len(k) * (low + 4 * middle + high) / 6)
         return cls(pulses, len(k), grid, high, total, error, weighted)
 
-    def __str__(self) -> str:
-        return f"{self.readouts} pulses of {self.samples} frequencies"
-
-    @property
-    def toeplitz(self) -> bool:
-        """Whether the normal operator is a convolution: it is not."""
-        return False
-
     @property
     def most_shards(self) -> int:
         """Shards that a block is worth being cut into: one, as each transforms all."""
@@ -70,32 +59,11 @@ class OmegaKCosts(ModelCosts):
         """Return columns of the plan's row that jobs of this model read."""
         return {"model": "omega-k", "normal": "explicit", "resident": self.resident}
 
-    def kernels(self, work: Work) -> int:
-        """Return the kernels of one image batch: none."""
-        return 0
-
     def tile(self, work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
         """Return the bytes of one pulse in a tile, and the fewest that pay: all."""
         return self.samples * STORED_NUMBER, self.readouts
 
-    def accumulate(self, work: Work) -> list[Parts]:
-        """Return what is needed while the pulses of a tile are summed."""
-        machine, samples = work.machine, work.tile_samples
-        return [
-            {
-                "k-space tiles": TILES_AT_ONCE * samples * (16 + 2 * machine.itemsize),
-                "reading": 0 if machine.on_device else reading_bytes(work) + 48 * samples,
-                **self._transformed(work),
-            }
-        ]
-
-    def normal(self, work: Work) -> Parts:
-        """Return what one application of the normal operator needs."""
-        weights = work.machine.itemsize // 2 * self.weighted
-        tiles = work.tile_samples * (2 * work.machine.itemsize + TILES_AT_ONCE * weights)
-        return {"measured": tiles, **self._transformed(work)}
-
-    def _transformed(self, work: Work) -> Parts:
+    def passed(self, work: Work) -> Parts:
         """Return what going forward or back needs."""
         itemsize = work.machine.itemsize
         bands = frequency_bands(self.samples, self.of_frequency)
