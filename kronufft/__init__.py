@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from kronufft.reconstruction import reconstruct as reconstruct
     from kronufft.reconstruction import run as run
     from pipeline import __version__ as __version__
+    from pipeline.commands.estimate import Estimate as Estimate
     from pipeline.errors import KronufftError as KronufftError
-    from pipeline.estimate_command import Estimate as Estimate
     from pipeline.operators.base import Diagonal as Diagonal
     from pipeline.operators.base import LinearOperator as LinearOperator
     from pipeline.operators.kronecker import Kronecker as Kronecker
@@ -42,7 +42,7 @@ _PUBLIC = {
     "kronufft.nufft": ("NUFFT",),
     "kronufft.reconstruction": ("estimate", "reconstruct", "run"),
     "pipeline": ("__version__",),
-    "pipeline.estimate_command": ("Estimate",),
+    "pipeline.commands.estimate": ("Estimate",),
     "pipeline.errors": ("KronufftError",),
     "pipeline.operators.base": ("Diagonal", "LinearOperator"),
     "pipeline.operators.kronecker": ("Kronecker",),

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.commands.estimate import Estimate
+from pipeline.commands.estimate import estimate as planned
+from pipeline.commands.run import CONFIG
 from pipeline.config.datasets import Dataset, load_datasets
 from pipeline.config.file import load_config, read_config, results_folder
 from pipeline.errors import ConfigError, ShapeError
-from pipeline.estimate_command import Estimate
-from pipeline.estimate_command import estimate as planned
 from pipeline.run import Files, doubts
 from pipeline.run import run as run_stages
-from pipeline.run_command import CONFIG
 from pipeline.storage.publish import open_published
 
 Array = TypeVar("Array", NDArray[Any], torch.Tensor)

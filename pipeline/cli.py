@@ -21,13 +21,16 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import __version__, stages
+from pipeline.commands.check import check
+from pipeline.commands.estimate import estimate, number_or_auto
+from pipeline.commands.init import init
+from pipeline.commands.quick import quick
+from pipeline.commands.run import run
+from pipeline.commands.show import show
+from pipeline.commands.tune import tune
+from pipeline.commands.verify import verify
 from pipeline.engine.leases import leased_device
-from pipeline.errors import DataError, told
-from pipeline.estimate_command import estimate, number_or_auto
-from pipeline.init_command import init
-from pipeline.quick_command import quick
-from pipeline.run_command import CONFIG, run
-from pipeline.tune_command import tune
+from pipeline.errors import told
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -141,29 +144,8 @@ def _common(
     pass
 
 
-@app.command()
-def check(
-    configfile: Annotated[Path, typer.Argument(help="The config file.", readable=False)] = CONFIG,
-) -> None:
-    """Check a config file, its table, and headers and samples of the data; runs nothing."""
-    from pipeline.config.datasets import find_source_files, load_datasets
-    from pipeline.config.file import read_config
-
-    settings = read_config(configfile, default=CONFIG)
-    datasets = load_datasets(Path(settings.datasets), settings)
-    find_source_files(settings, datasets)
-    from pipeline.source_check import check_source
-
-    for row in datasets.values():
-        checked = check_source(settings, row)
-        typer.echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")
-        for line in checked.told:
-            typer.echo(f"  {line}")
-        if checked.partly:
-            typer.echo(f"  samples alone were looked at of {', '.join(checked.partly)}")
-
-
 app.command()(init)
+app.command()(check)
 app.command()(quick)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 for _stage in ("ingest", "calibrate", "plan"):
@@ -172,46 +154,8 @@ app.command()(_told(estimate))
 app.command()(tune)
 for _stage in ("accumulate", "reconstruct", "train", "merge", "measure", "report"):
     app.command(_stage)(_command(_stage))
-
-
-@app.command()
-def verify(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Folders of results, or files in them.", readable=False),
-    ] = None,
-) -> None:
-    """Read all that a run has left, and compare every byte with its checksum."""
-    from pipeline.storage.verification import verifiable
-    from pipeline.storage.verification import verify as run
-
-    files = [file for path in paths or [Path("results")] for file in verifiable(path)]
-    damaged = 0
-    read = 0
-    for file in files:
-        try:
-            read += run(file)
-        except DataError as error:
-            damaged += 1
-            typer.echo(str(error))
-    typer.echo(f"{len(files)} files and stores, {read / 1e6:.1f} MB: {damaged} damaged")
-    if damaged:
-        raise typer.Exit(1)
-
-
-@app.command()
-def show(
-    image: Annotated[
-        Path, typer.Argument(help="image.zarr, its marker, or its folder.", readable=False)
-    ],
-    commands: Annotated[
-        bool, typer.Option("--commands", help="Also print the command of every job.")
-    ] = False,
-) -> None:
-    """Print where an image comes from, and the command that makes it again."""
-    from pipeline.report.history import show_history
-
-    show_history(image, commands=commands)
+app.command()(verify)
+app.command()(show)
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ CASES = (
 HEAVY = (
     *("pipeline.cli", "torch", "zarr", "h5py", "scipy.io", "scipy.special", "scipy.ndimage"),
     *("pandas", "matplotlib.figure", "nibabel", "skimage.metrics", "dask.array", "finufft"),
-    *("pyarrow.parquet", "jinja2", "ome_zarr_models.v05", "pipeline.estimate_command"),
+    *("pyarrow.parquet", "jinja2", "ome_zarr_models.v05", "pipeline.commands.estimate"),
     *(f"pipeline.stages.{stage}" for stage in (
         "ingest", "calibrate", "plan", "accumulate", "reconstruct", "merge", "measure", "report",
     )),

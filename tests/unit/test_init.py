@@ -178,7 +178,7 @@ def test_units_that_may_be_of_length_are_a_guess(measured, tmp_path, monkeypatch
 
 def test_a_person_at_a_terminal_is_asked_for_guesses(measured, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pipeline.init_command.at_terminal", lambda: True)
+    monkeypatch.setattr("pipeline.commands.init.at_terminal", lambda: True)
     npz(tmp_path, *measured)
     command = ["init", "plain.npz", "--no-picture", "--force"]
     done = CliRunner().invoke(app, command, input="y,x\n\n", catch_exceptions=False)

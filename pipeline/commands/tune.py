@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from typer import Option
 
+from pipeline.commands.estimate import sizes_of
 from pipeline.engine.leases import leased_device
 from pipeline.engine.limits import usable_cores
 from pipeline.errors import ConfigError
-from pipeline.estimate_command import sizes_of
 
 
 def tune(

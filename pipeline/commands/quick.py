@@ -7,9 +7,9 @@ from typing import Annotated
 
 from typer import Argument, Option, echo
 
+from pipeline.commands.estimate import options_of
+from pipeline.commands.init import Array, Axes, Order, Shape, Units, VoxelSize, proposal_of, told_of
 from pipeline.errors import ConfigError
-from pipeline.estimate_command import options_of
-from pipeline.init_command import Array, Axes, Order, Shape, Units, VoxelSize, proposal_of, told_of
 
 _NAME = "image"
 

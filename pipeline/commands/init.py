@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option, echo, prompt
 
+from pipeline.commands.estimate import sizes_of
+from pipeline.commands.run import workflow_folder
 from pipeline.errors import ConfigError
-from pipeline.estimate_command import sizes_of
 from pipeline.files import why_unreadable
-from pipeline.workflow_files import workflow_folder
 
 if TYPE_CHECKING:
     from pipeline.formats.proposal import Proposal, Told
@@ -128,12 +128,12 @@ def init(
     if not files:
         _copy_demo(output, force=force)
         return
+    from pipeline.commands.proposed_config import config_text, table_text
+    from pipeline.commands.source_check import check_source
     from pipeline.config.base import load_yaml
     from pipeline.config.datasets import load_datasets
     from pipeline.config.file import load_config
     from pipeline.kinds import part_of
-    from pipeline.proposed_config import config_text, table_text
-    from pipeline.source_check import check_source
 
     dataset = name or _dataset_name(files[0])
     config, table, image = (output / f"{dataset}{end}" for end in (".yaml", ".tsv", ".png"))

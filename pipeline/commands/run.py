@@ -10,9 +10,15 @@ from typer import Argument, Context, Option
 
 from pipeline.errors import ConfigError
 from pipeline.files import why_unreadable
-from pipeline.workflow_files import workflow_folder
 
 CONFIG = Path("config/config.yaml")
+_PACKAGE = Path(__file__).parents[1]
+
+
+def workflow_folder() -> Path:
+    """Return the folder of the Snakefile: in an installed package, or a clone's own."""
+    inside = _PACKAGE / "bundle"
+    return inside if inside.is_dir() else _PACKAGE.parent
 
 
 def run(
