@@ -26,7 +26,7 @@ KIND_OF: Mapping[str, Kind] = {
     "fusion": "rf",
     "model": "rf",
     "force_model": "rf",
-    "curvature_error": "rf",
+    "model_error": "rf",
 }
 """The kind of data that a setting is for; both where it is not listed."""
 
@@ -78,12 +78,12 @@ class EquationSettings(Settings):
     range migration of planar scans. `W`: plane waves. `W+D(fc)`, `W+D`: after a voxel phase for
     each pair or sub-aperture, at the centre frequency or at each. `F`: Fresnel. `UPA`: direction
     cosines. `N`: narrowband. `stored`: by the factors or wave vectors that came with the data.
-    `auto` takes the cheapest that errs by no more than `curvature_error`, and `stored` where
+    `auto` takes the cheapest that errs by no more than `model_error`, and `stored` where
     antenna positions are not known. Phase histories have `exact`, `omega-k` and `W+D(fc)`; `auto`
-    is the fastest that errs by no more than `curvature_error`."""
+    is the fastest that errs by no more than `model_error`."""
     force_model: bool = False
-    """RF pairs: go on although the model is wrong by more than -10 dB, or `curvature_error`."""
-    curvature_error: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """RF pairs: go on although the model is wrong by more than -10 dB, or `model_error`."""
+    model_error: Annotated[float, Field(gt=0, le=1)] = 0.1
     """RF: relative error of the model that is allowed. Pairs: a larger one is warned of. Phase
     histories, the aperture is cut into sub-apertures for `W+D(fc)` until it is met; `omega-k` is
     refused where it is not."""
@@ -142,7 +142,7 @@ class MriSettings(EquationSettings):
     fusion: ClassVar[Fusion] = "coherent"  # type: ignore[misc]
     model: ClassVar[Model] = "auto"  # type: ignore[misc]
     force_model: ClassVar[bool] = False  # type: ignore[misc]
-    curvature_error: ClassVar[float] = 0.1  # type: ignore[misc]
+    model_error: ClassVar[float] = 0.1  # type: ignore[misc]
 
 
 class RfSettings(EquationSettings):

@@ -74,7 +74,7 @@ def models(
         normal=settings.normal,
         coherent=settings.fusion == "coherent",
         force=settings.force_model or calibration is None,
-        allowed_error=settings.curvature_error,
+        allowed_error=settings.model_error,
         applications=settings.applications,
         rates=rates,
         who=who,

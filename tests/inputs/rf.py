@@ -381,7 +381,7 @@ def settings(chance: Random) -> Trial:
 
 
 RF_RECONSTRUCTIONS: tuple[dict[str, Any], ...] = (
-    {"algorithm": "matched-filter", "model": "auto", "curvature_error": 0.1},
+    {"algorithm": "matched-filter", "model": "auto", "model_error": 0.1},
     {"algorithm": "tikhonov", "iterations": 3, "regularization": 1e-3, "model": "W",
      "fusion": "coherent", "normal": "factors"},
     {"algorithm": "fista", "iterations": 3, "penalty": "l21", "fusion": "non-coherent"},

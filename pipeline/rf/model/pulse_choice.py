@@ -84,7 +84,7 @@ def _caution(chosen: ModelCosts, machine: Machine, who: str) -> Iterator[str]:
     if isinstance(chosen, BackProjectionCosts) and chosen.sampling.error > tolerance:
         yield (
             f"{who}: the model exact is right to {chosen.sampling.error:.1g}, not to the "
-            f"`nufft.tolerance` of {tolerance:g}; W+D(fc) with a small `curvature_error` can be"
+            f"`nufft.tolerance` of {tolerance:g}; W+D(fc) with a small `model_error` can be"
         )
 
 
@@ -135,10 +135,10 @@ def _costs(
     error = omega_k_error(
         migration, whole.paths, whole.k, tolerance=tolerance, threads=machine.threads
     )
-    if error > settings.curvature_error:
+    if error > settings.model_error:
         raise PlanError(
             f"{who}: the model omega-k leaves {decibels(error):.1f} dB of error, and "
-            f"`curvature_error` allows {decibels(settings.curvature_error):.1f} dB; set `model: "
+            f"`model_error` allows {decibels(settings.model_error):.1f} dB; set `model: "
             "exact`, or raise it"
         )
     return [OmegaKCosts.of(migration, data.pulses, whole.k, error=error, weighted=weighted)]
@@ -146,7 +146,7 @@ def _costs(
 
 def _sub_aperture_costs(data: RfRawData, settings: AlgorithmSettings) -> PulseCosts:
     apertures = sub_apertures(
-        data.scene, data.paths(0), data.frequencies, tolerance=settings.curvature_error
+        data.scene, data.paths(0), data.frequencies, tolerance=settings.model_error
     )
     return PulseCosts(
         readouts=data.pulses,

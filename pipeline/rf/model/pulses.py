@@ -97,7 +97,7 @@ class PhaseHistoryMeasurement:
                 self.raw.scene,
                 self.raw.paths(frame),
                 self.raw.frequencies,
-                tolerance=self.settings.curvature_error,
+                tolerance=self.settings.model_error,
             )
         self.job.receipt.record(sub_apertures=len(apertures))
         return apertures

@@ -149,7 +149,7 @@ def test_equations_are_solved_by_it(tmp_path):
 def test_it_is_refused_where_it_errs(tmp_path):
     scene, paths = scanned(apart=0.2)
     acquired(tmp_path, scene, paths)
-    with pytest.raises(PlanError, match=r"omega-k leaves -\d.* `curvature_error` allows -20\.0 dB"):
+    with pytest.raises(PlanError, match=r"omega-k leaves -\d.* `model_error` allows -20\.0 dB"):
         reconstructed_rf(tmp_path, algorithm="matched-filter", model="omega-k")
     moved = paths.transmitter + np.random.default_rng(0).normal(size=paths.transmitter.shape)
     acquired(tmp_path, scene, AntennaPaths(moved, moved, paths.reference_path))

@@ -62,26 +62,26 @@ def relative(found, expected):
 def test_the_misfit_is_that_of_the_exact_paths(tmp_path, measured):
     system, data = measured
     settings = {"algorithm": "tikhonov", "iterations": 3, "regularization": 0.01}
-    image, receipt = run(tmp_path, **settings, curvature_error=0.003)
+    image, receipt = run(tmp_path, **settings, model_error=0.003)
     expected = np.linalg.norm(system @ image.ravel() - data) / np.linalg.norm(data)
     assert 0.1 < expected < 0.98
     assert receipt["misfit"][0] == pytest.approx(expected, rel=3e-3)
     assert "expected_misfit" not in receipt  # the data do not state their noise
 
 
-@pytest.mark.parametrize("curvature_error", [0.3, 0.03, 0.003])
+@pytest.mark.parametrize("model_error", [0.3, 0.03, 0.003])
 def test_matched_filter_is_exact_back_projection_up_to_the_curvature(
-    tmp_path, measured, curvature_error
+    tmp_path, measured, model_error
 ):
     system, data = measured
-    found, receipt = run(tmp_path, algorithm="matched-filter", curvature_error=curvature_error)
-    assert relative(found, system.conj().T @ data / len(data)) < 2 * curvature_error
+    found, receipt = run(tmp_path, algorithm="matched-filter", model_error=model_error)
+    assert relative(found, system.conj().T @ data / len(data)) < 2 * model_error
     assert receipt["sub_apertures"] >= 1
 
 
 def test_sub_apertures_are_what_makes_it_exact(tmp_path, measured):
     counts = [
-        run(tmp_path, algorithm="matched-filter", curvature_error=error)[1]["sub_apertures"]
+        run(tmp_path, algorithm="matched-filter", model_error=error)[1]["sub_apertures"]
         for error in (0.3, 0.03, 0.003)
     ]
     assert counts == sorted(counts)
@@ -93,7 +93,7 @@ def test_tikhonov_solves_the_dense_equations(tmp_path, measured):
     found, receipt = run(
         tmp_path,
         algorithm="tikhonov",
-        curvature_error=0.003,
+        model_error=0.003,
         iterations=200,
         residual=1e-8,
         regularization=0.3,
@@ -105,9 +105,7 @@ def test_tikhonov_solves_the_dense_equations(tmp_path, measured):
 
 def test_fista_meets_the_optimality_conditions_of_the_lasso(tmp_path, measured):
     system, data = measured
-    found, _ = run(
-        tmp_path, algorithm="fista", curvature_error=0.003, iterations=3000, sparsity=0.3
-    )
+    found, _ = run(tmp_path, algorithm="fista", model_error=0.003, iterations=3000, sparsity=0.3)
     x = found.ravel()
     gradient = system.conj().T @ (system @ x - data)
     weight = 0.3 * np.abs(system.conj().T @ data).max()
@@ -175,7 +173,7 @@ def test_ingest_streams_a_file_or_names_what_is_wrong_with_it(tmp_path):
 
 @pytest.mark.parametrize("shards", [2, 5, 16])
 def test_shards_may_end_inside_a_sub_aperture(tmp_path, measured, shards):
-    settings = {"algorithm": "tikhonov", "iterations": 5, "curvature_error": 0.1}
+    settings = {"algorithm": "tikhonov", "iterations": 5, "model_error": 0.1}
     whole, receipt = run(tmp_path, **settings)
     assert 1 < receipt["sub_apertures"] < shards * 4
     cut, of_shards = run(tmp_path, **settings, shards=shards)
@@ -186,7 +184,7 @@ def test_shards_may_end_inside_a_sub_aperture(tmp_path, measured, shards):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gpu_agrees_with_cpu(tmp_path, measured):
-    settings = {"algorithm": "tikhonov", "curvature_error": 0.03, "iterations": 5}
+    settings = {"algorithm": "tikhonov", "model_error": 0.03, "iterations": 5}
     on_cpu, _ = run(tmp_path, **settings)
     on_gpu, _ = run(tmp_path, device="cuda", **settings)
     assert relative(on_gpu, on_cpu.ravel()) < 1e-6
