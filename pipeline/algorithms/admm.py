@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -11,6 +12,7 @@ from pipeline.algorithms.base import Problem
 from pipeline.algorithms.penalised import PenalisedSettings
 from pipeline.algorithms.preconditioned import PreconditionedSettings
 from pipeline.config.equations import Known
+from pipeline.operators.inner import inner_product_bytes
 from pipeline.solvers.penalties import penalty_class
 
 if TYPE_CHECKING:
@@ -52,7 +54,6 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`, and of the preconditioner."""
-        from pipeline.solvers.costs import admm_bytes
         from pipeline.solvers.several import several_images
 
         axes = len(batch) - 1 + self.joins_images
@@ -103,3 +104,12 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
             start=problem.start,
             checkpoint=checkpoint,
         )
+
+
+def admm_bytes(shape: Sequence[int], *, itemsize: int, split_images: float = 0.0) -> int:
+    """Predict the bytes of `admm` besides ``b``, of this shape, and the workspace of ``G``.
+
+    The image and its residual, ``z`` and ``u`` before and after, and, while the penalty is applied,
+    magnitudes: 6.5 images, and those of the penalty, see `Penalty.split_images`.
+    """
+    return math.ceil((6.5 + split_images) * math.prod(shape) * itemsize) + inner_product_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -9,12 +10,16 @@ from pydantic import model_validator
 
 from pipeline.algorithms.base import Problem
 from pipeline.algorithms.penalised import PenalisedSettings
+from pipeline.operators.inner import inner_product_bytes
 from pipeline.solvers.penalties import penalty_class
 
 if TYPE_CHECKING:
     from pipeline.solvers.checkpoints import Checkpoint
     from pipeline.solvers.penalty import Penalty
     from pipeline.solvers.solution import Report, Solution
+
+BOUND_EVALUATIONS = 4
+"""Of the operator, for the length of the steps."""
 
 
 class FistaSettings(PenalisedSettings):
@@ -35,15 +40,11 @@ class FistaSettings(PenalisedSettings):
     @property
     def applications(self) -> int:
         """One an iteration, those of the step's length, of the misfit, and of debiasing."""
-        from pipeline.solvers.costs import BOUND_EVALUATIONS
-
         steps = self.most_iterations
         return steps + BOUND_EVALUATIONS + 1 + (steps // 2 if self.debias else 0)
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`."""
-        from pipeline.solvers.costs import fista_bytes
-
         axes = len(batch) - 1 + self.joins_images
         images = penalty_class(self.terms[0].penalty).proximal_images(axes)
         return fista_bytes(batch, itemsize=itemsize, proximal_images=images)
@@ -59,7 +60,17 @@ class FistaSettings(PenalisedSettings):
             penalty,
             iterations=self.most_iterations,
             change=self.converged_change,
+            bound_evaluations=BOUND_EVALUATIONS,
             report=report,
             start=problem.start,
             checkpoint=checkpoint,
         )
+
+
+def fista_bytes(shape: Sequence[int], *, itemsize: int, proximal_images: float = 0.0) -> int:
+    """Predict the bytes of `fista` besides ``b``, of this shape, and the workspace of ``G``.
+
+    The image, the point ahead of it, the step from there and the next image; magnitudes, and what
+    the penalty takes, see `Penalty.proximal_images`.
+    """
+    return math.ceil((4.5 + proximal_images) * math.prod(shape) * itemsize) + inner_product_bytes()

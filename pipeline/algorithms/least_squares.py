@@ -14,6 +14,7 @@ from pipeline.algorithms.base import Outcome, Problem, reason
 from pipeline.algorithms.discrepancy import DISCREPANCY_IMAGES, by_discrepancy, check_fusion
 from pipeline.algorithms.preconditioned import PreconditionedSettings
 from pipeline.config.equations import Known, MriSettings, RfSettings
+from pipeline.operators.inner import inner_product_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,8 +116,6 @@ class LeastSquaresSettings(PreconditionedSettings):
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of conjugate gradients, their preconditioner, and a search around."""
-        from pipeline.solvers.costs import conjugate_gradient_bytes
-
         own = conjugate_gradient_bytes(
             batch, itemsize=itemsize, preconditioned=self.preconditioner not in ("auto", "none")
         )
@@ -239,3 +238,14 @@ class TikhonovSettings(RfSettings, LeastSquaresSettings):
 
         noise = problem.known_noise("regularization: wiener")
         return wiener_weight(noise, problem.normal.energy, problem.diagonal, problem.voxels), None
+
+
+def conjugate_gradient_bytes(
+    shape: Sequence[int], *, itemsize: int, preconditioned: bool = False
+) -> int:
+    """Predict the bytes of the solver besides ``b``, of this shape, and the workspace of ``G``.
+
+    Solution, residual, direction and ``G`` times the direction; preconditioned, also the
+    preconditioned residual. The preconditioner's own workspace comes on top.
+    """
+    return (4 + preconditioned) * math.prod(shape) * itemsize + inner_product_bytes()

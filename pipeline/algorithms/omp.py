@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -44,8 +45,6 @@ class OmpSettings(SolverSettings):
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of the pursuit."""
-        from pipeline.solvers.costs import orthogonal_matching_pursuit_bytes
-
         return orthogonal_matching_pursuit_bytes(
             batch, self.points, itemsize=itemsize, problems=batch[0]
         )
@@ -77,3 +76,16 @@ class OmpSettings(SolverSettings):
         ratio = torch.tensor(last, dtype=torch.float64, device=energy.device)
         misfit = energy.flatten() * ratio**2
         return Outcome(found, found.evaluations, 0.5 * misfit, misfit, stopped)
+
+
+def orthogonal_matching_pursuit_bytes(
+    shape: Sequence[int], atoms: int, *, itemsize: int, problems: int = 1
+) -> int:
+    """Predict the bytes of the solver besides ``b``, of this shape, and the workspace of ``G``.
+
+    Image, correlation, a picked voxel and what ``G`` makes of it, and scores: 4.5 images. Of each
+    of the `problems` the equations on the picked voxels, their part in use as torch copies it, and
+    solutions.
+    """
+    equations = 16 * problems * atoms * (3 * atoms + 8)
+    return 9 * math.prod(shape) * itemsize // 2 + equations

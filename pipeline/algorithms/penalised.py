@@ -16,6 +16,7 @@ from pipeline.algorithms.discrepancy import DISCREPANCY_IMAGES, by_discrepancy, 
 from pipeline.config.base import ReconstructionName, Settings
 from pipeline.config.equations import Known
 from pipeline.config.sources import Kind
+from pipeline.operators.inner import inner_product_bytes
 from pipeline.solvers.penalties import PENALTIES, penalty_class, penalty_module
 
 if TYPE_CHECKING:
@@ -220,8 +221,6 @@ class PenalisedSettings(SolverSettings):
         image = math.prod(batch) * itemsize
         held = self.minimising_bytes(batch, itemsize=itemsize, kernels=kernels)
         if self.debias:
-            from pipeline.solvers.costs import debias_bytes
-
             held = max(held, image + debias_bytes(batch, itemsize=itemsize))
         return held + (self.sparsity == "discrepancy") * DISCREPANCY_IMAGES * image
 
@@ -332,3 +331,9 @@ class PenalisedSettings(SolverSettings):
             misfit = 2 * normal.cost(sparse.image, axes)
             evaluations += 1
         return Outcome(sparse, evaluations, cost, misfit, stopped, weight, details)
+
+
+def debias_bytes(shape: Sequence[int], *, itemsize: int) -> int:
+    """Predict the bytes of `debias` besides ``b``, the solution and the workspace of ``G``."""
+    # Conjugate gradients, the masked b, G before its mask, and a byte a voxel for the mask.
+    return 6 * math.prod(shape) * itemsize + math.prod(shape) + inner_product_bytes()

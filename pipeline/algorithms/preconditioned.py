@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.algorithms.base import Problem, SolverSettings
 from pipeline.errors import ConfigError
+from pipeline.operators.toeplitz_memory import circulant_bytes, padded_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,11 +44,7 @@ class PreconditionedSettings(SolverSettings):
         if self.preconditioner in ("auto", "none"):
             return vectors
         if self.preconditioner == "spectrum":
-            from pipeline.operators.toeplitz_memory import circulant_bytes
-
             return vectors + circulant_bytes(batch[1:], itemsize=itemsize, images=0)
-        from pipeline.solvers.costs import preconditioner_bytes
-
         resident, setup = preconditioner_bytes(
             batch[1:],
             itemsize=itemsize,
@@ -93,3 +91,32 @@ class PreconditionedSettings(SolverSettings):
         if self.preconditioner == "circulant" or framed or circulant:
             return CirculantPreconditioner(spectrum, shape, regularization=weight)
         return toeplitz_preconditioner(spectrum, shape, regularization=float(weight))
+
+
+def preconditioner_bytes(
+    shape: Sequence[int], *, itemsize: int, kronecker: bool = False, frames: int = 1
+) -> tuple[int, int]:
+    """Predict the bytes of a preconditioner besides spectrum, input and output.
+
+    Parameters
+    ----------
+    shape, itemsize
+        Image axes, and the bytes of a complex number.
+    kronecker
+        Whether the nearest Kronecker product is looked for (and kept, or not).
+    frames
+        Number of frames, each with a circulant preconditioner of its own.
+
+    Returns
+    -------
+    resident, setup : int
+        What stays, with the workspace of one application; and the peak while it is made. For the
+        Kronecker product that is the kernel on the padded grid, and its cropped copies.
+    """
+    voxels, padded = math.prod(shape), math.prod(padded_shape(shape))
+    means = 8 * max(n * p for n, p in zip(shape, padded_shape(shape), strict=True))
+    circulant = frames * 2 * padded * (itemsize // 2) + 6 * means
+    if not kronecker:
+        return (frames + 1) * voxels * itemsize, circulant
+    bases = 16 * sum(int(size) ** 2 for size in shape)
+    return 4 * voxels * itemsize + bases, max(circulant, 3 * padded * itemsize + 6 * bases)

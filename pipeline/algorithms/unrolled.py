@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings
 from pipeline.errors import ConfigError, KronufftError
 from pipeline.files import why_unreadable
+from pipeline.operators.inner import inner_product_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,8 +88,6 @@ class UnrolledSettings(SolverSettings):
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of the largest network that is planned for, and of its first step."""
-        from pipeline.solvers.costs import largest_eigenvalue_bytes, unrolled_bytes
-
         layers = unrolled_bytes(
             batch, itemsize=itemsize, layers=_LAYERS, channels=_CHANNELS, training=False
         )
@@ -124,3 +124,31 @@ class UnrolledSettings(SolverSettings):
         details: dict[str, object] = {"network_sha256": self.file_checksum()}
         evaluations = LANCZOS_STEPS + layers + 1
         return Outcome(found, evaluations, None, misfit, stopped, details=details)
+
+
+def largest_eigenvalue_bytes(shape: Sequence[int], *, itemsize: int) -> int:
+    """Return the bytes besides the workspace of ``G``: two Lanczos vectors and ``G`` times one."""
+    return 3 * math.prod(shape) * itemsize + inner_product_bytes()
+
+
+def unrolled_bytes(
+    shape: Sequence[int],
+    *,
+    itemsize: int,
+    layers: int,
+    channels: int,
+    checkpointing: bool = True,
+    training: bool = True,
+) -> int:
+    """Predict the bytes of a network besides ``b``, of this shape, and the workspace of ``G``.
+
+    In training the layer at work, about twelve images a channel, and what the others keep: an image
+    each with checkpointing, ten a channel without. Otherwise nothing is kept from layer to layer.
+    What a convolution needs inside is not counted.
+    """
+    if not training:
+        images = 5.0 + 4 * channels
+    else:
+        kept = 1.0 if checkpointing else 4 + (4 + 9.5 * channels if channels else 0)
+        images = 10 + 12 * channels + (layers - 1) * kept
+    return math.ceil(images * math.prod(shape) * itemsize)

@@ -4,10 +4,9 @@ import torch
 
 from pipeline.operators.inner import inner_product
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, below, restored, within
-from pipeline.solvers.costs import BOUND_EVALUATIONS
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalty import Penalty
-from pipeline.solvers.power import largest_eigenvalue
+from pipeline.solvers.power import LANCZOS_STEPS, largest_eigenvalue
 from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes, quotient
 from pipeline.solvers.solution import Report, Solution
 
@@ -23,6 +22,7 @@ def fista(
     iterations: int,
     change: float = 1e-5,
     lipschitz: float | torch.Tensor | None = None,
+    bound_evaluations: int = LANCZOS_STEPS,
     report: Report | None = None,
     start: torch.Tensor | None = None,
     checkpoint: Checkpoint = NO_CHECKPOINT,
@@ -44,6 +44,8 @@ def fista(
     lipschitz
         A number no smaller than the largest eigenvalue of ``G``, or one for each problem;
         `largest_eigenvalue` if `None`.
+    bound_evaluations
+        How often ``G`` is applied to find that number.
     start
         Images to begin with; `None` for zero.
 
@@ -51,7 +53,7 @@ def fista(
     -------
     Solution
         `residuals` are the relative changes, one for each iteration. `evaluations` includes those
-        for the largest eigenvalue, `BOUND_EVALUATIONS`.
+        for the largest eigenvalue.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def fista(
         lipschitz = saved["bound"]
         gram.evaluations = int(saved["evaluations"])
     elif lipschitz is None:
-        lipschitz = largest_eigenvalue(gram, b, image_axes=image_axes, iterations=BOUND_EVALUATIONS)
+        lipschitz = largest_eigenvalue(gram, b, image_axes=image_axes, iterations=bound_evaluations)
     bound = torch.as_tensor(lipschitz, dtype=torch.float64, device=b.device).expand(problems)
     # Without any measurement there is no gradient, and the penalty's minimum is zero.
     x = torch.zeros_like(b) if start is None else start.clone()

@@ -8,10 +8,10 @@ from adjointness import random_complex
 from allocations import Allocations
 from dense_problems import dense_problem
 
+from pipeline.algorithms.admm import admm_bytes
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators import inner
 from pipeline.solvers.admm import admm
-from pipeline.solvers.costs import admm_bytes
 from pipeline.solvers.differences import differences_normal
 from pipeline.solvers.fista import fista
 from pipeline.solvers.kronecker_solver import kronecker_solver

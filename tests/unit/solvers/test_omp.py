@@ -6,8 +6,8 @@ from adjointness import random_complex
 from allocations import Allocations
 from dense_problems import dense_problem
 
+from pipeline.algorithms.omp import orthogonal_matching_pursuit_bytes
 from pipeline.errors import ConfigError
-from pipeline.solvers.costs import orthogonal_matching_pursuit_bytes
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.omp import orthogonal_matching_pursuit
 

@@ -5,11 +5,11 @@ import torch
 from adjointness import random_complex
 from allocations import Allocations
 
+from pipeline.algorithms.preconditioned import preconditioner_bytes
 from pipeline.errors import ShapeError
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.solvers.cg import conjugate_gradient
-from pipeline.solvers.costs import preconditioner_bytes
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.preconditioners import (
     CirculantPreconditioner,

@@ -6,9 +6,9 @@ from adjointness import random_complex
 from allocations import Allocations
 from dense_problems import dense_problem
 
+from pipeline.algorithms.unrolled import unrolled_bytes
 from pipeline.errors import ConfigError
 from pipeline.operators.base import Diagonal
-from pipeline.solvers.costs import unrolled_bytes
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.proximal import soft_threshold
 from pipeline.solvers.unrolled import ComplexConvolution, UnrolledProximalGradient
