@@ -40,6 +40,8 @@ _SPARSEST = 4
 """Places of the grid for each position, at most."""
 _ZONES = 2.5
 """Fresnel zones beyond the scene over which waves are tapered: what is left is below 1e-3."""
+_SAMPLES_TOGETHER = 2**21
+"""Samples of the frequencies that are transformed together, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,3 +233,9 @@ class RangeMigration:
     def on_grid(self, grid: tuple[int, int]) -> NDArray[np.intp]:
         """Return the flat places of pulses on a grid, ``[pulse]``."""
         return np.asarray(self.scan.places @ np.array([grid[1], 1]))
+
+
+def frequency_bands(frequencies: int, most: int) -> list[slice]:
+    """Cut frequencies of at most so many samples each into bands that are transformed together."""
+    size = max(1, _SAMPLES_TOGETHER // most)
+    return [slice(n, min(n + size, frequencies)) for n in range(0, frequencies, size)]

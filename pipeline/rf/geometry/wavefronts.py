@@ -14,12 +14,24 @@ References
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.scene import Scene
+
+
+def beyond_plane(along: Any, squares: Any, distance: float) -> Any:
+    """Return what a plane wave lacks of the leg from an antenna to positions [m].
+
+    ``along`` is ``uhat . u`` and ``squares`` is ``|u|^2`` of each, arrays of NumPy or of torch, and
+    ``distance`` is ``R``.
+    """
+    across, end = squares - along**2, along + distance
+    # |x - s| - R - along without the cancellation of large, nearly equal numbers
+    return across / ((across + end**2) ** 0.5 + end)
 
 
 def path_curvature(
@@ -33,14 +45,12 @@ def path_curvature(
     float64 ``(position,)`` [m]. At ``centre``, ``(3,)`` [m], the plane wave is right.
     """
     offsets = positions - centre
+    squares = np.sum(offsets**2, axis=1)
     total = np.zeros(len(positions))
     for antenna in (tx, rx):
         sight = centre - antenna
-        distance = np.linalg.norm(sight)
-        along = offsets @ (sight / distance)
-        # |x - s| - R - along without the cancellation of large, nearly equal numbers
-        squares = np.sum(offsets**2, axis=1) - along**2
-        total += squares / (np.linalg.norm(positions - antenna, axis=1) + distance + along)
+        distance = float(np.linalg.norm(sight))
+        total += beyond_plane(offsets @ (sight / distance), squares, distance)
     return total
 
 

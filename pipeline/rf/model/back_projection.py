@@ -28,7 +28,8 @@ from pipeline.operators.threads import share, thread_count
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.factorisation import Factorisation
-from pipeline.rf.model.range_lines import LineSampling, RangeLines
+from pipeline.rf.model.line_sampling import PAIRS_AT_ONCE, LineSampling
+from pipeline.rf.model.range_lines import RangeLines
 from pipeline.rf.model.scene_tiles import SceneTile, grid_offsets, reach, scene_tiles, tile_sides
 
 TILE_VOXELS = 512
@@ -36,12 +37,6 @@ TILE_VOXELS = 512
 _PULSES_TOGETHER = 64
 """Pulses whose lines stay in a CPU's second cache while neighbouring tiles read them."""
 _TILES_TOGETHER = 16
-_LINE_BYTES = 2**26
-"""Bytes of the lines of those pulses that are in work at a time."""
-PAIRS_AT_ONCE = 2**20
-"""Voxels times pulses in work at a time where torch computes."""
-PAIR_BYTES = 160
-"""Of their paths, phases and values; measured."""
 
 
 class BackProjection(LinearOperator):
@@ -109,7 +104,7 @@ class BackProjection(LinearOperator):
 
     def _pulses(self) -> Iterator[slice]:
         """Yield those pulses that are in work at a time."""
-        size = pulses_together(self.sampling, self.itemsize)
+        size = self.sampling.pulses_together(self.itemsize)
         for start in range(0, self.codomain[0], size):
             yield slice(start, min(start + size, self.codomain[0]))
 
@@ -277,9 +272,3 @@ def _read(lines: Tensor, place: Tensor) -> Tensor:
     return torch.lerp(
         lines.gather(1, index), lines.gather(1, index + 1), (place - whole).to(lines.dtype)
     )
-
-
-def pulses_together(sampling: LineSampling, itemsize: int) -> int:
-    """Return how many pulses are in work at a time."""
-    longest = max(sampling.bins, sampling.period)
-    return max(1, _LINE_BYTES // (itemsize * longest))

@@ -8,16 +8,17 @@ from pipeline.engine.rates import LATENCY, Rates, fft_flops
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.model.back_projection import PAIR_BYTES, PAIRS_AT_ONCE, pulses_together
 from pipeline.rf.model.explicit_costs import ExplicitCosts
 from pipeline.rf.model.factorisation import Factorisation
-from pipeline.rf.model.range_lines import LineSampling
+from pipeline.rf.model.line_sampling import PAIRS_AT_ONCE, LineSampling
 from pipeline.rf.model.scene_tiles import reach
 
 _COMPILED_BYTES = 130 * 10**6
 """Of Numba and what it has compiled; measured."""
 _GATHERED, _SCATTERED = 9, 15
 """What a voxel of a pulse takes in compiled loops, in grid points that gridding updates."""
+_PAIR_BYTES = 160
+"""Of a voxel of a pulse where torch computes: path, phase and values; measured."""
 _PASSES = 30 * 16
 """Bytes that torch moves for a voxel of a pulse, in a number of passes."""
 LEAST_TOLERANCE = 1e-4
@@ -70,12 +71,12 @@ class BackProjectionCosts(ExplicitCosts):
     def projected(self, work: Work, pulses: int) -> Parts:
         """Return what going forward or back with so many pulses needs."""
         machine = work.machine
-        together = min(pulses, pulses_together(self.sampling, machine.itemsize))
+        together = min(pulses, self.sampling.pulses_together(machine.itemsize))
         return {
             "lines": together * self.sampling.bins * machine.itemsize
             + self.sampling.workspace_bytes(together, machine.itemsize),
             "images": 2 * work.voxel_bytes,
-            "loops": _COMPILED_BYTES if _compiled(work) else PAIRS_AT_ONCE * PAIR_BYTES,
+            "loops": _COMPILED_BYTES if _compiled(work) else PAIRS_AT_ONCE * _PAIR_BYTES,
         }
 
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:

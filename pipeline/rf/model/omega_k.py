@@ -22,11 +22,9 @@ from pipeline.operators.grid_fourier import FourierTransform
 from pipeline.operators.nufft import NUFFT
 from pipeline.pieces import pieces
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
-from pipeline.rf.geometry.planar_scan import RangeMigration
+from pipeline.rf.geometry.planar_scan import RangeMigration, frequency_bands
 from pipeline.rf.geometry.wavefronts import unit_phasor
 
-SAMPLES_TOGETHER = 2**21
-"""Samples of the frequencies that are transformed together, about."""
 _SAMPLED_VOXELS, _SAMPLED_FREQUENCIES = 64, 3
 _PULSES_AT_ONCE = 4096
 
@@ -148,12 +146,6 @@ class _Band:
     transform: FourierTransform
     places: Tensor
     weights: Tensor
-
-
-def frequency_bands(frequencies: int, most: int) -> list[slice]:
-    """Cut frequencies of at most so many samples each into bands that are transformed together."""
-    size = max(1, SAMPLES_TOGETHER // most)
-    return [slice(n, min(n + size, frequencies)) for n in range(0, frequencies, size)]
 
 
 def omega_k_error(

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from pipeline.engine.rates import LATENCY, Rates, fft_flops
 from pipeline.engine.transform_costs import nufft_bytes, transform_seconds
 from pipeline.engine.work import STORED_NUMBER, Parts, Work
-from pipeline.rf.geometry.planar_scan import RangeMigration
+from pipeline.rf.geometry.planar_scan import RangeMigration, frequency_bands
 from pipeline.rf.model.explicit_costs import ExplicitCosts
-from pipeline.rf.model.omega_k import frequency_bands
 
 _MADE_SECONDS = 2.5e-7
 """A sample takes to be made; measured."""

@@ -20,7 +20,7 @@ from pipeline.operators.contraction import (
 from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.phased_slabs import phase_images, slab_length
-from pipeline.rf.model.plane_wave import (
+from pipeline.rf.model.plane_wave_memory import (
     plane_wave_factor_workspace_bytes,
     plane_wave_spectrum_workspace_bytes,
 )

@@ -19,9 +19,7 @@ import torch
 from pipeline.errors import ShapeError
 from pipeline.operators.fourier import irfftn
 from pipeline.operators.toeplitz_memory import padded_shape
-
-_CHUNK = 2**26
-"""Bytes of the arrays of those blocks that are added at a time."""
+from pipeline.rf.model.plane_wave_memory import blocks_at_once, half_shape, voxel_groups
 
 
 def plane_wave_spectrum(
@@ -99,7 +97,7 @@ def plane_wave_factor(
     Tensor
         ``(*blocks, M, N)``, contiguous, on the device of the wavenumbers.
     """
-    fine, coarse = _strides(size)
+    fine, coarse = voxel_groups(size)
     steps = torch.arange(fine, dtype=torch.float64, device=wavenumbers.device)
     strides = fine * torch.arange(coarse, dtype=torch.float64, device=wavenumbers.device)
     starts = wavenumbers[..., None] * (strides - size // 2)
@@ -128,8 +126,8 @@ def _half_kernel(
     Its inverse transform is the spectrum. Rows are ``(block, M_i)``, weights ``(block,)``.
     """
     padded = padded_shape(shape)
-    half = torch.zeros(_half(padded), dtype=torch.complex128, device=weights.device)
-    at_once = _blocks_at_once(shape, [k.shape[1] for k in rows], len(weights))
+    half = torch.zeros(half_shape(padded), dtype=torch.complex128, device=weights.device)
+    at_once = blocks_at_once(shape, [k.shape[1] for k in rows], len(weights))
     for start in range(0, len(weights), at_once):
         chunk = slice(start, start + at_once)
         *others, last = (
@@ -146,11 +144,6 @@ def _half_kernel(
     return half
 
 
-def _half(padded: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of a Hermitian array without its redundant half."""
-    return (*padded[:-1], padded[-1] // 2 + 1)
-
-
 def _conjugate_kernel(
     wavenumbers: torch.Tensor, size: int, length: int, *, whole: bool
 ) -> torch.Tensor:
@@ -159,7 +152,7 @@ def _conjugate_kernel(
     Of float64 wavenumbers ``(block, M)`` [rad/voxel]. The kernel is ``(block, length)`` in FFT
     order with zeros between, or without the redundant negative ``d``, ``(block, length // 2 + 1)``.
     """
-    fine, coarse = _strides(size)
+    fine, coarse = voxel_groups(size)
     steps = torch.arange(fine, dtype=torch.float64, device=wavenumbers.device)
     strides = fine * torch.arange(coarse, dtype=torch.float64, device=wavenumbers.device)
     kernel = torch.bmm(
@@ -173,57 +166,9 @@ def _conjugate_kernel(
     return result
 
 
-def _strides(size: int) -> tuple[int, int]:
-    """Return how many neighbours a group of voxels has, and how many groups there are."""
-    fine = math.isqrt(size - 1) + 1
-    return fine, -(-size // fine)
-
-
 def _phasors(phases: torch.Tensor) -> torch.Tensor:
     """Return ``exp(-j phase)``."""
     return torch.polar(torch.ones_like(phases), -phases)
-
-
-def _block_bytes(shape: Sequence[int], rows: Sequence[int]) -> int:
-    """Return the bytes of the arrays of one block: phasors, kernels and their products."""
-    padded = padded_shape(shape)
-    lengths = _half(padded)
-    phasors = max(
-        # A phase, its negative, a one and a complex number each; both sets are alive.
-        m * 2 * (math.isqrt(n - 1) + 1) * (3 * 8 + 16)
-        for n, m in zip(shape, rows, strict=True)
-    )
-    kernels = 3 * sum(lengths)
-    products = 2 * math.prod(lengths[1:]) if len(shape) > 2 else 0
-    return phasors + 16 * (kernels + products)
-
-
-def _blocks_at_once(shape: Sequence[int], rows: Sequence[int], blocks: int) -> int:
-    """Return how many blocks are added at a time."""
-    return min(blocks, max(1, _CHUNK // _block_bytes(shape, rows)))
-
-
-def plane_wave_factor_workspace_bytes(rows: int, size: int, *, itemsize: int) -> int:
-    """Predict the bytes that `plane_wave_factor` needs besides its arguments and the factor.
-
-    ``rows`` are those of all blocks, ``itemsize`` is of the factor: 8 or 16.
-    """
-    fine, coarse = _strides(size)
-    # A phase, its negative, a one and a complex number each for those in work; both sets stay.
-    return rows * (max(fine, coarse) * (3 * 8 + 16) + (fine + coarse) * itemsize + size * itemsize)
-
-
-def plane_wave_spectrum_workspace_bytes(
-    shape: Sequence[int], rows: Sequence[int], blocks: int, *, itemsize: int
-) -> int:
-    """Predict the bytes of `plane_wave_spectrum` besides its arguments and the spectrum.
-
-    ``rows`` are those of each factor, ``itemsize`` is of the operator's precision: 8 or 16.
-    """
-    half = math.prod(_half(padded_shape(shape)))
-    adding = _blocks_at_once(shape, rows, blocks) * _block_bytes(shape, rows)
-    # Afterwards the rounded copy, and then the transform's own copy instead of the first one.
-    return 16 * half + max(adding, itemsize * half)
 
 
 def _check(

@@ -12,7 +12,6 @@ from pipeline.errors import KronufftError, PlanError
 from pipeline.rf.geometry.phase_history import sub_apertures, whole_aperture
 from pipeline.rf.geometry.planar_scan import RangeMigration
 from pipeline.rf.model.back_projection_costs import LEAST_TOLERANCE, BackProjectionCosts
-from pipeline.rf.model.omega_k import omega_k_error
 from pipeline.rf.model.omega_k_costs import OmegaKCosts
 from pipeline.rf.model.pair_choice import decibels
 from pipeline.rf.model.pulse_costs import PulseCosts
@@ -132,6 +131,8 @@ def _costs(
             f"{who}: `model: omega-k` is for a scene of three axes before antennas that lie on a "
             "grid in a plane across one of them; set `model: exact`"
         )
+    from pipeline.rf.model.omega_k import omega_k_error  # loads torch, and measures
+
     error = omega_k_error(
         migration, whole.paths, whole.k, tolerance=tolerance, threads=machine.threads
     )

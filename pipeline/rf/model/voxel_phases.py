@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.rf.geometry.phase_history import SubAperture
 from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.geometry.wavefronts import beyond_plane
 
 _SLAB = 2**20
 """Voxels whose paths are computed at a time."""
@@ -48,15 +49,11 @@ def curvature_paths(
         for antenna in antennas:
             sight = scene.centre - antenna
             range_ = float(np.linalg.norm(sight))
-            along = total.new_zeros(())
-            squares = total.new_zeros(())
-            for offset, component in zip(here, sight, strict=False):
-                along = along + offset * float(component / range_)
-                squares = squares + offset**2
-            # |x - s| - R - along without the cancellation of large, nearly equal numbers
-            squares = squares - along**2
-            along += range_
-            total[slab] += squares / ((squares + along**2).sqrt() + along)
+            along = sum(
+                offset * float(component / range_)
+                for offset, component in zip(here, sight, strict=False)
+            )
+            total[slab] += beyond_plane(along, sum(offset**2 for offset in here), range_)
     return total
 
 

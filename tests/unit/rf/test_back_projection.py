@@ -10,7 +10,8 @@ from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.back_projection import TILE_VOXELS, BackProjection
 from pipeline.rf.model.factorisation import chebyshev_nodes, interpolation
-from pipeline.rf.model.range_lines import LineSampling, RangeLines
+from pipeline.rf.model.line_sampling import LineSampling
+from pipeline.rf.model.range_lines import RangeLines
 from pipeline.rf.model.scene_tiles import scene_tiles, tile_sides
 
 PULSES = 70

@@ -14,11 +14,9 @@ from pipeline.operators.base import Diagonal
 from pipeline.operators.kronecker import Kronecker
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.operators.toeplitz_memory import padded_shape
-from pipeline.rf.model import plane_wave
-from pipeline.rf.model.plane_wave import (
-    plane_wave_spectrum,
-    plane_wave_spectrum_workspace_bytes,
-)
+from pipeline.rf.model import plane_wave_memory
+from pipeline.rf.model.plane_wave import plane_wave_spectrum
+from pipeline.rf.model.plane_wave_memory import plane_wave_spectrum_workspace_bytes
 
 # Padded lengths are 2N - 1 (shape 8: 15) or more, odd or even.
 CASES = [((9, 12), (5, 7)), ((8, 13), (4, 1)), ((6, 9, 8), (3, 5, 2)), ((7, 5, 10), (4, 3, 1))]
@@ -110,8 +108,10 @@ def test_equal_weights_and_single_precision_wavenumbers():
 def test_chunks_make_no_difference(shape, rows, monkeypatch):
     wavenumbers, weights = random_waves(rows, (3, 5))
     whole = plane_wave_spectrum(shape, wavenumbers, weights, dtype=torch.complex128)
-    monkeypatch.setattr(plane_wave, "_CHUNK", 2 * plane_wave._block_bytes(shape, rows))
-    assert plane_wave._blocks_at_once(shape, rows, 15) == 2
+    monkeypatch.setattr(
+        plane_wave_memory, "_CHUNK", 2 * plane_wave_memory._block_bytes(shape, rows)
+    )
+    assert plane_wave_memory.blocks_at_once(shape, rows, 15) == 2
     parts = plane_wave_spectrum(shape, wavenumbers, weights, dtype=torch.complex128)
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12 * float(whole.abs().max()))
 
@@ -122,7 +122,7 @@ def test_chunks_make_no_difference(shape, rows, monkeypatch):
     ("shape", "rows"), [((20, 28), (40, 3)), ((12, 9, 11), (4, 3, 2))], ids=str
 )
 def test_memory_is_within_the_prediction(shape, rows, chunk, dtype, monkeypatch):
-    monkeypatch.setattr(plane_wave, "_CHUNK", chunk)
+    monkeypatch.setattr(plane_wave_memory, "_CHUNK", chunk)
     wavenumbers, weights = random_waves(rows, (60,))
     predicted = plane_wave_spectrum_workspace_bytes(shape, rows, 60, itemsize=dtype.itemsize)
     peak, spectrum = peak_bytes(plane_wave_spectrum, shape, wavenumbers, weights, dtype=dtype)
