@@ -5,10 +5,12 @@ from pipeline.stages.calibrate import calibrate
 from pipeline.storage.calibration import Calibration
 
 
-def calibrated_in(folder, *, dataset="scan", threads=1, **calibration):
+def calibrated_in(folder, *, dataset="scan", threads=1, instruments=None, **calibration):
     """Return the calibration beside ``raw.json``, by these settings; the receipt lies there too."""
     calibrate(
-        settings=CalibrateSettings.model_validate({"calibration": calibration, "nufft": {}}),
+        settings=CalibrateSettings.model_validate(
+            {"calibration": calibration, "nufft": {}, "instruments": instruments}
+        ),
         dataset=dataset,
         raw=folder / "raw.json",
         calibration=folder / "calibration.json",

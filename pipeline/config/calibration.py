@@ -102,7 +102,10 @@ class PairCorrectionSettings(Settings):
 
 
 class ReferenceTargetSettings(Settings):
-    """A bright scatterer at a known place, to estimate what the instruments of pairs add."""
+    """A bright scatterer at a known place, to estimate what the instruments of pairs or pulses add.
+
+    Of pulses a phase each, and only the position is told.
+    """
 
     position: Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
     """Where it is [m]."""
@@ -115,7 +118,7 @@ class ReferenceTargetSettings(Settings):
 
 
 class InstrumentSettings(Settings):
-    """What is known of the instruments of pairs of antenna arrays."""
+    """What is known of the instruments."""
 
     coherent: bool | None = None
     """RF pairs: whether phases of different pairs can be compared; default: what the source says,
@@ -124,7 +127,7 @@ class InstrumentSettings(Settings):
     pair_correction: PairCorrectionSettings | None = None
     """RF pairs: known phases and delays, in place of the source's."""
     reference_target: ReferenceTargetSettings | None = None
-    """RF pairs: estimate phases and delays from this scatterer."""
+    """RF: estimate phases and delays of pairs, or the phase of each pulse, from this scatterer."""
 
 
 class CalibrateSettings(Settings):

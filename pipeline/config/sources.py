@@ -32,7 +32,7 @@ MriArrayName = Literal[
 RfArrayName = Literal[
     "y", "frequencies", "tx", "rx", "transmitter", "receiver", "reference_path",
     "A1", "A2", "A3", "kappa1", "kappa2", "kappa3", "rowphase1", "rowphase2", "rowphase3",
-    "frequency_scale", "frequency_shift", "times",
+    "frequency_scale", "frequency_shift", "times", "y_target",
     "weights", "noise_std", "reference", "targets", "phase", "delay", "gain_tx", "gain_rx",
 ]  # fmt: skip
 Kind = Literal["mri", "rf"]

@@ -130,9 +130,19 @@ PULSES = ArrayTable(
             lacks=0,
             apart=("frame",),
         ),
+        "y_target": ArrayField(
+            ("frame", "pulse", "freq"),
+            np.complex64,
+            "what each pulse measured of the reference target, where `y` does not hold it",
+            apart=("frame",),
+            compressed=False,
+        ),
     }
 )
 """Arrays of `raw.zarr` with the layout ``phase-history``."""
+
+MEASURED_PULSES = ("y", "y_target")
+"""Arrays of a phase history that are read piece by piece."""
 
 PAIR_SOURCE = ArrayTable(
     {

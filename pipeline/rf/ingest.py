@@ -76,6 +76,7 @@ def _pulses(
         checks={
             "y": partial(_measured_pulses, dataset, labels),
             "weights": partial(NotZero, f"{dataset}: weights", ()),
+            "y_target": partial(NotZero, f"{dataset}: y_target", ()),
             "frequency_scale": partial(
                 NotNegative, f"{dataset}: values of frequency_scale", ("frame", "pulse")
             ),

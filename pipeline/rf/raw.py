@@ -216,6 +216,12 @@ class RfRawData(Acquisition):
         """Return what pulses of a phase history measured, complex64 ``[pulse, freq]``."""
         return self._read("y", (frame, pulses, frequencies))
 
+    def target_measurements(self, frame: int, pulses: slice = ALL) -> NDArray[np.complex64]:
+        """Return what pulses measured of the reference target, complex64 ``[pulse, freq]``."""
+        if "y_target" not in self.arrays:
+            return self.pulse_measurements(frame, pulses)
+        return self._read("y_target", (self._of_frame("y_target", frame), pulses))
+
     def _per_axis(
         self, letter: str, pair: int, frequencies: slice
     ) -> tuple[NDArray[Any], ...] | None:

@@ -216,4 +216,5 @@ def test_tumours_of_breast_phantoms_stand_at_their_places(run):
         scene = np.abs(stored["image"][0])
         brightest = np.unravel_index(scene.argmax(), scene.shape)
         z, y, x = 1e3 * (np.array(stored.attrs["affine"]) @ [*brightest, 1])[:3]
-        assert np.linalg.norm(np.subtract((x, y, z), tumour)) < 5  # mm; voxels are of 2.5
+        # mm; voxels are of 2.5, and the other tumour, which phases are taken from, is 5 mm away.
+        assert np.linalg.norm(np.subtract((x, y, z), tumour)) < 3

@@ -1,4 +1,4 @@
-"""What the instruments of pairs of antenna arrays add: given, or told by a reference target.
+"""What instruments add to pairs or pulses: given, or told by a reference target.
 
 Nothing is taken away here: what is found is applied whenever measurements are read; see
 `pipeline.rf.model.instruments`.
@@ -15,8 +15,11 @@ from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import Need
 from pipeline.errors import ConfigError
 from pipeline.progress import track
-from pipeline.rf.arrays import CLOCKS, GAINS
+from pipeline.rf.arrays import CLOCKS, GAINS, PHASES
 from pipeline.rf.calibration.reference_target import SAMPLE_BYTES, SeenTarget, frequencies_together
+from pipeline.rf.calibration.target_phases import SAMPLE_BYTES as PULSE_SAMPLE_BYTES
+from pipeline.rf.calibration.target_phases import samples_at_once, target_phases
+from pipeline.rf.geometry.antenna_paths import PULSE_BYTES
 from pipeline.rf.model.instruments import PairCorrection
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import store_array
@@ -30,16 +33,10 @@ NAME = "instruments"
 
 
 def method(job: Calibrating, raw: RfRawData | None = None) -> str:
-    """Return ``given``, ``reference target`` or ``as measured``; ``none`` for a phase history."""
+    """Return ``given``, ``reference target`` or ``as measured``; of pulses the second or none."""
     who, chosen = job.dataset, job.settings.instruments or InstrumentSettings()
     if not job.acquired.rows:
-        for name, value in chosen:
-            if value is not None:
-                raise ConfigError(
-                    f"{who}: sources.{who}.{name} is for pairs of antenna arrays, but this is "
-                    "a phase history; leave it out"
-                )
-        return NONE
+        return _method_of_pulses(job, chosen)
     given = dict(chosen.pair_correction or ())
     known = [name for name in CLOCKS if name in job.acquired.arrays or given.get(name) is not None]
     if raw is not None:
@@ -55,11 +52,34 @@ def method(job: Calibrating, raw: RfRawData | None = None) -> str:
     return "reference target"
 
 
+def _method_of_pulses(job: Calibrating, chosen: InstrumentSettings) -> str:
+    """Return ``reference target`` or none, as the settings of a phase history say."""
+    who, target = job.dataset, chosen.reference_target
+    of_pairs = [name for name in ("coherent", "pair_correction") if getattr(chosen, name)]
+    if target is not None:
+        of_pairs += [f"reference_target.{n}" for n in target.model_fields_set - {"position"}]
+    if of_pairs:
+        raise ConfigError(
+            f"{who}: sources.{who}.{of_pairs[0]} is for pairs of antenna arrays, but this is "
+            "a phase history; leave it out"
+        )
+    if target is not None and job.settings.calibration.autofocus != NONE:
+        raise ConfigError(
+            f"{who}: the phases of pulses are to be found by sources.{who}.reference_target and by "
+            "calibration.autofocus; leave one of them out"
+        )
+    return NONE if target is None else "reference target"
+
+
 def needs(job: Calibrating) -> list[Need]:
     """Return what looking for a reference target needs; what is given is small."""
     acquired = job.acquired
     if job.methods[NAME] != "reference target":
         return []
+    if not acquired.rows:
+        together = samples_at_once(acquired.readouts, acquired.samples)
+        held = {"antenna positions": PULSE_BYTES * acquired.readouts}
+        return [Need({**held, "reference target": PULSE_SAMPLE_BYTES * together})]
     together = min(frequencies_together(acquired.rows), acquired.arrays["frequencies"][0])
     samples = together * math.prod(acquired.rows)
     chunks = min(8 * samples, CHUNKS_AT_ONCE * CHUNK_BYTES)
@@ -72,8 +92,14 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 
 
 def run(raw: RfRawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
-    """Write phases and delays of all pairs and the gains of their elements."""
+    """Write phases and delays of all pairs and gains of their elements; or phases of pulses."""
     chosen = job.settings.instruments or InstrumentSettings()
+    if not raw.pairs:
+        assert chosen.reference_target is not None  # `method`
+        with receipt.phase("instruments"):
+            phases, coherence = target_phases(raw, chosen.reference_target.position, job.dataset)
+        store_array(group, PHASES, phases, ("frame", "pulse"))
+        return {"coherence": coherence}
     found = {"coherent": raw.coherent if chosen.coherent is None else chosen.coherent}
     if job.methods[NAME] == "as measured":
         return found

@@ -17,6 +17,7 @@ from pipeline.rf.arrays import (
     BY_ELEMENTS,
     CLOCKS,
     GAINS,
+    MEASURED_PULSES,
     OF_PULSES,
     PAIR_SOURCE,
     PULSE_SOURCE,
@@ -140,7 +141,8 @@ class _Arrays:
         )
         positions = {"transmitter": sent, "receiver": received, "reference_path": paths}
         arrays = self._shared((*SHARED, *OF_PULSES)) | resident(positions)
-        return self._acquisition(arrays | {"y": self.arrays["y"]}, ())
+        measured = {name: self.arrays[name] for name in MEASURED_PULSES if name in self.arrays}
+        return self._acquisition(arrays | measured, ())
 
     def _acquisition(
         self, arrays: dict[str, LazyArray], pairs: Sequence[Pair | None]

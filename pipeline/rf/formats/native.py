@@ -22,7 +22,7 @@ from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.formats.lazy import LazyArray, describe_files, elementwise
 from pipeline.formats.zarr_arrays import ZarrArray, opened_zarr, understood, zarr_source
-from pipeline.rf.arrays import CLOCKS, GAINS, OF_PULSES, PATHS, SHARED
+from pipeline.rf.arrays import CLOCKS, GAINS, MEASURED_PULSES, OF_PULSES, PATHS, SHARED
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
 from pipeline.rf.formats.layout import factors_of, without_last
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
@@ -97,12 +97,13 @@ class _Store:
 
     def pulses(self) -> RfAcquisition:
         """Return a phase history, frame by frame."""
-        measured = self._measured(self.arrays)
+        names = [name for name in MEASURED_PULSES if name == "y" or name in self.arrays]
+        measured = {name: self._measured(self.arrays, name) for name in names}
         positions = {name: self._whole(self.arrays, name) for name in PATHS}
         positions |= {
             name: self._whole(self.arrays, name) for name in OF_PULSES if name in self.arrays
         }
-        return self._acquisition({"y": measured, **resident(positions)}, ())
+        return self._acquisition({**measured, **resident(positions)}, ())
 
     def pairs(self) -> RfAcquisition:
         """Return pairs of antenna arrays."""
@@ -202,17 +203,17 @@ class _Store:
     def _lazy(self, group: Any) -> dict[str, LazyArray]:
         return {
             _OTHER_NAMES.get(name, name): ZarrArray(
-                stored, f"{self.who}/{stored.path}", complete=name == "y"
+                stored, f"{self.who}/{stored.path}", complete=name in MEASURED_PULSES
             )
             for name, stored in group.arrays()
         }
 
-    def _measured(self, arrays: Mapping[str, LazyArray]) -> LazyArray:
-        if "y" not in arrays:
-            raise DataError(f"{self.who} has no `y`; it has {', '.join(arrays) or 'nothing'}")
-        measured = arrays["y"]
+    def _measured(self, arrays: Mapping[str, LazyArray], name: str = "y") -> LazyArray:
+        if name not in arrays:
+            raise DataError(f"{self.who} has no `{name}`; it has {', '.join(arrays) or 'nothing'}")
+        measured = arrays[name]
         if len(measured.shape) < 3:
-            raise DataError(f"{self.who}: `y` has the shape {measured.shape}; it lacks axes")
+            raise DataError(f"{self.who}: `{name}` has the shape {measured.shape}; it lacks axes")
         return elementwise(np.conj, measured) if self._conjugated else measured
 
     def _whole(
