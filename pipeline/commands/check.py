@@ -18,12 +18,22 @@ def check(
     settings = read_config(configfile, default=CONFIG)
     datasets = load_datasets(Path(settings.datasets), settings)
     find_source_files(settings, datasets)
-    from pipeline.commands.source_check import check_source
+    from pipeline.commands.source_check import MOST_SOURCES, check_sources
 
-    for row in datasets.values():
-        checked = check_source(settings, row)
-        echo(f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}")
-        for line in checked.told:
-            echo(f"  {line}")
-        if checked.partly:
-            echo(f"  samples alone were looked at of {', '.join(checked.partly)}")
+    left_out = 0
+    for row, checked in check_sources(settings, datasets.values()):
+        lines = [f"{row.dataset}\t{row.format}\t{row.source}\t{', '.join(row.reconstructions)}"]
+        if checked is None:
+            left_out += 1
+        elif checked.dataset != row.dataset:
+            lines.append(f"as {checked.dataset}")
+        else:
+            lines += checked.told
+            if checked.partly:
+                lines.append(f"samples alone were looked at of {', '.join(checked.partly)}")
+        echo("\n  ".join(lines))
+    if left_out:
+        echo(
+            f"opened {MOST_SOURCES} sources spread over the table, not those of {left_out} rows, "
+            "which `ingest` looks at"
+        )

@@ -134,11 +134,11 @@ def check_row(row: Dataset, config: Config, who: str) -> None:
         raise ConfigError(
             f"{who}: the format {row.format} needs `sources.{row.dataset}.{missing}` in the config"
         )
-    if (foreign := details.foreign(row.format)) is not None:
+    if (foreign := details.foreign(row.kind, row.format)) is not None:
         key, formats = foreign
         raise ConfigError(
-            f"{who}: `sources.{row.dataset}.{key}` is for the format {' or '.join(formats)}, and "
-            f"this is {row.format}; leave it out"
+            f"{who}: `sources.{row.dataset}.{key}` is for {', '.join(formats)}, and this is "
+            f"{row.kind} {row.format}; leave it out"
         )
 
 

@@ -37,11 +37,35 @@ RfArrayName = Literal[
 ]  # fmt: skip
 Kind = Literal["mri", "rf"]
 
-FORMATS: Mapping[Kind, tuple[str, ...]] = {
-    "mri": ("native", "arrays", "bart", "mrd", "mrd2", "twix", "fastmri", "simulation"),
-    "rf": ("native", "arrays", "cphd", "gotcha", "fresnel", "simulation"),
+_TIMES = ("dwell_time", "first_sample_time", "noise_dwell_time", "frame_duration")
+_EVERY: Mapping[Kind, tuple[str, ...]] = {
+    "mri": ("shape", "voxel_size", "slice_thickness", *_TIMES, "calibration"),
+    "rf": (*InstrumentSettings.model_fields, "calibration"),
 }
-"""Formats of each kind of data. ``pipeline.<kind>.formats.<format>`` reads one: its context manager
+"""Settings of a source that all formats of a kind use."""
+_LISTED = ("readouts", "trajectory", "readouts_per_frame")
+FORMATS: Mapping[Kind, Mapping[str, tuple[str, ...]]] = {
+    "mri": {
+        "native": (),
+        "arrays": ("arrays", "trajectory", "samples_per_readout", "readouts_per_frame"),
+        "bart": ("bart",),
+        "mrd": _LISTED,
+        "mrd2": _LISTED,
+        "twix": _LISTED,
+        "fastmri": (),
+        "simulation": ("simulation",),
+    },
+    "rf": {
+        "native": (),
+        "arrays": ("arrays", "scene", "tx_grid", "rx_grid"),
+        "cphd": ("scene", "channel", "plane"),
+        "gotcha": ("scene", "own_autofocus"),
+        "fresnel": ("scene",),
+        "simulation": ("seed",),
+    },
+}
+"""Formats of each kind of data, with the settings of a source that each uses beside those that all
+do; others are refused. ``pipeline.<kind>.formats.<format>`` reads one: its context manager
 ``open_source(settings, dataset, budget)`` yields the acquisition. It is imported by name, and only
 where a dataset needs it: a changed reader concerns no other."""
 
@@ -204,17 +228,6 @@ class SceneSettings(Settings):
     """What waves travel through; default: vacuum."""
 
 
-_SCANNERS = ("mrd", "mrd2", "twix")
-_FORMATS_OF: Mapping[str, tuple[str, ...]] = {
-    "channel": ("cphd",),
-    "plane": ("cphd",),
-    "own_autofocus": ("gotcha",),
-    "readouts": _SCANNERS,
-    "trajectory": ("arrays", *_SCANNERS),
-}
-"""Formats that a setting of a source is for, where others have no use for it."""
-
-
 class SourceSettings(InstrumentSettings):
     """What a dataset's files do not say themselves."""
 
@@ -281,16 +294,18 @@ class SourceSettings(InstrumentSettings):
                 needed = []
         return next((key for key in needed if getattr(self, key) is None), None)
 
-    def foreign(self, format_: str) -> tuple[str, tuple[str, ...]] | None:
-        """Return the first key that is given and of no use to a format, and which it is for."""
-        return next(
-            (
-                (key, formats)
-                for key, formats in _FORMATS_OF.items()
-                if key in self.model_fields_set and format_ not in formats
-            ),
-            None,
-        )
+    def foreign(self, kind: Kind, format_: str) -> tuple[str, list[str]] | None:
+        """Return the first key that is set and of no use to a format, and the formats it is for."""
+        used = (*_EVERY[kind], *FORMATS[kind][format_])
+        for key, field in type(self).model_fields.items():
+            if key not in used and getattr(self, key) != field.default:
+                return key, [
+                    f"{other} {name}"
+                    for other, formats in FORMATS.items()
+                    for name, keys in formats.items()
+                    if key in (*_EVERY[other], *keys)
+                ]
+        return None
 
 
 class IngestSettings(Settings):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline.engine.images import Images
 from pipeline.merge.nifti import require_sizes, write_nifti
-from pipeline.merge.outputs import Merged, Output, of_patients
+from pipeline.merge.outputs import Merged, Output, not_of_patients
 from pipeline.merge.slabs import slab_bytes
 from pipeline.storage.bids_provenance import activity, provenance_files
 
@@ -92,5 +92,5 @@ OUTPUT = Output(
     needs=_needs,
     check=_check,
     folder=True,
-    suits=of_patients,
+    unsuited=not_of_patients,
 )

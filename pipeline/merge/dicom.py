@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.engine.images import Images
 from pipeline.errors import DataError
 from pipeline.merge.dicom_header import LARGEST_PIXEL, dicom_header
-from pipeline.merge.outputs import Merged, Output, of_patients
+from pipeline.merge.outputs import Merged, Output, not_of_patients
 from pipeline.merge.slabs import image_slabs, slab_bytes
 
 _LARGEST_AXIS = 2**16 - 1
@@ -89,5 +89,5 @@ OUTPUT = Output(
     needs=_needs,
     check=_check,
     folder=True,
-    suits=of_patients,
+    unsuited=not_of_patients,
 )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.engine.images import Images
 from pipeline.errors import DataError
 from pipeline.geometry.orientation import lps_affine
-from pipeline.merge.outputs import Merged, Output, of_patients
+from pipeline.merge.outputs import Merged, Output, not_of_patients
 from pipeline.merge.slabs import image_slabs, slab_bytes
 
 _HEADER = np.dtype(
@@ -146,5 +146,5 @@ OUTPUT = Output(
     needs=_needs,
     resident_bytes=_HDF5_BYTES,
     check=_check,
-    suits=of_patients,
+    unsuited=not_of_patients,
 )

@@ -62,9 +62,9 @@ class Merged:
         return f"{self.dataset} {self.reconstruction}"
 
 
-def of_patients(acquisition: Acquisition) -> bool:
-    """Return whether an acquisition is of MRI, as some files can only show."""
-    return acquisition.kind == "mri"
+def not_of_patients(acquisition: Acquisition) -> str:
+    """Return why images of patients alone are written; empty for those of MRI."""
+    return "" if acquisition.kind == "mri" else "for MRI alone"
 
 
 def _nothing(shape: tuple[int, ...]) -> None:
@@ -92,8 +92,8 @@ class Output:
     """Whether it is a folder."""
     checksums: bool = False
     """Whether its files hold checksums of their own; those of others go into the receipt."""
-    suits: Callable[[Acquisition], bool] = lambda acquisition: True
-    """Whether images of an acquisition can be written; of others it is left out."""
+    unsuited: Callable[[Acquisition], str] = lambda acquisition: ""
+    """Returns why images of an acquisition cannot be written and are left out; else nothing."""
 
 
 def output_modules(settings: OutputSettings) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def write_sicd(path: Path, merged: Merged) -> None:
     from pipeline.merge.sicd_metadata import metadata
 
     radar, images = merged.radar, merged.images
-    assert radar is not None  # `Output.suits`
+    assert radar is not None  # `Output.unsuited`
     grid = SicdGrid.of(merged.affine, images.shape, radar)
     about = metadata(grid, radar, merged.title)
     parts = sicd.jbp_from_nitf_metadata(about)
@@ -80,10 +80,12 @@ def _check(shape: tuple[int, ...]) -> None:
         )
 
 
-def _suits(acquisition: Acquisition) -> bool:
-    """Return whether one platform sent and received: of two, SICD needs more than is known."""
+def _unsuited(acquisition: Acquisition) -> str:
+    """Return why not, unless one platform sent and received: else SICD asks for more."""
     radar = acquisition.radar
-    return radar is not None and radar.details["type"] == "MONOSTATIC"
+    if radar is not None and radar.details["type"] == "MONOSTATIC":
+        return ""
+    return "for monostatic CPHD alone"
 
 
 def _needs(images: Images, threads: int) -> dict[str, int]:
@@ -101,5 +103,5 @@ OUTPUT = Output(
     needs=_needs,
     resident_bytes=_LIBRARY_BYTES,
     check=_check,
-    suits=_suits,
+    unsuited=_unsuited,
 )

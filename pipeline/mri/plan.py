@@ -8,6 +8,7 @@ from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.errors import ConfigError, DataError
 from pipeline.mri.calibration.off_resonance import segment_counts
+from pipeline.mri.combinations import require_possible
 from pipeline.mri.corrected import SLAB, lies_on_grid, sampled_alike
 from pipeline.mri.image_readouts import Bins, image_readouts
 from pipeline.mri.model.basis import temporal_basis
@@ -59,53 +60,27 @@ def models(
     mixing = None if calibration is None else calibration.mixing()
     coils = data.coils if mixing is None else len(mixing)
     maps = coils > 1 if calibration is None else calibration.coil_maps != "none"
-    if settings.solves and coils > 1 and not maps:
-        raise DataError(
-            f"{who}: {settings.algorithm} of {coils} coils needs coil maps, and "
-            "calibration.coil_maps is none; set it to auto, source or espirit"
-        )
     segments = None if calibration is None else segment_counts(calibration)
     coefficients, real_basis = 0, True
     made_of = image_readouts(data, settings.frames_per_image, calibration)
     binned, joined = isinstance(made_of, Bins), len(made_of.frames(0))
-    if binned and (data.slices > 1 or settings.subspace):
-        raise ConfigError(
-            f"{who}: `frames_per_image: bins` is for one slice, and for a `series` with the basis "
-            "frames; set frames_per_image to 1 or all, or ingest each slice as a dataset"
-        )
-    if binned and calibration and len(calibration.bin_axes) > 1 and settings.orders_images:
-        raise ConfigError(
-            f"{who}: a penalty along the series needs bins of one axis, and these have "
-            f"{' x '.join(map(str, calibration.bin_axes))}; take `penalty: llr`, or `along: space`"
-        )
-    if data.slices > 1 and (data.frames // data.slices) % joined:
-        raise ConfigError(
-            f"{who}: frames_per_image {settings.frames_per_image} joins frames of different "
-            f"slices: there are {data.slices} slices of {data.frames // data.slices} frames; set "
-            "it to a divisor of these"
-        )
-    if settings.joins_images and data.slices > 1:
-        raise ConfigError(
-            f"{who}: a `series` of {data.slices} slices, whose coil maps differ; ingest each slice "
-            "as a dataset of its own"
-        )
+    source = data.basis() if isinstance(data, RawData) and settings.subspace else None
+    require_possible(
+        settings,
+        who,
+        frames=data.frames,
+        slices=data.slices,
+        coils=coils,
+        maps=maps,
+        off_resonance=segments is not None,
+        basis=None if source is None else source.shape,
+        bins=() if calibration is None else calibration.bin_axes,
+    )
     if settings.series is not None and settings.subspace:
-        source = data.basis() if isinstance(data, RawData) else None
         basis, _ = temporal_basis(settings.series, made_of.images, source, who)
         coefficients, real_basis = basis.shape[1], not basis.imag.any()
-        if segments is not None:
-            raise ConfigError(
-                f"{who}: a `series` with the basis {settings.series.basis} knows no off-resonance; "
-                "set calibration.off_resonance to none, or series.basis to frames"
-            )
         made_of = image_readouts(data, "all", calibration)
     explicit = settings.normal == "explicit"
-    if settings.single_kernel and (explicit or segments is not None or coefficients):
-        raise ConfigError(
-            f"{who}: `preconditioner: circulant` and `kronecker` need a normal operator of a "
-            "single Toeplitz kernel, and `normal: explicit`, off-resonance and a temporal basis "
-            "have none; leave it out"
-        )
     if settings.uses_spectrum and calibration is not None and "spectrum" not in calibration.arrays:
         raise DataError(
             f"{who}: `regularization: wiener` and `preconditioner: spectrum` need signal and noise "

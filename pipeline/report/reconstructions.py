@@ -206,6 +206,8 @@ def _settings(jobs: "pd.DataFrame", measured: Mapping[str, Any]) -> tuple[tuple[
     if measured.get("frames_per_image", 1) != 1:
         settings.append(("measured frames in an image", str(measured["frames_per_image"])))
     settings.append(("blocks", str(len(blocks))))
+    if left_out := measured.get("outputs_left_out"):
+        settings.append(("outputs left out", "; ".join(left_out)))
     for column, label in (
         ("adjoint_error", "canary: adjoint test"),
         ("forward_error", "canary: against the exact sum"),

@@ -8,7 +8,8 @@ from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.engine.work import ModelCosts
-from pipeline.errors import ConfigError, DataError, PlanError
+from pipeline.errors import ConfigError
+from pipeline.rf.combinations import PLANE_WAVES, require_possible
 from pipeline.rf.geometry.antennas import wavenumbers
 from pipeline.rf.model.back_projection_costs import LEAST_TOLERANCE, BackProjectionCosts
 from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model, decibels
@@ -41,24 +42,13 @@ def models(
 ) -> tuple[Sequence[ModelCosts], Sequence[str]]:
     """Return the ways to run the model, the fastest first; see `pipeline.engine.request.Models`.
 
-    Refused, besides what `choose_pair_model` refuses, is a coherent image of pairs whose phases
-    cannot be compared.
+    Refused is what `require_possible` and `choose_pair_model` refuse.
     """
     if isinstance(data, RfRawData):
-        if not data.pairs:
-            if settings.fusion != "coherent":
-                raise PlanError(
-                    f"{who}: `fusion: {settings.fusion}` is of pairs of antenna arrays, and these "
-                    "data are a phase history; leave `fusion` out"
-                )
-            return pulse_models(data, calibration, settings, machine, who)
         coherent = data.coherent if calibration is None else calibration.coherent
-        if settings.fusion == "coherent" and data.pairs > 1 and not coherent:
-            raise DataError(
-                f"{who}: the phases of its {data.pairs} pairs are not calibrated, so they add up "
-                "to no coherent image; give their phases and delays (`pair_correction`) or a "
-                "`reference_target`, or set `fusion` to phase-aligned or non-coherent"
-            )
+        require_possible(settings, who, pairs=data.pairs, coherent=coherent)
+        if not data.pairs:
+            return pulse_models(data, calibration, settings, machine, who)
         data = _pair_acquisition(data, machine.nufft.tolerance)
     # Plane waves are taken to serve where nobody has measured by how much they err.
     errors: dict[str, float] = {"W": 0.0, "W+D(fc)": 0.0}
@@ -67,11 +57,13 @@ def models(
         fine = machine.nufft.tolerance >= LEAST_TOLERANCE or settings.model == "exact"
         if data.projection is not None and fine:
             errors["exact"] = data.projection.sampling.error
+    if settings.single_kernel:
+        errors = {level: error for level, error in errors.items() if level in PLANE_WAVES}
     choice = choose_pair_model(
         errors,
         data,
         model="W" if calibration is None and settings.model == "auto" else settings.model,
-        normal=settings.normal,
+        normal="toeplitz" if settings.single_kernel else settings.normal,
         coherent=settings.fusion == "coherent",
         force=settings.force_model or calibration is None,
         allowed_error=settings.model_error,

@@ -104,6 +104,7 @@ def measure(
             images=len(rows),
             blocks=[{key: job[key] for key in _KEPT_OF_BLOCKS if key in job} for job in blocks],
             made_with=blocks[0].get("settings", {}),  # of all blocks the same
+            outputs_left_out=jobs[-1].get("left_out", []),
         )
         for warning in warnings_of(jobs):  # the report reads no receipts of blocks
             record.content.setdefault("warnings", []).append(warning)

@@ -83,7 +83,12 @@ def merge(
             files = [blocks / f"{block}.zarr.zip" for block in jobs.blocks]
             series = BlockSeries.open(files, jobs.blocks)
             asked = outputs(settings.output)
-            wanted = {name: output for name, output in asked.items() if output.suits(source)}
+            unsuited = {
+                name: why for name, output in asked.items() if (why := output.unsuited(source))
+            }
+            for name, why in unsuited.items():
+                print(f"{dataset} {reconstruction}: output.{name} is left out, as it is {why}")  # noqa: T201
+            wanted = {name: output for name, output in asked.items() if name not in unsuited}
             for output in wanted.values():
                 output.check(stacked_shape(series.shape, source.slices))
             limits = planned_limits("cpu", "auto", host_mb)
@@ -163,7 +168,7 @@ def merge(
                 path.unlink(missing_ok=True)
         job.record(
             outputs=checksums,
-            left_out=sorted(asked.keys() - wanted.keys()),
+            left_out=[f"{name}, {why}" for name, why in sorted(unsuited.items())],
             shape=list(series.shape), blocks=len(series.rows), voxel_size=voxel_size.tolist(),
         )  # fmt: skip
 

@@ -25,34 +25,53 @@ class Acquired:
     arrays: Mapping[str, tuple[int, ...]]
     """Shape of each array of the store's own level; see `pipeline.mri.arrays` and
     `pipeline.rf.arrays` for their axes."""
-    pattern: str
-    """MRI: ``radial``, ``stack-of-stars`` or ``other``; see
-    `pipeline.mri.readouts.sampling_pattern`."""
+    pattern: str | None
+    """MRI: ``radial``, ``stack-of-stars``, ``cartesian`` or ``other``, see
+    `pipeline.mri.readouts.sampling_pattern`; `None` where nobody has looked."""
     rows: tuple[int, ...]
     """RF pairs: the largest measurement at one frequency along each axis; else empty."""
     axes: str = "zyx"
     """Order of ``shape``; ``xyz`` where a model's axes are those of positions."""
+    slices: int = 1
+    """MRI: parallel ones, whose frames stand one slice after another."""
+    dwell_time: float | None = None
+    """MRI: between samples [s], where it is known."""
+    frame_duration: float | None = None
+    """MRI: from the start of a frame to that of the next [s], where it is known."""
+    pairs: int = 0
+    """RF: pairs of antenna arrays; none of a phase history."""
+    coherent: bool = True
+    """RF: whether the source says that phases of pairs can be compared."""
 
     @classmethod
     def of(cls, marker: Path) -> Self:
         """Read ``raw.json``, the marker of an acquisition; `DataError` if it tells no sizes."""
         content: Mapping[str, Any] = read_json(marker)
-        told = content.get("attributes", {})
         try:
             arrays = {name: tuple(one["shape"]) for name, one in content["arrays"].items()}
-            return cls(
-                kind=str(told["kind"]),
-                shape=tuple(told["shape"]),
-                frames=int(told["frames"]) if "frames" in told else arrays["kspace"][0],
-                arrays=arrays,
-                pattern=str(told.get("pattern", "other")),
-                rows=tuple(told.get("rows", ())),
-                axes=str(told.get("axes", "zyx")),
-            )
+            return cls.told(content.get("attributes", {}), arrays)
         except (KeyError, TypeError, AttributeError):
             raise DataError(
                 f"{marker}: tells no sizes of an acquisition; {remake(marker)}"
             ) from None
+
+    @classmethod
+    def told(cls, attributes: Mapping[str, Any], arrays: Mapping[str, tuple[int, ...]]) -> Self:
+        """Return what attributes and arrays of a store tell."""
+        return cls(
+            kind=str(attributes["kind"]),
+            shape=tuple(attributes["shape"]),
+            frames=int(attributes["frames"]) if "frames" in attributes else arrays["kspace"][0],
+            arrays=arrays,
+            pattern=attributes.get("pattern"),
+            rows=tuple(attributes.get("rows", ())),
+            axes=str(attributes.get("axes", "zyx")),
+            slices=int(attributes.get("slices", 1)),
+            dwell_time=attributes.get("dwell_time"),
+            frame_duration=attributes.get("frame_duration"),
+            pairs=int(attributes.get("pairs", 0)),
+            coherent=bool(attributes.get("coherent", True)),
+        )
 
     def volume(self, shape: tuple[int, ...] | None = None) -> tuple[int, int, int]:
         """Return an image matrix, or the acquisition's, as it is stored: ``(z, y, x)``."""
@@ -77,6 +96,11 @@ class Acquired:
     @property
     def _measured(self) -> tuple[int, ...]:
         return next(self.arrays[name] for name in ("kspace", "y") if name in self.arrays)
+
+    @property
+    def timed(self) -> bool:
+        """MRI: whether it is known when samples were taken."""
+        return "times" in self.arrays or self.dwell_time is not None
 
     @property
     def own_trajectory(self) -> bool:

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     import zarr
 
 FINGERPRINT = "fingerprint"
-TOLD = ("kind", "shape", "frames", "pattern", "rows")
+TOLD = (
+    *("kind", "shape", "axes", "frames", "pattern", "slices", "dwell_time", "frame_duration"),
+    *("rows", "pairs", "coherent"),
+)
 """Attributes that the marker repeats, so that sizes are known without opening the store."""
 
 

@@ -312,11 +312,15 @@ def test_what_a_format_must_be_told_is_named_before_anything_runs(tmp_path, row,
 @pytest.mark.parametrize(
     ("row", "sources", "told"),
     [
-        ("rf\tgotcha\tx.mat", {"plane": "slant"}, "plane` is for the format cphd"),
-        ("rf\tfresnel\tx.exp", {"channel": "one"}, "channel` is for the format cphd"),
-        ("rf\tcphd\tx.cphd", {"own_autofocus": True}, "own_autofocus` is for the format gotcha"),
-        ("mri\tfastmri\tx.h5", {"readouts": {}}, "readouts` is for the format mrd or mrd2 or"),
-        ("mri\tfastmri\tx.h5", {"trajectory": {"kind": "stored"}}, "trajectory` is for .* arrays"),
+        ("rf\tgotcha\tx.mat", {"plane": "slant"}, "plane` is for rf cphd, and this is rf gotcha"),
+        ("rf\tfresnel\tx.exp", {"tx_grid": [2, 3]}, "tx_grid` is for rf arrays, and"),
+        ("rf\tcphd\tx.cphd", {"own_autofocus": True}, "own_autofocus` is for rf gotcha, and"),
+        ("mri\tfastmri\tx.h5", {"readouts": {}}, "readouts` is for mri mrd, mri mrd2, mri twix"),
+        ("mri\tfastmri\tx.h5", {"readouts_per_frame": 9}, "readouts_per_frame` is for mri arrays"),
+        ("mri\tmrd\tx.h5", {"bart": {"kspace": "k", "trajectory": "t"}}, "bart` is for mri bart"),
+        ("mri\tnative\tx.zarr", {"scene": {"shape": [8, 8], "spacing": [1, 1]}}, "scene` is for"),
+        ("mri\tnative\tx.zarr", {"coherent": False}, "coherent` is for rf native, rf arrays"),
+        ("rf\tsimulation\trf6", {"voxel_size": [1, 1]}, "voxel_size` is for mri native, mri"),
     ],
 )
 def test_what_a_format_has_no_use_for_is_refused(tmp_path, row, sources, told):

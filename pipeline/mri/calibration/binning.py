@@ -9,7 +9,10 @@ References
    acceleration", J. Magn. Reson. Imaging 42, 407-420 (2015).
 """
 
+import math
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +28,8 @@ from pipeline.mri.calibration.navigator import FEATURES_AT_ONCE, find_navigator,
 from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import SAMPLES_AT_A_TIME
-from pipeline.storage.calibration import CalibrationArrays, store_array
+from pipeline.storage.acquired import Acquired
+from pipeline.storage.calibration import CalibrationArrays, create_samples, store_array
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
@@ -43,33 +47,33 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
     settings = job.settings.calibration.binning
     if settings is None:
         return NONE
-    if raw is not None and raw.slices > 1:
+    if job.acquired.slices > 1:
         raise DataError(
-            f"{job.dataset}: calibration.binning is for one slice, and there are {raw.slices}; "
+            f"{job.dataset}: calibration.binning is for one slice, and there are "
+            f"{job.acquired.slices}; "
             "ingest each slice as a dataset of its own"
         )
     if settings.table is not None:
         if raw is not None:  # at fault before anything is computed
-            table_weights(settings.table, (raw.frames, raw.readouts), job.dataset)
+            table_bins(settings.table, (raw.frames, raw.readouts), job.dataset)
         return "table"
-    if raw is not None:
-        _repetition_time(settings, raw, job.dataset)
+    _repetition_time(settings, job.acquired, job.dataset)
     return settings.navigator
 
 
-def _repetition_time(settings: BinningSettings, raw: RawData, who: str) -> float:
+def _repetition_time(settings: BinningSettings, acquired: Acquired, who: str) -> float:
     if settings.repetition_time is not None:
         return float(settings.repetition_time)
-    if raw.frame_duration is None:
+    if acquired.frame_duration is None:
         raise DataError(
             f"{who}: calibration.binning finds breathing by its frequency, and the source does not "
             "tell when readouts were taken; set calibration.binning.repetition_time [s]"
         )
-    return float(raw.frame_duration / raw.readouts)
+    return float(acquired.frame_duration / acquired.readouts)
 
 
 def needs(job: Calibrating) -> list[Need]:
-    """Return what the navigator needs, and the weights of all bins."""
+    """Return what the navigator needs, and the weights of a bin."""
     acquired, settings = job.acquired, job.settings.calibration.binning
     assert settings is not None
     readouts = acquired.frames * acquired.readouts
@@ -77,7 +81,7 @@ def needs(job: Calibrating) -> list[Need]:
         # A number of text takes two bytes or more there, and as Python's complex one 40.
         size = Path(settings.table).stat().st_size
         factor = 4 if settings.table.endswith(".npy") else 24
-        return [Need({"binning: table": factor * size, "binning: weights": 128 * readouts})]
+        return [Need({"binning: table": factor * size, "binning: weights": 16 * readouts})]
     slab = min(acquired.readouts, max(1, SAMPLES_AT_A_TIME // acquired.samples)) * acquired.samples
     windows = most_windows(readouts, settings.repetition_time, settings.band[1])
     samples = 1
@@ -102,7 +106,7 @@ def needs(job: Calibrating) -> list[Need]:
                 "binning: covariance": 24 * windows**2,
             }
         ),
-        Need({"binning: weights": (8 * settings.bins + 32) * readouts}),
+        Need({"binning: weights": 72 * readouts}),
     ]
 
 
@@ -119,55 +123,71 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
     assert settings is not None
     with receipt.phase("binning"):
         if settings.table is not None:
-            weights = table_weights(settings.table, (raw.frames, raw.readouts), job.dataset)
+            sorted_into = table_bins(settings.table, (raw.frames, raw.readouts), job.dataset)
             found: dict[str, Any] = {}
         else:
             data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
-            repetition = _repetition_time(settings, raw, job.dataset)
+            repetition = _repetition_time(settings, job.acquired, job.dataset)
             navigator = find_navigator(data, settings, repetition, job.dataset)
             axes = ("frame", "readout")
             store_array(group, "navigator/signal", navigator.signal.astype(np.float32), axes)
             axes = ("quantity", "frequency")
             store_array(group, "navigator/spectrum", navigator.spectrum, axes)
-            weights = soft_bins(navigator.signal, settings.bins, settings.overlap)
+            sorted_into = soft_bins(navigator.signal, settings.bins, settings.overlap)
             found = {
                 "navigator_hz": round(navigator.frequency, 4),
                 "navigator_explains": round(navigator.explained, 4),
                 "navigator_readouts": navigator.readouts,
                 "repetition_time": repetition,
             }
-        store_array(
+        bins = sorted_into.bins
+        stored = create_samples(
             group,
             "bins",
-            weights.reshape(-1, raw.frames, raw.readouts),
+            (math.prod(bins), raw.frames, raw.readouts),
             ("bin", "frame", "readout"),
         )
-        found["bins"] = list(weights.shape[:-2])
-        found["readouts_of_bins"] = [
-            round(float(each.sum(dtype=np.float64)), 1)
-            for each in weights.reshape(-1, raw.frames * raw.readouts)
-        ]
+        counts = []
+        for number, index in enumerate(np.ndindex(bins)):
+            weights = sorted_into.weights(index)
+            stored[number] = weights
+            counts.append(round(float(weights.sum(dtype=np.float64)), 1))
+        found |= {"bins": list(bins), "readouts_of_bins": counts}
     receipt.record(**found)
     return found
 
 
-def soft_bins(signal: NDArray[np.floating], bins: int, overlap: float) -> NDArray[np.float32]:
-    """Return what readouts count in bins with equally many of them, ``(bin, *signal.shape)``.
+@dataclass(frozen=True)
+class SortedReadouts:
+    """What readouts count in bins, one bin at a time: together they may be as large as the data."""
 
-    Beyond a bin it falls in a straight line, to nothing after ``overlap`` bins.
+    bins: tuple[int, ...]
+    """Along each axis of them."""
+    weights: Callable[[tuple[int, ...]], NDArray[np.float32]]
+    """Of a bin by its numbers, ``[frame, readout]``."""
+
+
+def soft_bins(signal: NDArray[np.floating], bins: int, overlap: float) -> SortedReadouts:
+    """Return bins with equally many readouts of a signal ``[frame, readout]``.
+
+    Beyond a bin what a readout counts falls in a straight line, to nothing after ``overlap`` bins.
     """
     ranks = np.empty(signal.size)
     ranks[np.argsort(signal, axis=None, kind="stable")] = np.arange(signal.size) + 0.5
     places = (ranks * (bins / signal.size)).reshape(signal.shape)
-    number = np.arange(bins).reshape(-1, *(1,) * signal.ndim)
-    if overlap == 0:
-        return np.asarray(np.floor(places) == number, np.float32)
-    beyond = np.maximum(np.maximum(number - places, places - (number + 1)), 0)
-    return np.asarray(np.maximum(1 - beyond / overlap, 0), np.float32)
+
+    def weights(index: tuple[int, ...]) -> NDArray[np.float32]:
+        (number,) = index
+        if overlap == 0:
+            return np.asarray(np.floor(places) == number, np.float32)
+        beyond = np.maximum(np.maximum(number - places, places - (number + 1)), 0)
+        return np.asarray(np.maximum(1 - beyond / overlap, 0), np.float32)
+
+    return SortedReadouts((bins,), weights)
 
 
-def table_weights(file: str, shape: tuple[int, int], who: str) -> NDArray[np.float32]:
-    """Return what readouts count in bins by a table, ``(bin, [bin,] frame, readout)``.
+def table_bins(file: str, shape: tuple[int, int], who: str) -> SortedReadouts:
+    """Return the bins of a table, of so many frames and readouts.
 
     Raises
     ------
@@ -191,32 +211,31 @@ def table_weights(file: str, shape: tuple[int, int], who: str) -> NDArray[np.flo
     table = table.reshape(readouts, -1) if table.ndim < 3 else table
     if np.iscomplexobj(table) or not np.isfinite(table).all():
         raise DataError(f"{name}: {file} has values that are complex or not finite")
-    if table.ndim == 2 and table.shape[1] <= 2:
-        weights = _numbered(table, f"{name}: {file}")
-    else:
-        if table.min() < 0:
-            raise DataError(f"{name}: {file} has weights below 0")
-        weights = np.ascontiguousarray(np.moveaxis(table, 0, -1), np.float32)
-    for index in np.ndindex(weights.shape[:-1]):
-        if not weights[index].any():
+    numbered = table.ndim == 2 and table.shape[1] <= 2
+    bins = _numbers_of_bins(table, f"{name}: {file}") if numbered else table.shape[1:]
+    if not numbered and table.min() < 0:
+        raise DataError(f"{name}: {file} has weights below 0")
+
+    def weights(index: tuple[int, ...]) -> NDArray[np.float32]:
+        counted = (table == index).all(axis=1) if numbered else np.moveaxis(table, 0, -1)[index]
+        return np.asarray(counted.reshape(shape), np.float32)
+
+    for index in np.ndindex(bins):
+        if not weights(index).any():
             raise DataError(
                 f"{name}: {file} has no readout in bin {', '.join(map(str, index))}; number bins "
                 "from 0 on without gaps, or take fewer"
             )
-    return weights.reshape(*weights.shape[:-1], *shape)
+    return SortedReadouts(bins, weights)
 
 
-def _numbered(table: NDArray[Any], who: str) -> NDArray[np.float32]:
-    """Return weights ``(bin, [bin,] readout)`` of numbers ``[readout, axis]``."""
-    numbers = table.astype(np.intp)
-    if (numbers != table).any() or numbers.max() >= _MOST_BINS:
+def _numbers_of_bins(table: NDArray[Any], who: str) -> tuple[int, ...]:
+    """Return how many bins there are along each axis of numbers ``[readout, axis]``."""
+    if (table != np.floor(table)).any() or table.max() >= _MOST_BINS:
         raise DataError(f"{who} has bins that are not whole numbers below {_MOST_BINS}")
-    counts = numbers.max(axis=0) + 1
-    if counts.min() < 1:
+    bins = tuple(int(largest) + 1 for largest in table.max(axis=0))
+    if min(bins) < 1:
         raise DataError(f"{who} has no bin: all its numbers are below 0")
-    if counts.prod() > _MOST_BINS:
-        raise DataError(f"{who} has {counts.prod()} bins; expected {_MOST_BINS} at most")
-    weights = np.zeros((*counts, len(table)), np.float32)
-    rows = np.flatnonzero((numbers >= 0).all(axis=1))
-    weights[(*numbers[rows].T, rows)] = 1
-    return weights
+    if math.prod(bins) > _MOST_BINS:
+        raise DataError(f"{who} has {math.prod(bins)} bins; expected {_MOST_BINS} at most")
+    return bins

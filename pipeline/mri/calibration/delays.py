@@ -72,12 +72,13 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
     """Return ``ring`` or ``none``; see `pipeline.engine.chain.Step`."""
     if job.settings.calibration.delays == NONE:
         return NONE
-    flat = job.acquired.pattern == "radial" and len(job.acquired.shape) == 2
-    if not flat and job.acquired.pattern != "stack-of-stars":
+    axes, pattern = len(job.acquired.shape), job.acquired.pattern
+    known = {2: "radial", 3: "stack-of-stars"}
+    if pattern not in (None, known[axes]):
         raise DataError(
             f"{job.dataset}: calibration.delays is ring, which is for 2D radial readouts and "
-            f"stacks of stars, and these are {len(job.acquired.shape)}D and of the pattern "
-            f"{job.acquired.pattern}; set it to none"
+            f"stacks of stars, and these are {axes}D and of the pattern "
+            f"{pattern}; set it to none"
         )
     return "ring"
 

@@ -87,7 +87,7 @@ def pattern_of(raw: RawData) -> Pattern:
     return raw.pattern or sampling_pattern(raw.readouts_of(0))
 
 
-def computed_method(pattern: str) -> Method:
+def computed_method(pattern: str | None) -> Method:
     """Return how weights of readouts of a pattern are computed, unless the settings say it."""
     analytic: tuple[Method, ...] = ("cartesian", "radial", "stack-of-stars")
     return next((each for each in analytic if each == pattern), "pipe-menon")

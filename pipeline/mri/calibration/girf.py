@@ -53,15 +53,16 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
     """Return ``measured`` or ``none``; see `pipeline.engine.chain.Step`."""
     if job.settings.calibration.girf is None:
         return NONE
-    if raw is not None and raw.dwell_time is None:
+    dwell = job.acquired.dwell_time
+    if dwell is None:
         raise DataError(
             f"{job.dataset}: calibration.girf needs the time between samples, which the source "
             f"does not tell; set sources.{job.dataset}.dwell_time"
         )
-    if raw is not None and (raw.samples < 2 or not _SHORTEST <= (raw.dwell_time or 0) <= _LONGEST):
+    if job.acquired.samples < 2 or not _SHORTEST <= dwell <= _LONGEST:
         raise DataError(
             f"{job.dataset}: calibration.girf needs readouts of two samples or more that are "
-            f"{_SHORTEST:g} to {_LONGEST:g} s apart; found {raw.samples}, {raw.dwell_time} s apart"
+            f"{_SHORTEST:g} to {_LONGEST:g} s apart; found {job.acquired.samples}, {dwell} s apart"
         )
     return "measured"
 

@@ -37,22 +37,22 @@ MAPS = ("field_map", "relaxation")
 
 def method(job: Calibrating, raw: RawData | None = None) -> str:
     """Return ``source`` or ``none``; see `pipeline.engine.chain.Step`."""
-    calibration, arrays = job.settings.calibration, job.acquired.arrays
-    wanted, maps = calibration.off_resonance, [name for name in MAPS if name in arrays]
-    timed = "times" in arrays if raw is None else raw.has_times
-    if wanted == "source" and not (maps and (timed or raw is None)):
+    acquired, wanted = job.acquired, job.settings.calibration.off_resonance
+    arrays = acquired.arrays
+    maps = [name for name in MAPS if name in arrays]
+    if wanted == "source" and not (maps and acquired.timed):
         lacks = "times of its samples" if maps else "map of off-resonance or relaxation"
         raise DataError(
             f"{job.dataset}: calibration.off_resonance is source, but the source has no {lacks}; "
             "set it to none, or name `field_map` and `times` in the dataset's arrays (in place of "
             "`times`, `dwell_time`)"
         )
-    if wanted == NONE or not maps or not (timed or raw is None):
+    if wanted == NONE or not maps or not acquired.timed:
         return NONE
-    if raw is not None and raw.slices > 1:
+    if acquired.slices > 1:
         raise DataError(
-            f"{job.dataset}: `{maps[0]}` is one map, but there are {raw.slices} slices; ingest "
-            "each slice as a dataset of its own, or set calibration.off_resonance to none"
+            f"{job.dataset}: `{maps[0]}` is one map, but there are {acquired.slices} slices; "
+            "ingest each as a dataset of its own, or set calibration.off_resonance to none"
         )
     for name in maps:
         if arrays[name][0] > 1:

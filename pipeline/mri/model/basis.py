@@ -7,6 +7,8 @@ References
    180-195 (2017).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,17 +33,9 @@ def temporal_basis(
     DataError
         If the source has no basis, or one that does not fit.
     """
+    require_basis(settings, images, None if source is None else source.shape, who)
     if settings.basis == "source":
-        if source is None:
-            raise DataError(
-                f"{who}: `series.basis` is source, but the source has no array `basis`; name it in "
-                "the dataset's arrays, or choose a signal model"
-            )
-        if source.shape[0] != images or source.shape[1] > images:
-            raise DataError(
-                f"{who}: the array `basis` has shape {source.shape}; expected {images} images and "
-                "no more coefficients than that"
-            )
+        assert source is not None
         found, sizes, turned = np.linalg.svd(source.astype(np.complex128), full_matrices=False)
         if sizes[-1] <= 1e-6 * sizes[0]:
             raise DataError(
@@ -50,15 +44,40 @@ def temporal_basis(
         # The nearest orthonormal columns: an orthonormal basis stays as it is.
         return found @ turned, 0.0
     signals = _signals(settings)
-    if len(signals) != images or settings.coefficients > images:
-        raise ConfigError(
-            f"{who}: `series` has {len(signals)} times or flip angles and "
-            f"{settings.coefficients} coefficients, but there are {images} images; expected one "
-            "time or angle for each, and no more coefficients than images"
-        )
     components, sizes, _ = np.linalg.svd(signals, full_matrices=False)
     left = np.sqrt(np.sum(sizes[settings.coefficients :] ** 2) / np.sum(sizes**2))
     return components[:, : settings.coefficients].astype(np.complex128), float(left)
+
+
+def require_basis(
+    settings: SeriesSettings, images: int, source: Sequence[int] | None, who: str
+) -> None:
+    """Refuse a basis, of a source of this shape, that is not for so many images.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As of `temporal_basis`.
+    """
+    if settings.basis == "source":
+        if source is None:
+            raise DataError(
+                f"{who}: `series.basis` is source, but the source has no array `basis`; name it in "
+                "the dataset's arrays, or choose a signal model"
+            )
+        if source[0] != images or source[1] > images:
+            raise DataError(
+                f"{who}: the array `basis` has shape {tuple(source)}; expected {images} images and "
+                "no more coefficients than that"
+            )
+        return
+    measured = len(settings.times or settings.flip_angles or ())
+    if measured != images or settings.coefficients > images:
+        raise ConfigError(
+            f"{who}: `series` has {measured} times or flip angles and "
+            f"{settings.coefficients} coefficients, but there are {images} images; expected one "
+            "time or angle for each, and no more coefficients than images"
+        )
 
 
 def _signals(settings: SeriesSettings) -> NDArray[np.float64]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import zarr
 
 NAME = "instruments"
+TARGET = "reference target"
+"""The method that also makes phases of pairs comparable."""
 
 
 def method(job: Calibrating, raw: RfRawData | None = None) -> str:
@@ -49,7 +51,7 @@ def method(job: Calibrating, raw: RfRawData | None = None) -> str:
             f"{who}: sources.{who} has a reference_target, but corrections are known "
             f"({', '.join(known)}); leave one of them out"
         )
-    return "reference target"
+    return TARGET
 
 
 def _method_of_pulses(job: Calibrating, chosen: InstrumentSettings) -> str:
@@ -74,7 +76,7 @@ def _method_of_pulses(job: Calibrating, chosen: InstrumentSettings) -> str:
 def needs(job: Calibrating) -> list[Need]:
     """Return what looking for a reference target needs; what is given is small."""
     acquired = job.acquired
-    if job.methods[NAME] != "reference target":
+    if job.methods[NAME] != TARGET:
         return []
     if not acquired.rows:
         together = samples_at_once(acquired.readouts, acquired.samples)

@@ -13,7 +13,7 @@ Two things are left out: angles beyond those under which the aperture sees the s
 waves would return through the ends of the period, and the depth in ``j / (kz z)``, which is that of
 the scene's middle. Transmitter and receiver that move together, a vector ``2 h`` apart, see a path
 longer than from their middle by ``(h^2 - (h.u)^2) / R`` to second order, ``u`` the direction; its
-depth is that of the middle too. The error that a plan measures includes all this.
+depth is that of the middle too. `migration_error` includes all this.
 
 References
 ----------
@@ -30,6 +30,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.pieces import pieces
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import unit_phasor
@@ -42,6 +43,9 @@ _ZONES = 2.5
 """Fresnel zones beyond the scene over which waves are tapered: what is left is below 1e-3."""
 _SAMPLES_TOGETHER = 2**21
 """Samples of the frequencies that are transformed together, about."""
+_SAMPLED_VOXELS, _SAMPLED_FREQUENCIES = 64, 3
+_AT_ONCE = 4096
+"""Samples, or pulses, of all these voxels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,3 +243,37 @@ def frequency_bands(frequencies: int, most: int) -> list[slice]:
     """Cut frequencies of at most so many samples each into bands that are transformed together."""
     size = max(1, _SAMPLES_TOGETHER // most)
     return [slice(n, min(n + size, frequencies)) for n in range(0, frequencies, size)]
+
+
+def migration_error(
+    migration: RangeMigration, paths: AntennaPaths, k: NDArray[np.float64], *, seed: int = 0
+) -> float:
+    """Return the relative l2 error of the measurements of scatterers at random voxels.
+
+    64 of amplitude 1 and random phase, seen from where all positions really are at the lowest,
+    middle and highest wavenumber: both sums are over these voxels alone.
+    """
+    random = np.random.default_rng(seed)
+    scene = migration.scene
+    voxels = random.integers(scene.voxels, size=_SAMPLED_VOXELS)
+    values = np.exp(2j * np.pi * random.uniform(size=len(voxels)))
+    some = k[np.unique(np.linspace(0, len(k) - 1, _SAMPLED_FREQUENCIES).astype(int))]
+    grid, positions = migration.grid(some), scene.positions(voxels)
+    depth = migration.depths[np.unravel_index(voxels, scene.shape)[migration.scan.normal]]
+    found = np.empty((len(paths), len(some)), np.complex128)
+    for index, one in enumerate(some):
+        samples = migration.samples(float(one), grid)
+        spectrum = np.zeros(math.prod(grid), np.complex128)
+        for part in pieces(len(samples.weights), _AT_ONCE):
+            waves = unit_phasor((positions - scene.centre) @ samples.wave_vectors[:, part])
+            sums = (values * depth) @ waves * samples.weights[part]
+            np.add.at(spectrum, samples.places[part], sums)
+        fields = np.fft.ifft2(spectrum.reshape(grid), norm="forward").ravel()
+        found[:, index] = fields[migration.on_grid(grid)]
+    wrong = energy = 0.0
+    for pulses in pieces(len(paths), _AT_ONCE):
+        ways = paths[pulses].path_differences(positions) + paths.reference_path[pulses, None]
+        exact = unit_phasor(some[:, None] * ways[:, None]) @ values
+        wrong += float(np.sum(np.abs(found[pulses] - exact) ** 2))
+        energy += float(np.sum(np.abs(exact) ** 2))
+    return math.sqrt(wrong / energy)

@@ -9,7 +9,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -19,14 +19,8 @@ from torch import Tensor
 
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.grid_fourier import FourierTransform
-from pipeline.operators.nufft import NUFFT
-from pipeline.pieces import pieces
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.planar_scan import RangeMigration, frequency_bands
-from pipeline.rf.geometry.wavefronts import unit_phasor
-
-_SAMPLED_VOXELS, _SAMPLED_FREQUENCIES = 64, 3
-_PULSES_AT_ONCE = 4096
 
 
 class OmegaK(LinearOperator):
@@ -146,38 +140,3 @@ class _Band:
     transform: FourierTransform
     places: Tensor
     weights: Tensor
-
-
-def omega_k_error(
-    migration: RangeMigration,
-    paths: AntennaPaths,
-    k: NDArray[np.float64],
-    *,
-    tolerance: float,
-    threads: int | None = None,
-    seed: int = 0,
-) -> float:
-    """Return the relative l2 error of the measurements of scatterers at random voxels.
-
-    64 of amplitude 1 and random phase, seen from where all positions really are at the lowest,
-    middle and highest wavenumber, against exact sums.
-    """
-    random = np.random.default_rng(seed)
-    voxels = random.integers(migration.scene.voxels, size=_SAMPLED_VOXELS)
-    values = np.exp(2j * np.pi * random.uniform(size=len(voxels)))
-    image = np.zeros(migration.scene.voxels, np.complex64)
-    np.add.at(image, voxels, values)
-    some = k[np.unique(np.linspace(0, len(k) - 1, _SAMPLED_FREQUENCIES).astype(int))]
-    shape = migration.scene.shape
-    transform = partial(NUFFT, shape, tolerance=tolerance, threads=threads)
-    operator = OmegaK(migration, paths, some, transform=transform, held=False)
-    found = operator(torch.from_numpy(image).view(shape)).numpy()
-    wrong = energy = 0.0
-    origin = paths.path_differences(migration.scene.centre)
-    for pulses in pieces(len(paths), _PULSES_AT_ONCE):
-        positions = migration.scene.positions(voxels)
-        excess = paths[pulses].path_differences(positions) - origin[pulses, None]
-        exact = unit_phasor(some[:, None] * excess[:, None]) @ values
-        wrong += float(np.sum(np.abs(found[pulses] - exact) ** 2))
-        energy += float(np.sum(np.abs(exact) ** 2))
-    return math.sqrt(wrong / energy)

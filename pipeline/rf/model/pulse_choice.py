@@ -9,8 +9,9 @@ from pipeline.engine.rates import Rates
 from pipeline.engine.seconds import predicted_phases
 from pipeline.engine.work import ModelCosts, Work
 from pipeline.errors import KronufftError, PlanError
+from pipeline.rf.combinations import PULSE_MODELS
 from pipeline.rf.geometry.phase_history import sub_apertures, whole_aperture
-from pipeline.rf.geometry.planar_scan import RangeMigration
+from pipeline.rf.geometry.planar_scan import RangeMigration, migration_error
 from pipeline.rf.model.back_projection_costs import LEAST_TOLERANCE, BackProjectionCosts
 from pipeline.rf.model.omega_k_costs import OmegaKCosts
 from pipeline.rf.model.pair_choice import decibels
@@ -20,7 +21,6 @@ from pipeline.storage.calibration import Calibration
 
 _REFERENCE = Rates.host(1)
 """The model decides what the image is, so it must not depend on the machine that plans."""
-_MODELS = ("exact", "omega-k", "W+D(fc)")
 
 
 def pulse_models(
@@ -35,23 +35,9 @@ def pulse_models(
     Along exact paths, by range migration or by sub-apertures: the fastest on one core of those that
     settings and positions allow.
     """
-    if settings.normal == "factors":
-        raise PlanError(
-            f"{who}: a phase history has no Kronecker factors; leave `normal: factors` out"
-        )
-    if settings.model not in ("auto", *_MODELS):
-        raise PlanError(
-            f"{who}: the model {settings.model} is of pairs of antenna arrays, and these data are "
-            f"a phase history; set `model` to one of {', '.join(_MODELS)}, or leave it out"
-        )
-    if settings.single_kernel:
-        raise PlanError(
-            f"{who}: `preconditioner: circulant` and `kronecker` need a normal operator of a "
-            "single Toeplitz kernel, and a phase history has none; leave it out"
-        )
     found: list[ModelCosts] = []
     refused: list[KronufftError] = []
-    for model in _MODELS:
+    for model in PULSE_MODELS:
         if settings.model in ("auto", model):
             try:
                 found += _costs(model, data, calibration, settings, machine, who)
@@ -103,10 +89,7 @@ def _costs(
     if model == "W+D(fc)":
         return [_sub_aperture_costs(data, settings)]
     if settings.normal == "toeplitz":
-        raise PlanError(
-            f"{who}: `model: {model}` goes forward and back and has no kernels; leave `normal: "
-            "toeplitz` out"
-        )
+        return []
     whole = whole_aperture(data.scene, data.paths(0), data.frequencies)
     weights = None if calibration is None else calibration.weights(0, slice(0, 1))
     weighted = settings.weights == "density" and weights is not None
@@ -131,11 +114,7 @@ def _costs(
             f"{who}: `model: omega-k` is for a scene of three axes before antennas that lie on a "
             "grid in a plane across one of them; set `model: exact`"
         )
-    from pipeline.rf.model.omega_k import omega_k_error  # loads torch, and measures
-
-    error = omega_k_error(
-        migration, whole.paths, whole.k, tolerance=tolerance, threads=machine.threads
-    )
+    error = migration_error(migration, whole.paths, whole.k)
     if error > settings.model_error:
         raise PlanError(
             f"{who}: the model omega-k leaves {decibels(error):.1f} dB of error, and "

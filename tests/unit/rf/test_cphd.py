@@ -140,7 +140,7 @@ def test_what_a_collection_is_decides_of_its_sicd(tmp_path, given, mark):
     collection.write(tmp_path / "a.cphd")
     with opened(tmp_path / "a.cphd") as acquisition:
         raw = store(tmp_path / "raw.json", acquisition)
-    assert OUTPUT.suits(raw)
+    assert not OUTPUT.unsuited(raw)
     details = raw.radar.details | {"classification": given, "transmitted": "UNKNOWN"}
     radar = replace(raw.radar, details=details)
     grid = SicdGrid.of(raw.affine, (1, 1, *raw.shape), radar)
@@ -153,4 +153,4 @@ def test_what_a_collection_is_decides_of_its_sicd(tmp_path, given, mark):
         schema = etree.XMLSchema(file=sicd.VERSION_INFO["urn:SICD:1.4.0"]["schema"])
         assert schema.validate(told.xmltree), schema.error_log
     raw._radar["details"]["type"] = "BISTATIC"
-    assert not OUTPUT.suits(raw)
+    assert OUTPUT.unsuited(raw)
