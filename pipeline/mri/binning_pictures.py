@@ -18,7 +18,6 @@ def binning_panels(calibration: Calibration, raw: RawData) -> Iterator[tuple[Pan
     """Yield panels with their captions; none where readouts are not sorted."""
     if not calibration.bins:
         return
-    weights = np.stack([calibration.bin(number) for number in range(calibration.bins)])
     signal, spectrum = (calibration.array(f"navigator/{name}") for name in ("signal", "spectrum"))
     if signal is not None and spectrum is not None:
         settings = calibration.settings["calibration"]["binning"]
@@ -29,9 +28,9 @@ def binning_panels(calibration: Calibration, raw: RawData) -> Iterator[tuple[Pan
         rows = np.unique(np.linspace(0, len(shown) - 1, _POINTS).astype(int))
         figure, axes = empty_figure(4.2, 2.9)
         axes.plot(rows * repetition, shown[rows], color=SERIES[0], linewidth=1.0)
-        strongest = weights.reshape(len(weights), -1).argmax(axis=0)
-        for number in range(1, len(weights)):
-            edge = flat[strongest == number].min(initial=np.inf)
+        # Each has as many readouts.
+        first = np.ceil(np.arange(1, calibration.bins) * flat.size / calibration.bins - 0.5)
+        for edge in np.sort(flat)[first.astype(int)]:
             axes.axhline(edge, color=SERIES[1], linewidth=0.5, alpha=0.7)
         axes.set_xlabel("time [s]")
         axes.set_ylabel("navigator")
@@ -52,7 +51,9 @@ def binning_panels(calibration: Calibration, raw: RawData) -> Iterator[tuple[Pan
             Panel(svg_source(figure), "spectrum of the navigator, and the band of breathing"),
             f"Its spectrum, strongest at {peak:.3g} Hz within the band of {low:g} to {high:g} Hz.",
         )
-    counts = weights.reshape(len(weights), -1).sum(axis=1, dtype=np.float64)
+    # One bin at a time: all together may be as large as the data.
+    each = (calibration.bin(number) for number in range(calibration.bins))
+    counts = np.array([weights.sum(dtype=np.float64) for weights in each])
     figure, axes = empty_figure(4.2, 2.9)
     axes.bar(np.arange(len(counts)), counts, color=SERIES[0])
     axes.set_xlabel("bin")
@@ -62,5 +63,5 @@ def binning_panels(calibration: Calibration, raw: RawData) -> Iterator[tuple[Pan
     yield (
         Panel(svg_source(figure), "readouts of bins"),
         f"{len(counts)} bins of {counts.min():.0f} to {counts.max():.0f} readouts, of "
-        f"{weights[0].size} in all.",
+        f"{raw.frames * raw.readouts} in all.",
     )
