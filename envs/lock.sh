@@ -17,4 +17,4 @@ resolve() { # output, extras...
         { echo "# Made by envs/lock.sh from pyproject.toml; do not edit."; cat; } >"$output"
 }
 
-resolve envs/requirements.txt ducc torchkbnufft scanners sar cluster bench referee docs dev
+resolve envs/requirements.txt ducc torchkbnufft scanners sar vna cluster bench referee docs dev

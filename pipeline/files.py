@@ -1,7 +1,27 @@
 """What a path that somebody else wrote must name before it is opened."""
 
+import re
 import stat
 from pathlib import Path
+
+_WILD = re.compile(r"[*?]")
+
+
+def matching(path: Path) -> list[Path]:
+    """Return the files that a name with ``*`` or ``?`` stands for, by the numbers in their names.
+
+    A name that is not wild, or that nothing matches, stands for itself.
+    """
+    if not _WILD.search(path.name):
+        return [path]
+    pattern = re.sub(r"\[", "[[]", path.name)
+    found = path.parent.glob(pattern) if path.parent.is_dir() else ()
+    return sorted(found, key=_by_numbers) or [path]
+
+
+def _by_numbers(path: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def why_unreadable(path: Path, *, folder: bool = False) -> str | None:

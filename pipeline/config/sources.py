@@ -11,6 +11,7 @@ from pipeline.config.calibration import CalibrationSettings, InstrumentSettings
 from pipeline.config.readouts import ReadoutSettings
 from pipeline.config.trajectories import GeneratedKind, TrajectorySettings, Units
 from pipeline.errors import ConfigError
+from pipeline.files import matching
 
 Axis = Literal[
     "frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1",
@@ -102,7 +103,9 @@ class ArraySettings(Settings):
     """Where one array lies in the source's files, and what its axes mean."""
 
     file: str | None = None
-    """File, relative to the dataset's source where that is a folder."""
+    """File, relative to the dataset's source where that is a folder. A name with `*` or `?` stands
+    for several, in the order of the numbers in their names: their arrays, all of one shape, are
+    joined along a new axis, which is the first of `axes`."""
     name: str | None = None
     """Name (path) of the array in its file; not needed where the file holds one array."""
     real: str | None = None
@@ -330,6 +333,7 @@ class IngestSettings(Settings):
             case "arrays" if self.details.arrays is not None:
                 entries = self.details.arrays.values()
                 named = {name for entry in entries for name in entry.files}
-                return sorted(source / name if name else source for name in named) + sequence
+                paths = [matching(source / name) if name else [source] for name in named]
+                return sorted({path for some in paths for path in some}) + sequence
             case _:
                 return [source, *sequence]

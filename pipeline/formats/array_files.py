@@ -1,4 +1,4 @@
-"""Files that hold arrays by name: NumPy, HDF5, MATLAB and text.
+"""Files that hold arrays by name: NumPy, HDF5, MATLAB, Touchstone and text.
 
 Files are untrusted: nothing in them is unpickled or evaluated, and sizes are checked against the
 bytes that are there.
@@ -7,19 +7,20 @@ bytes that are there.
 import math
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, KronufftError
 from pipeline.formats import matlab
 from pipeline.formats.flat_file import FlatFile, FlatLayout
 from pipeline.formats.lazy import Derived, InMemory, LazyArray, part_bytes
 from pipeline.formats.number_table import is_text, read_table
+from pipeline.formats.touchstone import MATRIX, is_touchstone, read_touchstone
 from pipeline.formats.unpacked import BLOCK_BYTES, Unpacked, unpack_file
 
 if TYPE_CHECKING:
@@ -33,20 +34,31 @@ _HDF5_CHUNK_CACHE = 2**20
 class ArrayFile:
     """The arrays of one file, by name; ``load`` reads as little of one as the format allows."""
 
-    def __init__(self, path: Path, names: list[str], load: Callable[[str], LazyArray]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        names: list[str],
+        load: Callable[[str], LazyArray],
+        main: str | None = None,
+    ) -> None:
         self.path = path
         self.names = names
         self._load = load
+        self._main = names[0] if len(names) == 1 else main
+
+    @classmethod
+    def resident(cls, path: Path, arrays: Mapping[str, NDArray[Any]], main: str) -> Self:
+        """Return a file whose arrays are in memory; ``main`` is taken where none is named."""
+        return cls(path, list(arrays), lambda name: InMemory(arrays[name]), main)
 
     def array(self, name: str | None, who: str) -> LazyArray:
-        """Return the array ``name``, or the only one if it is None; it must hold numbers."""
+        """Return the array ``name``, or the only or main one if it is None; it holds numbers."""
+        name = self._main if name is None else name
         if name is None:
-            if len(self.names) != 1:
-                raise DataError(
-                    f"{who}: {self.path} holds {len(self.names)} arrays "
-                    f"({', '.join(self.names[:20])}); set `name`"
-                )
-            name = self.names[0]
+            raise DataError(
+                f"{who}: {self.path} holds {len(self.names)} arrays "
+                f"({', '.join(self.names[:20])}); set `name`"
+            )
         # HDF5 paths may begin with a slash; other names are looked up as they are.
         found = name if name in self.names else name.strip("/")
         if found not in self.names:
@@ -68,7 +80,8 @@ class ArrayFile:
 def open_file(path: Path, stack: ExitStack, who: str) -> ArrayFile:
     """Open NumPy, HDF5, MATLAB or text files by what they begin with, whatever their suffix.
 
-    ``stack`` closes what was opened; ``who``, dataset and array, begins the message of an error.
+    Touchstone alone is told from other text by it. ``stack`` closes what was opened; ``who``,
+    dataset and array, begins the message of an error.
 
     Raises
     ------
@@ -88,9 +101,14 @@ def open_file(path: Path, stack: ExitStack, who: str) -> ArrayFile:
             return ArrayFile(path, [path.stem], lambda name: _npy_file(path))
         if matlab.is_matlab(start):
             return _open_matlab(path, stack)
+        if is_touchstone(path):
+            return ArrayFile.resident(path, read_touchstone(path), MATRIX)
         if is_text(start):
-            table = read_table(path)
-            return ArrayFile(path, [path.stem], lambda name: InMemory(table))
+            table, columns = read_table(path)
+            named = {column: table[:, index] for index, column in enumerate(columns)}
+            return ArrayFile.resident(path, named | {path.stem: table}, path.stem)
+    except KronufftError:
+        raise
     except Exception as error:  # on damaged files each library raises what it likes
         raise DataError(f"{who}: {path} is not readable ({error})") from None
     raise DataError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.config.sources import ArraySettings, IngestSettings, RowsSettings
 from pipeline.errors import ConfigError, DataError
+from pipeline.files import matching
 from pipeline.formats.array_files import ArrayFile, open_file
 from pipeline.formats.lazy import InMemory, LazyArray, whole
 from pipeline.formats.mapping import (
@@ -18,10 +19,37 @@ from pipeline.formats.mapping import (
     merged,
     real_and_imaginary,
     scaled,
+    stacked,
 )
+from pipeline.formats.touchstone import FREQUENCIES
 
 _PULSE = "pulse"
 """The axis that may be stored as several."""
+
+
+class _JoinedFiles:
+    """Files of the same arrays, which are joined along a new first axis."""
+
+    def __init__(self, files: Sequence[ArrayFile]) -> None:
+        self._files = files
+
+    def array(self, name: str | None, who: str) -> LazyArray:
+        """Return what all files call ``name``; see `ArrayFile.array`."""
+        parts = [file.array(name, who) for file in self._files]
+        first = self._files[0]
+        for file, part in zip(self._files, parts, strict=True):
+            if part.shape != parts[0].shape:
+                raise DataError(
+                    f"{who}: {file.path} holds an array of shape {part.shape}, and {first.path} "
+                    f"one of {parts[0].shape}; files that are joined must be alike"
+                )
+            if FREQUENCIES in file.names and name != FREQUENCIES:
+                own, others = (whole(one.array(FREQUENCIES, who)) for one in (file, first))
+                if not np.array_equal(own, others):
+                    raise DataError(
+                        f"{who}: {file.path} was measured at other frequencies than {first.path}"
+                    )
+        return stacked(parts, axis=0)
 
 
 class MappedFiles:
@@ -45,7 +73,7 @@ class MappedFiles:
         joined = {"sample": details.samples_per_readout, "readout": details.readouts_per_frame}
         lengths = {axis: length for axis, length in joined.items() if length is not None}
 
-        def arranged(file: ArrayFile, stored_name: str | None) -> LazyArray:
+        def arranged(file: ArrayFile | _JoinedFiles, stored_name: str | None) -> LazyArray:
             return _arranged(file.array(stored_name, who), array.axes, axes, lengths, who)
 
         def part(stored_name: str | None) -> LazyArray:
@@ -69,11 +97,14 @@ class MappedFiles:
             mapped = scaled(mapped, array.scale, conjugate=array.conjugate)
         return mapped
 
-    def _opened(self, name: str | None, who: str) -> ArrayFile:
-        path = _path_of(self._source, name, who)
-        if path not in self._files:
-            self._files[path] = open_file(path, self._stack, who)
-        return self._files[path]
+    def _opened(self, name: str | None, who: str) -> ArrayFile | _JoinedFiles:
+        paths = _paths_of(self._source, name, who)
+        for path in paths:
+            if path not in self._files:
+                self._files[path] = open_file(path, self._stack, who)
+        if name is None or paths == [self._source / name]:
+            return self._files[paths[0]]
+        return _JoinedFiles([self._files[path] for path in paths])
 
     def _chosen(
         self, array: LazyArray, rows: RowsSettings, axes: Sequence[str], who: str
@@ -125,14 +156,15 @@ def _arranged(
     return array
 
 
-def _path_of(source: Path, name: str | None, who: str) -> Path:
+def _paths_of(source: Path, name: str | None, who: str) -> list[Path]:
     if source.is_dir():
         if name is None:
             raise ConfigError(f"{who}: the source {source} is a folder; set `file`")
-        path = source / name
-        if not path.is_file():
-            raise DataError(f"{who}: no such file: {path}")
-        return path
+        paths = matching(source / name)
+        for path in paths:
+            if not path.is_file():
+                raise DataError(f"{who}: no such file: {path}")
+        return paths
     if name is not None:
         raise ConfigError(f"{who}: `file` is set, but the source {source} is itself a file")
-    return source
+    return [source]

@@ -12,7 +12,7 @@ from pipeline import __version__
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKED_EXTRAS = (
-    "ducc", "torchkbnufft", "scanners", "sar", "cluster", "bench", "referee", "docs", "dev",
+    "ducc", "torchkbnufft", "scanners", "sar", "vna", "cluster", "bench", "referee", "docs", "dev",
 )  # fmt: skip
 
 

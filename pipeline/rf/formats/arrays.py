@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.formats.content import require_agreement
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source
 from pipeline.formats.mapped_files import MappedFiles
+from pipeline.formats.touchstone import LIBRARY_BYTES, is_touchstone
 from pipeline.rf.arrays import (
     BY_ELEMENTS,
     CLOCKS,
@@ -82,6 +83,8 @@ class _Arrays:
             name: files.mapped(name, array, fields[name].axes, f"{dataset}: {name}")
             for name, array in mapping.items()
         }
+        if any(map(is_touchstone, files.paths)):
+            budget.load(LIBRARY_BYTES)
         self.frequencies = checked_frequencies(self._whole("frequencies"), dataset)
         self.provenance = {"format": "arrays", "files": describe_files(list(files.paths))}
         sizes = {"pair": (1, "a phase history is one pair")} if pulses else {}
