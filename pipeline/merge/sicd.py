@@ -41,7 +41,7 @@ def write_sicd(path: Path, merged: Merged) -> None:
     radar, images = merged.radar, merged.images
     assert radar is not None  # `Output.unsuited`
     grid = SicdGrid.of(merged.affine, images.shape, radar)
-    about = metadata(grid, radar, merged.title)
+    about = metadata(grid, radar, merged.title, autofocused=_autofocused(merged))
     parts = sicd.jbp_from_nitf_metadata(about)
     together = images.chunks[3 if grid.transposed else 2]
     with path.open("wb") as file, sicd.NitfWriter(file, about, jbp_override=parts):
@@ -52,6 +52,13 @@ def write_sicd(path: Path, merged: Merged) -> None:
             for some in pieces(count, together):
                 file.write(_rows(images, grid, first + some.start, first + some.stop).data)
             first += count
+
+
+def _autofocused(merged: Merged) -> bool:
+    """Tell whether `calibrate` has found a phase of each pulse by the image itself."""
+    account = merged.history().get("stages", {}).get("calibrate", {})
+    settings = account.get("settings", {}).get("calibration", {})
+    return bool(settings.get("autofocus", "none") != "none")
 
 
 def _rows(images: StoredImages, grid: SicdGrid, start: int, stop: int) -> NDArray[np.generic]:

@@ -27,8 +27,10 @@ _FLAT = np.cos(np.deg2rad(5))
 _CLASSES = {"UNCLASSIFIED": "U", "RESTRICTED": "R", "CONFIDENTIAL": "C", "SECRET": "S", "TOP": "T"}
 
 
-def metadata(grid: SicdGrid, radar: RadarCollection, title: str) -> "NitfMetadata":
-    """Return the metadata of an image.
+def metadata(
+    grid: SicdGrid, radar: RadarCollection, title: str, *, autofocused: bool = False
+) -> "NitfMetadata":
+    """Return the metadata of an image; autofocused, all of it has the same phase of each pulse.
 
     `DataError` if the classification is none of NATO's words.
     """
@@ -45,7 +47,9 @@ def metadata(grid: SicdGrid, radar: RadarCollection, title: str) -> "NitfMetadat
         )
     root = etree.Element(f"{{{_NAMESPACE}}}SICD", nsmap={None: _NAMESPACE})
     content = sicd.ElementWrapper(root)
-    for name, value in (_collection(told) | _image(grid, radar) | _antenna(radar)).items():
+    for name, value in (
+        _collection(told) | _image(grid, radar) | _antenna(radar, autofocused)
+    ).items():
         content[name] = value
     tree = root.getroottree()
     content["SCPCOA"] = sicd.compute_scp_coa(tree)
@@ -126,7 +130,7 @@ def _image(grid: SicdGrid, radar: RadarCollection) -> dict[str, Any]:
     }
 
 
-def _antenna(radar: RadarCollection) -> dict[str, Any]:
+def _antenna(radar: RadarCollection, autofocused: bool) -> dict[str, Any]:
     """Return times, the antenna's path, and what was sent and used."""
     path = radar.frame.on_earth((radar.transmitter + radar.receiver) / 2)
     order = min(_PATH_ORDER, len(path) - 1)
@@ -159,7 +163,7 @@ def _antenna(radar: RadarCollection) -> dict[str, Any]:
             "ImageFormAlgo": "OTHER",
             "STBeamComp": "NO",
             "ImageBeamComp": "NO",
-            "AzAutofocus": "NO",
+            "AzAutofocus": "GLOBAL" if autofocused else "NO",
             "RgAutofocus": "NO",
         },
     }

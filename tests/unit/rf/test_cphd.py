@@ -20,6 +20,7 @@ from pipeline.merge.sicd import OUTPUT, write_sicd
 from pipeline.merge.sicd_grid import SicdGrid
 from pipeline.merge.sicd_metadata import metadata
 from pipeline.rf.formats.cphd import open_source
+from pipeline.storage.receipts import read_receipt
 
 SLANT = {"plane": "slant", "scene": {"shape": [151, 200], "spacing": [0.12, 0.1]}}
 CASES = {
@@ -154,3 +155,25 @@ def test_what_a_collection_is_decides_of_its_sicd(tmp_path, given, mark):
         assert schema.validate(told.xmltree), schema.error_log
     raw._radar["details"]["type"] = "BISTATIC"
     assert OUTPUT.unsuited(raw)
+
+
+@pytest.mark.parametrize(("autofocus", "said"), [("none", "NO"), ("entropy", "GLOBAL")])
+def test_a_sicd_tells_of_autofocus(tmp_path, autofocus, said):
+    Collection().write(tmp_path / "a.cphd")
+    with opened(tmp_path / "a.cphd", **SLANT) as acquisition:
+        raw = store(tmp_path / "raw.json", acquisition)
+    calibrated_in(tmp_path, autofocus=autofocus)
+    stages = {"calibrate": read_receipt(tmp_path / "calibrate.json")}
+    merged = merged_of(
+        tmp_path,
+        np.ones((1, 1, *raw.shape[::-1]), np.complex64),
+        affine=raw.affine,
+        radar=raw.radar,
+        history=lambda: {"stages": stages},
+    )
+    write_sicd(tmp_path / "image.nitf", merged)
+    with (tmp_path / "image.nitf").open("rb") as file, sicd.NitfReader(file) as reader:
+        xml = reader.metadata.xmltree
+    assert xml.findtext("{*}ImageFormation/{*}AzAutofocus") == said
+    schema = etree.XMLSchema(file=sicd.VERSION_INFO["urn:SICD:1.4.0"]["schema"])
+    assert schema.validate(xml), schema.error_log
