@@ -15,8 +15,8 @@ Note = str | Callable[[], str]
 
 
 @contextmanager
-def track(description: str, total: int) -> Iterator[Advance]:
-    """Show how far a loop of so many steps is, on standard error.
+def track(description: str, total: int | None) -> Iterator[Advance]:
+    """Show how far a loop of so many steps is, on standard error; `None` where nobody knows.
 
     Yields ``advance(steps=1, note="", partial=0.0)``, which says that steps are done, and how much
     of the next one. The note is shown beside them, for example a residual: text, or what returns it
@@ -28,7 +28,7 @@ def track(description: str, total: int) -> Iterator[Advance]:
         yield from _lines(description, total)
 
 
-def _bar(description: str, total: int) -> Iterator[Advance]:
+def _bar(description: str, total: int | None) -> Iterator[Advance]:
     from rich import progress
     from rich.console import Console
 
@@ -56,7 +56,7 @@ def _bar(description: str, total: int) -> Iterator[Advance]:
         yield advance
 
 
-def _lines(description: str, total: int) -> Iterator[Advance]:
+def _lines(description: str, total: int | None) -> Iterator[Advance]:
     start = last = time.monotonic()
     done = 0
 
@@ -64,14 +64,19 @@ def _lines(description: str, total: int) -> Iterator[Advance]:
         nonlocal done, last
         done += steps
         now = time.monotonic()
-        if done >= total or now - last >= _SECONDS_BETWEEN_LINES:
+        ends = total is not None and done >= total
+        if ends or now - last >= _SECONDS_BETWEEN_LINES:
             last = now
             position = done + partial
-            left = (now - start) * (total / position - 1) if position else math.nan
+            remaining, of_all = "", ""
+            if total is not None:
+                of_all = f"/{total}"
+                if position:
+                    left = (now - start) * (total / position - 1)
+                    remaining = f", {left:.0f} s left"
             extra = f", {_text(note)}" if note else ""
-            remaining = f", {left:.0f} s left" if position else ""
             print(  # noqa: T201
-                f"{description}: {done}/{total}, {now - start:.1f} s{remaining}{extra}",
+                f"{description}: {done}{of_all}, {now - start:.1f} s{remaining}{extra}",
                 file=sys.stderr,
                 flush=True,
             )

@@ -46,6 +46,7 @@ def write_acquisition(
     frames: int = 1,
     own_trajectory: bool = True,
     maps: bool = True,
+    sets: int = 1,
     seed: int = 0,
     measured: np.ndarray | None = None,
     noise: np.ndarray | None = None,
@@ -93,9 +94,10 @@ def write_acquisition(
         if "bins" in given:
             store_array(group, "bins", given["bins"], ("bin", "frame", "readout"))
         if maps:
-            drawn = [complex_normal(generator, as_volume(shape)) for _ in range(coils)]
-            stored = create_sensitivities(group, (coils, *as_volume(shape)))
-            stored[:] = given.get("sensitivities", np.stack(drawn))
+            drawn = [complex_normal(generator, as_volume(shape)) for _ in range(sets * coils)]
+            of_sets = (*((sets,) if sets > 1 else ()), coils, *as_volume(shape))
+            stored = create_sensitivities(group, of_sets)
+            stored[:] = given.get("sensitivities", np.reshape(drawn, of_sets))
     return {"raw": raw, "calibration": calibration}
 
 

@@ -82,6 +82,11 @@ class AlgorithmSettings(EquationSettings):
         return False
 
     @property
+    def stacks(self) -> bool:
+        """Whether it solves for several images on top of each other, as of sets of coil maps."""
+        return True
+
+    @property
     def uses_spectrum(self) -> bool:
         """Whether it needs signal and noise at each spatial frequency."""
         return False
@@ -191,6 +196,9 @@ class Problem:
     """Returns what is known of signal and noise at each spatial frequency."""
     start: Tensor | None = None
     """Where to begin, of the shape of ``b``; `None` for zero."""
+    stacked: bool = False
+    """Whether the first axis of an image counts images on top of each other, as of coil maps of
+    several sets: all are solved for together, but neighbours are there in space alone."""
 
     @property
     def voxels(self) -> int:

@@ -171,7 +171,8 @@ class LeastSquaresSettings(PreconditionedSettings):
         if self.averages_voxels:
             from pipeline.operators.circulant import voxel_averages
 
-            found = dataclasses.replace(found, image=voxel_averages(image, image.shape[-axes:]))
+            shape = image.shape[problem.stacked - axes :]
+            found = dataclasses.replace(found, image=voxel_averages(image, shape))
         return Outcome(found, found.evaluations + 1, cost, misfit, stopped, weight, details)
 
     def _weight_of(self, problem: Problem) -> tuple[Tensor, Circulant | None]:

@@ -224,13 +224,13 @@ class PenalisedSettings(SolverSettings):
             held = max(held, image + debias_bytes(batch, itemsize=itemsize))
         return held + (self.sparsity == "discrepancy") * DISCREPANCY_IMAGES * image
 
-    def _penalty(self, weight: Tensor, image_axes: int) -> Penalty:
+    def _penalty(self, weight: Tensor, image_axes: int, stacked: bool) -> Penalty:
         """Return the penalty with a weight, or several of which it is the unit of the weights."""
         found = [
             penalty_class(term.penalty)(
                 term.sparsity * weight if self.penalties else weight,
                 image_axes,
-                term.axes(image_axes, self.joins_images),
+                term.axes(image_axes, self.joins_images or stacked),
             )
             for term in self.terms
         ]
@@ -267,7 +267,7 @@ class PenalisedSettings(SolverSettings):
 
         normal = problem.normal
         axes = problem.image_axes + self.joins_pairs
-        penalty_of = functools.partial(self._penalty, image_axes=axes)
+        penalty_of = functools.partial(self._penalty, image_axes=axes, stacked=problem.stacked)
         magnitude = normal.b.abs()
         if self.joins_pairs:
             magnitude = torch.linalg.vector_norm(magnitude, dim=-axes)

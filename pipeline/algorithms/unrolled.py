@@ -36,6 +36,11 @@ class UnrolledSettings(SolverSettings):
     """RF pairs: a network makes one image of all pairs."""
 
     @property
+    def stacks(self) -> bool:
+        """A network knows single images."""
+        return False
+
+    @property
     def most_iterations(self) -> int:
         """All layers at once."""
         return 1

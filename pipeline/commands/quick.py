@@ -2,20 +2,31 @@
 
 import shutil
 import tempfile
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option, echo
 
 from pipeline.commands.estimate import options_of
 from pipeline.commands.init import Array, Axes, Order, Shape, Units, VoxelSize, proposal_of, told_of
 from pipeline.errors import ConfigError
+from pipeline.kinds import part_of
+
+if TYPE_CHECKING:
+    from pipeline.formats.proposal import Proposal
 
 _NAME = "image"
 
 
 def quick(
-    files: Annotated[list[Path], Argument(help="As of `kronufft init`.", readable=False)],
+    files: Annotated[
+        list[Path],
+        Argument(
+            help="As of `kronufft init`; - is a stream of MRD version 2 on standard input.",
+            readable=False,
+        ),
+    ],
     output: Annotated[
         Path, Option("--output", "-o", help="image.nii.gz, or .ome.zarr, .zarr, .npy.")
     ],
@@ -36,10 +47,16 @@ def quick(
     """Reconstruct a file at once, by the workflow's own stages: the same image."""
     from pipeline.config.datasets import Dataset
     from pipeline.config.file import load_config
+    from pipeline.config.sources import STANDARD_INPUT
     from pipeline.run import doubts, run
 
     ending, made = _made(output)
-    found = proposal_of(files, told_of(shape, voxel_size, units, order, array, axes))
+    told = told_of(shape, voxel_size, units, order, array, axes)
+    if files == [Path(STANDARD_INPUT)]:
+        listed = import_module(f"{part_of('mri', 'proposals').__name__}.listed")
+        found: Proposal = listed.described("mrd2", STANDARD_INPUT, ".", told)
+    else:
+        found = proposal_of(files, told)
     for note in found.notes():
         if note.startswith("guess"):
             echo(note, err=True)

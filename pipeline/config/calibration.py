@@ -1,8 +1,8 @@
 """Settings of what is estimated from the measurement before it is reconstructed."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.base import Settings
 from pipeline.config.binning import BinningSettings
@@ -33,6 +33,16 @@ class EspiritSettings(Settings):
     """Maps are zero where the eigenvalue is smaller, as beyond the object; 0 keeps them all."""
     soft: bool = False
     """Maps fall off smoothly instead, half as large where the root of the eigenvalue is `crop`."""
+    sets: Annotated[int, Field(ge=1, le=4)] = 1
+    """Sets of maps: 2 where the field of view is smaller than the object, so that two places fall
+    on a voxel. Images are the root of the sum of squares over sets, with the phase of the first.
+    Needs `crop` (BART's is 0.8), beyond which a further set has only noise."""
+
+    @model_validator(mode="after")
+    def _cropped(self) -> Self:
+        if self.sets > 1 and self.crop == 0:
+            raise ValueError("`sets` needs `crop`, such as 0.8: a further set is noise elsewhere")
+        return self
 
 
 class CalibrationSettings(Settings):

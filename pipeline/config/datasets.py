@@ -23,7 +23,13 @@ from pipeline.config.file import Config
 from pipeline.config.outputs import MeasureSettings, MergeSettings
 from pipeline.config.planning import PlanSettings
 from pipeline.config.reconstruction import ReconstructSettings
-from pipeline.config.sources import FORMATS, IngestSettings, Kind, SourceSettings
+from pipeline.config.sources import (
+    FORMATS,
+    STANDARD_INPUT,
+    IngestSettings,
+    Kind,
+    SourceSettings,
+)
 from pipeline.errors import ConfigError
 from pipeline.files import read_text, why_unreadable
 
@@ -260,6 +266,11 @@ def find_source_files(config: Config, datasets: Mapping[str, Dataset]) -> dict[s
         )
     found = {}
     for name, dataset in datasets.items():
+        if dataset.source == STANDARD_INPUT:
+            raise ConfigError(
+                f"dataset `{name}`: its source is standard input, which is read only once; write "
+                "raw.zarr from it with `kronufft ingest`, and take that (format native)"
+            )
         settings = stage_settings(config, dataset, "ingest")
         files = settings.files() if isinstance(settings, IngestSettings) else []
         for file in files:

@@ -71,6 +71,10 @@ do; others are refused. ``pipeline.<kind>.formats.<format>`` reads one: its cont
 where a dataset needs it: a changed reader concerns no other."""
 
 
+STANDARD_INPUT = "-"
+"""In place of a source: a stream that is read as it arrives, and once."""
+
+
 def reader_module(kind: Kind, format_: str) -> str:
     """Return the name of the module that reads a format.
 
@@ -324,6 +328,8 @@ class IngestSettings(Settings):
         source = Path(self.source)
         chosen = self.details.trajectory
         sequence = [] if chosen is None or chosen.file is None else [Path(chosen.file)]
+        if self.source == STANDARD_INPUT:
+            return sequence
         match self.format:
             case "simulation":
                 return []

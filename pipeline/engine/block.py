@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 class Equations(Protocol):
     """The normal equations of a measurement, once its shares are summed."""
 
+    @property
+    def stacked(self) -> bool:
+        """Whether each image is made of several unknown ones, ``(image, unknown, *shape)``."""
+
     def gram(self, images: range, share: Share) -> Gram:
         """Return the normal operator of some images, from the sum of all shares."""
 
@@ -55,13 +59,13 @@ class Equations(Protocol):
 
 
 class SeriesEquations(Equations, Protocol):
-    """Those of images that are the unknowns of one problem, or sums of them."""
+    """Those of images that are the unknowns of one problem, or made of several unknown ones."""
 
     def images(self, unknowns: Tensor) -> Tensor:
-        """Return the images ``(image, *shape)`` of unknowns ``(1, unknown, *shape)``."""
+        """Return the images ``(image, *shape)`` of unknowns ``(problem, unknown, *shape)``."""
 
     def unknowns(self, images: Tensor) -> Tensor:
-        """Return the unknowns ``(1, unknown, *shape)`` that come nearest to images."""
+        """Return the unknowns ``(problem, unknown, *shape)`` that come nearest to images."""
 
 
 def reconstruct_block(
@@ -91,6 +95,7 @@ def reconstruct_block(
         dtype=np.complex64 if job.complex == torch.complex64 else np.complex128,
     )
     residuals: Histories = []
+    several = job.joint or equations.stacked
 
     def reconstruct(batch: range) -> tuple[Tensor, Histories]:
         share = (
@@ -114,14 +119,15 @@ def reconstruct_block(
         if start is not None:
             whole = range(job.row.first_image, job.row.first_image + job.row.images)
             given = job.on_device(start(whole if job.joint else batch), job.complex)
-            begin = cast(SeriesEquations, equations).unknowns(given) if job.joint else given
+            begin = cast(SeriesEquations, equations).unknowns(given) if several else given
             del given
         found, histories = solve(
             job,
             algorithm,
             normal,
             diagonal,
-            image_axes=len(data.shape) + job.joint,
+            image_axes=len(data.shape) + several,
+            stacked=equations.stacked,
             noise=noise,
             left_by_noise=left_by_noise,
             exact=cache(equations.exact_solver),
@@ -130,7 +136,7 @@ def reconstruct_block(
             start=begin,
             checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
         )
-        return (cast(SeriesEquations, equations).images(found) if job.joint else found), histories
+        return (cast(SeriesEquations, equations).images(found) if several else found), histories
 
     with ExitStack() as files, track(f"{job.who}: images", job.row.images) as advance:
         shares = [

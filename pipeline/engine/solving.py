@@ -36,6 +36,7 @@ def solve(
     diagonal: Tensor,
     *,
     image_axes: int,
+    stacked: bool = False,
     noise: Noise | None,
     left_by_noise: Tensor | None,
     exact: Callable[[], ExactSolver | None],
@@ -54,6 +55,8 @@ def solve(
     diagonal
         float64 ``(image,)`` or ``(image, pair)``: diagonal of the normal operator for unit
         sensitivities.
+    stacked
+        Whether the first axis of an image is not one of space; see `Problem`.
     noise
         Of the measurement, of the shape of `diagonal`; `None` where it is not known.
     left_by_noise
@@ -75,7 +78,9 @@ def solve(
     def run(
         equations: NormalEquations, diagonal: Tensor, noise: Noise | None, checkpoint: Checkpoint
     ) -> Outcome:
-        problem = Problem(equations, diagonal, image_axes, noise, exact, job.who, spectrum, start)
+        problem = Problem(
+            equations, diagonal, image_axes, noise, exact, job.who, spectrum, start, stacked
+        )
         return algorithm.run(problem, watch, checkpoint)
 
     details: dict[str, Any] = {}

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.sources import IngestSettings
-from pipeline.errors import DataError
+from pipeline.config.sources import STANDARD_INPUT, IngestSettings
+from pipeline.errors import ConfigError, DataError
 
 Selection = tuple[slice, ...]
 
@@ -115,6 +115,11 @@ def whole(array: LazyArray) -> NDArray[Any]:
 
 def existing_source(settings: IngestSettings, dataset: str) -> Path:
     """Return the path of a dataset's source, which must exist."""
+    if settings.source == STANDARD_INPUT:
+        raise ConfigError(
+            f"{dataset}: from standard input only streams of MRD version 2 (format mrd2) are read; "
+            "write a file first"
+        )
     source = Path(settings.source)
     if not source.exists():
         raise DataError(

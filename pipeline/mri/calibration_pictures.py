@@ -116,9 +116,15 @@ def _movement(data: CorrectedData, raw: RawData) -> Iterator[tuple[Panel, str]]:
 
 def _maps(data: CorrectedData, calibration: Calibration) -> Iterator[Figure]:
     """Yield magnitudes and phases of coil maps, in the plane through the centre."""
+    for number in range(calibration.map_sets):
+        yield from _set_of_maps(data, calibration, number)
+
+
+def _set_of_maps(data: CorrectedData, calibration: Calibration, number: int) -> Iterator[Figure]:
     count = min(data.coils, MOST_MAPS)
     depth = data.volume[0]
-    maps = calibration.sensitivities(slice(0, count), slice(depth // 2, depth // 2 + 1))
+    middle = slice(depth // 2, depth // 2 + 1)
+    maps = calibration.sensitivities(slice(0, count), middle, number)
     if maps is None:
         return
     geometry, sizes = PLANES["axial"], (data.voxel_size[-1], *data.voxel_size)[-3:]
@@ -145,6 +151,8 @@ def _maps(data: CorrectedData, calibration: Calibration) -> Iterator[Figure]:
     )
     of_all = f"The first {count} of {data.coils} coil maps" if count < data.coils else "Coil maps"
     where = f", z = {depth // 2}" if depth > 1 else ""
+    if calibration.map_sets > 1:
+        where += f", set {number + 1} of {calibration.map_sets}"
     yield Figure(
         rows,
         scale_bar_length(width),

@@ -22,6 +22,7 @@ def check_settings(settings: AlgorithmSettings, job: Calibrating, who: str) -> N
         slices=acquired.slices,
         coils=compression.most_coils(job),
         maps=methods[sensitivities.NAME] != NONE,
+        sets=sensitivities.map_sets(job),
         off_resonance=methods[off_resonance.NAME] != NONE,
         basis=acquired.arrays.get("basis"),
     )

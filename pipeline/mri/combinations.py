@@ -16,6 +16,7 @@ def require_possible(
     slices: int,
     coils: int,
     maps: bool,
+    sets: int,
     off_resonance: bool,
     basis: Sequence[int] | None,
     bins: Sequence[int] = (),
@@ -28,6 +29,8 @@ def require_possible(
         Measured or virtual ones.
     maps, off_resonance
         Whether there are coil maps, and terms of off-resonance.
+    sets
+        Of coil maps.
     basis
         Shape of the source's temporal basis; `None` if it has none.
     bins
@@ -42,6 +45,12 @@ def require_possible(
         raise DataError(
             f"{who}: {settings.algorithm} of {coils} coils needs coil maps, and "
             "calibration.coil_maps is none; set it to auto, source or espirit"
+        )
+    if sets > 1 and (settings.joins_images or settings.single_kernel or not settings.stacks):
+        raise ConfigError(
+            f"{who}: coil maps of {sets} sets have an image each, which `series`, `unrolled` and "
+            "the preconditioners circulant and kronecker do not know; choose another, or set "
+            "calibration.espirit.sets to 1"
         )
     joined = settings.frames_per_image
     if joined == "bins":

@@ -32,6 +32,7 @@ class MriEquations:
 
     def __init__(self, data: MriMeasurement) -> None:
         self.data = data
+        self.stacked = data.maps is not None and data.maps.sets > 1
 
     def gram(self, images: range, share: Share) -> Gram:
         """Return the normal operator of some images, whose kernels are in ``share``."""
@@ -120,15 +121,31 @@ class MriEquations:
         """
         if self.data.by_squares:
             return share.b.sqrt()
-        return share.b if self._map_squares is None else share.b / self._map_squares
+        found = share.b if self._map_squares is None else share.b / self._map_squares
+        return self.images(found) if self.stacked else found
 
     def images(self, unknowns: Tensor) -> Tensor:
-        """Return the images of a series, ``(image, *shape)``, from its unknowns."""
-        return self.data.encoding.images(unknowns)
+        """Return the images ``(image, *shape)`` of a series from its unknowns.
+
+        Or those of several sets of maps, from one unknown image for each set: the root of the sum
+        of squares over sets, which does not depend on how sets share a voxel, with the phase of the
+        first.
+        """
+        if not self.stacked:
+            return self.data.encoding.images(unknowns)
+        return torch.polar(torch.linalg.vector_norm(unknowns, dim=1), unknowns[:, 0].angle())
 
     def unknowns(self, images: Tensor) -> Tensor:
-        """Return the unknowns of a series, ``(1, unknown, *shape)``, from its images."""
-        return self.data.encoding.unknowns_of(images)
+        """Return the unknowns of a series, ``(1, unknown, *shape)``, from its images.
+
+        Or an image for each set of maps, all but the first of them zero.
+        """
+        if not self.stacked:
+            return self.data.encoding.unknowns_of(images)
+        sets = 1 if self.data.maps is None else self.data.maps.sets
+        found = images.new_zeros(len(images), sets, *images.shape[1:])
+        found[:, 0] = images
+        return found
 
     @cached_property
     def _map_squares(self) -> Tensor | None:

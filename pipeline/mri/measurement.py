@@ -97,7 +97,13 @@ class MriMeasurement:
         known = self._known_kernels(shard) if shared else {}
         makes_kernels = self.toeplitz and shard.is_first_of_channels() and not known
         tiles = list(self._tiles(shard))
-        total = RightHandSide(self.encoding, len(images), job.device, one_coil=self.raw.coils == 1)
+        total = RightHandSide(
+            self.encoding,
+            len(images),
+            job.device,
+            one_coil=self.raw.coils == 1,
+            sets=1 if self.maps is None else self.maps.sets,
+        )
         diagonal = torch.zeros(len(images), dtype=torch.float64, device=job.device)
         kernels: dict[str, Tensor] = {}
         sampling: Sampling | None = None
@@ -160,12 +166,12 @@ class MriMeasurement:
             )
         return int(numbers.pop())
 
-    def _maps_of(self, tile: _Tile, arrays: list[Tensor]) -> Tensor | None:
+    def _maps_of(self, tile: _Tile, arrays: list[Tensor]) -> list[Tensor]:
         """Return the maps of a tile's coils; those that stream are the first of ``arrays``."""
         if self.maps is None:
-            return None
+            return []
         if self.maps.streamed:
-            return self.maps.prepared(arrays.pop(0))
+            return self.maps.prepared([arrays.pop(0) for _ in range(self.maps.sets)])
         return self.maps.of(tile.coils)
 
     def _known_kernels(self, shard: Shard) -> dict[str, Tensor]:

@@ -60,6 +60,7 @@ def models(
     mixing = None if calibration is None else calibration.mixing()
     coils = data.coils if mixing is None else len(mixing)
     maps = coils > 1 if calibration is None else calibration.coil_maps != "none"
+    sets = 1 if calibration is None else calibration.map_sets
     segments = None if calibration is None else segment_counts(calibration)
     coefficients, real_basis = 0, True
     made_of = image_readouts(data, settings.frames_per_image, calibration)
@@ -72,6 +73,7 @@ def models(
         slices=data.slices,
         coils=coils,
         maps=maps,
+        sets=sets,
         off_resonance=segments is not None,
         basis=None if source is None else source.shape,
         bins=() if calibration is None else calibration.bin_axes,
@@ -97,6 +99,7 @@ def models(
         samples=data.samples,
         shared_trajectory=alike and made_of.even,
         maps=maps,
+        sets=sets,
         images_together=of_a_slice if maps and data.slices > 1 else None,
         on_grid=lies_on_grid(data.pattern, calibration),
         explicit=explicit,

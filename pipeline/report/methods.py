@@ -93,7 +93,9 @@ def _calibration(
     cited: list[str],
 ) -> Iterator[str]:
     if (maps := calibrate.get("coil_maps")) in _MAPS:
-        yield f"{_MAPS[maps]}{_cite(maps, cited)}."
+        sets = calibrate.get("map_sets", 1)
+        several = f", as {sets} sets whose images are combined by their sum of squares"
+        yield f"{_MAPS[maps]}{_cite(maps, cited)}{several if sets > 1 else ''}."
     acquired = ingest.get("arrays", {}).get("kspace", (0, 0))[1]
     if calibrate.get("compression", "none") != "none" and calibrate.get("coils") != acquired:
         yield f"Coils were compressed to {calibrate['coils']} virtual ones."

@@ -44,6 +44,8 @@ def equations_of(
 class PairsEquations:
     """The normal equations of pairs of antenna arrays, one frame at a time."""
 
+    stacked = False
+
     def __init__(self, data: PairsMeasurement) -> None:
         self.data = data
 
@@ -140,6 +142,8 @@ class PairsEquations:
 
 class _PulseEquations:
     """What all normal equations of a phase history share, one frame at a time."""
+
+    stacked = False
 
     def __init__(self, job: BlockJob, raw: RfRawData, pulses: ReferredPulses) -> None:
         self._job, self._raw, self._pulses = job, raw, pulses

@@ -3,7 +3,7 @@
 ======================  =========  =========================================
 array                   dtype      axes
 ======================  =========  =========================================
-sensitivities (opt.)    complex64  virtual coil, z (2D: slice), y, x
+sensitivities (opt.)    complex64  (set,) virtual coil, z (2D: slice), y, x
 weights (optional)      float32    frame or 1, readout, sample (MRI)
                                    frame or 1, pulse, freq (phase histories)
 whitening (MRI, opt.)   complex64  coil, coil
@@ -63,18 +63,19 @@ def map_chunks(volume: Sequence[int]) -> tuple[int, ...]:
 
 
 def create_sensitivities(
-    group: "zarr.Group", shape: tuple[int, int, int, int], *, apart: bool = False
+    group: "zarr.Group", shape: tuple[int, ...], *, apart: bool = False
 ) -> "zarr.Array[Any]":
-    """Create the empty array of coil maps, ``[coil, z, y, x]``.
+    """Create the empty array of coil maps, ``[coil, z, y, x]``, or of several sets of them.
 
     With planes ``apart``, each is in chunks of its own.
     """
+    *before, depth, rows, columns = shape
     return group.create_array(
         "sensitivities",
         shape=shape,
         dtype="complex64",
-        chunks=(1, *map_chunks((1, *shape[2:]) if apart else shape[1:])),
-        dimension_names=("coil", "z", "y", "x"),
+        chunks=(*(1 for _ in before), *map_chunks((1 if apart else depth, rows, columns))),
+        dimension_names=("set", "coil", "z", "y", "x")[-len(shape) :],
         compressors=image_codecs(np.dtype("complex64")),
     )
 
@@ -131,15 +132,24 @@ class CalibrationArrays(StoredArrays):
     """The arrays of a calibration, read piece by piece, also while steps add to them."""
 
     def sensitivities(
-        self, coils: slice = ALL, planes: slice = ALL
+        self, coils: slice = ALL, planes: slice = ALL, number: int = 0
     ) -> NDArray[np.complex64] | None:
-        """Return coil maps on the dataset's matrix, complex64 ``[coil, z, y, x]``."""
-        return self._optional("sensitivities", (coils, planes))
+        """Return a set of coil maps on the dataset's matrix, complex64 ``[coil, z, y, x]``."""
+        of_set = (number,) if self.map_sets > 1 else ()
+        return self._optional("sensitivities", (*of_set, coils, planes))
+
+    @property
+    def map_sets(self) -> int:
+        """Sets of coil maps: several where as many places may fall on a voxel."""
+        if "sensitivities" not in self.arrays:
+            return 1
+        *sets, _, _, _, _ = self._stored["sensitivities"].shape
+        return int(sets[0]) if sets else 1
 
     @property
     def map_planes(self) -> int:
         """Planes of the coil maps: of a 2D acquisition one, or one for each slice."""
-        return int(self._stored["sensitivities"].shape[1])
+        return int(self._stored["sensitivities"].shape[-3])
 
     @property
     def own_weights(self) -> bool:

@@ -70,6 +70,12 @@ def cases() -> Iterator[Case]:
     yield "3d, 5 shards", volumes["3d"], {**cg, "shards": 5}
     yield "3d long, limit of 500 MB", volumes["3d long"], {**cg, "host_mb": 500}
     yield "2d, shared", {**volumes["2d"], "own_trajectory": False}, cg
+    for volume in ("2d", "3d", "3d large"):
+        yield f"{volume}, 2 sets of maps", {**volumes[volume], "sets": 2}, cg
+    explicit = algorithms["explicit"]
+    yield "3d, explicit, 2 sets of maps", {**volumes["3d"], "sets": 2}, explicit
+    limited = {**cg, "host_mb": 660}
+    yield "3d, limit of 660 MB, 2 sets of maps", {**volumes["3d"], "sets": 2}, limited
 
 
 def planned(acquisition: dict[str, Any], settings: dict[str, Any]) -> Iterator[Cells]:

@@ -372,7 +372,7 @@ def centre_of(raw: RawData, group: "zarr.Group", grid: CoarseGrid) -> Samples:
 
     stored: Any = group.get("sensitivities")
     maps = None
-    if stored is not None:
+    if stored is not None and stored.ndim == 4:  # one image alone does not explain several sets
         voxels = [
             slice(start, start + (size - 1) * stride + 1, stride)
             for start, size, stride in zip(grid.start, grid.shape, grid.strides, strict=True)

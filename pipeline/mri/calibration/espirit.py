@@ -12,7 +12,8 @@ the diagonals of ``W``, this is an eigenvalue equation at each place,
 
 with the ``D`` places of a patch: the coil maps are the eigenvectors whose eigenvalue is one. Where
 the eigenvalue is less there is no object, or more than one place falls on a voxel. ``G`` has as few
-Fourier coefficients as a patch has lags, and is evaluated where it is wanted.
+Fourier coefficients as a patch has lags, and is evaluated where it is wanted. Of two places that
+fold onto a voxel there are two eigenvectors, each a sum of both: a further set of maps.
 
 Torch is imported when maps are made: their memory is predicted where it need not be.
 
@@ -26,11 +27,13 @@ References
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.geometry.axes import voxel_positions
+from pipeline.pieces import pieces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,19 +71,19 @@ def espirit_bytes(
     patch = patch_shape(region, width)
     size = coils * math.prod(patch)
     lags = 8 * coils**2 * math.prod(2 * extent - 1 for extent in patch)
-    planes = _planes(grid, coils)
-    matrices = 8 * coils**2 * planes * grid[1] * grid[2]
+    matrices = 8 * coils**2 * math.prod(_at_once(grid, coils)) * grid[2]
     return [
         # The Gram matrix, its eigenvectors, and the work areas of LAPACK's divide and conquer.
         {"ESPIRiT: Gram matrix": 4 * 8 * size**2},
         {"ESPIRiT: signal space": 2 * 8 * size**2, "ESPIRiT: lags": 2 * lags},
-        {"ESPIRiT: lags": lags, "ESPIRiT: matrices": 4 * matrices},
+        {"ESPIRiT: lags": lags, "ESPIRiT: matrices": 3 * matrices},
     ]
 
 
-def _planes(grid: Sequence[int], coils: int) -> int:
-    """Return the planes of a grid whose matrices are held at one moment."""
-    return max(1, min(grid[0], _MAP_BYTES // (8 * coils**2 * grid[1] * grid[2])))
+def _at_once(grid: Sequence[int], coils: int) -> tuple[int, int]:
+    """Return the planes of a grid, and the rows of each, whose matrices are held at one moment."""
+    rows = max(1, _MAP_BYTES // (8 * coils**2 * grid[2]))
+    return max(1, min(grid[0], rows // grid[1])), min(grid[1], rows)
 
 
 def espirit_maps(
@@ -108,38 +111,87 @@ def espirit_maps(
     eigenvalues
         real ``(z, y, x)``, 0 to 1.
     """
+    problem = eigenproblem(region, width=width, threshold=threshold)
+    maps, eigenvalues = problem.at([np.arange(size) for size in grid], grid)
+    return maps[0], eigenvalues[0]
+
+
+@dataclass(frozen=True)
+class Eigenproblem:
+    """``G(r) S(r) = S(r)`` of a region of k-space, to be solved wherever maps are wanted."""
+
+    lags: "Tensor"
+    """Fourier coefficients of ``G``, complex ``(coil, coil, *lag)``."""
+    strongest: "Tensor"
+    """First principal component of the coils, complex ``(coil,)``."""
+
+    def at(
+        self, places: Sequence[NDArray[np.number]], grid: Sequence[int], sets: int = 1
+    ) -> tuple["Tensor", "Tensor"]:
+        """Return the eigenvectors of the largest eigenvalues, and these, largest first.
+
+        Where eigenvalues are equal, their eigenvectors are any that span the same space: they
+        cannot be interpolated.
+
+        Parameters
+        ----------
+        places
+            Along z, y and x, fractional indices into the ``grid`` that the field of view is divided
+            into.
+        sets
+            How many eigenvectors.
+
+        Returns
+        -------
+        maps
+            complex ``(set, coil, z, y, x)``, as of `espirit_maps`.
+        eigenvalues
+            real ``(set, z, y, x)``.
+        """
+        import torch
+
+        coils = len(self.strongest)
+        phases = [
+            torch.exp(
+                1j
+                * torch.outer(
+                    torch.from_numpy(2 * np.pi / size * (along - size // 2)),
+                    torch.arange(-(count // 2), count // 2 + 1, dtype=torch.float64),
+                )
+            ).to(self.lags)
+            for along, size, count in zip(places, grid, self.lags.shape[2:], strict=True)
+        ]
+        shape = tuple(map(len, places))
+        maps = self.lags.new_empty((sets, coils, *shape))
+        eigenvalues = maps.real.new_empty((sets, *shape))
+        planes, rows = _at_once(shape, coils)
+        for z in pieces(shape[0], planes):
+            of_planes = torch.einsum("zl,cdlmn->zcdmn", phases[0][z], self.lags)
+            for y in pieces(shape[1], rows):
+                matrices = torch.einsum("ym,zcdmn->zycdn", phases[1][y], of_planes)
+                matrices = torch.einsum("xn,zycdn->zyxcd", phases[2], matrices)
+                values, vectors = torch.linalg.eigh(matrices)
+                del matrices  # and all that is as large, before the next ones are made
+                for number in range(sets):
+                    vector = vectors[..., -1 - number]
+                    along = torch.einsum("zyxc,c->zyx", vector, self.strongest.conj())
+                    turned = vector * torch.exp(-1j * along.angle())[..., None]
+                    maps[number][:, z, y] = turned.movedim(-1, 0)
+                    eigenvalues[number, z, y] = values[..., -1 - number]
+                del values, vectors, vector, turned
+        return maps, eigenvalues
+
+
+def eigenproblem(region: "Tensor", *, width: int, threshold: float) -> Eigenproblem:
+    """Return what coil maps are eigenvectors of; parameters as of `espirit_maps`."""
     import torch
 
-    coils = len(region)
     patch = patch_shape(region.shape[1:], width)
-    lags = _lag_blocks(_signal_space(region, patch, threshold), coils, patch)
+    lags = _lag_blocks(_signal_space(region, patch, threshold), len(region), patch)
     virtual = torch.linalg.eigh(torch.einsum("czyx,dzyx->cd", region, region.conj())).eigenvectors
-    phase = virtual[:, -1]
-    phase = phase * torch.exp(-1j * phase[phase.abs().argmax()].angle())
-    phases = [
-        torch.exp(
-            1j
-            * torch.outer(
-                torch.from_numpy(2 * np.pi / size * voxel_positions(size)),
-                torch.arange(1 - extent, extent, dtype=torch.float64),
-            )
-        ).to(region)
-        for size, extent in zip(grid, patch, strict=True)
-    ]
-    maps = region.new_empty((coils, *grid))
-    eigenvalues = maps.real.new_empty(tuple(grid))
-    planes = _planes(grid, coils)
-    for start in range(0, grid[0], planes):
-        some = slice(start, min(start + planes, grid[0]))
-        matrices = torch.einsum("zl,cdlmn->zcdmn", phases[0][some], lags)
-        matrices = torch.einsum("ym,zcdmn->zycdn", phases[1], matrices)
-        matrices = torch.einsum("xn,zycdn->zyxcd", phases[2], matrices)
-        values, vectors = torch.linalg.eigh(matrices)
-        vector = vectors[..., -1]
-        along = torch.einsum("zyxc,c->zyx", vector, phase.conj())
-        maps[:, some] = (vector * torch.exp(-1j * along.angle())[..., None]).movedim(-1, 0)
-        eigenvalues[some] = values[..., -1]
-    return maps, eigenvalues
+    strongest = virtual[:, -1]
+    strongest = strongest * torch.exp(-1j * strongest[strongest.abs().argmax()].angle())
+    return Eigenproblem(lags, strongest)
 
 
 def _signal_space(region: "Tensor", patch: Sequence[int], threshold: float) -> "Tensor":

@@ -1,10 +1,12 @@
 """Coil maps, copied from the source or estimated from the centre of k-space."""
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import Need
@@ -19,7 +21,13 @@ from pipeline.mri.calibration.centre import (
     coils_together,
     slab_readouts,
 )
-from pipeline.mri.calibration.espirit import espirit_bytes, espirit_maps, patch_width, trust
+from pipeline.mri.calibration.espirit import (
+    eigenproblem,
+    espirit_bytes,
+    espirit_maps,
+    patch_width,
+    trust,
+)
 from pipeline.mri.calibration.walsh import covariance_bytes, walsh_maps
 from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.raw import RawData
@@ -43,6 +51,11 @@ if TYPE_CHECKING:
 
 NAME = "coil_maps"
 
+Places = list[NDArray[np.float64]]
+"""Along z, y and x, fractional indices into the coarse grid."""
+Found = Callable[[Places], "tuple[Tensor, Tensor | None]"]
+"""Returns maps ``(set, coil, z, y, x)`` and, of ESPIRiT, eigenvalues ``(set, z, y, x)``."""
+
 
 def method(job: Calibrating, raw: RawData | None = None) -> str:
     """Return ``source``, ``espirit``, ``walsh`` or ``none``; see `pipeline.engine.chain.Step`."""
@@ -63,6 +76,11 @@ def _grid(job: Calibrating) -> CentreGrid:
     """Return the coarse grid that maps are estimated on."""
     width = job.settings.calibration.calibration_width
     return CentreGrid(job.acquired.shape, width, box=job.methods[NAME] == "espirit")
+
+
+def map_sets(job: Calibrating) -> int:
+    """Return how many sets of maps there will be."""
+    return job.settings.calibration.espirit.sets if job.methods[NAME] == "espirit" else 1
 
 
 def _patch_width(job: Calibrating) -> int:
@@ -140,9 +158,13 @@ def needs(job: Calibrating) -> list[Need]:
         )
     volume = as_volume(acquired.shape)
     # As interpolated, its squares, and divided by their root; then in chunks as they are written.
-    full = 8 * coils * map_chunks(volume)[0] * math.prod(volume[1:])
+    slab_of_maps = (map_chunks(volume)[0], *volume[1:])
+    full = 8 * coils * math.prod(slab_of_maps)
     chunked = {"chunks of the maps": 2 * min(full, CHUNKS_AT_ONCE * MAP_BYTES)}
     writing = {"coil maps: planes of the maps": 3 * full, **on_grid}
+    if (sets := map_sets(job)) > 1:  # found where they are wanted, and of no coarse grid
+        *_, solving = espirit_bytes(box_shape(centre), slab_of_maps, coils, _patch_width(job))
+        writing = {"coil maps: planes of the maps": (sets + 2) * full, **solving}
     # Each phase by what the host holds, and what is held where the transforms are.
     both = [
         *(({**tapered, **phase.host}, {**transformed, **phase.device}) for phase in phases),
@@ -171,6 +193,8 @@ def _estimating(job: Calibrating, coils: int) -> list[dict[str, int]]:
     # The centre itself, and maps with their eigenvalues.
     kept = {"coil maps: coil images": 8 * coils * math.prod(region) + images + 4 * voxels}
     phases = espirit_bytes(region, as_volume(grid.shape), coils, _patch_width(job))
+    if map_sets(job) > 1:
+        phases.pop()
     return [{"coil maps: coil images": 4 * images}, *({**kept, **parts} for parts in phases)]
 
 
@@ -191,7 +215,7 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write the maps on the dataset's matrix, of parallel slices those of each slice."""
-    receipt.record(coils=raw.coils)
+    receipt.record(coils=raw.coils, map_sets=map_sets(job))
     data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
     if job.methods[NAME] == "source":
         with receipt.phase("copy_maps"):
@@ -202,7 +226,8 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
                 stored[:, planes] = np.asarray(data.sensitivities(planes=planes))
         return {}
     shape = as_volume(raw.shape) if raw.slices == 1 else (raw.slices, *raw.shape[-2:])
-    stored = create_sensitivities(group, (data.coils, *shape), apart=raw.slices > 1)
+    sets = (map_sets(job),) if map_sets(job) > 1 else ()
+    stored = create_sensitivities(group, (*sets, data.coils, *shape), apart=raw.slices > 1)
     each = raw.frames // raw.slices
     for number in range(raw.slices):
         frames = range(number * each, (number + 1) * each)
@@ -223,22 +248,22 @@ def _estimate(
     grid, how = _grid(job), job.methods[NAME]
     with receipt.phase("centre"):
         images = _centre_images(data, group, grid, job, frames)
-    eigenvalues: Tensor | None = None
+    found: Found
     with receipt.phase(how):
         if how == "walsh":
-            maps = walsh_maps(images)
+            found = _interpolated(walsh_maps(images))
         else:
             size = images.shape[1:]
             region = centre_of_kspace(images, grid)
             del images
-            maps, eigenvalues = espirit_maps(
-                region,
-                size,
-                width=_patch_width(job),
-                threshold=job.settings.calibration.espirit.threshold,
-            )
+            width, threshold = _patch_width(job), job.settings.calibration.espirit.threshold
+            if (sets := map_sets(job)) > 1:
+                problem = eigenproblem(region, width=width, threshold=threshold)
+                found = partial(problem.at, grid=size, sets=sets)
+            else:
+                found = _interpolated(*espirit_maps(region, size, width=width, threshold=threshold))
     with receipt.phase("interpolate"):
-        _write_maps(data, stored, first_plane, grid, maps, eigenvalues, job)
+        _write_maps(data, stored, first_plane, grid, found, job)
 
 
 def _centre_images(
@@ -271,29 +296,36 @@ def _centre_images(
     )
 
 
+def _interpolated(maps: "Tensor", eigenvalues: "Tensor | None" = None) -> Found:
+    """Return what tells one set of maps, and eigenvalues, from those on the coarse grid."""
+    from pipeline.mri.calibration.coilmaps import interpolated, unit_norm
+
+    def found(where: Places) -> "tuple[Tensor, Tensor | None]":
+        values = None if eigenvalues is None else interpolated(eigenvalues[None], where)
+        return unit_norm(interpolated(maps, where))[None], values
+
+    return found
+
+
 def _write_maps(
     raw: RawData,
     stored: "zarr.Array[Any]",
     first_plane: int,
     grid: CentreGrid,
-    maps: "Tensor",
-    eigenvalues: "Tensor | None",
+    found: Found,
     job: Calibrating,
 ) -> None:
     """Write maps on the full matrix, some planes of all coils at a time.
 
     They are zero, or small, where the eigenvalues are smaller than the settings ask for.
     """
-    from pipeline.mri.calibration.coilmaps import interpolated, unit_norm
-
     volume, chosen = as_volume(raw.shape), job.settings.calibration.espirit
     planes, rows, columns = grid.coordinates
     with track(f"{job.dataset}: planes of coil maps", volume[0]) as advance:
-        for slab in pieces(volume[0], stored.chunks[1]):
-            where = [planes[slab], rows, columns]
-            full = unit_norm(interpolated(maps, where))
+        for slab in pieces(volume[0], stored.chunks[-3]):
+            maps, eigenvalues = found([planes[slab], rows, columns])
             if eigenvalues is not None and (chosen.crop or chosen.soft):
-                full *= trust(interpolated(eigenvalues[None], where), chosen.crop, soft=chosen.soft)
+                maps *= trust(eigenvalues, chosen.crop, soft=chosen.soft)[:, None]
             place = slice(first_plane + slab.start, first_plane + slab.stop)
-            stored[:, place] = full.cpu().numpy()
+            stored[..., place, :, :] = (maps if stored.ndim == 5 else maps[0]).cpu().numpy()
             advance(slab.stop - slab.start)

@@ -1,10 +1,14 @@
 """ISMRMRD streams (MRD version 2, yardl) by mrd-python.
 
-A stream is read once, from its begin to its end: samples go into a file of their own as they come,
-from which they are read again as they are asked for. Readouts that are no acquisitions, such as
-waveforms and images, are left alone.
+A stream is read once, from its begin to its end, from a file or, as it arrives, from standard
+input: samples go into a file of their own as they come, from which they are read again as they are
+asked for. What is no acquisition, such as waveforms and images, is left alone.
 """
 
+import hashlib
+import io
+import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,9 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.sources import IngestSettings
+from pipeline.config.sources import STANDARD_INPUT, IngestSettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import DataError, DependencyError, KronufftError
+from pipeline.errors import ConfigError, DataError, DependencyError, KronufftError
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.formats.encoding_space import EncodingSpace, Space
@@ -55,11 +59,48 @@ _STEP_BYTES = 2**24
 @contextmanager
 def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[MriAcquisition]:
     """Open a stream; ``details.readouts`` and ``details.trajectory`` say what to take of it."""
-    path = existing_source(settings, dataset)
+    arrives = settings.source == STANDARD_INPUT
+    path = None if arrives else existing_source(settings, dataset)
+    if arrives and sys.stdin.isatty():
+        raise ConfigError(
+            f"{dataset}: standard input is a terminal; pipe a stream into the command"
+        )
     with ExitStack() as stack:
-        stream = MrdStream(path, dataset, budget, stack, incomplete=settings.details.incomplete)
-        provenance = {"format": "mrd2", "files": describe_files([path]), **stream.told}
+        raw = _Passing() if path is None else path.open("rb", buffering=0)
+        size = None if path is None else path.stat().st_size
+        buffered = io.BufferedReader(stack.enter_context(raw))
+        who = f"{dataset}: {'standard input' if path is None else path}"
+        stream = MrdStream(
+            buffered, size, dataset, who, budget, stack, incomplete=settings.details.incomplete
+        )
+        files = [raw.told()] if isinstance(raw, _Passing) else describe_files([Path(str(path))])
+        provenance = {"format": "mrd2", "files": files, **stream.told}
         yield listed_acquisition(stream, settings, dataset, budget, provenance)
+
+
+class _Passing(io.RawIOBase):
+    """Standard input, and what can be told of the bytes that have passed."""
+
+    def __init__(self) -> None:
+        self._input = sys.stdin.fileno()
+        self._bytes, self._digest = 0, hashlib.sha256()
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what there is, at least one byte."""
+        view = memoryview(buffer).cast("B")
+        read = os.readv(self._input, [view])
+        self._bytes += read
+        self._digest.update(view[:read])
+        return read
+
+    def told(self) -> dict[str, Any]:
+        """Return how many bytes have passed, and their checksum: nobody can read them again."""
+        checksum = f"sha256:{self._digest.hexdigest()}"
+        return {"file": STANDARD_INPUT, "bytes": self._bytes, "checksum": checksum}
 
 
 class MrdStream(ListedSource):
@@ -76,9 +117,17 @@ class MrdStream(ListedSource):
     held_bytes = 0
 
     def __init__(
-        self, path: Path, dataset: str, budget: Budget, stack: ExitStack, *, incomplete: bool
+        self,
+        stream: BinaryIO,
+        size: int | None,
+        dataset: str,
+        who: str,
+        budget: Budget,
+        stack: ExitStack,
+        *,
+        incomplete: bool,
     ) -> None:
-        self._who = f"{dataset}: {path}"
+        self._who = who
         try:
             import mrd
         except ImportError:
@@ -91,7 +140,7 @@ class MrdStream(ListedSource):
                        for name in ("data", "traj")}  # fmt: skip
         self.told: dict[str, Any] = {}
         try:
-            reader = stack.enter_context(_closing(mrd.BinaryMrdReader(str(path))))
+            reader = stack.enter_context(_closing(mrd.BinaryMrdReader(stream)))
             header = reader.read_header()
             if header is None:
                 raise DataError(f"{self._who} has no header; export it again")
@@ -100,7 +149,7 @@ class MrdStream(ListedSource):
             raise
         except Exception as error:  # on other files mrd-python raises what it likes
             raise DataError(f"{self._who} is no readable MRD stream ({error})") from None
-        self._heads, fault = self._spooled(reader, path.stat().st_size, budget)
+        self._heads, fault = self._spooled(reader, size, budget)
         if fault is not None:
             count = len(self._heads)
             if not incomplete or not count:
@@ -134,7 +183,7 @@ class MrdStream(ListedSource):
         return Place(position, directions, float(head["dwell"]) or None)
 
     def _spooled(
-        self, reader: Any, size: int, budget: Budget
+        self, reader: Any, size: int | None, budget: Budget
     ) -> tuple[NDArray[Any], Exception | None]:
         """Keep the samples of all acquisitions; return their headers, and what ended them early."""
         from mrd import StreamItem
@@ -143,7 +192,8 @@ class MrdStream(ListedSource):
         rows: list[tuple[Any, ...]] = []
         fault: Exception | None = None
         done = 0
-        with track(f"{self._who}: readouts", max(1, size // _STEP_BYTES)) as advance:
+        steps = None if size is None else max(1, size // _STEP_BYTES)
+        with track(f"{self._who}: parts of {_STEP_BYTES // 2**20} MiB", steps) as advance:
             try:
                 for item in reader.read_data():
                     if not isinstance(item, StreamItem.Acquisition):

@@ -43,6 +43,8 @@ class MriCosts(ModelCosts):
     shared_trajectory: bool
     """Whether all images have the same samples."""
     maps: bool
+    sets: int = 1
+    """Sets of maps, each with an image of its own."""
     explicit: bool = False
     """Whether the normal operator goes forward and back rather than through kernels."""
     segments: tuple[int, int] | None = None
@@ -67,12 +69,13 @@ class MriCosts(ModelCosts):
         mixed = f", mixed from {self.mixed_from}," if self.mixed_from else ""
         terms = f" in {self.segments[0]} time segments" if self.segments else ""
         terms += f" of {self.coefficients} coefficients" if self.coefficients else ""
+        terms += f" with {self.sets} sets of maps" if self.sets > 1 else ""
         return f"{self.channels} coils{mixed} of {self.readouts * self.samples:,} samples{terms}"
 
     @property
     def unknowns(self) -> int:
         """Images that are solved for in place of one."""
-        return self.coefficients or 1
+        return self.coefficients or self.sets
 
     @property
     def _terms(self) -> tuple[int, int]:
@@ -125,7 +128,7 @@ class MriCosts(ModelCosts):
             # In double precision also as stored.
             tiles = TILES_AT_ONCE + (work.machine.itemsize > STORED_NUMBER)
             coils = min(coils, tiles * work.channel_batch)
-        return {**field, "coil maps": coils * work.voxel_bytes}
+        return {**field, "coil maps": coils * self.sets * work.voxel_bytes}
 
     def position_bytes(self, work: Work) -> int:
         """Return the bytes of trajectory and weights of one tile, as they pass through the host."""
@@ -212,10 +215,14 @@ class MriCosts(ModelCosts):
             spectra = spectrum_bytes(work, work.kernels)
             return {"spectra": spectra, "Toeplitz product": product, "coefficients": images}
         parts = convolution_bytes(work, together, work.image_batch)
+        if self.sets > 1:
+            # Sums of images times maps, and what comes of them.
+            seen = 2 * together * work.image_batch * work.voxel_bytes
+            parts = {**parts, "coils of all sets": seen}
         if self.segments is None:
             return parts
         # Images times factors, what comes of them, and their sum; of coils whose maps stream too.
-        images = 3 * (work.channel_batch if self.maps and not self.resident else 1)
+        images = 3 * (work.channel_batch if self.maps and not self.resident else 1) * self.sets
         return {**parts, "segments": images * work.image_batch * work.voxel_bytes + _factor(work)}
 
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
@@ -238,6 +245,9 @@ class MriCosts(ModelCosts):
 
     def application(self, work: Work, rates: Rates) -> float:
         """Return the seconds that the normal operator takes for one image in single precision."""
+        if self.sets > 1:
+            mixing = 4 * self.sets * self.channels * work.voxel_bytes / rates.memory
+            return replace(self, sets=1).application(work, rates) + mixing
         if self.explicit:
             samples = float(self.readouts * self.samples)
             return 2 * self.channels * self._terms[0] * sum(transform_seconds(work, samples, rates))

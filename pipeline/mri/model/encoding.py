@@ -9,7 +9,7 @@ with the non-uniform transform ``F``, the sensitivity ``S`` of the coil, factors
 sample and ``C_l`` of each voxel.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,16 +121,25 @@ class Encoding:
 class RightHandSide:
     """``b = A^H W y`` and ``e = y^H W y`` of a batch of images, summed tile by tile.
 
-    ``b`` is complex ``(image, [unknown,] *shape)``, ``energy`` float64 ``(image,)``. The image of a
-    measurement with ``one_coil`` is left as it is. Several coils are combined by their maps, or
-    without maps by the sum of their squared magnitudes.
+    ``b`` is complex ``(image, [unknown or set,] *shape)``, ``energy`` float64 ``(image,)``. The
+    image of a measurement with ``one_coil`` is left as it is. Several coils are combined by their
+    maps, of which there may be several ``sets``, or without maps by the sum of their squared
+    magnitudes.
     """
 
     def __init__(
-        self, encoding: Encoding, images: int, device: str | torch.device, *, one_coil: bool
+        self,
+        encoding: Encoding,
+        images: int,
+        device: str | torch.device,
+        *,
+        one_coil: bool,
+        sets: int = 1,
     ) -> None:
         shape = encoding.transforms.shape
         axes = () if encoding.unknowns is None else (encoding.unknowns,)
+        if sets > 1:
+            axes = (*axes, sets)
         dtype = encoding.transforms.machine.dtype
         self.b = torch.zeros(images, *axes, *shape, dtype=dtype, device=device)
         self.energy = torch.zeros(images, dtype=torch.float64, device=device)
@@ -140,11 +149,12 @@ class RightHandSide:
         self._operator: tuple[Sampling, FourierTransform] | None = None
         self._coil_images: Tensor | None = None
 
-    def add(self, sampling: Sampling, samples: Tensor, maps: Tensor | None) -> None:
+    def add(self, sampling: Sampling, samples: Tensor, maps: Sequence[Tensor]) -> None:
         """Add one tile.
 
         The same ``sampling`` object stands for successive tiles of the same samples; these are
-        complex ``(image, coil, sample)``, and overwritten; maps are complex ``(coil, *shape)``.
+        complex ``(image, coil, sample)``, and overwritten; maps are complex ``(coil, *shape)``, one
+        for each set, or none.
         """
         # In two steps and in place: there are millions of samples, and one copy of them is enough.
         # As real numbers: a product of complex and real ones takes five times as long.
@@ -160,10 +170,12 @@ class RightHandSide:
             self._add(total, gridded, maps)
             del gridded
 
-    def _add(self, total: Tensor, gridded: Tensor, maps: Tensor | None) -> None:
-        """Add the images of some coils to the sum ``(image, *shape)``."""
-        if maps is not None:
-            total += torch.linalg.vecdot(maps, gridded, dim=self._coil_axis)
+    def _add(self, total: Tensor, gridded: Tensor, maps: Sequence[Tensor]) -> None:
+        """Add the images of some coils to the sum ``(image, [set,] *shape)``."""
+        if maps:
+            sums = total.unbind(self._coil_axis) if len(maps) > 1 else [total]
+            for target, one in zip(sums, maps, strict=True):
+                target.add_(torch.linalg.vecdot(one, gridded, dim=self._coil_axis))
         elif self._one_coil:
             total += gridded.squeeze(self._coil_axis)
         elif self._coil_images is None:

@@ -20,7 +20,12 @@ def describe(paths: Sequence[Path], told: Told) -> Proposal | None:
     name = None if others or not path.is_file() else _format_of(path)
     if name is None:
         return None
-    found = Proposal("mri", name, path.name, str(path.parent))
+    return described(name, path.name, str(path.parent), told)
+
+
+def described(name: str, source: str, root: str, told: Told) -> Proposal:
+    """Describe a source of a format whose headers say everything."""
+    found = Proposal("mri", name, source, root)
     found.say("format", _WHY[name])
     for setting in ("shape", "voxel_size"):
         value = getattr(told, setting)

@@ -87,7 +87,7 @@ class Kronufft(Implementation):
         )
         for tile in self._tiles:
             # A job reads them into a tensor of its own.
-            right.add(self._sampling, kspace[:, tile].clone(), self._maps[tile])
+            right.add(self._sampling, kspace[:, tile].clone(), [self._maps[tile]])
         self.prepare("normal")
         preconditioner = None
         if damping:

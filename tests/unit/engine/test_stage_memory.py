@@ -183,6 +183,11 @@ def assert_held(receipt):
             '{"coil_maps": "espirit", "calibration_width": 14, "virtual_coils": 8}',
         ),
         (
+            {"shape": (72, 80, 64), "coils": 6, "readouts": 500, "samples": 96, "radial": True},
+            '{"coil_maps": "espirit", "calibration_width": 12, "espirit": '
+            '{"sets": 2, "crop": 0.8}}',
+        ),
+        (
             {"shape": (72, 64), "frames": 40, "own": True, "readouts": 1200, "samples": 256},
             '{"coil_maps": "walsh", "density": "none", "density_iterations": 1}',
         ),
@@ -200,6 +205,7 @@ def assert_held(receipt):
         "pipe-menon",
         "walsh",
         "espirit",
+        "two sets by espirit",
         "walsh by weights of one frame at a time",
         "projections as a navigator",
         "copied maps",

@@ -13,7 +13,12 @@ from pipeline.engine.machine import Machine, Transforms
 from pipeline.mri.calibration.segments import Histogram, segments
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
 from pipeline.mri.model.off_resonance import OffResonance
-from pipeline.operators.sense import SenseNormal
+from pipeline.operators.sense import (
+    SenseNormal,
+    SoftSenseNormal,
+    StreamedSenseNormal,
+    sense_normal,
+)
 from pipeline.storage.calibration import Calibration
 
 COILS, SAMPLES, TILE = 3, 90, 40
@@ -116,7 +121,7 @@ def test_normal_equations_match_dense_ones(shape, effect, images, fft):
     kernels = {}
     for part, tile in tiles_of(sampling):
         for coils in (slice(0, 2), slice(2, COILS)):
-            right.add(tile, y[:, coils, part].clone(), maps[coils])
+            right.add(tile, y[:, coils, part].clone(), [maps[coils]])
         for name, spectrum in encoding.kernels(tile):
             kernels[name] = kernels.get(name, 0) + spectrum.reshape(
                 -1, *spectrum.shape[-len(shape) :]
@@ -134,6 +139,49 @@ def test_normal_equations_match_dense_ones(shape, effect, images, fft):
         assert relative_error(normal(x)[image], product.numpy()) < allowed
     assert_adjoint(normal, rtol=1e-9)
     assert_adjoint(encoding.explicit_normal(sampling), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("form", "images", "effect"),
+    [("toeplitz", None, "none"), ("toeplitz", 2, "decay"), ("explicit", 2, "none"),
+     ("streamed", None, "decay")],
+)  # fmt: skip
+def test_an_image_for_each_set_of_maps_as_of_dense_equations(form, images, effect):
+    """Samples are those of the sum over sets of images times maps."""
+    shape = (9, 7)
+    allowed = 2e-6 if effect == "none" else 3 * ALLOWED
+    sets = [random_complex(COILS, *shape, seed=seed) for seed in (4, 7)]
+    encoding, sampling = encoding_of(shape, effect), sampled(shape, images)
+    x = random_complex(2, 2, *shape, seed=5)
+    y = random_complex(2, COILS, SAMPLES, seed=6)
+    each = [list(dense_encodings(sampling, effect, maps)) for maps in sets]
+    dense = [
+        (torch.cat([one, other], dim=1), weights)
+        for (one, weights), (other, _) in zip(*each, strict=True)
+    ] * (2 if images is None else 1)
+    right = RightHandSide(encoding, 2, "cpu", one_coil=False, sets=2)
+    for coils in (slice(0, 2), slice(2, COILS)):
+        right.add(sampling, y[:, coils].clone(), [maps[coils] for maps in sets])
+    spectra = {
+        name: spectrum.reshape(-1, *spectrum.shape[-len(shape) :])
+        for name, spectrum in encoding.kernels(sampling)
+    }
+    if form == "explicit":
+        normal = SoftSenseNormal(encoding.explicit_normal(sampling), sets, 2)
+    elif form == "streamed":
+        batches = zip(*(maps.split(2) for maps in sets), strict=True)
+        kept = [list(batch) for batch in batches]
+        normal = StreamedSenseNormal(
+            encoding.normal(spectra, lambda one_coil: one_coil), shape, lambda: iter(kept), 2
+        )
+    else:
+        normal = encoding.normal(spectra, lambda one_coil: sense_normal(one_coil, sets))
+    for image, (matrix, weights) in enumerate(dense):
+        b = (matrix.mH @ (weights * y[image].flatten())).reshape(2, *shape)
+        product = (matrix.mH @ (weights * (matrix @ x[image].flatten()))).reshape(2, *shape)
+        assert relative_error(right.b[image], b.numpy()) < (1e-8 if effect == "none" else allowed)
+        assert relative_error(normal(x)[image], product.numpy()) < allowed
+    assert_adjoint(normal, rtol=1e-9)
 
 
 def test_gradients_flow_through_segments():

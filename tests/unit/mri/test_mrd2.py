@@ -1,9 +1,11 @@
 """Streams of MRD version 2, written by the package of its makers, become arrays."""
 
+import hashlib
 import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -58,6 +60,31 @@ def test_readouts_become_frames_by_their_counters(tmp_path):
         np.testing.assert_allclose(whole(found.arrays["trajectory"]), expected)
         assert found.oriented
         np.testing.assert_allclose(found.affine @ [0, 4, 6, 1], [3e-3, -2e-3, -1e-3, 1])
+
+
+def test_a_stream_is_read_as_it_arrives(tmp_path, monkeypatch):
+    """From a pipe that has some bytes now and then, and never a second time."""
+    readouts, kspace, _, noise = series()
+    content = stream(tmp_path / "scan.mrd2", readouts).read_bytes()
+    taken, given = os.pipe()
+
+    def write():
+        with os.fdopen(given, "wb", buffering=0) as pipe:
+            for start in range(0, len(content), 999):
+                pipe.write(content[start : start + 999])
+
+    writer = Thread(target=write)
+    writer.start()
+    with os.fdopen(taken) as pipe:
+        monkeypatch.setattr(sys, "stdin", pipe)
+        with opened("-") as found:
+            writer.join()
+            np.testing.assert_array_equal(whole(found.arrays["kspace"]), kspace)
+            np.testing.assert_array_equal(whole(found.arrays["noise"]), noise)
+            checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            assert found.provenance["files"] == [
+                {"file": "-", "bytes": len(content), "checksum": checksum}
+            ]
 
 
 def test_whole_readouts_of_a_stream_that_is_cut_off(tmp_path):

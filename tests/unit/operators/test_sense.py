@@ -84,7 +84,7 @@ def test_streamed_maps_give_what_resident_ones_do(batch, form):
     else:
         nufft = NUFFT(shape, trajectory, tolerance=1e-9, dtype=torch.complex128)
         normal = nufft.H @ Diagonal(weights) @ nufft
-    streamed = StreamedSenseNormal(normal, shape, lambda: iter(maps.split(batch)))
+    streamed = StreamedSenseNormal(normal, shape, lambda: ([each] for each in maps.split(batch)))
     x = random_complex(3, frames, *shape, dtype=torch.complex128)
     torch.testing.assert_close(streamed(x), SenseNormal(normal, maps)(x))
     assert_adjoint(streamed)
