@@ -15,7 +15,7 @@ from pipeline.operators.terms import TermsNormal
 from pipeline.rf.model.explicit_pulses import ExplicitPulsesMeasurement
 from pipeline.rf.model.pair_blocks import PairBlocks
 from pipeline.rf.model.pair_tiles import FactorsNormal
-from pipeline.rf.model.pairs import ALL_PAIRS, PairsMeasurement, pair_name
+from pipeline.rf.model.pairs import ALL_PAIRS, PairsMeasurement
 from pipeline.rf.model.pulses import PhaseHistoryMeasurement, aperture_name
 from pipeline.rf.model.referred_pulses import ReferredPulses
 from pipeline.rf.model.voxel_phases import aperture_phase
@@ -70,11 +70,11 @@ class PairsEquations:
         )
         if data.form == "collapsed":
             return transforms.toeplitz(share.kernels[ALL_PAIRS][0])
-        spectra = torch.cat([share.kernels[pair_name(pair)] for pair in pairs])
+        spectra = torch.cat([share.kernels[name] for name in sorted(share.kernels)])
         toeplitz = transforms.toeplitz(spectra)
         if not data.models.phased:
             return toeplitz
-        phases = torch.stack([data.models.voxel_phase(pair) for pair in pairs])
+        phases = torch.cat([data.models.voxel_phases(pair) for pair in pairs])
         if data.coherent:
             return TermsNormal(phases, toeplitz)
         return Diagonal(phases.conj()) @ toeplitz @ Diagonal(phases)

@@ -11,6 +11,7 @@ from pipeline.engine.work import ModelCosts
 from pipeline.errors import ConfigError
 from pipeline.rf.combinations import PLANE_WAVES, require_possible
 from pipeline.rf.geometry.antennas import wavenumbers
+from pipeline.rf.geometry.sub_arrays import WHOLE, model_of, sub_pairs
 from pipeline.rf.model.back_projection_costs import LEAST_TOLERANCE, BackProjectionCosts
 from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model, decibels
 from pipeline.rf.model.phased_slabs import evenly_spaced
@@ -49,7 +50,7 @@ def models(
         require_possible(settings, who, pairs=data.pairs, coherent=coherent)
         if not data.pairs:
             return pulse_models(data, calibration, settings, machine, who)
-        data = _pair_acquisition(data, machine.nufft.tolerance)
+        data = _pair_acquisition(data, calibration, machine.nufft.tolerance)
     # Plane waves are taken to serve where nobody has measured by how much they err.
     errors: dict[str, float] = {"W": 0.0, "W+D(fc)": 0.0}
     if calibration is not None:
@@ -78,19 +79,34 @@ def models(
         for way in choice.costs
     )
     error = "" if choice.error is None else f", {decibels(choice.error):.1f} dB from the exact sum"
-    chosen = f"{who}: model {choice.level}{error}; normal operator, predicted: {forms}"
+    chosen = f"{who}: model {choice.model}{error}; normal operator, predicted: {forms}"
     return ways, [*([choice.warning] if choice.warning else []), chosen]
 
 
-def _pair_acquisition(data: RfRawData, tolerance: float) -> PairAcquisition:
+def _pair_acquisition(
+    data: RfRawData, calibration: Calibration | None, tolerance: float
+) -> PairAcquisition:
     """Return the sizes of the largest pair, and what came with the data of all pairs."""
     pairs = range(data.pairs)
-    known = data.scene.range is None and all(data.antennas(pair) is not None for pair in pairs)
+    antennas = [data.antennas(pair) for pair in pairs]
+    known = data.scene.range is None and all(each is not None for each in antennas)
     sizes = [data.measurement_shape(pair) for pair in pairs]
+    errors = {} if calibration is None else calibration.model_errors
+    of_parts = {
+        cut: [
+            part.pair.measurement_shape for one in antennas if one for part in sub_pairs(one, cut)
+        ]
+        for cut in {model_of(name)[1] for name in errors} - {WHOLE}
+    }
+
+    def largest(sizes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        return tuple(max((*size, 1)[axis] for size in sizes) for axis in range(len(data.shape)))
+
     k = wavenumbers(data.frequencies, data.scene.speed)
     return PairAcquisition(
         shape=data.shape,
-        rows=tuple(max((*size, 1)[axis] for size in sizes) for axis in range(len(data.shape))),
+        rows=largest(sizes),
+        part_rows={cut: largest(found) for cut, found in of_parts.items()},
         pairs=data.pairs,
         frequencies=len(data.frequencies),
         frames=data.frames,

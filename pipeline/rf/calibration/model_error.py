@@ -19,6 +19,7 @@ from pipeline.rf.geometry.antennas import Pair, checked_frequencies, checked_spe
 from pipeline.rf.geometry.pair_model import LEVELS, Level, check_level, pair_model
 from pipeline.rf.geometry.phase_history import whole_aperture
 from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.geometry.sub_arrays import WHOLE, model_name, model_of, sub_pairs
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.receipts import Receipt
 
@@ -30,6 +31,10 @@ NAME = "model_errors"
 SMALLEST_SAMPLE = 64
 _FREQUENCIES = 8
 _PAIRS = 16
+_PHASED: tuple[Level, ...] = ("W+D(fc)", "W+D")
+"""Models that are better of arrays in parts."""
+_FINE, _GAIN, _MOST_PARTS = 0.01, 0.95, 64
+"""Error that is not made smaller; what halving an array must leave of it; parts at most."""
 
 _BORN_BYTES = 4 * 16 * SMALLEST_SAMPLE * _FREQUENCIES
 """Bytes a measurement at one frequency while models are compared with the exact sum: its values for
@@ -52,17 +57,17 @@ def model_errors(
     scene: Scene,
     pairs: Sequence[Pair],
     frequencies: ArrayLike,
-    levels: Sequence[Level] = LEVELS,
+    models: Sequence[str] = LEVELS,
     *,
     spectrum: ArrayLike | None = None,
     born_k2: bool = False,
     dimensions: int = 3,
     voxels: int = SMALLEST_SAMPLE,
     seed: int = 0,
-) -> dict[Level, ModelError]:
-    """Measure the errors of models against one exact sum, at random voxels.
+) -> dict[str, ModelError]:
+    """Measure the errors of models, by name, against one exact sum, at random voxels.
 
-    Of those levels that fit the scene and all pairs that were sampled: at most 16 pairs and 8
+    Of those that fit the scene and all pairs that were sampled: at most 16 pairs and 8
     frequencies are, the ends of both among them; none is left out where there are fewer. At 64
     voxels or more, drawn with replacement; `DataError` for fewer. The rest is as of
     `pipeline.rf.geometry.pair_model.pair_model`.
@@ -81,8 +86,8 @@ def model_errors(
     drawn = np.random.default_rng(seed).integers(scene.voxels, size=voxels)
     chosen = _spread(len(pairs), _PAIRS)
     some = _spread(band.size, _FREQUENCIES)
-    fitting = [level for level in levels if all(_fits(scene, pairs[i], level) for i in chosen)]
-    errors: dict[Level, list[float]] = {level: [] for level in fitting}
+    fitting = [name for name in models if all(_fits(scene, pairs[i], name) for i in chosen)]
+    errors: dict[str, list[float]] = {name: [] for name in fitting}
     energies: list[float] = []
     for index in chosen:
         exact = Born(
@@ -96,32 +101,65 @@ def model_errors(
         )
         truth = exact(torch.eye(voxels, dtype=torch.complex128))[:, 0].numpy()
         energies.append(float(np.sum(np.abs(truth) ** 2)))
-        for level in fitting:
-            model = pair_model(
-                scene,
-                pairs[index],
-                band,
-                level,
-                spectrum=response,
-                born_k2=born_k2,
-                dimensions=dimensions,
-            )
-            found = np.moveaxis(model.band(some).columns(drawn), -1, 0)
-            errors[level].append(float(np.sum(np.abs(found - truth) ** 2)))
+        for name in fitting:
+            level, cut = model_of(name)
+            wrong = 0.0
+            for part in sub_pairs(pairs[index], cut):
+                model = pair_model(
+                    scene,
+                    part.pair,
+                    band,
+                    level,  # type: ignore[arg-type]  # it fits
+                    spectrum=response,
+                    born_k2=born_k2,
+                    dimensions=dimensions,
+                )
+                found = np.moveaxis(model.band(some).columns(drawn), -1, 0)
+                own = truth[:, :, part.rows[0][:, None], part.rows[1]]
+                wrong += float(np.sum(np.abs(found - own) ** 2))
+            errors[name].append(wrong)
     return {
-        level: ModelError(
-            relative=math.sqrt(sum(errors[level]) / sum(energies)),
-            pairs=tuple(math.sqrt(e / a) for e, a in zip(errors[level], energies, strict=True)),
+        name: ModelError(
+            relative=math.sqrt(sum(errors[name]) / sum(energies)),
+            pairs=tuple(math.sqrt(e / a) for e, a in zip(errors[name], energies, strict=True)),
             sampled=tuple(int(index) for index in chosen),
         )
-        for level in fitting
+        for name in fitting
     }
 
 
-def _fits(scene: Scene, pair: Pair, level: Level) -> bool:
-    """Tell whether a level can have this scene and pair."""
+def _models_in_parts(scene: Scene, pairs: Sequence[Pair], frequencies: ArrayLike) -> list[str]:
+    """Return names of models with voxel phases in ever more parts, as far as that helps.
+
+    Transmitters or receivers are halved, whichever makes the pair better whose error is largest,
+    until its model is good; a level stops where halving gains little.
+    """
+    names: list[str] = []
+    for level in _PHASED:
+        if not (found := model_errors(scene, pairs, frequencies, [level])):
+            continue
+        worst = max(zip(found[level].pairs, found[level].sampled, strict=True))
+        error, pair, cut = worst[0], pairs[worst[1]], WHOLE
+        while error > _FINE and cut.parts < _MOST_PARTS:
+            halved = (
+                cut._replace(**{name: 2 * parts})
+                for name, parts in cut._asdict().items()
+                if 2 * parts <= len(getattr(pair, name))
+            )
+            finer = [model_name(level, each) for each in halved]
+            tried = model_errors(scene, [pair], frequencies, finer)
+            best = min(tried, key=lambda name: tried[name].relative, default=None)
+            if best is None or tried[best].relative > _GAIN * error:
+                break
+            names.append(best)
+            error, cut = tried[best].relative, model_of(best)[1]
+    return names
+
+
+def _fits(scene: Scene, pair: Pair, name: str) -> bool:
+    """Tell whether a model can have this scene and pair."""
     try:
-        check_level(scene, pair, level)
+        check_level(scene, pair, model_of(name)[0])  # type: ignore[arg-type]
     except DataError:
         return False
     return True
@@ -183,8 +221,9 @@ def _pair_errors(data: RfRawData, dataset: str) -> dict[str, float]:
     if data.model_error is not None:
         errors["stored"] = data.model_error
     if len(known) == len(antennas):
-        measured = model_errors(data.scene, known, data.frequencies)
-        return {level: error.relative for level, error in measured.items()} | errors
+        models = [*LEVELS, *_models_in_parts(data.scene, known, data.frequencies)]
+        measured = model_errors(data.scene, known, data.frequencies, models)
+        return {name: error.relative for name, error in measured.items()} | errors
     lacking = [
         pair for pair in pairs if not (data.has_factors(pair) or data.has_wave_vectors(pair))
     ]

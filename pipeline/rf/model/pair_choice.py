@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.engine.rates import Rates
 from pipeline.errors import DataError, PlanError
-from pipeline.rf.geometry.pair_model import PairLevel
+from pipeline.rf.geometry.sub_arrays import WHOLE, Cut, model_of
 from pipeline.rf.model.back_projection_costs import BackProjectionCosts
 from pipeline.rf.model.exact_pair_costs import ExactPairCosts
 from pipeline.rf.model.pair_costs import NormalForm, PairCosts, voxel_phase_of
@@ -31,18 +31,20 @@ class PairAcquisition:
     wave_vectors: bool = False  # whether it is the wave vectors
     even: bool = True  # whether frequencies are evenly spaced
     projection: BackProjectionCosts | None = None  # of one pair, where paths are known
+    part_rows: Mapping[Cut, tuple[int, ...]] = field(default_factory=dict)  # of parts
 
     def costs(
-        self, level: PairLevel, *, normal: str = "auto", coherent: bool = True
+        self, model: str, *, normal: str = "auto", coherent: bool = True
     ) -> tuple[PairCosts, ...]:
-        """Return the forms of the normal operator that a level and settings allow.
+        """Return the forms of the normal operator that a model and settings allow.
 
         ``normal`` is as in the settings; ``none`` solves nothing. Where all pairs see one image
         (``coherent``), their kernels may be added.
         """
+        level, cut = model_of(model)
         plane_waves = level in ("W", "W+D(fc)", "UPA") or (level == "stored" and self.wave_vectors)
         forms: list[NormalForm] = []
-        if normal != "factors" and plane_waves:
+        if normal != "factors" and plane_waves and (coherent or cut == WHOLE):
             # One kernel serves all pairs wherever it may; where each has an image, each needs one.
             together = coherent and voxel_phase_of(level) == "none"
             forms.append("collapsed" if together else "pairs")
@@ -68,6 +70,8 @@ class PairAcquisition:
                 rows=self.rows,
                 level=level,
                 form=form,
+                cut=cut,
+                part_rows=self.part_rows.get(cut, ()),
                 reads_factors=level == "stored" and not self.wave_vectors,
                 even=self.even,
                 coherent=coherent,
@@ -80,7 +84,7 @@ class PairAcquisition:
 class PairChoice:
     """The model of the wavefronts, and the forms of its normal operator."""
 
-    level: PairLevel
+    model: str
     costs: tuple[PairCosts, ...]  # of the forms that are allowed, the fastest first
     error: float | None  # relative; None where nobody has measured it
     warning: str  # empty where there is nothing to say
@@ -99,36 +103,38 @@ def choose_pair_model(
     who: str,
     allowed_error: float = 0.1,
 ) -> PairChoice:
-    """Choose the level of the model, and the form of its normal operator.
+    """Choose the model, and the form of its normal operator.
 
     Parameters
     ----------
     errors
-        Relative error of each level that the geometry allows, as `calibrate` measured it.
+        Relative error of each model that the geometry allows, as `calibrate` measured it, by name;
+        see `pipeline.rf.geometry.sub_arrays.model_name`.
     model
-        ``auto`` (the cheapest level whose error is allowed), or a level.
+        ``auto`` (the cheapest model whose error is allowed), or a level: the cheapest of its
+        models, in as many parts as that takes.
     normal
         ``auto`` (the fastest form), ``toeplitz`` or ``factors``.
     coherent
         Whether all pairs see one image.
     force
-        Take a level whose error is above -10 dB all the same.
+        Take a model whose error is above -10 dB all the same, and a level in no parts.
     applications
         How often the normal operator will be applied.
     rates
-        Of the machine; they decide the form, not the level.
+        Of the machine; they decide the form, not the model.
     allowed_error
         Relative error of the model above which an image is questionable; 0.1 is -20 dB.
 
     Raises
     ------
     PlanError
-        If the error is above -10 dB and not forced (by how much, and which level would serve), or
-        the settings ask for what a level does not have.
+        If the error is above -10 dB and not forced (by how much, and which model would serve), or
+        the settings ask for what a model does not have.
     DataError
         If the errors have not been measured.
     """
-    measured: dict[PairLevel, float | None] = {**errors}  # type: ignore[dict-item]
+    measured: dict[str, float | None] = {**errors}
     if acquisition.stored and (not measured or model == "stored"):
         measured.setdefault("stored", None)
     if not measured:
@@ -137,39 +143,43 @@ def choose_pair_model(
             "`calibrate` again"
         )
     if model not in ("auto", *measured):
+        levels = (name for name in measured if model_of(name)[1] == WHOLE)
         raise PlanError(
-            f"{who}: this geometry does not allow the model {model}; it allows "
-            f"{', '.join(measured)}"
+            f"{who}: this geometry does not allow the model {model}; it allows {', '.join(levels)}"
         )
 
-    def allowed(level: PairLevel, on: Rates) -> tuple[PairCosts, ...]:
-        found = acquisition.costs(level, normal=normal, coherent=coherent)
+    def allowed(name: str, on: Rates) -> tuple[PairCosts, ...]:
+        found = acquisition.costs(name, normal=normal, coherent=coherent)
         return tuple(sorted(found, key=lambda costs: total(costs, on)))
 
     def total(costs: PairCosts, on: Rates) -> float:
         shape = acquisition.shape
-        return costs.setup_seconds(shape, on) + applications * costs.product_seconds(shape, on)
+        # A matched filter goes through the factors once, too.
+        products = max(1, applications) * costs.product_seconds(shape, on)
+        return costs.setup_seconds(shape, on) + products
 
-    def seconds(level: PairLevel) -> float:
-        return total(allowed(level, _REFERENCE)[0], _REFERENCE)
+    def seconds(name: str) -> float:
+        return total(allowed(name, _REFERENCE)[0], _REFERENCE)
 
-    serving = sorted((level for level in measured if allowed(level, _REFERENCE)), key=seconds)
-    if model != "auto" and model in measured and model not in serving:
-        raise PlanError(
-            f"{who}: the model {model} has no Toeplitz kernels; set `normal: factors`, or leave "
-            "it out"
+    serving = sorted((name for name in measured if allowed(name, _REFERENCE)), key=seconds)
+    asked = [
+        name
+        for name in serving
+        if model in ("auto", name) or (model == model_of(name)[0] and not force)
+    ]
+    if not asked:
+        without = (
+            f"none of the models {', '.join(measured)}"
+            if model == "auto"
+            else (f"the model {model}")
         )
-    if not serving:
         raise PlanError(
-            f"{who}: none of the models {', '.join(measured)} has Toeplitz kernels; set `normal: "
-            "factors`, or leave it out"
+            f"{who}: {without} has no Toeplitz kernels; set `normal: factors`, or leave it out"
         )
-    level = next((one for one in serving if one == model), None) or _cheapest(
-        measured, serving, allowed_error
-    )
-    error = measured[level]
-    warning = _judged(measured, level, serving, force=force, who=who, allowed_error=allowed_error)
-    return PairChoice(level, allowed(level, rates), error, warning)
+    chosen = _cheapest(measured, asked, allowed_error)
+    error = measured[chosen]
+    warning = _judged(measured, chosen, serving, force=force, who=who, allowed_error=allowed_error)
+    return PairChoice(chosen, allowed(chosen, rates), error, warning)
 
 
 def decibels(relative: float) -> float:
@@ -177,28 +187,26 @@ def decibels(relative: float) -> float:
     return max(20 * math.log10(relative), -300.0) if relative > 0 else -300.0
 
 
-def _cheapest(
-    errors: Mapping[PairLevel, float | None], serving: list[PairLevel], allowed_error: float
-) -> PairLevel:
-    """Return the first level that is good, or the best."""
-    known = {level: error for level in serving if (error := errors[level]) is not None}
-    good = [level for level, error in known.items() if error <= allowed_error]
+def _cheapest(errors: Mapping[str, float | None], models: list[str], allowed_error: float) -> str:
+    """Return the first model that is good, or the best."""
+    known = {name: error for name in models if (error := errors[name]) is not None}
+    good = [name for name, error in known.items() if error <= allowed_error]
     if good:
         return good[0]
-    return min(known, key=lambda level: known[level]) if known else serving[0]
+    return min(known, key=lambda name: known[name]) if known else models[0]
 
 
 def _judged(
-    errors: Mapping[PairLevel, float | None],
-    level: PairLevel,
-    serving: list[PairLevel],
+    errors: Mapping[str, float | None],
+    model: str,
+    serving: list[str],
     *,
     force: bool,
     who: str,
     allowed_error: float,
 ) -> str:
-    """Return what is to be said of a level's error; refuse it where it is too large."""
-    error = errors[level]
+    """Return what is to be said of a model's error; refuse it where it is too large."""
+    error = errors[model]
     if error is None:
         return f"{who}: how far the stored factors are from the exact sum is not known"
     if error <= allowed_error:
@@ -207,12 +215,12 @@ def _judged(
     most = max(good, USABLE_DB)
     best = _cheapest(errors, serving, allowed_error)
     of_best = errors[best]
-    if best == level or of_best is None or of_best >= error:
-        advice = "No other level serves: make the scene smaller, or split the arrays or the band"
+    if best == model or of_best is None or of_best >= error:
+        advice = "No other model serves: make the scene smaller, or the band narrower"
     else:
-        advice = f"Level {best} would leave {decibels(of_best):.1f} dB"
+        advice = f"The model {best} would leave {decibels(of_best):.1f} dB"
     said = (
-        f"{who}: the model {level} leaves {decibels(error):.1f} dB of error ({good:g} dB is "
+        f"{who}: the model {model} leaves {decibels(error):.1f} dB of error ({good:g} dB is "
         f"good, {most:g} dB the most allowed). {advice}"
     )
     if decibels(error) > most and not force:

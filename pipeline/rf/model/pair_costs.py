@@ -19,6 +19,7 @@ from pipeline.operators.contraction import (
 )
 from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.rf.geometry.pair_model import PairLevel
+from pipeline.rf.geometry.sub_arrays import WHOLE, Cut, model_name
 from pipeline.rf.model.phased_slabs import phase_images, slab_length
 from pipeline.rf.model.plane_wave_memory import (
     plane_wave_factor_workspace_bytes,
@@ -77,6 +78,8 @@ class PairCosts(ModelCosts):
     reads_factors: bool = False  # whether factors are read, rather than made from positions
     coherent: bool = True  # whether all pairs see one image; else each has its own
     even: bool = True  # whether frequencies are evenly spaced
+    cut: Cut = WHOLE  # of both arrays, into parts
+    part_rows: tuple[int, ...] = ()  # rows of the largest part, where there are several
 
     def __str__(self) -> str:
         return f"{self.channels} pairs of {self.readouts} frequencies"
@@ -104,11 +107,12 @@ class PairCosts(ModelCosts):
     @property
     def columns(self) -> dict[str, Any]:
         """Return columns of the plan's row that jobs of this model read."""
-        return {"model": self.level, "normal": self.form, "resident": self.resident}
+        name = model_name(self.level, self.cut)
+        return {"model": name, "normal": self.form, "resident": self.resident}
 
     def kernels(self, work: Work) -> int:
         """Return the kernels of a job's pairs."""
-        return 1 if self.form == "collapsed" else work.channels
+        return 1 if self.form == "collapsed" else work.channels * self.cut.parts
 
     def tile(self, work: Work, transforms: int, rates: Rates) -> tuple[int, int]:
         """Return the bytes of one frequency in a tile, and the fewest that pay."""
@@ -183,16 +187,17 @@ class PairCosts(ModelCosts):
 
     def product_seconds(self, shape: tuple[int, ...], rates: Rates) -> float:
         """Return the seconds of the normal operator whose kernels or factors are there."""
-        phased = self.channels if self.voxel_phase == "pair" else 0
+        pairs = self.channels * self.cut.parts
+        phased = pairs if self.voxel_phase == "pair" else 0
         flops = float(2 * _COMPLEX_MULTIPLY * phased * math.prod(shape))
         if self.toeplitz:
-            products = 1 if self.form == "collapsed" else self.channels
+            products = 1 if self.form == "collapsed" else pairs
             flops += products * toeplitz_flops(shape)
             return products * LATENCY + flops / rates.toeplitz
         rows, blocks = self._products(self.channels, self.readouts)
         flops += 2 * blocks * contraction_flops(rows, shape)
         phases = self._phased_seconds(shape, self.channels, self.readouts, rates)
-        return self.channels * _TILE_LATENCIES * LATENCY + flops / rates.gemm + phases
+        return pairs * _TILE_LATENCIES * LATENCY + flops / rates.gemm + phases
 
     def _phased_seconds(
         self, shape: tuple[int, ...], pairs: int, frequencies: int, rates: Rates
@@ -200,7 +205,8 @@ class PairCosts(ModelCosts):
         """Return the seconds that a phase at each frequency takes, there and back, on a CPU."""
         if self.voxel_phase != "frequency":
             return 0.0
-        axis = contraction_order(self.rows, shape)[-1]
+        pairs *= self.cut.parts
+        axis = contraction_order(self._rows, shape)[-1]
         slabs = -(-shape[axis] // slab_length(shape, axis, frequencies, STORED_NUMBER))
         moved = frequencies * math.prod(shape) * _PHASED_BYTES
         return pairs * (moved / rates.memory + slabs * _SLAB_SECONDS)
@@ -212,7 +218,7 @@ class PairCosts(ModelCosts):
         numbers = self.channels * self.readouts * self._columns(shape)
         phases = self.channels * self._phase_images(self.readouts) * math.prod(shape)
         making = (_FACTOR_BYTES * numbers + _PHASE_BYTES * phases) / rates.memory
-        making += self.channels * _TILE_LATENCIES * LATENCY
+        making += self.channels * self.cut.parts * _TILE_LATENCIES * LATENCY
         return max(making, self.reads_factors * STORED_NUMBER * numbers / rates.read)
 
     def _kernel_seconds(
@@ -220,8 +226,10 @@ class PairCosts(ModelCosts):
     ) -> float:
         """Return the seconds to add up the kernels of all blocks, in double precision."""
         half = math.prod(padded_shape(shape)) / 2
-        phasors = sum(2 * m * math.sqrt(n) for m, n in zip(self.rows, shape, strict=True))
-        made = COMPLEX_MULTIPLY_ADD * (half + self._columns(shape)) + _PHASOR_FLOPS * phasors
+        pairs *= self.cut.parts
+        phasors = sum(2 * m * math.sqrt(n) for m, n in zip(self._rows, shape, strict=True))
+        columns = self._columns(shape) // self.cut.parts
+        made = COMPLEX_MULTIPLY_ADD * (half + columns) + _PHASOR_FLOPS * phasors
         kernels = 1 if self.form == "collapsed" else pairs
         passes = 5 * 16 * half * kernels / rates.memory
         return 2 * pairs * frequencies * made / rates.gemm + passes
@@ -230,18 +238,20 @@ class PairCosts(ModelCosts):
         """Return rows and number of Kronecker products; narrowband, rows hold the band."""
         if self.level == "N":
             return (*self.rows[:-1], frequencies), pairs
-        return self.rows, pairs * frequencies
+        return self._rows, pairs * self.cut.parts * frequencies
 
     def _phase_images(self, frequencies: int) -> int:
         """Return how many images the voxel phases of so many frequencies of a pair are made of."""
-        if self.voxel_phase == "frequency":
-            return phase_images(frequencies, even=self.even)
-        return int(self.voxel_phase == "pair")
+        if self.voxel_phase == "none":
+            return 0
+        each = self.voxel_phase == "frequency"
+        images = phase_images(frequencies, even=self.even) if each else 1
+        return images * self.cut.parts
 
     def _contracted_once(self, shape: tuple[int, ...]) -> int:
-        """Return the numbers of one frequency after the first contraction."""
-        first = contraction_order(self.rows, shape)[0]
-        return math.prod(shape) // shape[first] * self.rows[first]
+        """Return the numbers of one frequency of a part after the first contraction."""
+        first = contraction_order(self._rows, shape)[0]
+        return math.prod(shape) // shape[first] * self._rows[first]
 
     def _resident_bytes(self, work: Work, pairs: int, frequencies: int) -> int:
         """Return the bytes of factors and voxel phases that stay."""
@@ -258,11 +268,12 @@ class PairCosts(ModelCosts):
         made = 0 if self.resident else frequencies * numbers * itemsize
         making = max(
             plane_wave_factor_workspace_bytes(frequencies * rows, voxels, itemsize=itemsize)
-            for rows, voxels in zip(self.rows, work.shape, strict=True)
+            for rows, voxels in zip(self._rows, work.shape, strict=True)
         )
         if self.reads_factors:
             making = TILES_AT_ONCE * frequencies * numbers * STORED_NUMBER
         rows, blocks = self._products(1, frequencies)
+        blocks //= self.cut.parts  # one after the other
         if self.voxel_phase == "frequency":
             axis = contraction_order(rows, work.shape)[-1]
             planes = slab_length(
@@ -281,9 +292,15 @@ class PairCosts(ModelCosts):
             "Kronecker factors": made + making,
             "voxel phases": self._phase_images(frequencies) * work.voxel_bytes,
             "voxel phase as made": 0 if self.voxel_phase == "none" else path,
-            "Kronecker product": product + 2 * work.voxel_bytes,
+            "Kronecker product": product + (2 + (self.cut != WHOLE)) * work.voxel_bytes,
         }
 
     def _columns(self, shape: tuple[int, ...]) -> int:
         """Return the numbers in the factors of one frequency of one pair."""
-        return sum(rows * voxels for rows, voxels in zip(self.rows, shape, strict=True))
+        numbers = sum(rows * voxels for rows, voxels in zip(self._rows, shape, strict=True))
+        return self.cut.parts * numbers
+
+    @property
+    def _rows(self) -> tuple[int, ...]:
+        """Rows of the factor of each axis, of the largest part."""
+        return self.part_rows or self.rows

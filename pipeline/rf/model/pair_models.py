@@ -1,6 +1,8 @@
 """How each pair measures, from what the acquisition knows: positions, wave vectors or factors."""
 
+from collections.abc import Iterator
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,28 +14,39 @@ from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.operators.base import LinearOperator
 from pipeline.rf.geometry.antennas import Pair, centre_wavenumber, wavenumbers
-from pipeline.rf.geometry.pair_model import Level, PairLevel, PairModel, pair_model
+from pipeline.rf.geometry.pair_model import Level, PairModel, pair_model
+from pipeline.rf.geometry.sub_arrays import WHOLE, model_of, sub_pairs
 from pipeline.rf.model.exact_pair import ExactPair
 from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
 from pipeline.rf.model.plane_wave import plane_wave_spectrum
+from pipeline.rf.model.split_pair import PairPart, SplitPair
 from pipeline.rf.model.voxel_phases import curvature_paths, path_phases
 from pipeline.rf.raw import RfRawData
 
 
+class _Part(NamedTuple):
+    """A part of a pair."""
+
+    rows: tuple[NDArray[np.intp], ...]  # of the pair's measurements
+    model: PairModel
+    relative: NDArray[np.number]  # its weights over the pair's, (freq,)
+
+
 class PairModels:
-    """The models of all pairs of an acquisition, at one level of approximation.
+    """The models of all pairs of an acquisition, by the name of one model.
 
     ``stored`` takes wave vectors or factors as they are; ``reads_factors`` tells whether factors
     are read, rather than made from positions or wave vectors.
     """
 
-    def __init__(self, job: BlockJob, raw: RfRawData, level: PairLevel) -> None:
-        self.job, self.raw, self.level = job, raw, level
+    def __init__(self, job: BlockJob, raw: RfRawData, model: str) -> None:
+        self.job, self.raw = job, raw
+        self.level, self.cut = model_of(model)
         pairs = range(raw.pairs)
-        self.reads_factors = level == "stored" and not all(map(raw.has_wave_vectors, pairs))
-        self.phased = level in ("W+D", "W+D(fc)")
+        self.reads_factors = self.level == "stored" and not all(map(raw.has_wave_vectors, pairs))
+        self.phased = self.level in ("W+D", "W+D(fc)")
         # Small beside what is made of them: positions become wavenumbers of the rows.
-        self._model = cache(self._made_model)
+        self._model, self._split = cache(self._made_model), cache(self._made_parts)
 
     def weights(self, pair: int, frequencies: slice = slice(None)) -> NDArray[np.complex128]:
         """Return path loss, gain and carrier phase of a pair, complex128 ``(freq,)``.
@@ -76,24 +89,47 @@ class PairModels:
                 device=self.job.device,
                 threads=self.job.receipt.content["threads"],
             )
-        model = self._model(pair).band(frequencies)
+        if self.cut == WHOLE:
+            return self._blocks_of(self._model(pair).band(frequencies))
+        parts = []
+        for rows, model, relative in self._split(pair):
+            first, second = (torch.from_numpy(each).to(self.job.device) for each in rows)
+            weights = self.job.on_device(relative[frequencies, None, None], self.job.complex)
+            blocks = self._blocks_of(model.band(frequencies))
+            parts.append(PairPart((first[:, None], second), weights, blocks))
+        measured = (*self._antennas(pair).measurement_shape, 1)[: len(self.raw.shape)]
+        return SplitPair(parts, (len(parts[0].weights), *measured))
+
+    def _blocks_of(self, model: PairModel) -> LinearOperator:
         return pair_blocks(model, dtype=self.job.complex, device=self.job.device)
 
-    def voxel_phase(self, pair: int) -> Tensor:
-        """Return the voxel phase of a pair at the centre frequency, of the scene's shape."""
-        model = self._model(pair)
-        paths = curvature_paths(self.raw.scene, model.centres, self.job.device)
-        return path_phases(paths, paths.new_tensor([model.centre_k]), self.job.complex)[0]
+    def voxel_phases(self, pair: int) -> Tensor:
+        """Return the voxel phases of a pair's parts at the centre frequency, ``(part, *shape)``."""
+        phases = []
+        for _, model, _ in self._split(pair):
+            paths = curvature_paths(self.raw.scene, model.centres, self.job.device)
+            phases.append(path_phases(paths, paths.new_tensor([model.centre_k]), self.job.complex))
+        return torch.cat(phases)
+
+    def part_spectra(self, pair: int, frequencies: slice) -> Iterator[Tensor]:
+        """Yield the Toeplitz spectrum of each of a pair's parts, real ``(*padded,)``."""
+        own = np.abs(self.weights(pair, frequencies)) ** 2
+        for _, model, relative in self._split(pair):
+            weights = own * np.abs(relative[frequencies]) ** 2
+            yield self._spectrum([model.band(frequencies)], weights)
 
     def spectrum(self, pairs: list[int], frequencies: slice) -> Tensor:
         """Return the Toeplitz spectrum of some pairs of equal measurements, real ``(*padded,)``."""
         models = [self._model(pair).band(frequencies) for pair in pairs]
         weights = np.stack([np.abs(self.weights(pair, frequencies)) ** 2 for pair in pairs])
+        return self._spectrum(models, weights)
+
+    def _spectrum(self, models: list[PairModel], weights: NDArray[np.float64]) -> Tensor:
         rows = zip(*(model.wavenumbers for model in models), strict=True)
         return plane_wave_spectrum(
             self.raw.shape,
             [self.job.on_device(np.stack(each), torch.float64) for each in rows],
-            self.job.on_device(weights, torch.float64),
+            self.job.on_device(weights.reshape(len(models), -1), torch.float64),
             dtype=self.job.complex,
             threads=self.job.receipt.content["threads"],
         )
@@ -123,6 +159,16 @@ class PairModels:
         # Weights of exact paths are those of the centres, like a plane wave's.
         level: Level = "W" if self.level == "exact" else self.level
         return pair_model(scene, self._antennas(pair), frequencies, level)
+
+    def _made_parts(self, pair: int) -> list[_Part]:
+        whole = self._model(pair)
+        if self.cut == WHOLE:
+            return [_Part((), whole, np.ones(len(whole.k)))]
+        parts = []
+        for part in sub_pairs(self._antennas(pair), self.cut):
+            model = pair_model(self.raw.scene, part.pair, self.raw.frequencies, whole.level)
+            parts.append(_Part(part.rows, model, model.weights / whole.weights))
+        return parts
 
     def _antennas(self, pair: int) -> Pair:
         antennas = self.raw.antennas(pair)

@@ -2,8 +2,8 @@
 
 The measurement streams pair by pair through Kronecker factors. The normal operator needs them no
 more where they are plane waves on a uniform grid: all pairs and frequencies then collapse to one
-Toeplitz kernel, or, with a voxel phase or an image for each pair, to one kernel a pair. Otherwise
-it goes forward and back through the factors.
+Toeplitz kernel, or, with a voxel phase or an image for each pair or part of one, to a kernel each.
+Otherwise it goes forward and back through the factors.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,6 @@ from torch import Tensor
 from pipeline.engine.accumulation import Share
 from pipeline.engine.job import BlockJob, Shard
 from pipeline.operators.inner import inner_product
-from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.model.instruments import CorrectedPairs
 from pipeline.rf.model.pair_models import PairModels
 from pipeline.rf.model.pair_tiles import PairStream
@@ -43,15 +42,14 @@ class PairsMeasurement:
         self.raw = raw
         self.shape = raw.shape
         self.coherent = job.settings.fusion == "coherent"
-        level: PairLevel = job.row.model  # type: ignore[assignment]
-        self.models = PairModels(job, raw, level)
+        self.models = PairModels(job, raw, job.row.model)
         measured = CorrectedPairs(raw, calibration)
         self.stream = PairStream(job, self.models, measured, resident=job.row.resident)
         self.form = job.row.normal
         self._makes_kernels = job.settings.solves and self.form != "factors"
         self._known: tuple[Shard, dict[str, Tensor]] | None = None
         self.rows = [int(np.prod(raw.measurement_shape(pair))) for pair in range(raw.pairs)]
-        job.receipt.record(samples=len(raw.frequencies) * sum(self.rows), model=level)
+        job.receipt.record(samples=len(raw.frequencies) * sum(self.rows), model=job.row.model)
 
     def accumulate(self, images: range, shard: Shard) -> Share:
         """Return the share of some pairs and frequencies in the normal equations of one frame."""
@@ -85,7 +83,8 @@ class PairsMeasurement:
         frequencies = slice(shard.readouts.start, shard.readouts.stop)
         if self.form == "pairs":
             for pair in shard.channels:
-                yield pair_name(pair), self.models.spectrum([pair], frequencies)[None]
+                for part, spectrum in enumerate(self.models.part_spectra(pair, frequencies)):
+                    yield part_name(pair, part), spectrum[None]
             return
         total: Tensor | None = None
         for _, equal in groupby(
@@ -97,6 +96,6 @@ class PairsMeasurement:
             yield ALL_PAIRS, total[None]
 
 
-def pair_name(pair: int) -> str:
-    """Return the name of the kernel of a pair."""
-    return f"pair-{pair:05d}"
+def part_name(pair: int, part: int) -> str:
+    """Return the name of the kernel of a part of a pair; names are in their order."""
+    return f"pair-{pair:05d}-{part:03d}"

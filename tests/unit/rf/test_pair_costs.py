@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from pipeline.engine.machine import Machine
 from pipeline.engine.rates import LATENCY, Rates
 from pipeline.engine.work import Work
 from pipeline.operators.contraction import contraction_flops
-from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.model.pair_blocks import pair_blocks
+from pipeline.rf.geometry.sub_arrays import Cut, model_name
 from pipeline.rf.model.pair_choice import PairAcquisition, choose_pair_model
+from pipeline.rf.model.pair_models import PairModels
 from pipeline.rf.model.plane_wave import plane_wave_spectrum
 
 HOST = Rates.host(2)
@@ -123,19 +124,26 @@ def test_preparation_must_pay():
 @pytest.mark.parametrize(
     ("shape", "elements", "count"), [((40, 36, 48), (8, 6), 33), ((60, 90), (24, 6), 40)]
 )
-def test_memory_of_a_phase_at_each_frequency_is_predicted(shape, elements, count, even):
+@pytest.mark.parametrize("cut", [Cut(), Cut(4, 2)])
+def test_memory_of_a_phase_at_each_frequency_is_predicted(shape, elements, count, even, cut):
     frequencies = np.linspace(9e9, 10e9, count)
     frequencies[3] += 0 if even else 3e6
     scene = Scene(shape, (0.02,) * len(shape), (0, 0, 3.0))
-    model = pair_model(scene, mills_cross(elements, 0.4, 3.0, (0.1, 0.05)), frequencies, "W+D")
-    acquisition = PairAcquisition(shape, (*elements, 1)[: len(shape)], 1, count, even=even)
-    (costs,) = acquisition.costs("W+D", normal="factors")
+    pair = mills_cross(elements, 0.4, 3.0, (0.1, 0.05))
+    rows = (*elements, 1)[: len(shape)]
+    parts = {cut: (*(size // by for size, by in zip(elements, cut, strict=True)), 1)[: len(shape)]}
+    acquisition = PairAcquisition(shape, rows, 1, count, even=even, part_rows=parts)
+    (costs,) = acquisition.costs(model_name("W+D", cut), normal="factors")
     machine = Machine(False, 1, 8, NufftSettings())
     work = Work.whole(shape, parse_algorithm({"algorithm": "tikhonov"}), costs, machine, 1)
     work = replace(work, readout_batch=count)
     predicted = sum(costs._factor_tiles(work).values())
+    job = SimpleNamespace(complex=torch.complex64, device="cpu")
+    job.on_device = lambda values, dtype: torch.from_numpy(values).to(dtype)
+    raw = SimpleNamespace(scene=scene, shape=shape, pairs=1, frequencies=frequencies)
+    raw.antennas = lambda index: pair
     with Allocations() as measured:
-        blocks = pair_blocks(model, dtype=torch.complex64)
+        blocks = PairModels(job, raw, model_name("W+D", cut)).blocks(0, slice(None))
         image = torch.ones(shape, dtype=torch.complex64)
         blocks.adjoint(blocks(image))
     assert measured.peak <= predicted + image.nbytes

@@ -90,7 +90,7 @@ def test_each_model_is_inverted_in_each_form(request, level, normal, form):
 def test_auto_takes_the_cheapest_model_that_is_right(measured):
     folder, _ = measured
     errors = read_json(folder / "calibrate.json")["model_errors"]
-    assert list(errors) == ["W", "W+D(fc)", "W+D", "F", "N"]
+    assert list(errors)[:5] == ["W", "W+D(fc)", "W+D", "F", "N"]
     assert errors["W"] > 0.3
     assert 0.1 > errors["W+D(fc)"] > errors["W+D"]
     _, receipt = reconstructed_rf(folder, algorithm="tikhonov", iterations=2)
@@ -102,7 +102,7 @@ def test_auto_takes_the_cheapest_model_that_is_right(measured):
 def test_settings_that_a_model_does_not_have_are_refused(measured):
     folder, _ = measured
     with pytest.raises(
-        PlanError, match=r"W leaves .* dB of error.* Level W\+D\(fc\) would leave -\d\d"
+        PlanError, match=r"W leaves .* dB of error.* The model W\+D\(fc\) would leave -\d\d"
     ):
         reconstructed_rf(folder, algorithm="tikhonov", model="W")
     with pytest.raises(PlanError, match=r"does not allow the model UPA; it allows W, W\+D\(fc\)"):

@@ -123,7 +123,7 @@ def test_a_voxel_phase_serves_where_plane_waves_fail(near_scene):
 def test_a_model_that_is_wrong_is_refused_by_how_much(near_scene):
     folder, _ = near_scene
     with pytest.raises(
-        PlanError, match=r"the model W leaves -9.1 dB .*Level W\+D\(fc\) would leave"
+        PlanError, match=r"the model W leaves -9.1 dB .*The model W\+D\(fc\) would leave"
     ):
         image_of(folder, algorithm="matched-filter", model="W")
     image, _ = image_of(folder, algorithm="matched-filter", model="W", force_model=True)
