@@ -77,6 +77,7 @@ class _Reader:
             self.words.append(repr(value))
 
 
+@cache
 def _file_of(module: str) -> Path | None:
     path = _PACKAGE.joinpath(*module.split(".")[1:])
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
@@ -157,8 +158,7 @@ def modules_of(
         # Importing a module also runs the packages around it.
         for end in range(2, len(names) + 1):
             module = ".".join(names[:end])
-            path = _file_of(module)
-            if module in found or path is None:
+            if module in found or (path := _file_of(module)) is None:
                 continue
             found[module] = path
             source = _source(path)

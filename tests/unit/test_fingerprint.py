@@ -40,13 +40,16 @@ def digest(tmp_path, monkeypatch):
 
     def of(file="other.py", text="X = 1\n", kinds=("mri",), modules=("pipeline.readers.bart",)):
         (tmp_path / file).write_text(text)
-        fingerprint._source.cache_clear()
-        code_fingerprint.cache_clear()
+        forget()
         return code_fingerprint("work", kinds, modules)
 
     yield of
-    fingerprint._source.cache_clear()
-    code_fingerprint.cache_clear()
+    forget()
+
+
+def forget():
+    for found in (fingerprint._file_of, fingerprint._source, code_fingerprint):
+        found.cache_clear()
 
 
 @pytest.mark.parametrize(
