@@ -82,7 +82,7 @@ class LogHandler(LogHandlerBase):
             case LogEvent.JOB_ERROR:
                 if found := self._jobs.fails(told["jobid"], told):
                     job, reason = found
-                    return f"failed: {job.whose} · {job.stage} {job.part}".rstrip() + f": {reason}"
+                    return f"failed: {job.name} · {job.stage} {job.part}".rstrip() + f": {reason}"
             case LogEvent.PROGRESS:
                 self._jobs.finished, self._jobs.total = told["done"], told["total"]
                 self._begun = self._jobs.total > 0

@@ -10,9 +10,13 @@ from typing import Any
 from pipeline.engine.table import read_plan
 from pipeline.errors import KronufftError
 from pipeline.report.failures import reason_of
+from pipeline.storage.receipts import STAGES
 
 _TAIL = 4096
 """Bytes at the end of a log in which its last line is looked for."""
+
+Whose = tuple[str, str]
+"""Dataset and reconstruction; without one where it is of all of a dataset's, or of all datasets."""
 
 
 @dataclass
@@ -33,9 +37,14 @@ class Job:
     began: float
 
     @property
-    def whose(self) -> str:
+    def whose(self) -> Whose:
         """Dataset and reconstruction, as far as it has them."""
-        return " · ".join(filter(None, (self.dataset, self.reconstruction)))
+        return self.dataset, self.reconstruction
+
+    @property
+    def name(self) -> str:
+        """The same as text."""
+        return name_of(self.whose)
 
     def said(self) -> str:
         """Return the last line of its log: how far it is, with the residual of a solve."""
@@ -47,6 +56,11 @@ class Job:
         # A line that is being written is not complete.
         told = [line for line in lines[:-1] if line.strip()]
         return told[-1].strip() if told else ""
+
+
+def name_of(whose: Whose) -> str:
+    """Return dataset and reconstruction as text."""
+    return " · ".join(filter(None, whose)) or "all"
 
 
 class Jobs:
@@ -67,10 +81,12 @@ class Jobs:
         self.running: dict[int, Job] = {}
         self.failed: dict[int, tuple[Job, str]] = {}
         self.done: Counter[str] = Counter()
-        self.of_dataset: dict[str, Counter[str]] = {}
-        """How many jobs of each stage are done, by dataset and reconstruction."""
         self.expected: Counter[str] = Counter()
         self.finished = self.total = 0
+        self._begun: dict[Whose, Counter[str]] = {}
+        """How many jobs of each stage have begun."""
+        self._done: dict[Whose, Counter[str]] = {}
+        self._planned: dict[Whose, Counter[str]] = {}
         self._in_plans: Counter[str] = Counter()
         self._left: dict[tuple[str, str, str], float] = {}
         """Predicted seconds of the planned jobs that are not done, by what they make."""
@@ -98,16 +114,19 @@ class Jobs:
             next(iter(plans), None),
             time.monotonic(),
         )
-        if told["rule_name"] == "merge":
-            self._keeps(self.running[number])
-        stage = self.running[number].stage
+        job = self.running[number]
+        stage = job.stage
+        if stage in STAGES:
+            self._begun.setdefault(job.whose, Counter())[stage] += 1
+        if stage == "merge":
+            self._keeps(job)
         at_least = self.done[stage] + sum(job.stage == stage for job in self.running.values())
         self.expected[stage] = max(self.expected[stage], at_least)
 
     def _keeps(self, merging: Job) -> None:
         """Expect no more of a plan whose blocks are joined: the others were there before."""
         for names in [*self._left]:
-            if names[:2] == (merging.dataset, merging.reconstruction):
+            if names[:2] == merging.whose:
                 del self._left[names]
                 stage = "accumulate" if "-" in names[2] else "reconstruct"
                 self._in_plans[stage] -= 1
@@ -119,13 +138,13 @@ class Jobs:
         if job is None or job.stage == "all":
             return
         self.done[job.stage] += 1
-        self.of_dataset.setdefault(job.whose, Counter())[job.stage] += 1
-        predicted = self._left.pop((job.dataset, job.reconstruction, job.part), None)
+        self._done.setdefault(job.whose, Counter())[job.stage] += 1
+        predicted = self._left.pop((*job.whose, job.part), None)
         if predicted is not None:
             self._predicted += predicted
             self._took += time.monotonic() - job.began
         if job.plan is not None:
-            self._planned(job, job.plan)
+            self._reads(job.plan, job.whose)
 
     def fails(self, number: int, told: Mapping[str, Any]) -> tuple[Job, str] | None:
         """Take that a job has failed; return it with its one line, the first time."""
@@ -136,20 +155,49 @@ class Jobs:
         self.failed[number] = job, reason or f"it was killed, or its log says no more: {job.log}"
         return self.failed[number]
 
-    def _planned(self, job: Job, file: Path) -> None:
+    def _reads(self, file: Path, whose: Whose) -> None:
+        """Take the jobs of a plan."""
         try:
             plan = read_plan(file)
         except (KronufftError, OSError):  # its job says so where it matters
             return
-        self._in_plans["reconstruct"] += len(plan.blocks)
-        for block, row in plan.blocks.items():
-            self._left[job.dataset, job.reconstruction, block] = row.seconds
-            for shard in plan.shards(block):
-                part = f"{block}-{shard.shard}"
-                self._left[job.dataset, job.reconstruction, part] = shard.seconds
-                self._in_plans["accumulate"] += 1
+        jobs = {block: row.seconds for block, row in plan.blocks.items()}
+        shards = {
+            f"{block}-{row.shard}": row.seconds for block in jobs for row in plan.shards(block)
+        }
+        self._left |= {(*whose, part): seconds for part, seconds in (jobs | shards).items()}
+        self._planned[whose] = Counter(reconstruct=len(jobs), accumulate=len(shards))
+        self._in_plans += self._planned[whose]
         # Jobs that only a plan knows of are not among those that Snakemake expects at first.
         self.expected |= self._in_plans
+
+    def shown(self) -> list[Whose]:
+        """Return what has jobs, that which began last at the end.
+
+        A dataset by itself only while none of its reconstructions has any.
+        """
+        with_images = {dataset for dataset, reconstruction in self._begun if reconstruction}
+        return [who for who in self._begun if who[1] or who[0] not in with_images]
+
+    def part_done(self, whose: Whose, stage: str) -> float | None:
+        """Return how much of a stage is done, from 0 to 1; `None` where there is none of it.
+
+        All of it where a later stage has begun: what was there before has no job.
+        """
+        planned = self._planned.get(whose)
+        expected = planned[stage] if planned and stage in ("accumulate", "reconstruct") else 1
+        if not expected:
+            return None
+        later = STAGES[STAGES.index(stage) + 1 :]
+        if any(self._begun[whose][name] for name in later):
+            return 1.0
+        own = (self._done.get(who, Counter())[stage] for who in {whose, (whose[0], "")})
+        return sum(own) / expected
+
+    def runs(self, whose: Whose, stage: str) -> bool:
+        """Whether a job of a stage runs now, of a reconstruction or of its whole dataset."""
+        of = {whose, (whose[0], "")}
+        return any(job.stage == stage and job.whose in of for job in self.running.values())
 
     def seconds_left(self, now: float) -> float | None:
         """Return how long the planned jobs will take yet [s]; `None` where none are known.
@@ -160,9 +208,5 @@ class Jobs:
             return None
         correction = self._took / self._predicted if self._predicted else 1.0
         left = correction * sum(self._left.values())
-        working = [
-            job
-            for job in self.running.values()
-            if (job.dataset, job.reconstruction, job.part) in self._left
-        ]
+        working = [job for job in self.running.values() if (*job.whose, job.part) in self._left]
         return max(0.0, left - sum(now - job.began for job in working)) / max(1, len(working))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -9,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.live.jobs import Jobs
+from pipeline.live.jobs import Jobs, Whose, name_of
 from pipeline.storage.receipts import STAGES
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ _MOST_ROWS = 12
 """Of jobs, and of datasets: what does not fit a terminal is counted."""
 
 _BAR = 24
+
+# Colours that a terminal of sixteen has as well.
+_bar = partial(ProgressBar, complete_style="cyan", pulse_style="cyan", finished_style="green")
 
 
 def clock(seconds: float) -> str:
@@ -33,7 +37,7 @@ def shown(jobs: Jobs, memory: Mapping[str, float]) -> "RenderableType":
     parts: list[RenderableType] = [_head(jobs, now), _bars(jobs)]
     if jobs.running:
         parts.append(_running(jobs, memory, now))
-    if jobs.of_dataset:
+    if jobs.shown():
         parts.append(_datasets(jobs))
     return Group(*parts)
 
@@ -54,7 +58,7 @@ def _bars(jobs: Jobs) -> Table:
         failed = sum(job.stage == stage for job, _ in jobs.failed.values())
         table.add_row(
             stage,
-            ProgressBar(total=expected, completed=done, width=_BAR),
+            _bar(total=expected, completed=done, width=_BAR),
             Text(f"{done}/{expected}", justify="right"),
             Text(f"{failed} failed", style="red") if failed else "",
         )
@@ -73,7 +77,7 @@ def _running(jobs: Jobs, memory: Mapping[str, float], now: float) -> Table:
     for job in running[:_MOST_ROWS]:
         taken = memory.get(str(job.log))
         table.add_row(
-            job.whose or "all",
+            job.name,
             f"{job.stage} {job.part}".strip(),
             str(job.threads),
             f"{'–' if taken is None else round(taken)} of {round(job.mem_mb or 0)}",
@@ -85,19 +89,32 @@ def _running(jobs: Jobs, memory: Mapping[str, float], now: float) -> Table:
 
 
 def _datasets(jobs: Jobs) -> Table:
-    stages = _stages(jobs.expected)
+    """Return a row for each reconstruction of each dataset, with a bar for each of its stages."""
+    stages = [stage for stage in _stages(jobs.expected) if stage in STAGES]
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("done", no_wrap=True)
-    for stage in stages:
-        table.add_column(stage, justify="right")
-    # The last ones, which changed last.
-    latest = list(jobs.of_dataset.items())[-_MOST_ROWS:]
-    for whose, done in latest:
+    for name in ("", *stages):
+        table.add_column(name, no_wrap=True)
+    shown = jobs.shown()
+    # The last ones, which began last.
+    for whose in shown[-_MOST_ROWS:]:
+        failed = {job.stage for job, _ in jobs.failed.values() if job.whose == whose}
         table.add_row(
-            whose or "all", *(str(done[stage]) if done[stage] else "·" for stage in stages)
+            name_of(whose),
+            *(
+                Text("failed", style="red") if stage in failed else _cell(jobs, whose, stage)
+                for stage in stages
+            ),
         )
-    _count_rest(table, len(jobs.of_dataset))
+    _count_rest(table, len(shown))
     return table
+
+
+def _cell(jobs: Jobs, whose: Whose, stage: str) -> "RenderableType":
+    done = jobs.part_done(whose, stage)
+    if done is None:
+        return ""
+    waits = not done and jobs.runs(whose, stage)
+    return _bar(total=1.0, completed=done, width=len(stage), pulse=waits)
 
 
 def _stages(expected: Mapping[str, int]) -> list[str]:

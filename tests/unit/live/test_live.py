@@ -11,6 +11,7 @@ from pipeline.engine.needs import Need
 from pipeline.engine.table import PlanRow, write_plan
 from pipeline.live.jobs import Jobs
 from pipeline.live.view import clock, shown
+from pipeline.storage.receipts import STAGES
 from snakemake_logger_plugin_kronufft import LogHandler
 
 
@@ -51,7 +52,7 @@ def test_a_run_is_followed_from_job_to_job(logs):
     assert jobs.running[1].said() == "knee block 0001: images: 1/4, 12.0 s, 36 s left"
     jobs.ends(1)
     job, reason = jobs.fails(2, {})
-    assert (job.whose, reason) == ("head", "head: trajectory is zero throughout")
+    assert (job.name, reason) == ("head", "head: trajectory is zero throughout")
     assert jobs.fails(2, {}) is None  # Snakemake says it again at the end
     assert (jobs.done["ingest"], len(jobs.running), len(jobs.failed)) == (1, 0, 1)
 
@@ -103,7 +104,28 @@ def test_the_picture_says_what_runs_with_its_memory_and_what_failed(logs):
     assert "312 of 470" in text
     assert "images: 1/4, 12.0 s, 36 s left" in text
     assert "all" not in text.split()
-    assert [line.split() for line in text.splitlines()][-1] == ["hip", "1"]
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[-3:]}
+    assert rows == {"knee": ["━━━━━━"], "head": ["failed"], "hip": ["━━━━━━"]}
+
+
+def test_a_dataset_shows_how_far_each_of_its_stages_is(logs):
+    jobs = Jobs()
+    names = {"dataset": "knee", "reconstruction": "cg"}
+    jobs.begins(1, told("ingest", logs / "i.log", dataset="knee"))
+    assert jobs.shown() == [("knee", "")]
+    jobs.ends(1)
+    planned(logs / "plan.tsv", (10.0, 30.0, 20.0, 5.0))
+    jobs.begins(2, told("plan", logs / "p.log", [logs / "plan.tsv"], **names))
+    assert jobs.shown() == [("knee", "cg")]
+    jobs.ends(2)
+    for number, block in ((3, "0000"), (4, "0001")):
+        jobs.begins(number, told("reconstruct", logs / "good.log", block=block, **names))
+    jobs.ends(3)
+    # Coil maps were there before the run: calibrate has no job.
+    done = {stage: jobs.part_done(("knee", "cg"), stage) for stage in STAGES}
+    assert done == {"ingest": 1, "calibrate": 1, "plan": 1, "accumulate": None,
+                    "reconstruct": 0.25, "merge": 0, "measure": 0}  # fmt: skip
+    assert [stage for stage in STAGES if jobs.runs(("knee", "cg"), stage)] == ["reconstruct"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(59.7, "1:00"), (4.0, "0:04"), (7260, "2 h 01")])
