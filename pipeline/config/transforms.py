@@ -51,7 +51,7 @@ class TransformChoice(Settings):
     """Oversampling of the grid; none derives it from the tolerance."""
     kernel_width: KernelWidth | KernelWidthPerAxis | None = None
     """Neighbours per axis of the gridding kernel (torchkbnufft only)."""
-    fft: Literal["auto", "ducc0", "scipy", "torch"] = "auto"
+    fft: Literal["auto", "ducc0", "mkl", "scipy", "torch"] = "auto"
     """FFT library of the Toeplitz product."""
     piece_bytes: PieceBytes | None = None
     """Size of the pieces that a Toeplitz product is decomposed into [byte]."""

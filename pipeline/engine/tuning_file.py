@@ -74,7 +74,7 @@ class TransformTiming(_Measured):
 class ProductTiming(_Measured):
     """One way to compute a Toeplitz product."""
 
-    fft: Literal["ducc0", "scipy", "torch"]
+    fft: Literal["ducc0", "mkl", "scipy", "torch"]
     piece_bytes: PieceBytes
     error: float
     """Relative l2 distance from the exact sum."""

@@ -43,7 +43,7 @@ class Circulant(LinearOperator):
         self._threads = thread_count(threads)
 
     def _forward(self, x: Tensor) -> Tensor:
-        if self._library == "torch":
+        if self._library in ("mkl", "torch"):
             transformed = torch.fft.fftn(x, dim=self._axes).mul_(self._scaled)
             found: Tensor = torch.fft.ifftn(transformed, dim=self._axes, norm="forward")
             return found

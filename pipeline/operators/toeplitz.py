@@ -24,8 +24,9 @@ from torch import Tensor
 
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
-from pipeline.operators.convolution import Convolution, DeviceConvolution, HostConvolution
+from pipeline.operators.convolution import Convolution, DeviceConvolution
 from pipeline.operators.fourier import Provider, irfftn, provider
+from pipeline.operators.host_convolution import HostConvolution, MklConvolution
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.threads import thread_count
 from pipeline.operators.tiling import Tiling
@@ -161,7 +162,7 @@ class Toeplitz(LinearOperator):
     coils
         Size of the coil axis; `None` for no such axis.
     fft
-        FFT library: ``"auto"``, ``"ducc0"``, ``"scipy"`` or ``"torch"``.
+        FFT library: ``"auto"``, ``"ducc0"``, ``"mkl"``, ``"scipy"`` or ``"torch"``.
     piece_bytes
         Size of the pieces that the convolution is decomposed into [byte]; by default what fits a
         CPU's cache, or fills an accelerator.
@@ -204,11 +205,12 @@ class Toeplitz(LinearOperator):
             (*one, *self.shape), (*one, *padded), self.itemsize, library != "torch", piece_bytes
         )
         kernels = spectrum.detach().contiguous()
-        self.convolution: Convolution = (
-            DeviceConvolution(kernels, tiling)
-            if library == "torch"
-            else HostConvolution(kernels, tiling, library=library, threads=self.threads)
-        )
+        self.convolution: Convolution
+        if library == "torch":
+            self.convolution = DeviceConvolution(kernels, tiling)
+        else:
+            host = MklConvolution if library == "mkl" else HostConvolution
+            self.convolution = host(kernels, tiling, library=library, threads=self.threads)
 
     def like(self, spectrum: Tensor) -> Toeplitz:
         """Return the operator of another spectrum of the same shape, which shares work areas."""

@@ -28,7 +28,7 @@ _KNOWN = 8
 class Decomposition:
     """An FFT library, and the pieces that it transforms at a time."""
 
-    fft: Literal["ducc0", "scipy", "torch"]
+    fft: Literal["ducc0", "mkl", "scipy", "torch"]
     piece_bytes: int
 
     def operator(self, spectrum: torch.Tensor, shape: tuple[int, ...], threads: int) -> Toeplitz:
@@ -44,6 +44,8 @@ def decompositions(device: torch.device) -> list[Decomposition]:
         return [Decomposition("torch", 2**power) for power in (27, 25, 29)]
     found = [Decomposition("ducc0", 2**power) for power in (20, 19, 21, 22)]
     found = found if find_spec("ducc0") else []
+    if torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+        found += [Decomposition("mkl", 2**power) for power in (20, 19, 21)]
     return [
         *found,
         *(Decomposition("scipy", 2**power) for power in (20, 21)),

@@ -16,12 +16,12 @@ from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.operators.toeplitz_memory import kernel_pieces, padded_shape
 
 SHAPES = [(19,), (12, 15), (13, 10), (6, 9, 8), (7, 5, 10), (1, 6, 7)]  # odd, even, prime, flat
-LIBRARIES = ["ducc0", "scipy", "torch"]
+LIBRARIES = ["ducc0", "mkl", "scipy", "torch"]
 SAMPLES = 120
 
 
 def library(name):
-    if name != "torch":
+    if name not in ("mkl", "torch"):
         pytest.importorskip(name)
     return name
 
@@ -84,7 +84,7 @@ def test_single_precision_kernel_without_ducc0(monkeypatch):
     shape=st.lists(st.integers(1, 11), min_size=2, max_size=3),
     frames=st.integers(1, 3),
     coils=st.integers(1, 4),
-    fft=st.sampled_from(["scipy", "torch"]),
+    fft=st.sampled_from(["mkl", "scipy", "torch"]),
     cache=st.sampled_from([2**10, 2**12, 2**20]),
 )
 def test_any_shape_in_any_pieces(shape, frames, coils, fft, cache):
@@ -153,7 +153,8 @@ def test_pieces_and_threads_do_not_change_a_bit(fft, shape, monkeypatch):
     small = Toeplitz(spectrum, shape, fft=fft)
     assert small.convolution.tiling.columns() < math.prod(shape[1:])
     whole = torch.frombuffer(bytearray(results.pop()), dtype=torch.complex64).reshape(x.shape)
-    torch.testing.assert_close(small(x), whole, rtol=1e-4, atol=1e-4)
+    allowed = 1e-6 * float(whole.abs().max())
+    torch.testing.assert_close(small(x), whole, rtol=0, atol=allowed)
 
 
 def test_buffers_serve_applications_of_any_size_and_at_once():
@@ -239,7 +240,12 @@ def test_fft_libraries_are_checked(monkeypatch):
     with pytest.raises(ConfigError, match=r"scipy works on the CPU only, found cuda"):
         fourier.provider("scipy", torch.device("cuda"))
     monkeypatch.setattr(fourier, "find_spec", lambda name: None)
-    assert fourier.provider("auto", torch.device("cpu")) == "scipy"
+    for intel, found in ((True, "mkl"), (False, "scipy")):
+        monkeypatch.setattr(fourier, "_made_by_intel", lambda intel=intel: intel)
+        assert fourier.provider("auto", torch.device("cpu")) == found
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    with pytest.raises(DependencyError, match="built without MKL"):
+        fourier.provider("mkl", torch.device("cpu"))
     with pytest.raises(DependencyError, match=r"kronufft\[ducc\]"):
         fourier.provider("ducc0", torch.device("cpu"))
 
