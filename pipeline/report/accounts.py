@@ -68,15 +68,16 @@ def memory_chart(jobs: "pd.DataFrame", where: str, title: str) -> tuple[str, str
     known = jobs[jobs[predicted].notna() & jobs[measured].notna()]
     if known.empty:
         return None
+    # Of what all reconstructions of a dataset share, pandas would drop the rows.
+    names = known["dataset"] + (" · " + known["reconstruction"]).fillna("")
     groups = {
-        f"{dataset} · {reconstruction}": list(zip(group[predicted], group[measured], strict=True))
-        for (dataset, reconstruction), group in known.groupby(
-            ["dataset", "reconstruction"], sort=False
-        )
+        str(name): list(zip(group[predicted], group[measured], strict=True))
+        for name, group in known.groupby(names, sort=False)
     }
     if len(groups) > 6:
-        groups = {"all reconstructions": [pair for group in groups.values() for pair in group]}
-    limits = known[f"limit_{where}_mb"].dropna()
+        groups = {"all jobs": [pair for group in groups.values() for pair in group]}
+    # Ingest keeps to a setting of its own.
+    limits = known.loc[known["stage"] != "ingest", f"limit_{where}_mb"].dropna()
     limit = float(limits.min()) if len(limits) else None
     over = int((known[measured] > known[predicted]).sum())
     closest = float((known[measured] / known[predicted]).max())
@@ -85,7 +86,7 @@ def memory_chart(jobs: "pd.DataFrame", where: str, title: str) -> tuple[str, str
         f"what was planned for it, {over or 'none'} used more (shaded)."
     )
     if limit:
-        caption += f" The limit is {memory(limit)}."
+        caption += f" The limit of all but ingest is {memory(limit)}."
     return title, memory_scatter(groups, limit), caption
 
 

@@ -1,7 +1,8 @@
 """The report: one self-contained page about all reconstructions of a run, pictures first.
 
 `report_page` arranges what the metrics table, the receipts and the images say; the template
-`templates/report.html.j2` says how it looks. The page loads nothing and runs no script.
+`templates/report.html.j2`, with one for each of its parts, says how it looks. The page loads
+nothing and runs no script.
 """
 
 import os

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.metrics.tables import as_table
+from pipeline.report import accounts
 from pipeline.report.accounts import longest_jobs, memory_chart, time_bars, totals
 
 
@@ -48,12 +49,17 @@ def test_bars_are_in_the_order_of_stages_and_add_up(table):
     assert [phase for phase, _ in phases] == ["write", "read", "solve", "other"]
 
 
-def test_memory_says_which_jobs_used_more(table):
+def test_memory_shows_all_jobs_and_says_which_used_more(table, monkeypatch):
     jobs = table[table["kind"] == "job"]
+    jobs.loc[jobs["stage"] == "ingest", ["predicted_host_mb", "limit_host_mb"]] = 210, 600
+    drawn = []
+    draw = accounts.memory_scatter
+    monkeypatch.setattr(accounts, "memory_scatter", lambda *g: drawn.append(g) or draw(*g))
     title, picture, caption = memory_chart(jobs, "host", "Host memory")
     assert title == "Host memory"
     assert picture.startswith("data:image/svg+xml")
-    assert "2 jobs; the fullest used 125% of what was planned for it, 1 used more" in caption
+    assert "3 jobs; the fullest used 125% of what was planned for it, 1 used more" in caption
+    assert drawn == [({"head": [(210, 200)], "head · cg": [(400, 300), (400, 500)]}, None)]
     assert memory_chart(jobs, "device", "Device memory") is None
 
 
