@@ -26,6 +26,32 @@ _ENTRIES = {
   booktitle = {IEEE International Parallel and Distributed Processing Symposium Workshops},
   pages = {688--697}, year = {2021}, doi = {10.1109/IPDPSW52791.2021.00105}
 }""",
+    "torchkbnufft": """@inproceedings{torchkbnufft,
+  author = {Muckley, M. J. and Stern, R. and Murrell, T. and Knoll, F.},
+  title = {{TorchKbNufft}: a high-level, hardware-agnostic non-uniform fast {Fourier} transform},
+  booktitle = {ISMRM Workshop on Data Sampling and Image Reconstruction}, year = {2020}
+}""",
+    "girf": """@article{girf,
+  author = {Vannesjo, S. J. and Haeberlin, M. and Kasper, L. and Pavan, M. and Wilm, B. J. and
+    Barmet, C. and Pruessmann, K. P.},
+  title = {Gradient system characterization by impulse response measurements with a dynamic field
+    camera},
+  journal = {Magnetic Resonance in Medicine}, volume = {69}, pages = {583--593}, year = {2013},
+  doi = {10.1002/mrm.24263}
+}""",
+    "ring": """@article{ring,
+  author = {Rosenzweig, S. and Holme, H. C. M. and Uecker, M.},
+  title = {Simple auto-calibrated gradient delay estimation from few spokes using radial
+    intersections ({RING})},
+  journal = {Magnetic Resonance in Medicine}, volume = {81}, pages = {1898--1906}, year = {2019},
+  doi = {10.1002/mrm.27506}
+}""",
+    "compression": """@article{compression,
+  author = {Buehrer, M. and Pruessmann, K. P. and Boesiger, P. and Kozerke, S.},
+  title = {Array compression for {MRI} with large coil arrays},
+  journal = {Magnetic Resonance in Medicine}, volume = {57}, pages = {1131--1139}, year = {2007},
+  doi = {10.1002/mrm.21237}
+}""",
     "espirit": """@article{espirit,
   author = {Uecker, M. and Lai, P. and Murphy, M. J. and Virtue, P. and Elad, M. and
     Pauly, J. M. and Vasanawala, S. S. and Lustig, M.},
@@ -37,12 +63,14 @@ _ENTRIES = {
     "walsh": """@article{walsh,
   author = {Walsh, D. O. and Gmitro, A. F. and Marcellin, M. W.},
   title = {Adaptive reconstruction of phased array {MR} imagery},
-  journal = {Magnetic Resonance in Medicine}, volume = {43}, pages = {682--690}, year = {2000}
+  journal = {Magnetic Resonance in Medicine}, volume = {43}, pages = {682--690}, year = {2000},
+  doi = {10.1002/(SICI)1522-2594(200005)43:5<682::AID-MRM10>3.0.CO;2-G}
 }""",
     "pipe-menon": """@article{pipe-menon,
   author = {Pipe, J. G. and Menon, P.},
   title = {Sampling density compensation in {MRI}: rationale and an iterative numerical solution},
-  journal = {Magnetic Resonance in Medicine}, volume = {41}, pages = {179--186}, year = {1999}
+  journal = {Magnetic Resonance in Medicine}, volume = {41}, pages = {179--186}, year = {1999},
+  doi = {10.1002/(SICI)1522-2594(199901)41:1<179::AID-MRM25>3.0.CO;2-V}
 }""",
     "cg-sense": """@article{cg-sense,
   author = {Pruessmann, K. P. and Weiger, M. and B{\\"o}rnert, P. and Boesiger, P.},
@@ -67,7 +95,7 @@ _ENTRIES = {
   author = {Kim, D. and Fessler, J. A.},
   title = {Adaptive restart of the optimized gradient method for convex optimization},
   journal = {Journal of Optimization Theory and Applications}, volume = {178}, pages = {240--263},
-  year = {2018}
+  year = {2018}, doi = {10.1007/s10957-018-1287-4}
 }""",
     "admm": """@article{admm,
   author = {Boyd, S. and Parikh, N. and Chu, E. and Peleato, B. and Eckstein, J.},
@@ -81,13 +109,14 @@ _ENTRIES = {
   title = {Orthogonal matching pursuit: recursive function approximation with applications to
     wavelet decomposition},
   booktitle = {27th Asilomar Conference on Signals, Systems and Computers}, pages = {40--44},
-  year = {1993}
+  year = {1993}, doi = {10.1109/ACSSC.1993.342465}
 }""",
     "unrolled": """@inproceedings{unrolled,
   author = {Mardani, M. and Sun, Q. and Donoho, D. and Papyan, V. and Monajemi, H. and
     Vasanawala, S. and Pauly, J.},
   title = {Neural proximal gradient descent for compressive imaging},
-  booktitle = {Advances in Neural Information Processing Systems}, year = {2018}
+  booktitle = {Advances in Neural Information Processing Systems}, volume = {31},
+  pages = {9573--9583}, year = {2018}
 }""",
     "tv": """@article{tv,
   author = {Rudin, L. I. and Osher, S. and Fatemi, E.},
@@ -99,7 +128,7 @@ _ENTRIES = {
   author = {Guerquin-Kern, M. and H{\\"a}berlin, M. and Pruessmann, K. P. and Unser, M.},
   title = {A fast wavelet-based reconstruction method for magnetic resonance imaging},
   journal = {IEEE Transactions on Medical Imaging}, volume = {30}, pages = {1649--1660},
-  year = {2011}
+  year = {2011}, doi = {10.1109/TMI.2011.2140121}
 }""",
     "llr": """@article{llr,
   author = {Zhang, T. and Pauly, J. M. and Levesque, I. R.},

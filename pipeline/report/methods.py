@@ -29,6 +29,12 @@ _MAPS = {
     "walsh": "Coil sensitivities were estimated by adaptive combination",
     "source": "Coil sensitivities came with the data",
 }
+_CORRECTIONS = (
+    ("girf", "Trajectories were corrected by the impulse response of the gradients", "girf"),
+    ("delays", "Gradient delays were found where spokes cross, and corrected", "ring"),
+    ("off_resonance", "Off-resonance was part of the forward model, in time segments", "toeplitz"),
+)
+"""Steps of calibration, what is said of them, and what is cited."""
 _ALSO_CITED = {"fista": "optimized-gradients"}
 _WHAT_WEIGHS = {"wiener": "the noise over the signal that was expected at each spatial frequency"}
 
@@ -98,9 +104,13 @@ def _calibration(
         yield f"{_MAPS[maps]}{_cite(maps, cited)}{several if sets > 1 else ''}."
     acquired = ingest.get("arrays", {}).get("kspace", (0, 0))[1]
     if calibrate.get("compression", "none") != "none" and calibrate.get("coils") != acquired:
-        yield f"Coils were compressed to {calibrate['coils']} virtual ones."
+        virtual = f"Coils were compressed to {calibrate['coils']} virtual ones"
+        yield f"{virtual}{_cite('compression', cited)}."
     if calibrate.get("whitening", "none") != "none":
         yield "Their noise was whitened."
+    for step, text, key in _CORRECTIONS:
+        if calibrate.get(step, "none") != "none":
+            yield f"{text}{_cite(key, cited)}."
     density = calibrate.get("density", "none")
     if density != "none" and _chosen(measured).get("weights") in ("density", None):
         yield f"Samples were weighted by their density ({density}){_cite(density, cited)}."
@@ -150,7 +160,7 @@ def _transforms(
     precision = f"{made.get('precision', 'single')} precision"
     if backend == "fft":
         yield f"Fourier transforms were FFTs, as samples lie on the grid, in {precision}."
-    elif known(str(backend)) or backend == "torchkbnufft":
+    elif known(str(backend)):
         library = f"{backend} {versions.get(str(backend), '')}".rstrip()
         asked = made.get("nufft", {}).get("tolerance")
         to = f" to a relative tolerance of {asked:g}" if asked else ""
