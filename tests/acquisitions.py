@@ -108,6 +108,7 @@ def config_of(
     precision: str = "single",
     deterministic: bool = False,
     host_mb: int | str = "auto",
+    device_mb: int | str = "auto",
     shards: int | str = "auto",
     tolerance: float = 1e-3,
     backend: str = "auto",
@@ -130,7 +131,7 @@ def config_of(
                 "precision": precision,
                 "deterministic": deterministic,
             },
-            "memory": {"host_mb": host_mb, "shards": shards},
+            "memory": {"host_mb": host_mb, "device_mb": device_mb, "shards": shards},
             "calibration": calibration or {},
             "nufft": {
                 "tolerance": tolerance,

@@ -100,6 +100,11 @@ class EquationSettings(Settings):
         return self.series is not None and self.series.subspace
 
     @property
+    def keeps_coefficients(self) -> bool:
+        """Whether the unknowns of a subspace are written in place of images."""
+        return self.series is not None and self.series.images == "coefficients"
+
+    @property
     def solves(self) -> bool:
         """Whether equations are solved, for which the normal operator is needed."""
         return self.normal != "none"

@@ -28,6 +28,8 @@ class OutputSettings(Settings):
     """Magnitude as NIfTI-1, gzipped."""
     viewer: Annotated[bool, Named("viewer.js")] = True
     """Small copy of the magnitude, which the page `viewer.html` shows."""
+    maps: Annotated[bool, Named("maps")] = False
+    """MRI, a `series` with a signal model: T1 or T2 of each voxel as NIfTI-1 [s], a folder."""
     dicom: Annotated[bool, Named("dicom")] = False
     """MRI: magnitude as multi-frame DICOM, a folder."""
     bart: Annotated[bool, Named("bart")] = False

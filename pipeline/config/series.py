@@ -38,6 +38,10 @@ class SeriesSettings(Settings):
     """Shortest and longest T1 or T2 that the model is made for [s]; 200 in between, evenly spaced
     on a logarithmic scale."""
 
+    images: Literal["frames", "coefficients"] = "frames"
+    """What is written: the image of each frame, or of a basis only the coefficients, which are all
+    that is known of many frames. `image.zarr` holds the `basis` too."""
+
     @property
     def subspace(self) -> bool:
         """Whether images are sums of fewer unknowns."""
@@ -53,6 +57,8 @@ class SeriesSettings(Settings):
                     f"`basis: {self.basis}` "
                     + (f"has no use for `{name}`" if given else f"needs `{name}`")
                 )
+        if self.images == "coefficients" and not self.subspace:
+            raise ValueError("`images: coefficients` needs a `basis` other than frames")
         if self.relaxation_times[0] >= self.relaxation_times[1]:
             raise ValueError("`relaxation_times`: the first must be shorter than the second")
         return self

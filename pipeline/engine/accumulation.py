@@ -6,9 +6,9 @@ and of the normal operator; the block is solved from the sum of the shares alone
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -62,6 +62,30 @@ class Measurement(Protocol):
         """Return a shard's share in the normal equations of some images."""
 
 
+class SeriesMeasurement(Measurement, Protocol):
+    """One whose images may be the unknowns of one problem."""
+
+    def share_kernels(self, images: range) -> bool:
+        """Tell whether some images have their kernels in common."""
+
+
+def on_host(
+    batches: Iterable[tuple[range, Share]], *, one_kernel: bool
+) -> Iterator[tuple[range, Share]]:
+    """Move the share of each batch of images to the host before the next one is made.
+
+    Kernels stay on the device if they are the same for all, and what is a number an image.
+    """
+    for images, share in batches:
+        kernels = share.kernels
+        if not one_kernel:
+            kernels = {name: kernel.cpu() for name, kernel in kernels.items()}
+        moved = replace(share, b=share.b.cpu(), kernels=kernels)
+        del share, kernels
+        yield images, moved
+        del moved
+
+
 def accumulate_shard(job: BlockJob, data: Measurement) -> dict[str, Array]:
     """Return the arrays of the share that the job's row names: its part in the normal equations.
 
@@ -76,8 +100,12 @@ def accumulate_shard(job: BlockJob, data: Measurement) -> dict[str, Array]:
     """
     shard = job.shard()
     parts: list[Share] = []
+    batches = job.batches(lambda batch: data.accumulate(batch, shard))
+    if job.row.on_host:
+        series = cast(SeriesMeasurement, data)
+        batches = on_host(batches, one_kernel=series.share_kernels(job.images))
     with track(f"{job.who}: images", job.row.images) as advance:
-        for batch, part in job.batches(lambda batch: data.accumulate(batch, shard)):
+        for batch, part in batches:
             parts.append(part)
             advance(len(batch))
     job.record_account()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -14,18 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.algorithms.base import AlgorithmSettings, SolverSettings
-from pipeline.engine.accumulation import Measurement, Share
+from pipeline.engine.accumulation import Measurement, SeriesMeasurement, Share, on_host
 from pipeline.engine.job import BlockJob
+from pipeline.engine.series_on_host import SeriesOnHost
 from pipeline.engine.solving import Histories, solve
 from pipeline.engine.table import PlanRow
 from pipeline.progress import track
+from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram, NormalEquations
+from pipeline.storage.archives import Table
 from pipeline.storage.shares import KERNEL, StoredShare, open_share
 from pipeline.storage.solver_state import SolverState
 
 if TYPE_CHECKING:
     from pipeline.solvers.admm import ExactSolver
-    from pipeline.solvers.noise import Noise
     from pipeline.solvers.spectrum import Spectrum
 
 
@@ -61,11 +64,14 @@ class Equations(Protocol):
 class SeriesEquations(Equations, Protocol):
     """Those of images that are the unknowns of one problem, or made of several unknown ones."""
 
-    def images(self, unknowns: Tensor) -> Tensor:
-        """Return the images ``(image, *shape)`` of unknowns ``(problem, unknown, *shape)``."""
+    def images(self, unknowns: Tensor) -> Iterator[Tensor]:
+        """Yield the images ``shape`` that are written, of ``(problem, unknown, *shape)``."""
 
     def unknowns(self, images: Tensor) -> Tensor:
-        """Return the unknowns ``(problem, unknown, *shape)`` that come nearest to images."""
+        """Return the unknowns ``(problem, unknown, *shape)`` that come nearest to such images."""
+
+    def tables(self) -> Mapping[str, Table]:
+        """Return what tells how images are made of unknowns, to be written beside them."""
 
 
 def reconstruct_block(
@@ -97,28 +103,25 @@ def reconstruct_block(
     residuals: Histories = []
     several = job.joint or equations.stacked
 
+    def share_of(batch: range) -> Share:
+        return _sum_of_shares(job, batch, shares) if shares else data.accumulate(batch, job.shard())
+
     def reconstruct(batch: range) -> tuple[Tensor, Histories]:
-        share = (
-            _sum_of_shares(job, batch, shares) if shares else data.accumulate(batch, job.shard())
-        )
         if not isinstance(algorithm, SolverSettings):
-            return equations.image(share), [[] for _ in batch]
-        with job.phase("prepare"):
-            gram = equations.gram(batch, share)
+            return equations.image(share_of(batch)), [[] for _ in batch]
+        share, gram = _normal_equations(job, batch, data, equations, share_of)
         normal, diagonal = NormalEquations(share.b, gram, share.energy), share.diagonal
         noise = equations.noise(batch, share) if algorithm.uses_noise else None
         left_by_noise = equations.left_by_noise(batch, share)
         if job.joint:  # the images are the unknowns of a single problem
-            b = share.b if algorithm.subspace else share.b.unsqueeze(0)
-            normal = NormalEquations(b, gram, share.energy.sum(0, keepdim=True))
-            diagonal = diagonal.mean(0, keepdim=True)
-            noise = noise and noise.joint()
-            if left_by_noise is not None:
-                left_by_noise = left_by_noise.square().sum(0, keepdim=True).sqrt()
+            if not algorithm.subspace:
+                normal = replace(normal, b=share.b.unsqueeze(0))
+            normal, diagonal, noise, left_by_noise = _as_one(normal, diagonal, noise, left_by_noise)
         begin = None
         if start is not None:
             whole = range(job.row.first_image, job.row.first_image + job.row.images)
-            given = job.on_device(start(whole if job.joint else batch), job.complex)
+            read = np.ascontiguousarray(start(whole if job.joint else batch))
+            given = torch.from_numpy(read).to(share.b.device, job.complex)
             begin = cast(SeriesEquations, equations).unknowns(given) if several else given
             del given
         found, histories = solve(
@@ -136,16 +139,23 @@ def reconstruct_block(
             start=begin,
             checkpoint=state.solve(f"images {batch.start} to {batch.stop - 1}"),
         )
-        return (cast(SeriesEquations, equations).images(found) if several else found), histories
+        return found, histories
+
+    def batches() -> Iterator[tuple[range, tuple[Tensor, Histories]]]:
+        if job.row.on_host:  # and goes to the device in batches of its own
+            yield job.images, reconstruct(job.images)
+        else:
+            yield from job.batches(reconstruct)
 
     with ExitStack() as files, track(f"{job.who}: images", job.row.images) as advance:
         shares = [
             files.enter_context(open_share(path, block=row.block, shard=row.shard))
             for row, path in pieces
         ]
-        for batch, (found, histories) in job.batches(reconstruct):
-            first = batch.start - job.row.first_image
-            images[first : first + len(found)] = found.cpu().numpy()
+        for batch, (found, histories) in batches():
+            one_by_one = cast(SeriesEquations, equations).images(found) if several else found
+            for index, image in enumerate(one_by_one, batch.start - job.images.start):
+                images[index] = image.cpu().numpy()
             residuals += histories
             advance(len(batch), f"residual {histories[-1][-1]:.1e}" if histories[-1] else "")
     job.check_finite(images, "the image")
@@ -164,6 +174,40 @@ def reconstruct_block(
         job.receipt.record(solver_states=state.written)
     job.record_account()
     return images
+
+
+def _normal_equations(
+    job: BlockJob,
+    batch: range,
+    data: Measurement,
+    equations: Equations,
+    share_of: Callable[[range], Share],
+) -> tuple[Share, Gram]:
+    """Return the share and the normal operator of some images; on the host, of a series there."""
+    if job.row.on_host:
+        one = cast(SeriesMeasurement, data).share_kernels(job.images)
+        parts = on_host(job.batches(share_of), one_kernel=one)
+        series = SeriesOnHost(job, parts, equations.gram, one_kernel=one)
+        return series.share, series
+    share = share_of(batch)
+    with job.phase("prepare"):
+        return share, equations.gram(batch, share)
+
+
+def _as_one(
+    normal: NormalEquations, diagonal: Tensor, noise: Noise | None, left_by_noise: Tensor | None
+) -> tuple[NormalEquations, Tensor, Noise | None, Tensor | None]:
+    """Return what is told of each image for all as one problem, where the unknowns are."""
+    there = normal.b.device
+    energy = torch.as_tensor(normal.energy).sum(0, keepdim=True).to(there)
+    if left_by_noise is not None:
+        left_by_noise = left_by_noise.square().sum(0, keepdim=True).sqrt().to(there)
+    return (
+        replace(normal, energy=energy),
+        diagonal.mean(0, keepdim=True).to(there),
+        noise and noise.joint().to(there),
+        left_by_noise,
+    )
 
 
 def _sum_of_shares(job: BlockJob, batch: range, shares: Sequence[StoredShare]) -> Share:

@@ -94,7 +94,8 @@ class BlockJob:
         self.settings, self.row, self.receipt = settings.reconstruction, row, receipt
         # As planned, or halved since: then what was gone on with each time.
         self.joint = self.settings.joins_images
-        self.tiles = TileSizes(row.image_batch, row.coil_batch, row.readout_batch, self.joint)
+        together = self.joint and not row.on_host
+        self.tiles = TileSizes(row.image_batch, row.coil_batch, row.readout_batch, together)
         self.halvings: list[dict[str, int]] = []
         # Of everything that was streamed, and of the tiles of each RF pair.
         self.account = StreamAccount()
@@ -151,28 +152,44 @@ class BlockJob:
             finished=lambda of_tile: None if of_tiles is None else next(of_tiles).add(of_tile),
         )
 
+    @property
+    def images(self) -> range:
+        """The images that the job measures."""
+        if self.settings.subspace:  # one, of several unknowns
+            return range(1)
+        return range(self.row.first_image, self.row.first_image + self.row.images)
+
     def batches(self, work: Callable[[range], Result]) -> Iterator[tuple[range, Result]]:
-        """Do ``work`` on what the block measures, a batch at a time; with less if memory is short.
+        """Do ``work`` on what the job measures, a batch at a time; with less if memory is short.
+
+        Raises `DeviceError` if the device has too little memory for the smallest tile.
+        """
+        images = self.images
+        first = images.start
+
+        def next_batch() -> tuple[range, Result]:
+            batch = range(first, min(first + self.tiles.images, images.stop))
+            return batch, work(batch)
+
+        while first < images.stop:
+            found = self.attempt(next_batch)
+            first = found[0].stop
+            yield found
+            del found  # before the next one is made
+
+    def attempt(self, work: Callable[[], Result]) -> Result:
+        """Do ``work``, again with smaller tiles as long as memory is short.
 
         The plan has seen to it that tiles fit, but another process may have taken the memory since.
         Raises `DeviceError` if the device has too little memory for the smallest tile.
         """
-        images = range(self.row.first_image, self.row.first_image + self.row.images)
-        if self.settings.subspace:  # what is measured is one image, of several unknowns
-            images = range(1)
-        first = images.start
-        while first < images.stop:
-            batch = range(first, min(first + self.tiles.images, images.stop))
+        while True:
             try:
-                result = work(batch)
+                return work()
             except (RuntimeError, MemoryError) as error:
                 if not _is_of_memory(error):
                     raise
                 said = str(error)
-            else:
-                yield batch, result
-                first = batch.stop
-                continue
             # Here and not above, where the error still holds what was in work, and its memory.
             gc.collect()
             self.halve_tiles(said)

@@ -38,6 +38,8 @@ def footprint(work: Work) -> Need:
     on_device = {name: int(size * _DEVICE_SLACK) for name, size in compute.items()}
     on_device["workspaces of libraries"] = _DEVICE_LIBRARIES
     staged = {**_staged(work), "results": written_bytes(work)}
+    if work.on_host:
+        staged |= _series_on_host(work)
     return Need({"process": processes.CUDA, **staged}, on_device)
 
 
@@ -65,15 +67,53 @@ def _staged(work: Work) -> dict[str, int]:
     return parts
 
 
+def _series_on_host(work: Work) -> Parts:
+    """Return what the host holds of a series whose images pass through the device."""
+    if work.stage == "accumulate":  # batches, and then all of them joined
+        return {"results": 2 * written_bytes(work)}
+    tile = work.image_batch * work.unknown_bytes + _spectra_as_they_pass(work)
+    return {
+        "right-hand side": work.images * work.unknown_bytes,
+        "spectra": _spectra_as_they_pass(replace(work, image_batch=work.images)),
+        "solver vectors": _vector_bytes(work, work.images),
+        # In pinned memory, of which powers of two are taken.
+        "images as they pass": 2 * TILES_AT_ONCE * tile,
+    }
+
+
+def _spectra_as_they_pass(work: Work) -> int:
+    """Return the bytes of the spectra of a tile of images, unless all images share them."""
+    everything, one = (replace(work, image_batch=count) for count in (work.images, 1))
+    return spectrum_bytes(work, work.kernels) if everything.kernels > one.kernels else 0
+
+
+def _vector_bytes(work: Work, images: int) -> int:
+    """Return what the solver holds of so many images, and what it begins with."""
+    held = replace(work, image_batch=images)
+    vectors = work.settings.vectors(
+        (images * work.model.unknowns, *work.shape),
+        itemsize=work.machine.itemsize,
+        kernels=max(1, held.kernels),
+    )
+    if work.settings.starts_from is None:
+        return vectors
+    sums = images * work.unknown_bytes
+    # Images as they are read, as they are the solver's, and a chunk; then beside its vectors.
+    both = images * work.outputs * work.voxel_bytes + sums
+    return max(vectors + sums, 2 * both + CHUNK_BYTES)
+
+
 def _with_images(work: Work, phases: list[Parts]) -> list[Parts]:
     """Add what the host holds of finished images: in the last batch its own only at the end."""
     images = work.result_bytes
     batch = images * work.image_batch // work.images
+    # Of a series one image at a time is made of its unknowns.
+    sums = work.image_batch * work.unknown_bytes + (work.voxel_bytes if work.joint else 0)
     earlier = {"finished images": 0 if work.joint else images - batch}
     at_the_end = {
         **work.model.held(work),
         "spectra": spectrum_bytes(work, work.kernels),
-        "last images": 2 * batch,
+        "last images": batch + sums,
         "chunks being written": _CHUNKS_WRITTEN * min(CHUNK_BYTES, images),
     }
     return [{**parts, **earlier} for parts in (*phases, at_the_end)]
@@ -92,21 +132,17 @@ def _phases(work: Work) -> list[Parts]:
         phases.append({"shares": 3 * share - sums})
     else:
         phases += work.model.accumulate(work)
-    if work.stage == "accumulate" and work.images > work.image_batch:
+    if work.stage == "accumulate" and work.images > work.image_batch and not work.on_host:
         # The shares of the batches before, and at the end of all batches and joined.
         disk = written_bytes(work)
         earlier = disk - disk * work.image_batch // work.images
         phases = [{**parts, "finished shares": earlier} for parts in phases]
         phases.append({"finished shares": disk if work.machine.on_device else 2 * disk})
     if work.stage != "accumulate" and work.settings.solves:
-        batch = (work.image_batch * work.model.unknowns, *work.shape)
-        vectors = work.settings.vectors(
-            batch, itemsize=work.machine.itemsize, kernels=max(1, work.kernels)
-        )
-        phases.append({"solver vectors": vectors, **work.model.normal(work)})
-        if work.settings.starts_from is not None:
-            # Images as they are read, as they are the solver's, and a chunk.
-            both = work.image_batch * work.outputs * work.voxel_bytes + sums
-            phases.append({"start": 2 * both + CHUNK_BYTES, **work.model.normal(work)})
-            phases[-2] = {**phases[-2], "start": sums}
+        if work.on_host:
+            # What comes of a tile is counted as the right-hand side was, which is gone by then.
+            passing = {"images as they pass": TILES_AT_ONCE * sums + _spectra_as_they_pass(work)}
+        else:
+            passing = {"solver vectors": _vector_bytes(work, work.image_batch)}
+        phases.append({**passing, **work.model.normal(work)})
     return [{**always, **parts} for parts in phases]

@@ -224,6 +224,7 @@ def _row(
         coil_batch=work.channel_batch,
         readout_batch=work.readout_batch,
         **work.model.columns,
+        on_host=work.on_host,
         transforms=work.machine.choice,
         device_mb=need.device_mb,
         host_mb=need.host_mb,

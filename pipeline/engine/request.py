@@ -67,7 +67,8 @@ def request_for(
     images = image_count(data.frames, chosen.frames_per_image, bins)
     work = Work.whole(shape, chosen, model, machine, images)
     if chosen.subspace:
-        work = replace(work, images=1, outputs=images)
+        outputs = model.unknowns if chosen.keeps_coefficients else images
+        work = replace(work, images=1, outputs=outputs)
     return Request(
         work,
         limits,

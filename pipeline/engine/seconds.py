@@ -10,6 +10,9 @@ from pipeline.engine.rates import Rates
 from pipeline.engine.transform_costs import spectrum_bytes
 from pipeline.engine.work import Work
 
+_TO_DEVICE = 1e10
+"""Bytes a second between host and device, through pinned memory; from data sheets."""
+
 
 def predicted_phases(work: Work, rates: Rates) -> Mapping[str, float]:
     """Return the predicted seconds of each phase of a job, named as in its receipt."""
@@ -28,6 +31,10 @@ def predicted_phases(work: Work, rates: Rates) -> Mapping[str, float]:
     if work.stage != "accumulate" and work.settings.solves:
         vectors = 20 * work.unknown_bytes / rates.memory
         product = model.application(work, rates) + vectors
+        if work.on_host:
+            moved = 2 * work.unknown_bytes + spectrum_bytes(work, work.kernels) / work.image_batch
+            vectors = 20 * work.unknown_bytes / Rates.host(work.machine.threads).memory
+            product = max(model.application(work, rates), moved / _TO_DEVICE) + vectors
         phases["solve"] = work.images * work.settings.applications * product * scale
     phases["write"] = work.result_bytes / rates.read
     return phases

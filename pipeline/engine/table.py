@@ -66,6 +66,8 @@ class PlanRow(BaseModel):
     resident: bool = False
     """Whether what the normal operator is made of stays where the job computes, or streams each
     time it is applied: coil maps in MRI, the factors of all pairs in RF."""
+    on_host: bool = False
+    """Whether the unknowns of a series stay on the host, and images pass through the device."""
     transforms: Annotated[TransformChoice, BeforeValidator(_read_choice)] = TransformChoice()
     """How transforms and Toeplitz products are computed, as JSON; empty goes by rules."""
     device_mb: int

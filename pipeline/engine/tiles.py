@@ -24,12 +24,14 @@ def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
 
     Of a block that is yet to be cut, one image batch has to fit; of one that was cut for shards,
     and of their sum, all its images. What the model may stream, which reads it once
-    for every product, streams only where no tile fits beside all of it.
+    for every product, streams only where no tile fits beside all of it, and the unknowns of a
+    series leave the device only where nothing else helps.
     """
-    for placed in (work, replace(work, model=work.model.streamed())):
+    for placed in _placements(work):
         for candidate in _candidates(placed, rates):
             one_batch = replace(candidate, images=candidate.image_batch)
-            block = one_batch if work.stage == "reconstruct" else candidate
+            yet_to_cut = work.stage == "reconstruct" and not work.joint
+            block = one_batch if yet_to_cut else candidate
             if footprint(block).fits(limits):
                 return candidate
     return None
@@ -37,11 +39,24 @@ def choose_tiles(work: Work, limits: Limits, rates: Rates) -> Work | None:
 
 def smallest_tiles(work: Work) -> Work:
     """Return the work on one image, one channel and one readout at a time."""
-    model = work.model.streamed()
-    images = work.images if work.joint else 1
+    *_, work = _placements(work)
     return replace(
-        work, model=model, images=images, image_batch=images, channel_batch=1, readout_batch=1
+        work,
+        images=work.images if work.joint else 1,
+        image_batch=work.images if work.together else 1,
+        channel_batch=1,
+        readout_batch=1,
     )
+
+
+def _placements(work: Work) -> Iterator[Work]:
+    """Yield the work with ever less of it where the job computes."""
+    model = work.model.streamed()
+    yield work
+    yield replace(work, model=model)
+    if work.may_stay_on_host:
+        yield replace(work, on_host=True)
+        yield replace(work, on_host=True, model=model)
 
 
 def _candidates(work: Work, rates: Rates) -> Iterator[Work]:
@@ -57,7 +72,7 @@ def _candidates(work: Work, rates: Rates) -> Iterator[Work]:
             break
         yield _tiled(work, images, channels, readout_batch)
     efficient = min(readouts, efficient)
-    fewest = images if work.joint else 1
+    fewest = images if work.together else 1
     for image_batch in _shrinking(images, 0.5):
         if image_batch >= fewest:
             yield _tiled(work, image_batch, channels, efficient)
@@ -84,10 +99,10 @@ def _even(total: int, most: int) -> int:
 def _images_and_channels(work: Work) -> tuple[int, int]:
     """Return the images and channels that are worth having in work together."""
     if not work.model.batches:
-        return work.images if work.joint else 1, 1
+        return work.images if work.together else 1, 1
     budget = _IMAGES_ON_DEVICE if work.machine.on_device else _IMAGES_ON_CPU
     together = work.machine.transforms_at_once or max(1, budget // (2 * work.voxel_bytes))
-    if work.joint:
+    if work.together:
         return work.images, max(1, min(work.channels, together // work.images))
     channels = min(work.channels, together)
     return max(1, min(work.images, _IMAGES_AT_ONCE, together // channels)), channels

@@ -148,6 +148,8 @@ class Work:
     """Whether the job accounts for what all channels share."""
     outputs: int = 1
     """Images that are written for each one that is measured."""
+    on_host: bool = False
+    """Whether unknowns and solver vectors stay on the host, and images pass through the device."""
     shards: int = 1
     """Shares that are summed; 1 where the measurement is read by the job that solves."""
 
@@ -168,6 +170,18 @@ class Work:
     def joint(self) -> bool:
         """Whether all images are in work together, as one problem."""
         return self.settings.joins_images
+
+    @property
+    def together(self) -> bool:
+        """Whether all images have to be where the job computes at one moment."""
+        return self.joint and not self.on_host
+
+    @property
+    def may_stay_on_host(self) -> bool:
+        """Whether the normal operator can be applied to some images of a series at a time."""
+        settings = self.settings
+        apart = self.toeplitz and not (settings.single_kernel or settings.uses_spectrum)
+        return self.joint and self.machine.on_device and apart
 
     @property
     def result_bytes(self) -> int:

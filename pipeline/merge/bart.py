@@ -1,7 +1,7 @@
 """Complex images as files of the Berkeley Advanced Reconstruction Toolbox, written as a stream.
 
-BART numbers dimensions from the fastest one: x, y and z are 0 to 2, frames are 10 (time). Its files
-tell neither sizes of voxels nor positions.
+BART numbers dimensions from the fastest one: x, y and z are 0 to 2, coefficients 6, frames 10
+(time). Its files tell neither sizes of voxels nor positions.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from pipeline.merge.outputs import Merged, Output
 from pipeline.merge.slabs import image_slabs, slab_bytes
 
 _DIMENSIONS = 16
-_TIME = 10
+_DIMENSION = {"frame": 10, "coefficient": 6}
 
 
 def write_bart(path: Path, merged: Merged) -> None:
@@ -20,7 +20,7 @@ def write_bart(path: Path, merged: Merged) -> None:
     frames, *volume = merged.images.shape
     sizes = [1] * _DIMENSIONS
     sizes[:3] = reversed(volume)
-    sizes[_TIME] = frames
+    sizes[_DIMENSION[merged.along]] = frames
     header = "# Dimensions\n" + " ".join(map(str, sizes)) + "\n"
     (path / "image.hdr").write_text(header)
     with (path / "image.cfl").open("wb") as file:

@@ -6,6 +6,8 @@ References
 """
 
 import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,10 +44,18 @@ def require_sizes(shape: tuple[int, ...], setting: str) -> None:
 
 
 def write_nifti(path: Path, merged: Merged, some: range | None = None) -> None:
-    """Write the magnitude of images, or of some of them.
+    """Write the magnitude of images, or of some of them, a row of their chunks at a time."""
+    with opened_nifti(path, merged, len(some or range(merged.images.shape[0]))) as file:
+        for slab in image_slabs(merged.images, some):
+            file.write(np.abs(slab).astype("<f4", copy=False).data)
 
-    Axes are x, y, z, and t where there are several frames, as float32. The file is compressed
-    while it is written: no more than one row of the image's chunks is in memory.
+
+@contextmanager
+def opened_nifti(path: Path, merged: Merged, frames: int) -> Iterator[gzip.GzipFile]:
+    """Yield a file to write float32 values of so many frames to, in the order of the images.
+
+    Axes are x, y, z, and t where there are several frames. The file is compressed while it is
+    written.
 
     Positions of a patient are those of the scanner (code 1 of qform and sform). Others are only
     shared by the images of a dataset: sform says "aligned" (2), and qform "unknown" (0), so that
@@ -55,7 +65,6 @@ def write_nifti(path: Path, merged: Merged, some: range | None = None) -> None:
 
     affine, duration = ras_affine(merged.affine), merged.duration
     volume = merged.images.shape[1:]
-    frames = len(some or range(merged.images.shape[0]))
     header = nibabel.Nifti1Header()
     header.set_data_shape((*reversed(volume), frames) if frames > 1 else tuple(reversed(volume)))
     header.set_data_dtype(np.float32)
@@ -71,8 +80,7 @@ def write_nifti(path: Path, merged: Merged, some: range | None = None) -> None:
     # level 1 costs time and gains nothing.
     with path.open("wb") as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as file:
         header.write_to(file)
-        for slab in image_slabs(merged.images, some):
-            file.write(np.abs(slab).astype("<f4", copy=False).data)
+        yield file
 
 
 OUTPUT = Output(

@@ -5,7 +5,7 @@ name ``OUTPUT``. To add one, write the module, and its setting in `pipeline.conf
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pipeline.config.outputs import OutputSettings
 from pipeline.engine.images import Images
 from pipeline.merge.slices import StoredImages
 from pipeline.storage.acquisition import Acquisition
+from pipeline.storage.archives import Table
 from pipeline.storage.radar import RadarCollection
 
 
@@ -49,6 +50,10 @@ class Merged:
     """Returns where the images come from, see `pipeline.storage.provenance`."""
     written: dict[str, Path]
     """The outputs that are there already, by the names of their settings."""
+    along: str = "frame"
+    """The first axis of the images: or the ``coefficient`` of a temporal basis."""
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    """What tells of a series how its images are made, as of `pipeline.engine.block`."""
 
     @property
     def voxel_size(self) -> list[float]:
@@ -62,7 +67,7 @@ class Merged:
         return f"{self.dataset} {self.reconstruction}"
 
 
-def not_of_patients(acquisition: Acquisition) -> str:
+def not_of_patients(acquisition: Acquisition, tables: Mapping[str, Table]) -> str:
     """Return why images of patients alone are written; empty for those of MRI."""
     return "" if acquisition.kind == "mri" else "for MRI alone"
 
@@ -92,8 +97,9 @@ class Output:
     """Whether it is a folder."""
     checksums: bool = False
     """Whether its files hold checksums of their own; those of others go into the receipt."""
-    unsuited: Callable[[Acquisition], str] = lambda acquisition: ""
-    """Returns why images of an acquisition cannot be written and are left out; else nothing."""
+    unsuited: Callable[[Acquisition, Mapping[str, Table]], str] = lambda acquisition, tables: ""
+    """Returns why images of an acquisition, with what stands beside them, cannot be written and are
+    left out; else nothing."""
 
 
 def output_modules(settings: OutputSettings) -> tuple[str, ...]:

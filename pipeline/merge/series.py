@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from pipeline.engine.table import PlanRow
 from pipeline.errors import DataError
 from pipeline.merge.chunks import store_chunks
-from pipeline.storage.archives import open_archive
+from pipeline.storage.archives import Table, add_array, open_archive
 from pipeline.storage.chunks import image_chunks, image_codecs
 from pipeline.storage.sealed import DAMAGE, remake
 
@@ -25,6 +26,7 @@ class BlockSeries:
 
     No file stays open between reads, so that thousands of blocks can be joined.
     `paths` and `rows` of the plan are in the order of the images, `shape` is that of all together.
+    `along` names its first axis, `tables` stand beside the images.
     """
 
     ndim = len(IMAGE_AXES)
@@ -35,11 +37,15 @@ class BlockSeries:
         rows: Sequence[PlanRow],
         shape: tuple[int, ...],
         dtype: DTypeLike,
+        *,
+        along: str = IMAGE_AXES[0],
+        tables: Mapping[str, Table] = MappingProxyType({}),
     ) -> None:
         self.paths = tuple(paths)
         self.rows = tuple(rows)
         self.shape = shape
         self.dtype = np.dtype(dtype)
+        self.along, self.tables = along, tables
 
     @classmethod
     def open(cls, paths: Sequence[Path], plan: Mapping[str, PlanRow]) -> Self:
@@ -55,6 +61,7 @@ class BlockSeries:
 
         _check_plan(plan)
         found: dict[str, tuple[Path, tuple[int, ...], np.dtype[np.complexfloating]]] = {}
+        along, tables = IMAGE_AXES[0], {}
         for path in paths:
             with open_archive(path) as group:
                 name = str(group.attrs.get("block"))
@@ -73,6 +80,8 @@ class BlockSeries:
                     raise DataError(f"{path}: block {name} is also in {found[name][0]}; give one")
                 _check_block(path, plan[name], group.attrs.get("first_image"), image.shape)
                 found[name] = (path, image.shape, image.dtype)
+                # A series is a single block.
+                along, tables = str(_axes(image)[0]), _tables(group)
         missing = [name for name in plan if name not in found]
         if missing:
             raise DataError(
@@ -88,7 +97,8 @@ class BlockSeries:
                     f"{first_shape[1:]}, {dtype}; run `reconstruct` again for the older of the two"
                 )
         frames = sum(row.images for row in rows)
-        return cls([found[row.block][0] for row in rows], rows, (frames, *first_shape[1:]), dtype)
+        shape, paths = (frames, *first_shape[1:]), [found[row.block][0] for row in rows]
+        return cls(paths, rows, shape, dtype, along=along, tables=tables)
 
     def __getitem__(self, selection: tuple[slice, ...]) -> NDArray[np.complexfloating]:
         """Read a contiguous part; NaN or infinity in it raises `DataError` naming the block."""
@@ -119,17 +129,37 @@ class BlockSeries:
 
 
 def store_images(series: BlockSeries, group: "zarr.Group", *, threads: int) -> "zarr.Array[Any]":
-    """Write a series as the complex array ``image`` ``[frame, z, y, x]`` of a store."""
+    """Write a series as the complex array ``image`` of a store, with the tables beside it."""
+    for name, (values, axes) in series.tables.items():
+        add_array(
+            group,
+            name,
+            values,
+            chunks=values.shape,
+            compressors=image_codecs(values.dtype),
+            dimension_names=axes,
+        )
     target = group.create_array(
         "image",
         shape=series.shape,
         dtype=series.dtype,
         chunks=image_chunks(series.shape, series.dtype.itemsize),
-        dimension_names=IMAGE_AXES,
+        dimension_names=(series.along, *IMAGE_AXES[1:]),
         compressors=image_codecs(series.dtype),
     )
     store_chunks(series, target, threads=threads)
     return target
+
+
+def _tables(group: "zarr.Group") -> dict[str, Table]:
+    """Read what a block holds beside its images."""
+    arrays = ((name, array) for name, array in group.arrays() if name != "image")
+    return {name: (np.asarray(array[...]), _axes(array)) for name, array in arrays}
+
+
+def _axes(array: "zarr.Array[Any]") -> tuple[str, ...]:
+    """Return the names of the axes of an array."""
+    return tuple(map(str, getattr(array.metadata, "dimension_names", None) or IMAGE_AXES))
 
 
 def _check_plan(plan: Mapping[str, PlanRow]) -> None:

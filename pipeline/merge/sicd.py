@@ -9,6 +9,7 @@ References
 .. [1] NGA.STND.0024, "Sensor Independent Complex Data (SICD)", version 1.4.0 (2024).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from pipeline.merge.sicd_grid import SicdGrid
 from pipeline.merge.slices import StoredImages
 from pipeline.pieces import pieces
 from pipeline.storage.acquisition import Acquisition
+from pipeline.storage.archives import Table
 from pipeline.storage.chunks import CHUNK_BYTES, CHUNKS_AT_ONCE
 
 _LIBRARY_BYTES = 16 * 10**6
@@ -87,7 +89,7 @@ def _check(shape: tuple[int, ...]) -> None:
         )
 
 
-def _unsuited(acquisition: Acquisition) -> str:
+def _unsuited(acquisition: Acquisition, tables: Mapping[str, Table]) -> str:
     """Return why not, unless one platform sent and received: else SICD asks for more."""
     radar = acquisition.radar
     if radar is not None and radar.details["type"] == "MONOSTATIC":

@@ -1,6 +1,7 @@
 """What solving for MR images takes besides their measurement: normal operator and noise."""
 
 import math
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipeline.operators.base import LinearOperator
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import Gram
 from pipeline.solvers.spectrum import Spectrum
+from pipeline.storage.archives import Table
 
 _APART = 9.0
 """From one, of sums of squares: what `ingest` tells of; those of unscaled fields reach 4.5."""
@@ -122,21 +124,23 @@ class MriEquations:
         if self.data.by_squares:
             return share.b.sqrt()
         found = share.b if self._map_squares is None else share.b / self._map_squares
-        return self.images(found) if self.stacked else found
+        return torch.stack([*self.images(found)]) if self.stacked else found
 
-    def images(self, unknowns: Tensor) -> Tensor:
-        """Return the images ``(image, *shape)`` of a series from its unknowns.
+    def images(self, unknowns: Tensor) -> Iterator[Tensor]:
+        """Yield the images that are written of a series, from its unknowns.
 
         Or those of several sets of maps, from one unknown image for each set: the root of the sum
         of squares over sets, which does not depend on how sets share a voxel, with the phase of the
         first.
         """
         if not self.stacked:
-            return self.data.encoding.images(unknowns)
-        return torch.polar(torch.linalg.vector_norm(unknowns, dim=1), unknowns[:, 0].angle())
+            yield from self.data.encoding.images(unknowns)
+            return
+        for sets in unknowns:
+            yield torch.polar(torch.linalg.vector_norm(sets, dim=0), sets[0].angle())
 
     def unknowns(self, images: Tensor) -> Tensor:
-        """Return the unknowns of a series, ``(1, unknown, *shape)``, from its images.
+        """Return the unknowns of a series, ``(1, unknown, *shape)``, from such images.
 
         Or an image for each set of maps, all but the first of them zero.
         """
@@ -146,6 +150,10 @@ class MriEquations:
         found = images.new_zeros(len(images), sets, *images.shape[1:])
         found[:, 0] = images
         return found
+
+    def tables(self) -> Mapping[str, Table]:
+        """Return what tells how the images of a series are made of its unknowns."""
+        return self.data.encoding.tables()
 
     @cached_property
     def _map_squares(self) -> Tensor | None:

@@ -80,9 +80,10 @@ class MriMeasurement:
         transforms = job.transforms(self.shape, on_grid=on_grid)
         if self.settings.series is not None and self.settings.subspace:
             images, each = self.made_of.images, len(self.made_of.frames(0))
-            basis, left = temporal_basis(self.settings.series, images, self.raw.basis(), job.who)
-            job.receipt.record(coefficients=basis.shape[1], left_by_basis=left)
-            return Subspace(transforms, job.device, basis, each)
+            basis = temporal_basis(self.settings.series, images, self.raw.basis(), job.who)
+            job.receipt.record(coefficients=basis.matrix.shape[1], left_by_basis=basis.left)
+            keeps = self.settings.keeps_coefficients
+            return Subspace(transforms, job.device, basis, each, keeps_coefficients=keeps)
         if segment_counts(self.calibration) is None:
             return Encoding(transforms, job.device)
         return OffResonance(transforms, job.device, self.calibration)
@@ -183,6 +184,10 @@ class MriMeasurement:
     def share_samples(self, images: range) -> bool:
         """Tell whether all images have the same samples; the last may join fewer frames."""
         return self._sampled_alike and self.made_of.alike(images)
+
+    def share_kernels(self, images: range) -> bool:
+        """Tell whether some images have their kernels in common."""
+        return len(images) == 1 or self.share_samples(images)
 
     def _tiles(self, shard: Shard) -> Iterator[_Tile]:
         """Cut a shard into tiles: readouts outermost, as their transforms are costly to prepare.

@@ -79,7 +79,7 @@ def models(
         bins=() if calibration is None else calibration.bin_axes,
     )
     if settings.series is not None and settings.subspace:
-        basis, _ = temporal_basis(settings.series, made_of.images, source, who)
+        basis = temporal_basis(settings.series, made_of.images, source, who).matrix
         coefficients, real_basis = basis.shape[1], not basis.imag.any()
         made_of = image_readouts(data, "all", calibration)
     explicit = settings.normal == "explicit"

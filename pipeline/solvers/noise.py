@@ -28,6 +28,10 @@ class Noise:
             self.misfit.square().sum(0, keepdim=True).sqrt(),
         )
 
+    def to(self, device: torch.device) -> Noise:
+        """Return the same on a device."""
+        return Noise(self.adjoint.to(device), self.misfit.to(device))
+
     @classmethod
     def of_channels(
         cls,

@@ -81,12 +81,12 @@ def measure(
         require_fit(need, limits, who=f"{dataset} {reconstruction}: measure")
         record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=limits.host_mb * 10**6)
         blocks = [job for job in jobs if job.get("stage") == "reconstruct"]
-        groups = _joined_frames(settings.frames_per_image, measured.frames, images.shape[0], image)
+        groups = _joined_frames(settings.frames_per_image, measured.frames, images, image)
         rows: list[dict[str, Any]] = []
         who = f"{dataset}/{reconstruction}"
         with record.phase("compare"), track(f"measure {who}", len(groups)) as advance:
             for frame, group in enumerate(groups):
-                compared = settings.frames_per_image != "bins"
+                compared = settings.frames_per_image != "bins" and _of_frames(images)
                 row = _image_row(images, measured, frame, group, image, compared=compared)
                 rows.append({**row, "kind": "image", **_solution_of(frame, blocks)})
                 advance()
@@ -124,11 +124,18 @@ def _stored_images(marker: Path) -> "zarr.Array[Any]":
     return images
 
 
+def _of_frames(images: "zarr.Array[Any]") -> bool:
+    """Tell whether images are of frames, and not coefficients of a temporal basis."""
+    names = getattr(images.metadata, "dimension_names", None)
+    return not names or names[0] == "frame"
+
+
 def _joined_frames(
-    frames_per_image: int | str, frames: int, images: int, marker: Path
+    frames_per_image: int | str, frames: int, stored: "zarr.Array[Any]", marker: Path
 ) -> list[range]:
-    """Return the measured frames of each image; each bin may be of all."""
-    if frames_per_image == "bins":
+    """Return the measured frames of each image; each bin or coefficient may be of all."""
+    images = stored.shape[0]
+    if frames_per_image == "bins" or not _of_frames(stored):
         return [range(frames)] * images
     step = frames if isinstance(frames_per_image, str) else frames_per_image
     groups = [range(first, min(first + step, frames)) for first in range(0, frames, step)]

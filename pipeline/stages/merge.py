@@ -84,7 +84,9 @@ def merge(
             series = BlockSeries.open(files, jobs.blocks)
             asked = outputs(settings.output)
             unsuited = {
-                name: why for name, output in asked.items() if (why := output.unsuited(source))
+                name: why
+                for name, output in asked.items()
+                if (why := output.unsuited(source, series.tables))
             }
             for name, why in unsuited.items():
                 print(f"{dataset} {reconstruction}: output.{name} is left out, as it is {why}")  # noqa: T201
@@ -108,7 +110,7 @@ def merge(
         volume = series.shape[1:]
         affine = resampled_affine(source.affine, source.volume, volume)
         voxel_size = np.linalg.norm(affine[:3, :3], axis=0)
-        duration = _duration(source, settings)
+        duration = _duration(source, settings) if series.along == "frame" else None
         with ExitStack() as published:  # all are complete before the first is published
             group = published.enter_context(published_store(image))  # entered first, published last
             group.attrs.update(
@@ -144,6 +146,8 @@ def merge(
                 settings.output,
                 history=lambda: _history(raw, jobs, job),
                 written={},
+                along=series.along,
+                tables=series.tables,
             )
             names = output_names()
             checksums: dict[str, str] = {}

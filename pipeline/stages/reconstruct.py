@@ -3,16 +3,16 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.base import canonical_json
-from pipeline.config.equations import decided
+from pipeline.config.equations import EquationSettings, decided
 from pipeline.config.reconstruction import ReconstructSettings
 from pipeline.engine.accumulation import Measurement
-from pipeline.engine.block import Equations, reconstruct_block
+from pipeline.engine.block import Equations, SeriesEquations, reconstruct_block
 from pipeline.engine.job import BlockJob, prepare_process
 from pipeline.engine.table import Plan, PlanRow, read_plan
 from pipeline.errors import DataError
@@ -101,8 +101,15 @@ def reconstruct(
         images = acquired.to_volumes(
             reconstruct_block(block_job, algorithm, data, equations, pieces, state, begin)
         )
+        tables = cast(SeriesEquations, equations).tables() if algorithm.joins_images else {}
         with job.phase("write"):
-            write_block(image, images, {**identity, "first_image": row.first_image})
+            write_block(
+                image,
+                images,
+                {**identity, "first_image": row.first_image},
+                along=_along(algorithm),
+                tables=tables,
+            )
         job.count_bytes("write", image.stat().st_size)
     state.remove()
 
@@ -128,12 +135,15 @@ def _start(
     stored: Any = open_published(marker)["image"]
     count = sum(row.images for row in jobs.blocks.values())
     expected = acquired.to_volumes(np.empty((0, *shape))).shape[1:]
-    if stored.shape[1:] != expected or stored.shape[0] not in (1, count):
+    along, found = _along(settings.reconstruction), stored.metadata.dimension_names[0]
+    few = (count,) if along == "coefficient" else (1, count)
+    if stored.shape[1:] != expected or stored.shape[0] not in few or found != along:
         raise DataError(
-            f"{dataset}: `start: {name}` has {stored.shape[0]} images of "
-            f"{' x '.join(map(str, stored.shape[1:]))}; expected {count}, or one, of "
+            f"{dataset}: `start: {name}` has {stored.shape[0]} {found}s of "
+            f"{' x '.join(map(str, stored.shape[1:]))}; expected "
+            f"{' or '.join(map(str, reversed(few)))} {along}s of "
             f"{' x '.join(map(str, expected))}; choose a reconstruction with the same "
-            "`frames_per_image` and `shape`"
+            "`frames_per_image`, `shape` and `series.images`"
         )
 
     def read(images: range) -> NDArray[np.complexfloating]:
@@ -148,6 +158,11 @@ def _start(
         return found.reshape(len(found), *shape)
 
     return read
+
+
+def _along(settings: EquationSettings) -> str:
+    """Return the first axis of the images that are written."""
+    return "coefficient" if settings.keeps_coefficients else "frame"
 
 
 def _fingerprint(

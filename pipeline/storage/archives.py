@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,10 @@ from pipeline.storage.sealed import DAMAGE, remake
 
 if TYPE_CHECKING:
     import zarr
+
+
+Table = tuple[NDArray[np.generic], Sequence[str]]
+"""A small array, and the names of its axes."""
 
 
 @contextmanager
@@ -107,8 +112,17 @@ def _contents(file: zipfile.ZipFile) -> str:
     return f"sha256:{hashlib.sha256(entries.encode()).hexdigest()}"
 
 
-def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict[str, Any]) -> None:
+def write_block(
+    path: Path,
+    image: NDArray[np.complexfloating],
+    attributes: dict[str, Any],
+    *,
+    along: str = "frame",
+    tables: Mapping[str, Table] = MappingProxyType({}),
+) -> None:
     """Write one block's images, complex ``[frame, z, y, x]``, as the array ``image``.
+
+    They may be ``along`` another axis than frames; ``tables`` stand beside them.
 
     The attributes are ``block`` and ``first_image``, which merging checks against the plan, and
     whatever tells where the images came from.
@@ -122,5 +136,14 @@ def write_block(path: Path, image: NDArray[np.complexfloating], attributes: dict
             image,
             chunks=image_chunks(image.shape, image.dtype.itemsize),
             compressors=image_codecs(image.dtype),
-            dimension_names=["frame", "z", "y", "x"],
+            dimension_names=[along, "z", "y", "x"],
         )
+        for name, (values, axes) in tables.items():
+            add_array(
+                group,
+                name,
+                values,
+                chunks=values.shape,
+                compressors=image_codecs(values.dtype),
+                dimension_names=axes,
+            )

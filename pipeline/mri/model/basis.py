@@ -7,24 +7,51 @@ References
    180-195 (2017).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.series import SeriesSettings
 from pipeline.errors import ConfigError, DataError
+from pipeline.mri.model.signals import signals_of
+from pipeline.storage.archives import Table
 
-_RELAXATION_TIMES = 200
+
+@dataclass(frozen=True)
+class TemporalBasis:
+    """A basis, and the signals that it was made for."""
+
+    matrix: NDArray[np.complex128]
+    """``(image, coefficient)``, with orthonormal columns."""
+    left: float = 0.0
+    """What it leaves of the signals, root mean square and relative to them; 0 without signals."""
+    signals: NDArray[np.float64] | None = None
+    """``(image, entry)``, each of norm 1."""
+    times: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Relaxation times of the signals [s], ``(entry,)``, by name."""
+
+    def tables(self) -> dict[str, Table]:
+        """Return what stands beside images or coefficients.
+
+        ``basis``, and of a signal model ``dictionary``, the coefficients of its signals, with their
+        relaxation times.
+        """
+        found: dict[str, Table] = {
+            "basis": (self.matrix.astype(np.complex64), ("frame", "coefficient"))
+        }
+        if self.signals is not None:
+            projected = (self.matrix.conj().T @ self.signals).T
+            found["dictionary"] = (projected.astype(np.complex64), ("entry", "coefficient"))
+            found |= {name: (times, ("entry",)) for name, times in self.times.items()}
+        return found
 
 
 def temporal_basis(
     settings: SeriesSettings, images: int, source: NDArray[np.complex64] | None, who: str
-) -> tuple[NDArray[np.complex128], float]:
-    """Return a basis ``(image, coefficient)`` with orthonormal columns, and what it leaves.
-
-    What it leaves of the signals of the model is the root mean square, relative to them; 0 for a
-    ``source``.
+) -> TemporalBasis:
+    """Return the basis that settings ask for, of a source or of a signal model.
 
     Raises
     ------
@@ -42,11 +69,14 @@ def temporal_basis(
                 f"{who}: the columns of the array `basis` are linearly dependent; leave out some"
             )
         # The nearest orthonormal columns: an orthonormal basis stays as it is.
-        return found @ turned, 0.0
-    signals = _signals(settings)
+        return TemporalBasis(found @ turned)
+    signals, times = signals_of(settings)
+    norms = np.linalg.norm(signals, axis=0)
+    signals = signals / np.where(norms > 0, norms, 1)
     components, sizes, _ = np.linalg.svd(signals, full_matrices=False)
     left = np.sqrt(np.sum(sizes[settings.coefficients :] ** 2) / np.sum(sizes**2))
-    return components[:, : settings.coefficients].astype(np.complex128), float(left)
+    matrix = components[:, : settings.coefficients].astype(np.complex128)
+    return TemporalBasis(matrix, float(left), signals, times)
 
 
 def require_basis(
@@ -78,18 +108,3 @@ def require_basis(
             f"{settings.coefficients} coefficients, but there are {images} images; expected one "
             "time or angle for each, and no more coefficients than images"
         )
-
-
-def _signals(settings: SeriesSettings) -> NDArray[np.float64]:
-    """Return signals of the model, each of norm 1, ``(image, relaxation time)``."""
-    relaxation = np.geomspace(*settings.relaxation_times, _RELAXATION_TIMES)
-    if settings.basis == "flip-angles":
-        # Ernst's steady state, of a spoiled gradient echo.
-        angles = np.deg2rad(np.asarray(settings.flip_angles))[:, None]
-        left = np.exp(-(settings.repetition_time or 0) / relaxation)
-        signals = np.sin(angles) * (1 - left) / (1 - np.cos(angles) * left)
-    else:
-        decayed = np.exp(-np.asarray(settings.times)[:, None] / relaxation)
-        signals = 1 - 2 * decayed if settings.basis == "t1-recovery" else decayed
-    sizes = np.linalg.norm(signals, axis=0)
-    return np.asarray(signals / np.where(sizes > 0, sizes, 1))

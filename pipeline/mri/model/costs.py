@@ -272,6 +272,8 @@ class MriCosts(ModelCosts):
 
         Matrices keep their proportions, in steps of a fiftieth.
         """
+        if self.coefficients and not work.settings.keeps_coefficients:
+            yield [("series.images: coefficients", replace(work, outputs=self.coefficients))]
         if self.explicit and work.settings.solves:
             yield [("normal: toeplitz", replace(work, model=replace(self, explicit=False)))]
         matrices = (

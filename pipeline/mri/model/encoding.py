@@ -23,6 +23,7 @@ from pipeline.operators.base import Diagonal, LinearOperator
 from pipeline.operators.grid_fourier import FourierTransform
 from pipeline.operators.inner import inner_product
 from pipeline.operators.toeplitz import Toeplitz
+from pipeline.storage.archives import Table
 
 Sense = Callable[[LinearOperator], LinearOperator]
 
@@ -86,13 +87,17 @@ class Encoding:
         """
         yield nufft.adjoint(samples)
 
-    def images(self, unknowns: Tensor) -> Tensor:
-        """Return the images ``(image, *shape)`` of a series of ``(1, unknown, *shape)``."""
-        return unknowns[0]
+    def images(self, unknowns: Tensor) -> Iterator[Tensor]:
+        """Yield the images ``shape`` that are written of a series of ``(1, unknown, *shape)``."""
+        yield from unknowns[0]
 
     def unknowns_of(self, images: Tensor) -> Tensor:
-        """Return the unknowns ``(1, unknown, *shape)`` of a series whose images are nearest."""
+        """Return the unknowns ``(1, unknown, *shape)`` of which these images are nearest."""
         return images.unsqueeze(0)
+
+    def tables(self) -> Mapping[str, Table]:
+        """Return what tells how images are made of unknowns, to stand beside them."""
+        return {}
 
     def kernels(self, sampling: Sampling) -> Iterator[tuple[str, Tensor]]:
         """Make the spectra of the Toeplitz operators, each with its name.

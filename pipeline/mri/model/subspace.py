@@ -21,30 +21,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.engine.machine import Transforms
+from pipeline.mri.model.basis import TemporalBasis
 from pipeline.mri.model.encoding import Encoding, Sampling, Sense, over_coils
 from pipeline.mri.raw import RawData
 from pipeline.operators.base import Diagonal, LinearOperator
 from pipeline.operators.grid_fourier import FourierTransform
 from pipeline.operators.terms import MatrixNormal
+from pipeline.storage.archives import Table
 
 
 class Subspace(Encoding):
     """The encoding of coefficients ``(coefficient, *shape)``.
 
-    ``basis`` is ``(image, coefficient)``, of images that join ``frames_per_image`` frames each.
+    Images join ``frames_per_image`` frames each. Where it ``keeps_coefficients``, these are what
+    is written in place of images.
     """
 
     def __init__(
         self,
         transforms: Transforms,
         device: str,
-        basis: NDArray[np.complex128],
+        basis: TemporalBasis,
         frames_per_image: int,
+        *,
+        keeps_coefficients: bool = False,
     ) -> None:
         super().__init__(transforms, device)
-        self.unknowns = basis.shape[1]
-        self.real = not basis.imag.any()
-        self.basis = torch.from_numpy(basis).to(device, transforms.machine.dtype)
+        self.keeps_coefficients, self._basis = keeps_coefficients, basis
+        self.unknowns = basis.matrix.shape[1]
+        self.real = not basis.matrix.imag.any()
+        self.basis = torch.from_numpy(basis.matrix).to(device, transforms.machine.dtype)
         self._frames_per_image = frames_per_image
 
     def along(self, raw: RawData, frame: int, readouts: slice) -> NDArray[np.floating]:
@@ -88,15 +94,23 @@ class Subspace(Encoding):
         forward = BasisForward(self, self.transforms.nufft(sampling.trajectory), sampling)
         return forward.H @ Diagonal(sampling.weights) @ forward
 
-    def images(self, coefficients: Tensor) -> Tensor:
-        """Return the images ``(image, *shape)`` of coefficients ``(1, coefficient, *shape)``."""
-        found: Tensor = torch.tensordot(self.basis, coefficients[0], dims=1)
-        return found
+    def images(self, coefficients: Tensor) -> Iterator[Tensor]:
+        """Yield the images of coefficients ``(1, coefficient, *shape)``, or these themselves."""
+        if self.keeps_coefficients:
+            yield from coefficients[0]
+            return
+        for row in self.basis.to(coefficients.device):
+            yield torch.tensordot(row, coefficients[0], dims=1)
+
+    def tables(self) -> Mapping[str, Table]:
+        """Return the basis, and the dictionary that it was made for."""
+        return self._basis.tables()
 
     def unknowns_of(self, images: Tensor) -> Tensor:
         """Return the coefficients ``(1, coefficient, *shape)`` whose images are nearest."""
-        found: Tensor = torch.tensordot(self.basis.mH, images, dims=1)
-        return found.unsqueeze(0)
+        if not self.keeps_coefficients:
+            images = torch.tensordot(self.basis.to(images.device).mH, images, dims=1)
+        return images.unsqueeze(0)
 
 
 class BasisForward(LinearOperator):

@@ -141,7 +141,7 @@ def test_what_a_collection_is_decides_of_its_sicd(tmp_path, given, mark):
     collection.write(tmp_path / "a.cphd")
     with opened(tmp_path / "a.cphd") as acquisition:
         raw = store(tmp_path / "raw.json", acquisition)
-    assert not OUTPUT.unsuited(raw)
+    assert not OUTPUT.unsuited(raw, {})
     details = raw.radar.details | {"classification": given, "transmitted": "UNKNOWN"}
     radar = replace(raw.radar, details=details)
     grid = SicdGrid.of(raw.affine, (1, 1, *raw.shape), radar)
@@ -154,7 +154,7 @@ def test_what_a_collection_is_decides_of_its_sicd(tmp_path, given, mark):
         schema = etree.XMLSchema(file=sicd.VERSION_INFO["urn:SICD:1.4.0"]["schema"])
         assert schema.validate(told.xmltree), schema.error_log
     raw._radar["details"]["type"] = "BISTATIC"
-    assert OUTPUT.unsuited(raw)
+    assert OUTPUT.unsuited(raw, {})
 
 
 @pytest.mark.parametrize(("autofocus", "said"), [("none", "NO"), ("entropy", "GLOBAL")])

@@ -1,17 +1,22 @@
 """Images that are one problem: against dense least squares over all of them."""
 
+import nibabel
 import numpy as np
 import pytest
-from acquisitions import reconstruction_settings, write_acquisition
+from acquisitions import config_of, dataset_in, reconstruction_settings, write_acquisition
 from exact import dense_matrix, relative_error
+from merged_images import merged_of
 from stage_runs import reconstructed
 
 from pipeline.config.base import canonical_json
 from pipeline.config.series import SeriesSettings
 from pipeline.errors import ConfigError, DataError
+from pipeline.merge.maps import write_maps
 from pipeline.mri.model.basis import temporal_basis
 from pipeline.mri.raw import RawData
+from pipeline.run import run
 from pipeline.storage.calibration import Calibration
+from pipeline.storage.publish import open_published
 
 SHAPE, COILS, READOUTS, SAMPLES, FRAMES = (6, 7), 3, 11, 8, 5
 WEIGHT = 0.2  # of Tikhonov, relative to the sum of the sample weights
@@ -62,7 +67,8 @@ def test_a_subspace_is_least_squares_over_all_frames(tmp_path, basis, normal):
     series = {"basis": basis}
     if basis != "source":
         series |= {"times": TIMES, "coefficients": 2}
-    used, left = temporal_basis(SeriesSettings(**series), FRAMES, complex_basis, "test")
+    made = temporal_basis(SeriesSettings(**series), FRAMES, complex_basis, "test")
+    used = made.matrix
     np.testing.assert_allclose(used.conj().T @ used, np.eye(2), atol=1e-12)
     gram, right, diagonal, voxels = dense(tmp_path, used)
     settings = {
@@ -77,10 +83,58 @@ def test_a_subspace_is_least_squares_over_all_frames(tmp_path, basis, normal):
     assert found.shape == (FRAMES, 1, *SHAPE)
     assert relative_error(found.reshape(FRAMES, -1), images) < 1e-5
     assert receipt["coefficients"] == 2
-    assert receipt["left_by_basis"] == pytest.approx(left)
+    assert receipt["left_by_basis"] == pytest.approx(made.left)
     assert len(receipt["misfit"]) == 1
     pieces, _ = reconstructed(tmp_path, shards=4, **settings)
     assert relative_error(pieces, found) < 1e-6
+
+
+def test_coefficients_in_place_of_images(tmp_path):
+    """Those whose images are written otherwise, with the basis beside them; also to begin with."""
+    write(tmp_path)
+    series = {"basis": "t2-decay", "times": TIMES, "coefficients": 2}
+    common = {"algorithm": "fista", "penalty": "l1", "sparsity": 1e-3, "iterations": 40}
+    images, _ = reconstructed(tmp_path, series=series, **common)
+    kept = series | {"images": "coefficients"}
+    settings = config_of(series=kept, **common)
+    files = run(
+        settings, dataset_in(tmp_path), "test", tmp_path.parent, first="plan", until="measure"
+    )
+    stored = open_published(files.image)
+    coefficients = stored["image"][:]
+    assert stored["image"].metadata.dimension_names[0] == "coefficient"
+    assert coefficients.shape == (2, 1, *SHAPE)
+    basis = stored["basis"][:]
+    assert relative_error(np.tensordot(basis, coefficients, 1), images) < 1e-5
+    with pytest.raises(
+        ValueError, match="`images: coefficients` needs a `basis` other than frames"
+    ):
+        SeriesSettings(images="coefficients")
+
+
+def test_maps_are_the_times_of_signals_that_fit(tmp_path):
+    """Of voxels with one T2 each, whatever their phase; as images, and as coefficients."""
+    write(tmp_path)
+    made = temporal_basis(
+        SeriesSettings(basis="t2-decay", times=TIMES, coefficients=3), FRAMES, None, "test"
+    )
+    random = np.random.default_rng(2)
+    times = random.choice(made.times["T2"][20:-20], SHAPE)
+    size = random.uniform(1, 3, SHAPE) * np.exp(2j * np.pi * random.uniform(size=SHAPE))
+    signals = np.exp(-np.array(TIMES)[:, None, None] / times) * size
+    coefficients = np.tensordot(made.matrix.conj().T, signals, 1)
+    lengths = np.linalg.norm(coefficients, axis=0)
+    for along, values in (("frame", signals), ("coefficient", coefficients)):
+        merged = merged_of(
+            tmp_path, values[:, None].astype(np.complex64), along=along, tables=made.tables()
+        )
+        write_maps(tmp_path / along, merged)
+        found = {
+            name: nibabel.load(tmp_path / along / f"{name}.nii.gz").get_fdata().squeeze().T
+            for name in ("T2", "amplitude")
+        }
+        np.testing.assert_allclose(found["T2"], times, rtol=0.03)
+        np.testing.assert_allclose(found["amplitude"], lengths, rtol=1e-5)
 
 
 @pytest.mark.parametrize("own_trajectory", [True, False])
@@ -138,12 +192,13 @@ def test_a_basis_holds_the_signals_of_its_model():
         coefficients=3,
         relaxation_times=(0.2, 4.0),
     )
-    basis, left = temporal_basis(settings, 6, None, "scan")
+    made = temporal_basis(settings, 6, None, "scan")
+    basis = made.matrix
     for t1 in (0.23, 0.9, 3.3):
         e1 = np.exp(-repetition / t1)
         signal = np.sin(angles) * (1 - e1) / (1 - np.cos(angles) * e1)
         assert relative_error(basis @ (basis.T @ signal), signal) < 0.02
-    assert 0 < left < 0.01
+    assert 0 < made.left < 0.01
 
 
 def test_a_penalty_along_the_series_by_both_solvers(tmp_path):
