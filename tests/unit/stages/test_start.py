@@ -98,7 +98,9 @@ def test_other_images_are_refused(scan):
     with pytest.raises(ConfigError, match="`start: good` begins with what begins with it"):
         run(config, row, "sparse", scan.parent)
     made(scan, good={**GOOD, "shape": [6, 8]})
-    with pytest.raises(DataError, match="`start: good` has 3 images of 1 x 6 x 8; expected 3, or"):
+    with pytest.raises(
+        DataError, match="`start: good` has 3 frames of 1 x 6 x 8; expected 3 or 1 frames"
+    ):
         run(config_of(good=GOOD, sparse=sparse), row, "sparse", scan.parent, first="plan")
 
 
