@@ -3,6 +3,7 @@
 Whoever proposes says of each setting why, and whether it is a guess. Nothing is assumed in silence.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,8 +90,20 @@ class Proposal:
     def notes(self) -> list[str]:
         """Return a line for each setting that has a reason, guesses first."""
         ordered = sorted(self.reasons, key=lambda key: key not in self.guesses)
-        return [f"{'guess' if key in self.guesses else 'found'}: {key}: {self.reasons[key]}"
-                for key in ordered]  # fmt: skip
+        return [
+            f"{'guess' if key in self.guesses else 'found'}: {key}{self._value(key)}: "
+            f"{self.reasons[key]}"
+            for key in ordered
+        ]
+
+    def _value(self, key: str) -> str:
+        """Return the value of a key, where it is one that a line can show."""
+        value: Any = self.settings
+        for part in key.split("."):
+            value = value.get(part, {}) if isinstance(value, Mapping) else {}
+        if isinstance(value, Mapping):
+            return ""
+        return f" = {json.dumps(value).replace(chr(34), '')}"
 
 
 def refuse_names(told: Told, format_: str) -> None:

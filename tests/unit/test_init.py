@@ -160,7 +160,8 @@ def test_the_size_of_voxels_follows_from_units_of_length(measured, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     told = ("--units", "cycles_per_m", "--order", "y,x", "--no-picture", "--name", "scan")
     said = invoke("init", metres(tmp_path, *measured), *told)
-    assert "guess: voxel_size: the largest |k| is taken for half a cycle per voxel" in said
+    assert "guess: voxel_size = [" in said
+    assert "]: the largest |k| is taken for half a cycle per voxel" in said
     source = load_config(load_yaml(Path("scan.yaml"))).sources["scan"]
     assert source.voxel_size == pytest.approx(VOXEL, rel=1e-3)
     assert source.shape == (48, 48)
@@ -173,7 +174,10 @@ def test_units_that_may_be_of_length_are_a_guess(measured, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     np.savez("coarse.npz", kspace=y, traj=k * 160)
     said = invoke("init", "coarse.npz", "--no-picture")
-    assert "guess: arrays.trajectory.units: it reaches 80, half a matrix of 160, unless" in said
+    assert (
+        "guess: arrays.trajectory.units = cycles_per_fov: it reaches 80, half a matrix of 160, unless"
+        in said
+    )
 
 
 def test_a_person_at_a_terminal_is_asked_for_guesses(measured, tmp_path, monkeypatch):
@@ -196,8 +200,8 @@ def test_nothing_is_assumed_in_silence(measured, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     npz(tmp_path, *measured)
     said = invoke("init", "plain.npz", "--no-picture")
-    assert "guess: shape: readouts see 96 voxels" in said
-    assert "guess: arrays.trajectory.axis_order: nothing tells which component is x" in said
+    assert "guess: shape = [48, 48]: readouts see 96 voxels" in said
+    assert "guess: arrays.trajectory.axis_order = [x, y]: nothing tells which component" in said
     assert "guess: voxel_size: not in the file; 1 mm" in said
     text = Path("plain.yaml").read_text()
     assert text.startswith("# yaml-language-server: $schema=")
