@@ -174,10 +174,7 @@ def test_units_that_may_be_of_length_are_a_guess(measured, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     np.savez("coarse.npz", kspace=y, traj=k * 160)
     said = invoke("init", "coarse.npz", "--no-picture")
-    assert (
-        "guess: arrays.trajectory.units = cycles_per_fov: it reaches 80, half a matrix of 160, unless"
-        in said
-    )
+    assert "units = cycles_per_fov: it reaches 80, half a matrix of 160, unless" in said
 
 
 def test_a_person_at_a_terminal_is_asked_for_guesses(measured, tmp_path, monkeypatch):
