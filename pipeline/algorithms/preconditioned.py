@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pipeline.solvers.cg import Preconditioner
     from pipeline.solvers.normal import SingleKernel
 
+COIL_WORK = 2**24 + 2**25
+"""Bytes of the coils that a circulant preconditioner works on, and of its threads: about."""
+
 
 class PreconditionedSettings(SolverSettings):
     """An algorithm that solves by conjugate gradients."""
@@ -24,7 +27,8 @@ class PreconditionedSettings(SolverSettings):
     preconditioner: Literal["auto", "none", "spectrum", "circulant", "kronecker"] = "auto"
     """Preconditioner of the conjugate gradients. `spectrum` is the mean gain of each spatial
     frequency and its Wiener weight, as `calibrate` found them (cg-sense). `kronecker` is used where
-    a Kronecker product holds 99 % of the normal operator's energy, else `circulant`. `auto` is
+    a Kronecker product holds 99 % of the normal operator's energy, else `circulant`, which knows
+    the coils where their maps stay in memory and have squares that sum to about one. `auto` is
     `spectrum` for cg-sense with `regularization: wiener`, else none."""
 
     @property
@@ -89,7 +93,8 @@ class PreconditionedSettings(SolverSettings):
         weight: Tensor | float = shift if framed else float(shift.mean())
         circulant = spectrum.shape[-len(shape) :] == shape
         if self.preconditioner == "circulant" or framed or circulant:
-            return CirculantPreconditioner(spectrum, shape, regularization=weight)
+            maps: Tensor | None = getattr(problem.normal.gram, "maps", None)
+            return CirculantPreconditioner(spectrum, shape, regularization=weight, maps=maps)
         return toeplitz_preconditioner(spectrum, shape, regularization=float(weight))
 
 
@@ -117,6 +122,6 @@ def preconditioner_bytes(
     means = 8 * max(n * p for n, p in zip(shape, padded_shape(shape), strict=True))
     circulant = frames * 2 * padded * (itemsize // 2) + 6 * means
     if not kronecker:
-        return (frames + 1) * voxels * itemsize, circulant
+        return (frames + 1) * voxels * itemsize + COIL_WORK, circulant
     bases = 16 * sum(int(size) ** 2 for size in shape)
     return 4 * voxels * itemsize + bases, max(circulant, 3 * padded * itemsize + 6 * bases)

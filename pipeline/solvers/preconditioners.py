@@ -21,8 +21,11 @@ from typing import Any
 import torch
 
 from pipeline.errors import ShapeError
+from pipeline.operators.base import LinearOperator
 from pipeline.operators.circulant import Circulant
 from pipeline.operators.kronecker import Kronecker
+from pipeline.operators.sense import SenseNormal
+from pipeline.operators.toeplitz import Toeplitz
 from pipeline.operators.toeplitz_memory import padded_shape
 
 _SWEEPS = 10
@@ -30,6 +33,9 @@ _SWEEPS = 10
 
 _SETTLED = 1e-6
 """Relative change of the product's norm at which the updates end."""
+
+_NORMALISED = 2.0
+"""By how much the squares of maps may sum to more, or less, than one."""
 
 _NEGLIGIBLE = 1e-3
 """Eigenvalues relative to what is added to them that make no difference."""
@@ -50,6 +56,10 @@ class CirculantPreconditioner:
     floor
         Smallest eigenvalue that is inverted, relative to the largest: what lies below was hardly
         measured, and its eigenvalue is not to be relied on.
+    maps
+        Complex ``(coil, *shape)``: those of a `SenseNormal` of the Toeplitz operator, the system.
+        Where their squares sum to about one, ``sum_c conj(S_c) C^-1 S_c`` stands in place of
+        ``C^-1``, with a circulant ``C`` as the operator meets waves that the maps have multiplied.
 
     Attributes
     ----------
@@ -70,6 +80,7 @@ class CirculantPreconditioner:
         *,
         regularization: float | torch.Tensor = 0.0,
         floor: float = 1e-3,
+        maps: torch.Tensor | None = None,
     ) -> None:
         self.axes = tuple(range(-len(shape), 0))
         _check_spectrum(spectrum, shape, "CirculantPreconditioner")
@@ -77,13 +88,36 @@ class CirculantPreconditioner:
         for axis, size in zip(self.axes, shape, strict=True):
             means = _fejer_means(int(size), values.shape[axis], values)
             values = torch.tensordot(values, means, dims=([axis], [1])).movedim(-1, axis)
+        if maps is not None and not _normalised(maps):
+            maps = None
+        if maps is not None:
+            values = self._met_through(values, maps)
         self.eigenvalues = values.clamp_(min=0)
         inverse = _inverse(self.eigenvalues, regularization, floor, self.axes)
-        self._inverse = Circulant(inverse, shape)
+        self._inverse: LinearOperator = Circulant(inverse, shape)
+        if maps is not None:
+            scaled = inverse.div_(math.prod(shape))  # as the transforms are unscaled
+            self._inverse = SenseNormal(Toeplitz(scaled, shape), maps)
 
     def __call__(self, r: torch.Tensor) -> torch.Tensor:
         """Apply the preconditioner to images ``(..., [frame,] *shape)``."""
         return self._inverse(r)
+
+    def _met_through(self, values: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        """Return eigenvalues averaged over what the maps make of a wave: their own spectrum."""
+        power = torch.zeros(maps.shape[1:], dtype=values.dtype, device=values.device)
+        for one in maps:
+            power += torch.fft.fftn(one).abs().square_()
+        shifted = torch.fft.fftn(power / power.sum()).conj()
+        averaged = torch.fft.fftn(values, dim=self.axes).mul_(shifted)
+        found: torch.Tensor = torch.fft.ifftn(averaged, dim=self.axes).real.contiguous()
+        return found
+
+
+def _normalised(maps: torch.Tensor) -> bool:
+    squares = sum(one.abs().square_() for one in maps)
+    assert isinstance(squares, torch.Tensor)
+    return bool(squares.min() > 1 / _NORMALISED) and bool(squares.max() < _NORMALISED)
 
 
 def _fejer_means(size: int, padded: int, like: torch.Tensor) -> torch.Tensor:

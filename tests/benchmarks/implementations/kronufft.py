@@ -92,7 +92,7 @@ class Kronufft(Implementation):
         preconditioner = None
         if damping:
             preconditioner = CirculantPreconditioner(
-                self._spectrum, self.shape, regularization=damping
+                self._spectrum, self.shape, regularization=damping, maps=self._maps
             )
         self.synchronize()
         setup_seconds = time.perf_counter() - start
