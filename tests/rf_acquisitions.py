@@ -22,10 +22,12 @@ from pipeline.rf.raw import RfRawData
 from pipeline.storage.receipts import Receipt
 
 
-def store(marker: Path, acquisition: RfAcquisition, dataset: str = "scan") -> RfRawData:
+def store(
+    marker: Path, acquisition: RfAcquisition, dataset: str = "scan", **details: Any
+) -> RfRawData:
     """Do what `ingest` does with an acquisition that a source presents."""
     settings = IngestSettings.model_validate(
-        {"kind": "rf", "format": "native", "source": "made up", "details": {}}
+        {"kind": "rf", "format": "native", "source": "made up", "details": details}
     )
     record = Receipt(marker.with_name("ingest.json"), "ingest")
     content = content_of(acquisition, settings, dataset)
@@ -75,6 +77,7 @@ def write_pairs(
     measured: Sequence[np.ndarray] | None = None,
     noise_std: np.ndarray | None = None,
     reference: np.ndarray | None = None,
+    **details: Any,
 ) -> list[np.ndarray]:
     """Write ``raw`` and ``calibration``; return what each pair measured, ``(frame, freq, m1, m2)``.
 
@@ -94,7 +97,7 @@ def write_pairs(
         own,
         {name: values for name, values in shared.items() if values is not None},
     )
-    store(folder / "raw.json", acquisition, "pairs")
+    store(folder / "raw.json", acquisition, "pairs", **details)
     calibrated_in(folder, dataset="pairs")
     return [values.astype(np.complex64).astype(np.complex128) for values in measured]
 

@@ -10,17 +10,29 @@ PLANE_WAVES = ("W", "UPA", "stored")
 
 
 def require_possible(
-    settings: AlgorithmSettings, who: str, *, pairs: int, coherent: bool = True
+    settings: AlgorithmSettings,
+    who: str,
+    *,
+    pairs: int,
+    coherent: bool = True,
+    exact_only: bool = False,
 ) -> None:
     """Refuse settings that do not go with so many pairs, or with a phase history, of none.
 
-    ``coherent`` tells whether phases of pairs can be compared.
+    ``coherent`` tells whether phases of pairs can be compared, ``exact_only`` whether amplitudes
+    are such as only the exact model knows.
 
     Raises
     ------
     DataError, PlanError
         Naming the settings, and what there is.
     """
+    kernels = settings.normal == "toeplitz" or settings.single_kernel
+    if exact_only and (kernels or settings.model not in ("auto", "exact")):
+        raise PlanError(
+            f"{who}: `antenna` gives path loss or a pattern, which only the model exact knows; "
+            "leave `model`, `normal: toeplitz` and circulant preconditioners out, or `antenna`"
+        )
     if pairs:
         _require_possible_of_pairs(settings, who, pairs, coherent)
     else:

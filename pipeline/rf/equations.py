@@ -107,7 +107,7 @@ class PairsEquations:
         gains = [np.sum(np.abs(data.models.weights(pair)) ** 2) for pair in range(data.raw.pairs)]
         return Noise.of_channels(
             deviations,
-            np.array(gains) * elements,
+            np.array(gains) * np.array(data.seen),
             elements * len(data.raw.frequencies),
             job.device,
             together=data.coherent,
@@ -157,10 +157,11 @@ class _PulseEquations:
         if deviation is None:
             return None
         (frame,) = images
+        weights, squares = self._pulses.moments(frame)
         return Noise.of_channels(
             deviation[:1],
-            np.array([self._pulses.squares(frame)]),
-            share.diagonal.cpu().numpy(),  # the sum of the weights
+            np.array([squares]),
+            np.array([weights]),
             self._job.device,
             together=True,
         )

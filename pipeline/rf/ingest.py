@@ -18,7 +18,9 @@ from pipeline.formats.mapping import stacked
 from pipeline.formats.measurement import Measurement
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
+from pipeline.rf.geometry.antenna_pattern import AntennaPattern, seen_squares
 from pipeline.rf.geometry.antennas import Pair, centre_wavenumber, checked_frequencies
+from pipeline.rf.geometry.phase_history import paths_of_pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.storage.receipts import Receipt
 
@@ -49,12 +51,40 @@ def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: st
         "coherent": acquisition.coherent,
         "model_error": acquisition.model_error,
         "radar": acquisition.radar,
+        "antenna": _antenna(acquisition, settings, dataset),
         "source": settings.source,
         "provenance": dict(acquisition.provenance),
     }
     make = _pairs if acquisition.pairs else _pulses
     labels = {"freq": lambda at: f"{frequencies[at] / 1e9:.6g} GHz"}
     return make(acquisition, common, _sizes(scene), labels, dataset)
+
+
+def _antenna(
+    acquisition: RfAcquisition, settings: IngestSettings, dataset: str
+) -> dict[str, Any] | None:
+    """Return path loss and pattern of the settings, or as the source has them.
+
+    `DataError` if a pattern leaves nothing of the scene's origin, or pairs are to have path loss.
+    """
+    given = settings.details.antenna
+    told = acquisition.antenna if given is None else given.model_dump(mode="json")
+    if told is None:
+        return None
+    if told.get("path_loss") and acquisition.pairs:
+        raise DataError(
+            f"{dataset}: `antenna.path_loss` is for phase histories: pairs of arrays always have "
+            "it with the model exact; leave it out"
+        )
+    pattern, centre = AntennaPattern.of(told), acquisition.scene.centre
+    known = [paths_of_pair(pair) for pair in acquisition.pairs if pair is not None]
+    for paths in known if acquisition.pairs else [acquisition.paths()]:
+        if not seen_squares(pattern, paths, centre).any():
+            raise DataError(
+                f"{dataset}: with this `antenna` no antenna sees the scene's origin {centre}; "
+                "check `aim` and `direction`, and the angles of `pattern`"
+            )
+    return dict(told)
 
 
 def _pulses(

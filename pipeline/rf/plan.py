@@ -8,7 +8,7 @@ from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.engine.work import ModelCosts
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, PlanError
 from pipeline.rf.combinations import PLANE_WAVES, require_possible
 from pipeline.rf.geometry.antennas import wavenumbers
 from pipeline.rf.geometry.sub_arrays import WHOLE, model_of, sub_pairs
@@ -45,9 +45,11 @@ def models(
 
     Refused is what `require_possible` and `choose_pair_model` refuse.
     """
+    exact_only = False
     if isinstance(data, RfRawData):
         coherent = data.coherent if calibration is None else calibration.coherent
-        require_possible(settings, who, pairs=data.pairs, coherent=coherent)
+        exact_only = data.exact_only
+        require_possible(settings, who, pairs=data.pairs, coherent=coherent, exact_only=exact_only)
         if not data.pairs:
             return pulse_models(data, calibration, settings, machine, who)
         data = _pair_acquisition(data, calibration, machine.nufft.tolerance)
@@ -58,12 +60,17 @@ def models(
         fine = machine.nufft.tolerance >= LEAST_TOLERANCE or settings.model == "exact"
         if data.projection is not None and fine:
             errors["exact"] = data.projection.sampling.error
+    if exact_only:
+        if data.projection is None:
+            raise PlanError(f"{who}: `antenna` needs positions of all pairs; store `tx` and `rx`")
+        errors = {"exact": data.projection.sampling.error}
     if settings.single_kernel:
         errors = {level: error for level, error in errors.items() if level in PLANE_WAVES}
+    unmeasured = calibration is None and settings.model == "auto"
     choice = choose_pair_model(
         errors,
         data,
-        model="W" if calibration is None and settings.model == "auto" else settings.model,
+        model="exact" if exact_only else "W" if unmeasured else settings.model,
         normal="toeplitz" if settings.single_kernel else settings.normal,
         coherent=settings.fusion == "coherent",
         force=settings.force_model or calibration is None,
@@ -119,6 +126,7 @@ def _pair_acquisition(
             max(math.prod(size) for size in sizes),
             k,
             tolerance=tolerance,
+            pattern=data.pattern is not None,
         )
         if known
         else None,

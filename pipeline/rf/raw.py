@@ -9,7 +9,8 @@ Attributes: ``kind`` ("rf"), ``layout``, ``frames``, ``rows`` (of pairs the larg
 one frequency), ``shape``, ``spacing`` [m], ``origin`` [m], ``range`` and ``speed`` [m/s] of the
 scene (see `pipeline.rf.geometry.scene`) and their order, ``axes`` ("xyz"), ``coherent`` (whether
 the phases of different pairs can be compared), ``model_error`` (relative error of stored factors,
-or null), ``radar`` (frame and details of a `RadarCollection`, or null), ``source``,
+or null), ``radar`` (frame and details of a `RadarCollection`, or null), ``antenna`` (settings of
+path loss and pattern, or null), ``source``,
 ``provenance``, and in each group of a pair ``tx_grid`` and ``rx_grid``. Images are ``[z, y, x]``.
 ``y`` holds what the instruments of the pairs add; `calibrate` finds what is taken away.
 
@@ -28,6 +29,7 @@ from pipeline.geometry.axes import centred_affine
 from pipeline.geometry.earth import EarthFrame
 from pipeline.rf.arrays import BANDS, GAINS, PATHS
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
+from pipeline.rf.geometry.antenna_pattern import AntennaPattern
 from pipeline.rf.geometry.antennas import Pair, wavenumbers
 from pipeline.rf.geometry.scene import Scene
 from pipeline.storage.acquisition import Acquisition
@@ -69,6 +71,9 @@ class RfRawData(Acquisition):
             self.coherent = bool(attributes.get("coherent", True))
             self.model_error: float | None = attributes.get("model_error")
             self._radar: dict[str, Any] | None = attributes.get("radar")
+            antenna: dict[str, Any] = attributes.get("antenna") or {}
+            self.path_loss = bool(antenna.get("path_loss"))
+            self.pattern = AntennaPattern.of(antenna)
             self.frequencies: NDArray[np.float64] = np.asarray(self._stored["frequencies"][:])
             self.pairs = self.pulses = 0
             if self.layout == "phase-history":
@@ -197,6 +202,11 @@ class RfRawData(Acquisition):
             frequencies=(float(frequencies.min()), float(frequencies.max())),
             band=np.stack([vectors.min(axis=(0, 1)), vectors.max(axis=(0, 1))]),
         )
+
+    @property
+    def exact_only(self) -> bool:
+        """Whether only the model `exact` knows what the antennas do to amplitudes."""
+        return self.path_loss or self.pattern is not None
 
     @property
     def own_paths(self) -> bool:

@@ -108,6 +108,8 @@ def _contributions(raw: RfRawData, frame: int, threads: int) -> NDArray[np.compl
         aperture.paths,
         aperture.k,
         tolerance=_TOLERANCE,
+        path_loss=raw.path_loss,
+        pattern=raw.pattern,
         factorised=False,  # contributions are of each pulse
         threads=threads,
     )

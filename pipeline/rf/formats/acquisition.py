@@ -62,6 +62,8 @@ class RfAcquisition:
     radar: Mapping[str, Any] | None = None
     """Of a path over the Earth: ``frame`` and ``details`` of a `pipeline.storage.radar`, as JSON
     values."""
+    antenna: Mapping[str, Any] | None = None
+    """Path loss and antenna pattern, as the source has them: attributes of a store."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

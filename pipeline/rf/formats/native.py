@@ -154,6 +154,7 @@ class _Store:
             coherent=bool(self._attributes.get("coherent", True)),
             model_error=self._model_error(),
             radar=self._attributes.get("radar"),
+            antenna=self._attributes.get("antenna"),
             provenance=self.provenance,
         )
 

@@ -121,6 +121,12 @@ class AntennaPaths:
             difference += np.linalg.norm(x - antenna.reshape(*pulses, 3), axis=-1)
         return difference
 
+    def ranges(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the product of both legs to points ``(point, 3)`` [m]: ``[pulse, point]`` [m2]."""
+        legs = (points - each[:, None] for each in (self.transmitter, self.receiver))
+        first, second = (np.linalg.norm(leg, axis=-1) for leg in legs)
+        return np.asarray(first * second)
+
     def gradients(self, point: ArrayLike) -> NDArray[np.float64]:
         """Return the gradient of the path differences at a point ``(3,)`` [m].
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.threads import share, thread_count
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
+from pipeline.rf.geometry.antenna_pattern import AntennaPattern, pattern_arguments
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.factorisation import Factorisation
 from pipeline.rf.model.line_sampling import PAIRS_AT_ONCE, LineSampling
@@ -55,6 +56,9 @@ class BackProjection(LinearOperator):
         may leave; 4e-5 is the least. `LineSampling.error` is what it leaves.
     path_loss
         Whether fields fall with distance: ``|o - tx| |o - rx| / (|x - tx| |x - rx|)``.
+    pattern
+        Of all antennas: amplitudes by the angles under which they see a voxel. Then voxels are not
+        interpolated.
     factorised
         Whether voxels may be interpolated where that is as right and faster; see
         `pipeline.rf.model.factorisation`.
@@ -76,6 +80,7 @@ class BackProjection(LinearOperator):
         *,
         tolerance: float = 1e-3,
         path_loss: bool = False,
+        pattern: AntennaPattern | None = None,
         factorised: bool = True,
         dtype: torch.dtype = torch.complex64,
         device: torch.device | str = "cpu",
@@ -93,9 +98,12 @@ class BackProjection(LinearOperator):
         self._ranges = np.stack(
             [np.linalg.norm(scene.centre - antenna, axis=1) for antenna in self._antennas], axis=1
         )
+        self._boresights, self._samples = pattern_arguments(pattern, self._antennas, scene.centre)
         self._compiled = device.type == "cpu" and dtype == torch.complex64
         self.factorisation = (
-            Factorisation.of(scene, paths, k, tolerance) if self._compiled and factorised else None
+            Factorisation.of(scene, paths, k, tolerance)
+            if self._compiled and factorised and pattern is None
+            else None
         )
         sides = self.factorisation.sides if self.factorisation else tile_sides(scene, TILE_VOXELS)
         self._tiles = cache(lambda: list(scene_tiles(scene, sides)))
@@ -195,6 +203,7 @@ class BackProjection(LinearOperator):
             transmitter[some], receiver[some], self._ranges[some], tile.middle,
             sampling.step / self._scale[some], sampling.start,
             self._carriers[some] / (2 * math.pi), self.path_loss,
+            self._boresights[some], self._samples,
             *self._nodes(tile.sizes),
         )  # fmt: skip
 
@@ -242,6 +251,10 @@ class BackProjection(LinearOperator):
             excess = excess + distance
             if self.path_loss:
                 loss = loss * (ranges[:, leg, None] / distance)
+            if len(self._samples):
+                sight = torch.from_numpy(self._boresights[pulses, leg]).to(self.device)
+                ahead = sight @ there.mT - (sight * here).sum(1, keepdim=True)
+                loss = loss * self._seen(ahead / distance)
         carriers, scale = (
             torch.from_numpy(each[pulses, None]).to(self.device)
             for each in (self._carriers, self._scale)
@@ -249,6 +262,13 @@ class BackProjection(LinearOperator):
         phase = torch.remainder(excess * carriers, 2 * torch.pi)
         phasors = torch.polar(loss.expand_as(phase).contiguous(), phase).to(self.dtype)
         return excess * (scale / sampling.step) + sampling.start, phasors
+
+    def _seen(self, cosines: Tensor) -> Tensor:
+        """Return the amplitudes of a pattern at angles to the boresight, of their cosines."""
+        samples = torch.from_numpy(self._samples).to(cosines)
+        place = ((1 - cosines) / 2).clamp(0, 1).sqrt() * (len(samples) - 1)
+        index = place.long().clamp_max(len(samples) - 2)
+        return torch.lerp(samples[index], samples[index + 1], place - index)
 
     def contributions(self, y: Tensor, voxels: NDArray[np.integer]) -> Tensor:
         """Return what each pulse adds to some voxels of the adjoint, ``(pulse, voxel)``."""

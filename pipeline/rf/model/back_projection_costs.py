@@ -17,6 +17,8 @@ _COMPILED_BYTES = 130 * 10**6
 """Of Numba and what it has compiled; measured."""
 _GATHERED, _SCATTERED = 9, 15
 """What a voxel of a pulse takes in compiled loops, in grid points that gridding updates."""
+_PATTERN, _PATTERN_BYTES = 18, 64
+"""What the pattern of the antennas takes beside: in grid points, and bytes where torch computes."""
 _PAIR_BYTES = 160
 """Of a voxel of a pulse where torch computes: path, phase and values; measured."""
 _PASSES = 30 * 16
@@ -34,6 +36,7 @@ class BackProjectionCosts(ExplicitCosts):
     sampling: LineSampling
     weighted: bool = False  # whether measurements have density weights
     gain: float = 1.0  # times fewer seconds that compiled loops take, factorised
+    pattern: bool = False  # whether antennas do not see all directions alike
 
     @classmethod
     def of(
@@ -45,15 +48,19 @@ class BackProjectionCosts(ExplicitCosts):
         tolerance: float,
         weighted: bool = False,
         paths: AntennaPaths | None = None,
+        pattern: bool = False,
     ) -> "BackProjectionCosts":
         """Return the costs of pulses over a scene, at wavenumbers ``(freq,)``.
 
-        Paths are needed where pulses have bands of their own, and tell what factorising gains.
+        Paths are needed where pulses have bands of their own, and tell what factorising gains; with
+        a pattern of the antennas it is not done.
         """
         sampling = LineSampling.of(k, reach(scene, paths), tolerance)
-        factorised = None if paths is None else Factorisation.of(scene, paths, k, tolerance)
-        gain = factorised.gain if factorised else 1.0
-        return cls(pulses, len(k), sampling, weighted, gain)
+        gain = 1.0
+        if paths is not None and not pattern:
+            factorised = Factorisation.of(scene, paths, k, tolerance)
+            gain = factorised.gain if factorised else 1.0
+        return cls(pulses, len(k), sampling, weighted, gain, pattern)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -76,7 +83,9 @@ class BackProjectionCosts(ExplicitCosts):
             "lines": together * self.sampling.bins * machine.itemsize
             + self.sampling.workspace_bytes(together, machine.itemsize),
             "images": 2 * work.voxel_bytes,
-            "loops": _COMPILED_BYTES if _compiled(work) else PAIRS_AT_ONCE * _PAIR_BYTES,
+            "loops": _COMPILED_BYTES
+            if _compiled(work)
+            else PAIRS_AT_ONCE * (_PAIR_BYTES + _PATTERN_BYTES * self.pattern),
         }
 
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
@@ -102,7 +111,7 @@ class BackProjectionCosts(ExplicitCosts):
         """Return the seconds to go one way, of one image."""
         pairs = math.prod(shape) * pulses
         loops = (
-            pairs * points / self.gain / rates.spread
+            pairs * (points / self.gain + _PATTERN * self.pattern) / rates.spread
             if compiled
             else pairs * _PASSES / rates.memory
         )

@@ -97,8 +97,34 @@ def _paths(offsets, legs, rest, turn, per_bin, carrier, gain, bins, weights, pha
 
 
 @_compiled
+def _weigh(offsets, middle, antenna, boresight, samples, amplitudes):
+    """Multiply amplitudes by an antenna's pattern, read at the sine of half the angle."""
+    square, along = 0.0, 0.0
+    twice = np.empty(3, np.float32)
+    for axis in range(3):
+        component = middle[axis] - antenna[axis]
+        square += component * component
+        along += component * boresight[axis]
+        twice[axis] = 2 * component
+    ax, ay, az, ar2, ahead = twice[0], twice[1], twice[2], np.float32(square), np.float32(along)
+    bx, by, bz = np.float32(boresight[0]), np.float32(boresight[1]), np.float32(boresight[2])
+    x, y, z, own = offsets[0], offsets[1], offsets[2], offsets[3]
+    places = np.empty(len(amplitudes), np.float32)
+    last = np.float32(len(samples) - 1)
+    for v in range(len(amplitudes)):
+        distance = math.sqrt(ar2 + own[v] + x[v] * ax + y[v] * ay + z[v] * az)
+        cosine = (ahead + x[v] * bx + y[v] * by + z[v] * bz) / distance
+        places[v] = last * math.sqrt(min(_ONE, abs(_HALF - _HALF * cosine)))
+    for v in range(len(amplitudes)):
+        whole = np.uint64(min(places[v], last - _HALF))
+        first = samples[whole]
+        part = places[v] - np.float32(whole)
+        amplitudes[v] *= first + part * (samples[whole + np.uint64(1)] - first)
+
+
+@_compiled
 def _of_pulse(
-    offsets, middle, transmitter, receiver, ranges, step, start, turns, loss,
+    offsets, middle, transmitter, receiver, ranges, step, start, turns, loss, boresights, samples,
     bins, weights, phases, amplitudes,
 ):  # fmt: skip
     """Write what `_paths` does, of one pulse; return the bin that its bins count from."""
@@ -109,13 +135,17 @@ def _of_pulse(
     gain = np.float32(ranges[0] * ranges[1] if loss else 0.0)
     per_bin, carrier = np.float32(1 / step), np.float32(turns)
     _paths(offsets, legs, rest, turn, per_bin, carrier, gain, bins, weights, phases, amplitudes)
+    if len(samples):
+        _weigh(offsets, middle, transmitter, boresights[0], samples, amplitudes)
+        _weigh(offsets, middle, receiver, boresights[1], samples, amplitudes)
     return first
 
 
 @_compiled
 def gather(
-    image, voxels, offsets, lines, transmitter, receiver, ranges, middle, step, start, turns, loss
-):
+    image, voxels, offsets, lines, transmitter, receiver, ranges, middle, step, start, turns, loss,
+    boresights, samples,
+):  # fmt: skip
     """Add to the voxels of a tile what the lines of some pulses hold at their paths.
 
     Parameters
@@ -137,6 +167,9 @@ def gather(
         float64 ``[pulse]``: metres between bins, and carrier [cycles/m].
     loss
         Whether fields fall with distance, relative to the origin.
+    boresights, samples
+        float64 ``[pulse, 2, 3]`` and float32; see `pipeline.rf.geometry.antenna_pattern`. No
+        samples for antennas that see all directions alike.
     """
     count = len(voxels)
     bins, weights = np.empty(count, np.int32), np.empty(count, np.float32)
@@ -147,7 +180,8 @@ def gather(
     for pulse in range(len(lines)):
         first = _of_pulse(
             offsets, middle, transmitter[pulse], receiver[pulse], ranges[pulse],
-            step[pulse], start, turns[pulse], loss, bins, weights, phases, amplitudes,
+            step[pulse], start, turns[pulse], loss, boresights[pulse], samples,
+            bins, weights, phases, amplitudes,
         )  # fmt: skip
         line = lines[pulse]
         for v in range(count):
@@ -168,8 +202,9 @@ def gather(
 
 @_compiled
 def scatter(
-    image, voxels, offsets, lines, transmitter, receiver, ranges, middle, step, start, turns, loss
-):
+    image, voxels, offsets, lines, transmitter, receiver, ranges, middle, step, start, turns, loss,
+    boresights, samples,
+):  # fmt: skip
     """Add the voxels of a tile to the lines of some pulses: the transpose of `gather`.
 
     ``lines`` are float32 ``[pulse, bin, 2]``; the rest is as there.
@@ -184,7 +219,8 @@ def scatter(
     for pulse in range(len(lines)):
         first = _of_pulse(
             offsets, middle, transmitter[pulse], receiver[pulse], ranges[pulse],
-            step[pulse], start, turns[pulse], loss, bins, weights, phases, amplitudes,
+            step[pulse], start, turns[pulse], loss, boresights[pulse], samples,
+            bins, weights, phases, amplitudes,
         )  # fmt: skip
         for v in range(count):
             t, a = phases[v], amplitudes[v]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.operators.base import LinearOperator
+from pipeline.rf.geometry.antenna_pattern import AntennaPattern
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.geometry.phase_history import paths_of_pair
 from pipeline.rf.geometry.scene import Scene
@@ -37,11 +38,12 @@ class ExactPair(LinearOperator):
         tolerance: float,
         dtype: torch.dtype,
         device: torch.device | str,
+        pattern: AntennaPattern | None = None,
         threads: int | None = None,
     ) -> None:
         paths = paths_of_pair(pair)
         self._projection = BackProjection(
-            scene, paths, k, tolerance=tolerance, path_loss=True, factorised=False,
+            scene, paths, k, tolerance=tolerance, path_loss=True, pattern=pattern, factorised=False,
             dtype=dtype, device=device, threads=threads,
         )  # fmt: skip
         device = self._projection.device or torch.device(device)

@@ -18,6 +18,7 @@ from pipeline.operators.base import LinearOperator
 from pipeline.operators.grid_fourier import FourierTransform
 from pipeline.operators.inner import inner_product
 from pipeline.pieces import pieces
+from pipeline.rf.geometry.antenna_pattern import AntennaPattern, seen_squares
 from pipeline.rf.geometry.phase_history import SubAperture, whole_aperture
 from pipeline.rf.geometry.planar_scan import RangeMigration
 from pipeline.rf.geometry.wavefronts import unit_phasor
@@ -67,10 +68,17 @@ class ExplicitPulsesMeasurement:
             with job.phase("right_hand_side"):
                 weighted = samples if weights is None else samples * weights
                 energy += inner_product(samples, weighted, image_axes=2).real
-                diagonal += samples.numel() if weights is None else float(weights.double().sum())
+                diagonal += self._seen(tile, weights)
                 b[0] += operator.adjoint(weighted)
             del samples, weights, weighted
         return Share(b, energy, diagonal, {})
+
+    def _seen(self, tile: SubAperture, weights: Tensor | None) -> float:
+        """Return the sum of the weights, of a pattern times how much the origin is seen."""
+        squares = seen_squares(self.raw.pattern, tile.paths[tile.pulses], tile.scene.centre)
+        if weights is None:
+            return float(squares.sum()) * len(tile.k[tile.band])
+        return float(squares @ weights.double().sum(1).cpu().numpy())
 
     def normal(self, frame: int, image: Tensor) -> Tensor:
         """Apply ``A^H W A`` of all pulses to ``(..., *shape)``."""
@@ -124,6 +132,8 @@ class ExplicitPulsesMeasurement:
             tile.paths[tile.pulses],
             tile.k[tile.band],
             tolerance=job.tolerance,
+            path_loss=self.raw.path_loss,
+            pattern=self.raw.pattern,
             dtype=job.complex,
             device=job.device,
             threads=job.receipt.content["threads"],
@@ -164,7 +174,8 @@ class ExplicitPulsesMeasurement:
         part = dataclasses.replace(tile, pulses=pulses)
 
         def exact(image: Tensor) -> tuple[Tensor, Tensor]:
-            sums = exact_sums(part, image.cpu().numpy())
+            raw, values = self.raw, image.cpu().numpy()
+            sums = exact_sums(part, values, path_loss=raw.path_loss, pattern=raw.pattern)
             where = np.arange(len(sums)) * len(part.k)  # the lowest frequency of each
             return torch.from_numpy(where).to(image.device), torch.from_numpy(sums).to(image.device)
 
@@ -181,7 +192,13 @@ class ExplicitPulsesMeasurement:
         )
 
 
-def exact_sums(part: SubAperture, image: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
+def exact_sums(
+    part: SubAperture,
+    image: NDArray[np.complexfloating],
+    *,
+    path_loss: bool = False,
+    pattern: AntennaPattern | None = None,
+) -> NDArray[np.complex128]:
     """Return what pulses measure at their lowest frequency, relative to the origin, ``[pulse]``."""
     scene, paths = part.scene, part.paths[part.pulses]
     origin = paths.path_differences(scene.centre)
@@ -189,6 +206,11 @@ def exact_sums(part: SubAperture, image: NDArray[np.complexfloating]) -> NDArray
     lowest = part.wavenumbers()[:, :1]
     flat = image.reshape(-1)
     for voxels in pieces(scene.voxels, _VOXELS_AT_ONCE):
-        excess = paths.path_differences(scene.positions(voxels)) - origin[:, None]
-        sums += unit_phasor(lowest * excess) @ flat[voxels]
+        places = scene.positions(voxels)
+        phasors = unit_phasor(lowest * (paths.path_differences(places) - origin[:, None]))
+        if path_loss:
+            phasors *= paths.ranges(scene.centre[None]) / paths.ranges(places)
+        if pattern is not None:
+            phasors *= pattern.both_ways(paths, places, scene.centre)
+        sums += phasors @ flat[voxels]
     return sums

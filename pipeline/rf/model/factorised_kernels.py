@@ -93,7 +93,8 @@ def _middle_phases(offsets, middle, transmitter, receiver, ranges, step, start, 
     pulse = len(ranges) // 2
     _of_pulse(
         offsets, middle, transmitter[pulse], receiver[pulse], ranges[pulse],
-        step[pulse], start, turns[pulse], False, bins, weights, phases, amplitudes,
+        step[pulse], start, turns[pulse], False, np.zeros((2, 3)), np.zeros(0, np.float32),
+        bins, weights, phases, amplitudes,
     )  # fmt: skip
     return phases
 
@@ -101,7 +102,7 @@ def _middle_phases(offsets, middle, transmitter, receiver, ranges, step, start, 
 @_compiled
 def gather_factorised(
     image, voxels, offsets, lines, transmitter, receiver, ranges, middle, step, start, turns, loss,
-    nodes, matrices, together,
+    boresights, samples, nodes, matrices, together,
 ):  # fmt: skip
     """Do as `gather` does, by sub-apertures of ``together`` pulses.
 
@@ -115,8 +116,9 @@ def gather_factorised(
         tx, rx, own = transmitter[some], receiver[some], ranges[some]
         steps, carriers = step[some], turns[some]
         gather(
-            at_nodes, places, nodes, lines[some], tx, rx, own, middle, steps, start, carriers, loss
-        )
+            at_nodes, places, nodes, lines[some], tx, rx, own, middle, steps, start, carriers, loss,
+            boresights[some], samples,
+        )  # fmt: skip
         re, im = at_nodes[:, 0].copy(), at_nodes[:, 1].copy()
         _turned(re, im, _middle_phases(nodes, middle, tx, rx, own, steps, start, carriers), -_ONE)
         re, im = _interpolated(re, matrices), _interpolated(im, matrices)
@@ -132,7 +134,7 @@ def gather_factorised(
 @_compiled
 def scatter_factorised(
     image, voxels, offsets, lines, transmitter, receiver, ranges, middle, step, start, turns, loss,
-    nodes, matrices, together,
+    boresights, samples, nodes, matrices, together,
 ):  # fmt: skip
     """Do as `scatter` does: the transpose of `gather_factorised`."""
     places = np.arange(nodes.shape[1])
@@ -150,5 +152,6 @@ def scatter_factorised(
         for n in range(len(places)):
             at_nodes[n, 0], at_nodes[n, 1] = re[n], im[n]
         scatter(
-            at_nodes, places, nodes, lines[some], tx, rx, own, middle, steps, start, carriers, loss
-        )
+            at_nodes, places, nodes, lines[some], tx, rx, own, middle, steps, start, carriers, loss,
+            boresights[some], samples,
+        )  # fmt: skip

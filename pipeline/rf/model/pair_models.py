@@ -1,5 +1,6 @@
 """How each pair measures, from what the acquisition knows: positions, wave vectors or factors."""
 
+import math
 from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
@@ -13,8 +14,10 @@ from pipeline.engine.job import BlockJob
 from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.operators.base import LinearOperator
+from pipeline.rf.geometry.antenna_pattern import seen_squares
 from pipeline.rf.geometry.antennas import Pair, centre_wavenumber, wavenumbers
 from pipeline.rf.geometry.pair_model import Level, PairModel, pair_model
+from pipeline.rf.geometry.phase_history import paths_of_pair
 from pipeline.rf.geometry.sub_arrays import WHOLE, model_of, sub_pairs
 from pipeline.rf.model.exact_pair import ExactPair
 from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
@@ -60,6 +63,13 @@ class PairModels:
             return np.ones(len(self.raw.frequencies[frequencies]), np.complex128)
         return self._model(pair).weights[frequencies]
 
+    def seen(self, pair: int) -> float:
+        """Return how many measurements of a pair see the scene's origin, by squared amplitude."""
+        if self.raw.pattern is None:
+            return float(math.prod(self.raw.measurement_shape(pair)))
+        paths = paths_of_pair(self._antennas(pair))
+        return float(seen_squares(self.raw.pattern, paths, self.raw.scene.centre).sum())
+
     def read_factors(self, pair: int, frequencies: slice) -> Arrays:
         """Return the stored factors of a pair, ``(freq, m_i, n_i)`` each."""
         found = self.raw.factors(pair, frequencies)
@@ -87,6 +97,7 @@ class PairModels:
                 tolerance=self.job.tolerance,
                 dtype=self.job.complex,
                 device=self.job.device,
+                pattern=self.raw.pattern,
                 threads=self.job.receipt.content["threads"],
             )
         if self.cut == WHOLE:

@@ -49,6 +49,7 @@ class PairsMeasurement:
         self._makes_kernels = job.settings.solves and self.form != "factors"
         self._known: tuple[Shard, dict[str, Tensor]] | None = None
         self.rows = [int(np.prod(raw.measurement_shape(pair))) for pair in range(raw.pairs)]
+        self.seen = [self.models.seen(pair) for pair in range(raw.pairs)]
         job.receipt.record(samples=len(raw.frequencies) * sum(self.rows), model=job.row.model)
 
     def accumulate(self, images: range, shard: Shard) -> Share:
@@ -69,7 +70,7 @@ class PairsMeasurement:
                 samples.mul_(gain.view(-1, *(1,) * (samples.ndim - 1)))
                 b[problem] += blocks.adjoint(samples)
             del samples, blocks
-            diagonal[problem] += float(np.sum(np.abs(weights) ** 2)) * self.rows[tile.pair]
+            diagonal[problem] += float(np.sum(np.abs(weights) ** 2)) * self.seen[tile.pair]
         return Share(b, energy, diagonal, self._kernels(shard) if self._makes_kernels else {})
 
     def _kernels(self, shard: Shard) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ def pulse_models(
     """
     found: list[ModelCosts] = []
     refused: list[KronufftError] = []
-    for model in PULSE_MODELS:
+    for model in ("exact",) if data.exact_only else PULSE_MODELS:
         if settings.model in ("auto", model):
             try:
                 found += _costs(model, data, calibration, settings, machine, who)
@@ -85,7 +85,7 @@ def _costs(
 
     Raises `PlanError` or `DataError` where it cannot be had.
     """
-    insisted, tolerance = settings.model == model, machine.nufft.tolerance
+    insisted, tolerance = settings.model == model or data.exact_only, machine.nufft.tolerance
     if model == "W+D(fc)":
         return [_sub_aperture_costs(data, settings)]
     if settings.normal == "toeplitz":
@@ -104,6 +104,7 @@ def _costs(
                 tolerance=tolerance,
                 weighted=weighted,
                 paths=whole.paths,
+                pattern=data.pattern is not None,
             )
         ]
     migration = RangeMigration.of(data.scene, whole.paths)

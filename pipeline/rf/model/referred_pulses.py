@@ -9,6 +9,7 @@ from pipeline.engine.stream import Arrays
 from pipeline.errors import DataError
 from pipeline.pieces import pieces
 from pipeline.rf.arrays import PHASES
+from pipeline.rf.geometry.antenna_pattern import seen_squares
 from pipeline.rf.geometry.phase_history import SubAperture
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
@@ -43,14 +44,20 @@ class ReferredPulses:
         assert found is not None  # weighted
         return found.astype(self.real, copy=False)
 
-    def squares(self, frame: int) -> float:
-        """Return the sum of the squares of a frame's weights: of ones where there are none."""
+    def moments(self, frame: int) -> tuple[float, float]:
+        """Return the sums of a frame's weights and of their squares: of ones where there are none.
+
+        Squares count as far as antennas see the scene's origin.
+        """
         raw = self._raw
+        seen = seen_squares(raw.pattern, raw.paths(frame), raw.scene.centre)
         if not self.weighted:
-            return float(raw.pulses * len(raw.frequencies))
-        total = 0.0
+            count = len(raw.frequencies)
+            return float(raw.pulses * count), float(seen.sum() * count)
+        total = squares = 0.0
         for some in pieces(raw.pulses, max(1, _AT_A_TIME // len(raw.frequencies))):
             found = self._calibration.weights(frame, some)
             assert found is not None  # weighted
-            total += float(np.square(found, dtype=np.float64).sum())
-        return total
+            total += float(found.sum(dtype=np.float64))
+            squares += float(seen[some] @ np.square(found, dtype=np.float64).sum(1))
+        return total, squares
