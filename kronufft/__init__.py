@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from pipeline.solvers.normal import NormalEquations as NormalEquations
     from pipeline.solvers.penalties.l1 import L1 as L1
     from pipeline.solvers.penalties.l21 import GroupSparsity as GroupSparsity
+    from pipeline.solvers.penalties.tgv import (
+        TotalGeneralizedVariation as TotalGeneralizedVariation,
+    )
     from pipeline.solvers.penalties.tv import TotalVariation as TotalVariation
     from pipeline.solvers.penalties.wavelet import WaveletSparsity as WaveletSparsity
+    from pipeline.solvers.primal_dual import primal_dual as primal_dual
     from pipeline.solvers.solution import Solution as Solution
 
 _PUBLIC = {
@@ -57,8 +61,10 @@ _PUBLIC = {
     "pipeline.solvers.normal": ("NormalEquations",),
     "pipeline.solvers.penalties.l1": ("L1",),
     "pipeline.solvers.penalties.l21": ("GroupSparsity",),
+    "pipeline.solvers.penalties.tgv": ("TotalGeneralizedVariation",),
     "pipeline.solvers.penalties.tv": ("TotalVariation",),
     "pipeline.solvers.penalties.wavelet": ("WaveletSparsity",),
+    "pipeline.solvers.primal_dual": ("primal_dual",),
     "pipeline.solvers.solution": ("Solution",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.algorithms.base import Problem
 from pipeline.algorithms.penalised import PenalisedSettings
@@ -47,6 +47,17 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
             return settings
         return settings.model_copy(update={"preconditioner": "none"})
 
+    @model_validator(mode="after")
+    def _of_images(self) -> Self:
+        if self.preconditioner not in ("auto", "none") and any(
+            penalty_class(term.penalty).unknowns_along(1) > 1 for term in self.terms
+        ):
+            raise ValueError(
+                "`preconditioner` is for images alone, and tgv has unknowns of its own; leave it "
+                "out"
+            )
+        return self
+
     @property
     def applications(self) -> int:
         """Conjugate gradients that begin where they were end after some of their iterations."""
@@ -56,17 +67,11 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
         """Return the bytes of `minimise`, and of the preconditioner."""
         from pipeline.solvers.several import several_images
 
-        axes = len(batch) - 1 + self.joins_images
         kinds = [penalty_class(term.penalty) for term in self.terms]
-        images = kinds[0].split_images(axes)
+        along = self.axes_of(batch)
+        images = kinds[0].split_images(along[0])
         if self.penalties:
-            images = several_images(
-                [kind.split_images(axes) for kind in kinds],
-                [
-                    len(term.axes(axes, self.joins_images)) if term.penalty == "tv" else 1
-                    for term in self.terms
-                ],
-            )
+            images = several_images(kinds, along)
         own = admm_bytes(batch, itemsize=itemsize, split_images=images)
         return self.with_preconditioner(own, batch, itemsize=itemsize, kernels=kernels)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
@@ -204,6 +204,20 @@ class Problem:
     def voxels(self) -> int:
         """Voxels of an image."""
         return math.prod(self.normal.b.shape[-self.image_axes :])
+
+    def with_unknowns(self, count: int, image_axes: int) -> Problem:
+        """Return it for a penalty that has so many; see `NormalEquations.with_unknowns`."""
+        from pipeline.solvers.normal import first_of_unknowns
+
+        if count == 1:
+            return self
+        start = self.start
+        return replace(
+            self,
+            normal=self.normal.with_unknowns(count, image_axes),
+            image_axes=self.image_axes + 1,
+            start=None if start is None else first_of_unknowns(start, count, image_axes),
+        )
 
     def known_spectrum(self) -> Spectrum:
         """Return the spectrum, or say what cannot do without."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from pipeline.algorithms.base import Problem
-from pipeline.algorithms.penalised import PenalisedSettings
+from pipeline.algorithms.penalised import BOUND_EVALUATIONS, PenalisedSettings
 from pipeline.operators.inner import inner_product_bytes
 from pipeline.solvers.penalties import penalty_class
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pipeline.solvers.checkpoints import Checkpoint
     from pipeline.solvers.penalty import Penalty
     from pipeline.solvers.solution import Report, Solution
-
-BOUND_EVALUATIONS = 4
-"""Of the operator, for the length of the steps."""
 
 
 class FistaSettings(PenalisedSettings):
@@ -34,7 +31,14 @@ class FistaSettings(PenalisedSettings):
     @model_validator(mode="after")
     def _one_penalty(self) -> Self:
         if self.penalties:
-            raise ValueError("fista takes one `penalty`; admm takes several `penalties`")
+            raise ValueError(
+                "fista takes one `penalty`; admm and primal-dual take several `penalties`"
+            )
+        if penalty_class(self.terms[0].penalty).unknowns_along(1) > 1:
+            raise ValueError(
+                f"`penalty: {self.penalty}` has unknowns besides the image, for which there is "
+                "admm and primal-dual"
+            )
         return self
 
     @property
@@ -45,8 +49,7 @@ class FistaSettings(PenalisedSettings):
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`."""
-        axes = len(batch) - 1 + self.joins_images
-        images = penalty_class(self.terms[0].penalty).proximal_images(axes)
+        images = penalty_class(self.terms[0].penalty).proximal_images(*self.axes_of(batch))
         return fista_bytes(batch, itemsize=itemsize, proximal_images=images)
 
     def minimise(

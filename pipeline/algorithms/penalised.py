@@ -1,4 +1,4 @@
-"""Least squares with a penalty: what FISTA and ADMM share."""
+"""Least squares with a penalty: what FISTA, ADMM and the primal-dual method share."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ _SPARSITY = 0.05
 """Where neither settings nor noise say more."""
 _STREAKS = 0.02
 """Of the brightest voxel: streaks and ringing that are there without any noise."""
+BOUND_EVALUATIONS = 4
+"""Of the operator, for the length of the steps of fista and primal-dual."""
 
 
 class PenaltySettings(Settings):
@@ -65,27 +67,29 @@ class PenalisedSettings(SolverSettings):
     `None`."""
 
     penalty: Literal["auto"] | PenaltyName = "auto"
-    """`l1` (few bright voxels), `tv` (total variation: flat regions), `wavelet` (L1 of the
-    Daubechies-4 details), `l21` (few voxels, the same ones in every pair, with `fusion:
-    non-coherent`, or in every image of a `series`) or `llr` (locally low rank: a `series` whose
-    blocks of voxels are sums of few images). `auto` is `tv` in MRI, and `l1` in RF and with
-    `debias`."""
+    """`l1` (few bright voxels), `tv` (total variation: flat regions), `tgv` (total generalised
+    variation: regions of even slope; not by fista), `wavelet` (L1 of the Daubechies-4 details),
+    `l21` (few voxels, the same ones in every pair, with `fusion: non-coherent`, or in every image
+    of a `series`) or `llr` (locally low rank: a `series` whose blocks of voxels are sums of few
+    images). `auto` is `tv` in MRI, and `l1` in RF and with `debias`."""
     along: Literal["space", "series", "both"] = "space"
-    """With a `series`: the axes along which `tv` acts."""
+    """With a `series`: the axes along which `tv` and `tgv` act."""
     penalties: tuple[PenaltySettings, ...] = ()
-    """admm: several at once, in place of `penalty`, `along` and `sparsity`."""
+    """admm, primal-dual: several at once, in place of `penalty`, `along` and `sparsity`."""
     sparsity: (
         Literal["auto", "noise", "noise/3", "discrepancy"] | Annotated[float, Field(gt=0, lt=1)]
     ) = "auto"
     """Weight of the penalty, relative to the brightest voxel of the adjoint (RF: the matched
     filter); `noise` takes what noise alone seldom exceeds, `noise/3` a third of it, but no less
-    than 0.02 (l1, tv and wavelet), `discrepancy` the weight that leaves as much of the data as
-    there is noise. `auto` is `noise` for l1 and `noise/3` for tv and wavelet where the noise is
-    known, else, along a `series` and with a temporal basis, 0.05."""
+    than 0.02 (l1, tv, tgv and wavelet), `discrepancy` the weight that leaves as much of the data
+    as there is noise. `auto` is `noise` for l1 and `noise/3` for tv, tgv and wavelet where the
+    noise is known, else, along a `series` and with a temporal basis, 0.05."""
     iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=10000)] = "auto"
-    """Iterations at most; `auto` is fista's 24 (RF: 300) and admm's 12 (RF: 100)."""
+    """Iterations at most; `auto` is fista's 24 (RF: 300), admm's 12 (RF: 100) and primal-dual's 100
+    (RF: 500)."""
     tolerance: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
-    """fista: relative change of the image at which it has converged; `auto` is 0.002 (RF: 1e-5).
+    """fista, primal-dual: relative change of the image at which it has converged; `auto` is fista's
+    0.002 and primal-dual's 5e-4 (RF: 1e-5).
     admm: Boyd's relative tolerance, of which the absolute one is a tenth; `auto` is 1e-3."""
     start: ReconstructionName | None = None
     """MRI: begin with the images of this reconstruction of the same dataset, as many on the same
@@ -111,7 +115,7 @@ class PenalisedSettings(SolverSettings):
                 )
             if term.along != "space" and not (self.joins_images and term.along in kind.directions):
                 raise ValueError(
-                    f"`along: {term.along}` is for the penalty tv, and needs a `series`"
+                    f"`along: {term.along}` is for the penalties tv and tgv, and needs a `series`"
                 )
         if any(term.penalty == "llr" for term in self.terms) and not self.joins_images:
             raise ValueError("`penalty: llr` needs a `series`")
@@ -202,6 +206,12 @@ class PenalisedSettings(SolverSettings):
         """The tolerance, or its default."""
         return self.usual_tolerance["mri"] if self.tolerance == "auto" else self.tolerance
 
+    def axes_of(self, batch: Sequence[int]) -> list[int]:
+        """Return along how many axes each penalty acts, of images as of `vectors`."""
+        joint = self.joins_images or self.joins_pairs
+        axes = len(batch) - 1 + joint
+        return [len(term.axes(axes, joint)) for term in self.terms]
+
     @abstractmethod
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`, as of `vectors`."""
@@ -230,7 +240,7 @@ class PenalisedSettings(SolverSettings):
             penalty_class(term.penalty)(
                 term.sparsity * weight if self.penalties else weight,
                 image_axes,
-                term.axes(image_axes, self.joins_images or stacked),
+                term.axes(image_axes, self.joins_images or self.joins_pairs or stacked),
             )
             for term in self.terms
         ]
@@ -239,6 +249,17 @@ class PenalisedSettings(SolverSettings):
         from pipeline.solvers.several import Several
 
         return Several(found)
+
+    def _brightest(self, problem: Problem) -> Tensor:
+        """Return the brightest voxel of the adjoint, of each problem."""
+        import torch
+
+        magnitude = problem.normal.b.abs()
+        if self.joins_pairs:
+            magnitude = torch.linalg.vector_norm(magnitude, dim=-problem.image_axes - 1)
+        brightest = magnitude.amax(dim=tuple(range(-problem.image_axes, 0))).double()
+        # An image without data has a weight too, whatever it is.
+        return torch.where(brightest > 0, brightest, 1.0)
 
     def _weight(self, problem: Problem, brightest: Tensor) -> Tensor:
         """Return the weight that settings or noise give; `brightest` is of each problem."""
@@ -265,21 +286,18 @@ class PenalisedSettings(SolverSettings):
         from pipeline.solvers.debiasing import debias
         from pipeline.solvers.solution import Solution
 
-        normal = problem.normal
         axes = problem.image_axes + self.joins_pairs
         penalty_of = functools.partial(self._penalty, image_axes=axes, stacked=problem.stacked)
-        magnitude = normal.b.abs()
-        if self.joins_pairs:
-            magnitude = torch.linalg.vector_norm(magnitude, dim=-axes)
-        brightest = magnitude.amax(dim=tuple(range(-problem.image_axes, 0))).double()
-        del magnitude
-        # An image without data has a weight too, whatever it is.
-        brightest = torch.where(brightest > 0, brightest, 1.0)
+        brightest = self._brightest(problem)
+        unknowns = penalty_of(brightest).unknowns
+        solved = problem.with_unknowns(unknowns, axes)
+        normal = solved.normal
+        axes += unknowns > 1
         stages = Nested(checkpoint)
         details: dict[str, object] = {"penalty": " + ".join(term.penalty for term in self.terms)}
 
         def at(weight: Tensor, checkpoint: Checkpoint) -> Solution:
-            return self.minimise(problem, penalty_of(weight), report, checkpoint)
+            return self.minimise(solved, penalty_of(weight), report, checkpoint)
 
         if stages.known:
             known = {name: value.to(normal.b.device) for name, value in stages.known.items()}
@@ -293,7 +311,7 @@ class PenalisedSettings(SolverSettings):
             )
         elif self.sparsity == "discrepancy":
             start = _SPARSITY * brightest
-            sparse, weight, searched = by_discrepancy(problem, at, start, "sparsity", stages)
+            sparse, weight, searched = by_discrepancy(solved, at, start, "sparsity", stages)
             details |= searched
         else:
             weight = self._weight(problem, brightest)
@@ -301,6 +319,9 @@ class PenalisedSettings(SolverSettings):
         misfit = 2 * normal.cost(sparse.image, axes)
         value = penalty_of(torch.ones_like(weight)).value(sparse.image)
         cost = 0.5 * misfit + weight * value
+        if unknowns > 1:
+            image = sparse.image.select(-axes, 0).contiguous()
+            sparse = dataclasses.replace(sparse, image=image)
         evaluations = sparse.evaluations + 1
         reached = self.allowed_residual or self.converged_change
         stopped = [

@@ -19,6 +19,7 @@ ALGORITHMS: Mapping[str, str] = {
     "tikhonov": "least_squares:TikhonovSettings",
     "fista": "fista:FistaSettings",
     "admm": "admm:AdmmSettings",
+    "primal-dual": "primal_dual:PrimalDualSettings",
     "omp": "omp:OmpSettings",
     "unrolled": "unrolled:UnrolledSettings",
 }

@@ -104,6 +104,13 @@ _ENTRIES = {
   journal = {Foundations and Trends in Machine Learning}, volume = {3}, pages = {1--122},
   year = {2011}, doi = {10.1561/2200000016}
 }""",
+    "primal-dual": """@article{primal-dual,
+  author = {Chen, P. and Huang, J. and Zhang, X.},
+  title = {A primal-dual fixed point algorithm for convex separable minimization with applications
+    to image restoration},
+  journal = {Inverse Problems}, volume = {29}, pages = {025011}, year = {2013},
+  doi = {10.1088/0266-5611/29/2/025011}
+}""",
     "omp": """@inproceedings{omp,
   author = {Pati, Y. C. and Rezaiifar, R. and Krishnaprasad, P. S.},
   title = {Orthogonal matching pursuit: recursive function approximation with applications to
@@ -123,6 +130,12 @@ _ENTRIES = {
   title = {Nonlinear total variation based noise removal algorithms},
   journal = {Physica D}, volume = {60}, pages = {259--268}, year = {1992},
   doi = {10.1016/0167-2789(92)90242-F}
+}""",
+    "tgv": """@article{tgv,
+  author = {Knoll, F. and Bredies, K. and Pock, T. and Stollberger, R.},
+  title = {Second order total generalized variation ({TGV}) for {MRI}},
+  journal = {Magnetic Resonance in Medicine}, volume = {65}, pages = {480--491}, year = {2011},
+  doi = {10.1002/mrm.22595}
 }""",
     "wavelet": """@article{wavelet,
   author = {Guerquin-Kern, M. and H{\\"a}berlin, M. and Pruessmann, K. P. and Unser, M.},

@@ -14,11 +14,13 @@ _ALGORITHMS = {
     "tikhonov": "by conjugate gradients on the normal equations with a Tikhonov term",
     "fista": "by FISTA with optimized gradients",
     "admm": "by ADMM",
+    "primal-dual": "by a primal-dual fixed-point method",
     "omp": "by orthogonal matching pursuit",
     "unrolled": "by an unrolled network",
 }
 _PENALTIES = {
     "tv": "total variation",
+    "tgv": "total generalized variation of second order",
     "wavelet": "the l1 norm of wavelet coefficients",
     "l1": "the l1 norm",
     "l21": "the l2,1 norm over all images",

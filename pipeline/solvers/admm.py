@@ -200,8 +200,8 @@ class _Splitting:
         self.active = torch.ones_like(rho, dtype=torch.bool)
         self.taken = torch.zeros_like(rho, dtype=torch.int64)
         self.primal = self.dual = torch.zeros_like(rho)
-        voxels = math.prod(b.shape[b.ndim - self.axes :])
-        self.entries, self.voxels = voxels * penalty.components, voxels
+        self.voxels = math.prod(b.shape[b.ndim - self.axes :])
+        self.entries = math.prod(self.z.shape[self.z.ndim - self.split_axes :])
         self.dual_floor = absolute * norm(b, self.axes)
         self.primal_floor: torch.Tensor | None = None
 

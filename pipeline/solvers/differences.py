@@ -40,10 +40,7 @@ def differences_adjoint(u: torch.Tensor, image_axes: int, axes: Sequence[int]) -
     position = u.ndim - image_axes - 1
     result = u.new_zeros(*u.shape[:position], *u.shape[position + 1 :])
     for component, axis in enumerate(axes):
-        size = result.shape[axis] - 1
-        inner = u.select(position, component).narrow(axis, 0, size)
-        result.narrow(axis, 0, size).sub_(inner)
-        result.narrow(axis, 1, size).add_(inner)
+        add_differences_adjoint(result, u.select(position, component), axis)
     return result
 
 
@@ -56,3 +53,23 @@ def differences_normal(x: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
         result.narrow(axis, 1, size).add_(after).sub_(before)
         result.narrow(axis, 0, size).add_(before).sub_(after)
     return result
+
+
+def add_differences(
+    result: torch.Tensor, x: torch.Tensor, axis: int, factor: float = 1.0, less: int = 1
+) -> None:
+    """Add `factor` times the forward differences along an axis, but for the last ones of it."""
+    size = max(0, x.shape[axis] - less)
+    inner = result.narrow(axis, 0, size)
+    inner.add_(x.narrow(axis, min(1, size), size), alpha=factor)
+    inner.sub_(x.narrow(axis, 0, size), alpha=factor)
+
+
+def add_differences_adjoint(
+    result: torch.Tensor, u: torch.Tensor, axis: int, factor: float = 1.0, less: int = 1
+) -> None:
+    """Add the conjugate transpose of `add_differences`."""
+    size = max(0, u.shape[axis] - less)
+    inner = u.narrow(axis, 0, size)
+    result.narrow(axis, 0, size).sub_(inner, alpha=factor)
+    result.narrow(axis, min(1, size), size).add_(inner, alpha=factor)

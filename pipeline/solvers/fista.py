@@ -3,11 +3,12 @@
 import torch
 
 from pipeline.operators.inner import inner_product
-from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, below, restored, within
+from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, State, below, within
+from pipeline.solvers.descent import descend
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalty import Penalty
-from pipeline.solvers.power import LANCZOS_STEPS, largest_eigenvalue
-from pipeline.solvers.problems import for_images, norm, positive_settings, problem_axes, quotient
+from pipeline.solvers.power import LANCZOS_STEPS
+from pipeline.solvers.problems import for_images, norm, quotient
 from pipeline.solvers.solution import Report, Solution
 
 _MARGIN = 1.2
@@ -69,60 +70,18 @@ def fista(
     .. [3] D. Kim, J. A. Fessler, "Adaptive restart of the optimized gradient method for convex
        optimization", J. Optim. Theory Appl. 178, 240-263 (2018).
     """
-    positive_settings("FISTA", iterations=iterations, change=change)
-    b, image_axes = normal.b, penalty.image_axes
-    problems = problem_axes(b, image_axes, "FISTA")
-    gram = CountedGram(normal.gram)
-    saved = restored(checkpoint, b.device)
-    if saved is not None:
-        lipschitz = saved["bound"]
-        gram.evaluations = int(saved["evaluations"])
-    elif lipschitz is None:
-        lipschitz = largest_eigenvalue(gram, b, image_axes=image_axes, iterations=bound_evaluations)
-    bound = torch.as_tensor(lipschitz, dtype=torch.float64, device=b.device).expand(problems)
-    # Without any measurement there is no gradient, and the penalty's minimum is zero.
-    x = torch.zeros_like(b) if start is None else start.clone()
-    descent = _Descent(b, gram, penalty, quotient(1, _MARGIN * bound), x)
-    del x
-    active = torch.ones(problems, dtype=torch.bool, device=b.device)
-    taken = torch.zeros(problems, dtype=torch.int64, device=b.device)
-    relative = torch.zeros(problems, dtype=torch.float64, device=b.device)
-    history: list[torch.Tensor] = []
-    if saved is not None:
-        descent.x, descent.ahead, descent.theta = saved["x"], saved["ahead"], saved["theta"]
-        descent.kept = dict(below("penalty", saved))
-        taken, history, active = saved["taken"], list(saved["history"]), saved["active"]
-        relative = history[-1]
-
-    def state() -> State:
-        return {
-            **{"x": descent.x, "ahead": descent.ahead, "theta": descent.theta, "bound": bound},
-            **{"active": active, "taken": taken, "history": torch.stack(history)},
-            **{"evaluations": torch.tensor(gram.evaluations)},
-            **within("penalty", descent.kept),
-        }
-
-    for iteration in range(len(history) + 1, iterations + 1):
-        length, size = descent.advance(active)
-        taken += active
-        changed = quotient(length, size)
-        # From something to nothing is no convergence.
-        changed = torch.where((size == 0) & (length > 0), 1.0, changed)
-        relative = torch.where(active, changed, relative)
-        history.append(relative)
-        active = active & (relative > change)
-        if report is not None:
-            report(iteration, relative.max())
-        if not bool(active.any()):
-            break
-        checkpoint.offer(iteration, state)
-    residuals = torch.stack(history) if history else torch.empty((0, *problems))
-    return Solution(
-        descent.x,
-        taken.cpu(),
-        residuals.to("cpu", torch.float64),
-        gram.evaluations,
-        begins_at_zero=False,
+    return descend(
+        "FISTA",
+        _Descent,
+        normal,
+        penalty,
+        iterations=iterations,
+        change=change,
+        lipschitz=lipschitz,
+        bound_evaluations=bound_evaluations,
+        report=report,
+        start=start,
+        checkpoint=checkpoint,
     )
 
 
@@ -134,13 +93,25 @@ class _Descent:
         b: torch.Tensor,
         gram: CountedGram,
         penalty: Penalty,
-        step: torch.Tensor,
+        bound: torch.Tensor,
         x: torch.Tensor,
     ) -> None:
-        self.b, self.gram, self.penalty, self.step = b, gram, penalty, step
+        self.b, self.gram, self.penalty = b, gram, penalty
+        # Without any measurement there is no gradient, and the penalty's minimum is zero.
+        self.step = quotient(1, _MARGIN * bound)
         self.x, self.ahead = x, x.clone()
-        self.theta = torch.ones_like(step)
+        self.theta = torch.ones_like(self.step)
         self.kept: dict[str, torch.Tensor] = {}
+
+    def state(self) -> State:
+        """Return what the next step depends on."""
+        own = {"x": self.x, "ahead": self.ahead, "theta": self.theta}
+        return {**own, **within("penalty", self.kept)}
+
+    def restore(self, state: State) -> None:
+        """Go on from a state."""
+        self.x, self.ahead, self.theta = state["x"], state["ahead"], state["theta"]
+        self.kept = dict(below("penalty", state))
 
     def advance(self, active: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Take a step where a problem is active; return lengths of the change and of the image."""

@@ -1,5 +1,7 @@
 """The normal equations: all that a solver sees of the measurements."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -53,3 +55,25 @@ class NormalEquations:
         axes = image.ndim if image_axes is None else image_axes
         quadratic = inner_product(image, self.gram(image), axes)
         return 0.5 * quadratic - inner_product(self.b, image, axes) + 0.5 * self.energy
+
+    def with_unknowns(self, count: int, image_axes: int) -> NormalEquations:
+        """Return the equations of images that are each the first of `count` unknowns.
+
+        ``(*problems, *image)`` becomes ``(*problems, unknown, *image)``; nothing was measured of
+        the others.
+        """
+        axis = self.b.ndim - image_axes
+
+        def gram(x: torch.Tensor) -> torch.Tensor:
+            image = x.select(axis, 0).contiguous()
+            return first_of_unknowns(self.gram(image), count, image_axes)
+
+        return NormalEquations(first_of_unknowns(self.b, count, image_axes), gram, self.energy)
+
+
+def first_of_unknowns(image: torch.Tensor, count: int, image_axes: int) -> torch.Tensor:
+    """Return ``(*problems, unknown, *image)`` with zeros in place of all but the first."""
+    axis = image.ndim - image_axes
+    result = image.new_zeros(*image.shape[:axis], count, *image.shape[axis:])
+    result.select(axis, 0).copy_(image)
+    return result

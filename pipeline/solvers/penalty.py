@@ -37,6 +37,10 @@ class Penalty(ABC):
     ----------
     components
         How many images ``D x`` is as large as.
+    unknowns
+        How many images are found together: the image, and what the penalty is the minimum over.
+        Where there is more than one, their axis is the first of a problem and of `image_axes`, and
+        ``R`` below is a function of all.
     identity
         Whether ``D`` is the identity.
     sparse
@@ -53,7 +57,6 @@ class Penalty(ABC):
         no choice.
     """
 
-    components: int = 1
     identity: ClassVar[bool] = True
     sparse: ClassVar[bool] = False
     usual_weight: ClassVar[Literal["noise", "noise/3"] | None] = None
@@ -66,15 +69,32 @@ class Penalty(ABC):
         self.weight = torch.as_tensor(weight, dtype=torch.float64)
         self.image_axes = image_axes
         self.axes = tuple(range(-image_axes, 0)) if axes is None else tuple(axes)
+        self.components = self.components_along(len(self.axes))
+        self.unknowns = self.unknowns_along(len(self.axes))
         if not bool((self.weight >= 0).all()):
             raise ConfigError(
                 f"{type(self).__name__}: found weight {weight}; it may not be negative."
             )
 
     @staticmethod
+    def components_along(axes: int) -> int:
+        """Return how many images ``D x`` is as large as, along so many axes."""
+        return 1
+
+    @staticmethod
+    def unknowns_along(axes: int) -> int:
+        """Return how many images are found together, along so many axes."""
+        return 1
+
+    @staticmethod
     def proximal_images(axes: int) -> float:
-        """Return the images that `proximal` holds besides its argument, for so many image axes."""
+        """Return the images that `proximal` holds besides its argument, along so many axes."""
         return 0.0
+
+    @staticmethod
+    def shrink_images() -> float:
+        """Return the images that `transform` or `shrink_` hold besides argument and result."""
+        return 0.5
 
     @staticmethod
     def split_images(axes: int) -> float:
@@ -82,9 +102,14 @@ class Penalty(ABC):
         return 0.0
 
     @property
-    def normal_diagonal(self) -> int:
+    def normal_diagonal(self) -> float:
         """The mean diagonal of ``D^H D``."""
-        return 1
+        return 1.0
+
+    @property
+    def normal_bound(self) -> float:
+        """No smaller than the largest eigenvalue of ``D^H D``."""
+        return 1.0
 
     @property
     def transform_axes(self) -> int:

@@ -371,7 +371,7 @@ def test_a_missing_network_is_named_before_anything_runs(tmp_path):
     assert stage_settings(config, datasets["d"], "reconstruct", "a") != first
 
 
-@pytest.mark.parametrize("algorithm", ["gridding", "cg-sense", "tikhonov", "fista", "admm"])
+@pytest.mark.parametrize("algorithm", ["gridding", "cg-sense", "tikhonov", "fista", "primal-dual"])
 def test_what_an_algorithm_does_not_use_reruns_nothing(algorithm):
     settings = parse_algorithm({"algorithm": algorithm})
     again = parse_algorithm(json.loads(canonical_json(settings)))

@@ -95,7 +95,7 @@ def test_a_part_whose_name_is_not_written_out_is_refused(digest):
 
 @pytest.mark.parametrize("kind", ["mri", "rf"])
 def test_a_solver_and_a_penalty_are_code_of_the_jobs_that_use_them(kind):
-    solvers = {f"pipeline.solvers.{name}" for name in ("cg", "fista", "admm", "omp", "unrolled")}
+    solvers = {f"pipeline.solvers.{name}" for name in ("cg", "fista", "admm", "primal_dual", "omp")}
     for stage in ("ingest", "calibrate", "accumulate"):
         found = modules_of(stage, kinds=[kind])
         # The check of MRI data fits a coarse image, whatever the reconstruction.

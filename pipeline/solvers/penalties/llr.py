@@ -45,6 +45,11 @@ class LocalLowRank(Penalty):
             )
 
     @staticmethod
+    def shrink_images() -> float:
+        """Return the blocks, in double precision where they are decomposed, and what is left."""
+        return 3.5
+
+    @staticmethod
     def proximal_images(axes: int) -> float:
         """Return the shifted images, as blocks, and the blocks that are left of them."""
         return 4.0

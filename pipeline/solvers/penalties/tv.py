@@ -54,10 +54,20 @@ class TotalVariation(Penalty):
         """Return the gradient and its divergence, in place of what a split image takes."""
         return 5.0 * axes - 2.5
 
+    @staticmethod
+    def components_along(axes: int) -> int:
+        """Return one difference an axis."""
+        return axes
+
     @property
-    def normal_diagonal(self) -> int:
+    def normal_diagonal(self) -> float:
         """2 an axis: the squared norm of a difference."""
-        return 2 * len(self.axes)
+        return 2.0 * len(self.axes)
+
+    @property
+    def normal_bound(self) -> float:
+        """4 an axis: of voxels that alternate."""
+        return 4.0 * len(self.axes)
 
     def __init__(
         self,
@@ -69,7 +79,6 @@ class TotalVariation(Penalty):
         change: float = 0.0,
     ) -> None:
         super().__init__(weight, image_axes, axes)
-        self.components = len(self.axes)
         self.iterations = iterations
         self.change = change
 

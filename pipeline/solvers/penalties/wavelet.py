@@ -33,6 +33,11 @@ class WaveletSparsity(Penalty):
     usual_weight = "noise/3"
 
     @staticmethod
+    def shrink_images() -> float:
+        """Return what one level is made of, and shifted voxels."""
+        return 2.0
+
+    @staticmethod
     def proximal_images(axes: int) -> float:
         """Return what one shift left, and of the other the image, coefficients and a level."""
         return 5.0
@@ -40,7 +45,7 @@ class WaveletSparsity(Penalty):
     @staticmethod
     def split_images(axes: int) -> float:
         """Return the coefficients, and what one level is made of."""
-        return 3.0
+        return 4.5
 
     def transform(self, x: torch.Tensor) -> torch.Tensor:
         """Return wavelet coefficients, in the shape of the image."""

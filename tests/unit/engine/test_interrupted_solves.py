@@ -49,6 +49,11 @@ SOLVES = {
         "series": {"basis": "frames"},
         "iterations": 25,
     },
+    "primal-dual, total generalised variation": {
+        "algorithm": "primal-dual",
+        "penalty": "tgv",
+        "iterations": 25,
+    },
     "points": {"algorithm": "omp", "points": 7},
 }
 

@@ -22,6 +22,7 @@ MRI = {
     "tikhonov": {"regularization": 0.1},
     "fista": {"penalty": "wavelet"},
     "admm": {"penalties": [{"penalty": name, "sparsity": 0.01} for name in ("tv", "l1")]},
+    "primal-dual": {"penalties": [{"penalty": name, "sparsity": 0.01} for name in ("tgv", "l1")]},
     "matched-filter": {},
     "omp": {"points": 3},
 }

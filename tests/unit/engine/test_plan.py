@@ -185,6 +185,8 @@ def test_admm_of_256_cubed_on_a_device_of_8_gigabytes():
         ({"algorithm": "fista"}, 4.5),
         ({"algorithm": "admm"}, 6.5),
         ({"algorithm": "admm", "penalty": "tv"}, 19),
+        ({"algorithm": "primal-dual", "penalty": "tv"}, 11.5),
+        ({"algorithm": "primal-dual", "penalty": "tgv"}, 39.5),
         ({"algorithm": "omp", "points": 5}, 4.5),
     ],
 )

@@ -223,7 +223,7 @@ def test_a_penalty_along_the_series_by_both_solvers(tmp_path):
     ("settings", "fault"),
     [
         ({"penalty": "llr"}, "needs a `series`"),
-        ({"penalty": "tv", "along": "series"}, "`along: series` is for the penalty tv, and needs"),
+        ({"penalty": "tv", "along": "series"}, "`along: series` is for the penalties tv and"),
         (
             {"penalty": "tv", "penalties": [{"penalty": "l1", "sparsity": 0.1}]},
             "`penalties` stands in place of `penalty`",
