@@ -183,11 +183,12 @@ def _logs(folder: Path, logs: Path) -> str:
 
 def _commands(folder: Path) -> tuple[str, ...]:
     """Return the commands of a reconstruction, for the folder that the run was started in."""
-    return (
-        f"kronufft show {shlex.quote(str(folder))}",
-        f"snakemake --cores all --forceall {shlex.quote(str(folder / 'image.json'))}"
-        "  # and the run's --configfile",
-    )
+    image = shlex.quote(str(folder / "image.json"))
+    if run := os.environ.get("KRONUFFT_COMMAND"):
+        again = f"{run} --forceall {image}"
+    else:
+        again = f"snakemake --cores all --forceall {image}  # and the run's --configfile"
+    return f"kronufft show {shlex.quote(str(folder))}", again
 
 
 def _files(folder: Path) -> tuple[str, ...]:
