@@ -28,7 +28,7 @@ def header(encoded, image=None, *, fov=None, image_fov=None, trajectory="other",
         spaces += f"<{name}><matrixSize>{sizes}</matrixSize>"
         spaces += f"<fieldOfView_mm>{lengths}</fieldOfView_mm></{name}>"
     limits = "".join(
-        f"<kspace_encoding_step_{n}><minimum>0</minimum><maximum>{2 * centre}</maximum>"
+        f"<kspace_encoding_step_{n}><minimum>0</minimum><maximum>{2 * centre - 1}</maximum>"
         f"<center>{centre}</center></kspace_encoding_step_{n}>"
         for n, centre in enumerate(centres, start=1)
     )

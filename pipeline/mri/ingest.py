@@ -1,7 +1,7 @@
 """What `ingest` asks of MRI data: trajectories in rad/voxel, and measurements that are not zero."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,7 @@ def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: s
             "relaxation": partial(NotNegative, f"{dataset}: relaxation", ("frame",)),
             "sensitivities": partial(_Maps, f"{dataset}: sensitivities"),
         },
-        finish=_note_pattern,
+        finish=partial(_finish, acquisition.doubts),
     )
 
 
@@ -122,7 +122,11 @@ def _require_places(
         )
 
 
-def _note_pattern(group: "zarr.Group", found: Mapping[str, Found], record: Receipt) -> None:
+def _finish(
+    doubts: Sequence[str], group: "zarr.Group", found: Mapping[str, Found], record: Receipt
+) -> None:
+    for doubt in doubts:
+        record.warn(doubt)
     # What `calibrate` needs depends on it, and is to be known without opening the store.
     raw = RawData(group, Path("raw.json"))
     on_grid = found["trajectory"]["on_grid"]

@@ -33,6 +33,8 @@ _STRETCH = 16
 _OUTER = 0.25
 """Of all stretches, the outermost that count, but no fewer than `_FEWEST`."""
 _FEWEST = 64
+_STRONGER = 1.5
+"""Than the noise of the samples: measured noise is of another bandwidth."""
 _QUIET = 0.25
 """Of the places along a stretch, those quieter than the one that tells the noise."""
 
@@ -45,9 +47,10 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
 def needs(job: Calibrating) -> list[Need]:
     """Return what the noise measurement needs, or stretches of one coil and their transforms."""
     acquired = job.acquired
+    estimate = needs_of_extracts(job, NAME, 48)
     if job.methods[NAME] == "measured":
-        return [Need({"noise": 24 * acquired.coils * acquired.arrays["noise"][1]})]
-    return needs_of_extracts(job, NAME, 48)
+        return [Need({"noise": 24 * acquired.coils * acquired.arrays["noise"][1]}), *estimate]
+    return estimate
 
 
 def needs_of_extracts(job: Calibrating, step: str, sample_bytes: int) -> list[Need]:
@@ -83,13 +86,42 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
     """Write ``noise_level``, the standard deviation of a complex sample of each coil, as mixed."""
     data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
     with receipt.phase("noise"):
-        measured = data.noise()
-        if measured is None:
-            levels = estimated_noise(data)
-        else:
+        measured, levels = data.noise(), None
+        if measured is not None:
             levels = np.sqrt(np.mean(np.abs(measured) ** 2, axis=1, dtype=np.float64))
+            del measured
+        estimated = estimated_noise(data)
+        if levels is None:
+            levels = estimated
+        elif warning := other_bandwidth(levels, estimated, raw, job.dataset):
+            receipt.warn(warning)
         store_array(group, "noise_level", levels.astype(np.float32), ("coil",))
     return {}
+
+
+def other_bandwidth(
+    measured: NDArray[np.float64], estimated: NDArray[np.float64], raw: RawData, dataset: str
+) -> str | None:
+    """Return what to say of noise that is stronger than the samples can hold; else None.
+
+    Not of weaker noise: what is estimated holds a little signal.
+    """
+    both = (measured > 0) & (estimated > 0)
+    ratio = np.sqrt(np.sum(measured[both] ** 2) / max(np.sum(estimated[both] ** 2), 1e-300))
+    if ratio <= _STRONGER:
+        return None
+    known = raw.dwell_time and raw.noise_dwell_time
+    advice = (
+        f"check them: dwell_time is {raw.dwell_time:.3g} s, noise_dwell_time "
+        f"{raw.noise_dwell_time:.3g} s"
+        if known
+        else f"set both in `sources.{dataset}`"
+    )
+    return (
+        f"{dataset}: the measured noise is {ratio:.2g} times as strong as that of the outermost "
+        f"k-space, as noise of another bandwidth is where `dwell_time` and `noise_dwell_time` are "
+        f"{'wrong' if known else 'not both known'}; {advice}, or leave out `noise`"
+    )
 
 
 def estimated_noise(raw: RawData) -> NDArray[np.float64]:

@@ -46,6 +46,8 @@ class MriAcquisition:
     those of the second, and so on; the first column of `affine` leads from a slice to the next."""
     header: str | None = None
     """The source's ISMRMRD header, XML, where it has one."""
+    doubts: tuple[str, ...] = ()
+    """What its reader wonders at, to be warned of."""
 
 
 def image_matrix(

@@ -49,6 +49,8 @@ class EncodingSpace:
     """``cartesian``, ``radial``, ``spiral``, ... as the file says it."""
     centres: Mapping[str, int] = field(default_factory=dict)
     """The value of a counter in the centre of k-space, by the counter's name."""
+    announced: Mapping[str, int] = field(default_factory=dict)
+    """The largest value that a counter is to reach, by the counter's name."""
 
 
 @dataclass(frozen=True)

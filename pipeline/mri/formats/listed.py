@@ -20,7 +20,7 @@ from pipeline.mri.formats.encoding_space import EncodingSpace
 from pipeline.mri.formats.listed_source import ListedSource
 from pipeline.mri.formats.parallel_slices import parallel_slices
 from pipeline.mri.formats.readout_arrays import Readouts
-from pipeline.mri.formats.readout_table import noise_rows, sorted_readouts
+from pipeline.mri.formats.readout_table import missing_ends, noise_rows, sorted_readouts
 
 
 def listed_acquisition(
@@ -91,6 +91,8 @@ def listed_acquisition(
         noise_dwell_time = source.place(int(noise[0])).dwell_time
     if noise_dwell_time is not None and source.noise_bandwidth:
         noise_dwell_time /= source.noise_bandwidth
+    missing = list(missing_ends(source.table, space.announced, number))
+    doubts = [f"{dataset}: the measurement may be incomplete: {each}" for each in missing]
     notes = {"left_out": list(readouts.notes)} if readouts.notes else {}
     dimensions = len(encoded.shape)
     size = voxel_size(settings, dataset, dimensions, encoded.voxel_size[-dimensions:])
@@ -113,6 +115,7 @@ def listed_acquisition(
         dwell_time=dwell_time,
         noise_dwell_time=noise_dwell_time,
         units_setting="trajectory.units" if kind == "stored" else None,
+        doubts=tuple(doubts),
     )
 
 

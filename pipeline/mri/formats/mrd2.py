@@ -288,12 +288,15 @@ def _encoding(found: Any) -> EncodingSpace:
                 (view.z * 1e-3, view.y * 1e-3, view.x * 1e-3),
             )
         )
-    limits = found.encoding_limits
-    told = (limits.kspace_encoding_step_1, limits.kspace_encoding_step_2)
-    known = zip(LINES, told, strict=True)
+    limits = {
+        name: getattr(found.encoding_limits, name.replace("encode", "encoding"), None)
+        for name in (*LINES, *COUNTERS)
+    }
+    known = {name: limit for name, limit in limits.items() if limit is not None}
     return EncodingSpace(
         encoded=spaces[0],
         image=spaces[1],
         trajectory=found.trajectory.name.lower(),
-        centres={name: int(limit.center) for name, limit in known if limit is not None},
+        centres={name: int(known[name].center) for name in LINES if name in known},
+        announced={name: int(limit.maximum) for name, limit in known.items()},
     )

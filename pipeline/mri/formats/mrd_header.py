@@ -59,11 +59,17 @@ def _encoding(element: ElementTree.Element, who: str) -> EncodingSpace:
         for name in _LIMITS
         if (centre := element.findtext(f"encodingLimits/{name}/center", "").strip()).isdigit()
     }
+    announced = {
+        limit.tag.replace("encoding", "encode"): int(largest)
+        for limit in element.iterfind("encodingLimits/*")
+        if (largest := limit.findtext("maximum", "").strip()).isdigit()
+    }
     return EncodingSpace(
         encoded=_space(element, "encodedSpace", who),
         image=_space(element, "reconSpace", who),
         trajectory=(element.findtext("trajectory") or "other").strip().lower(),
         centres=centres,
+        announced=announced,
     )
 
 

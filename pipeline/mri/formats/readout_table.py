@@ -5,7 +5,7 @@ fills a `ReadoutTable` and reads samples by the numbers of readouts.
 """
 
 from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,6 +108,21 @@ def sorted_readouts(
     first, last = table.discarded[rows[0, 0]]
     measured = slice(int(first), int(table.samples[rows[0, 0]] - last))
     return SortedReadouts(rows, int(table.coils[rows[0, 0]]), measured, tuple(notes))
+
+
+def missing_ends(table: ReadoutTable, announced: Mapping[str, int], encoding: int) -> Iterator[str]:
+    """Yield what the header announces and no readout reaches: the scan may have ended early.
+
+    Of lines no more is missing than lies between two of them where some are left out.
+    """
+    imaged = (table.role == 0) & (table.encoding == encoding)
+    for name in (*LINES, *COUNTERS):
+        if name not in announced or name == "segment":
+            continue
+        found = np.unique(table.counters[name][imaged])
+        step = int(np.diff(found).max(initial=1))
+        if len(found) and found[-1] + step <= announced[name]:
+            yield f"{name} is {found[-1]} at most, where the header announces {announced[name]}"
 
 
 def noise_rows(table: ReadoutTable, coils: int) -> NDArray[np.int64]:

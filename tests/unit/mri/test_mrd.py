@@ -135,6 +135,27 @@ def test_a_long_series_is_cut_into_frames(series):
         assert "1 frames with fewer than 5 readouts" in found.provenance["left_out"]
 
 
+def test_a_scan_that_ended_early_is_doubted(tmp_path):
+    """Every second line of eight, of the last of three repetitions none."""
+    for repetitions, lines, missing in (
+        (3, (0, 2, 4, 6), []),
+        (2, (0, 2, 4, 6), ["repetition is 1 at most, where the header announces 2"]),
+        (3, (0, 2, 4), ["kspace_encode_step_1 is 4 at most, where the header announces 7"]),
+    ):
+        xml = header((1, 8, SAMPLES), trajectory="cartesian", centres=(4,))
+        limit = "<repetition><minimum>0</minimum><maximum>2</maximum></repetition>"
+        xml = xml.replace("</encodingLimits>", f"{limit}</encodingLimits>")
+        readouts = [
+            readout(drawn()[0], kspace_encode_step_1=line, repetition=repetition)
+            for repetition in range(repetitions)
+            for line in lines
+        ]
+        path = write_mrd(tmp_path / f"{repetitions}-{len(lines)}.h5", xml, readouts)
+        with opened(path) as found:
+            expected = [f"scan: the measurement may be incomplete: {each}" for each in missing]
+            assert list(found.doubts) == expected
+
+
 def test_frames_that_share_their_trajectory_are_seen_to(tmp_path):
     k = RNG.uniform(-0.5, 0.5, (4, SAMPLES, 3)).astype(np.float32)
     k[..., 2] = 0  # a 2D sequence may write three components

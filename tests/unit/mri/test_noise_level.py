@@ -2,12 +2,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from acquisitions import write_attributes
+from calibrating import calibrated_in
 
+from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.noise import estimated_noise
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, random_ellipsoids, shepp_logan
 from pipeline.mri.generators.radial import golden_radial, kooshball, stack_of_stars
 from pipeline.mri.generators.winding import spiral
+from pipeline.storage.publish import published_store, read_json
 
 
 @dataclass
@@ -71,6 +75,32 @@ def test_what_was_not_measured_has_no_noise_and_hides_none():
     found = estimated_noise(Measurement(k, y))
     assert found[1] == 0
     np.testing.assert_allclose(found[[0, 2]], 0.3, rtol=0.1)
+
+
+def test_noise_of_another_bandwidth_is_told(tmp_path):
+    """Of twice the deviation, as of a quarter of the dwell time; and not once that is known."""
+    generator = np.random.default_rng(8)
+    k = generator.uniform(-3, 3, (1, 60, 64, 2))
+    y, noise = white(generator, (1, 2, 60, 64)), 2 * white(generator, (2, 500))
+    told = {}
+    for name, times in (
+        ("unknown", {}),
+        ("right", {"dwell_time": 4e-6, "noise_dwell_time": 1e-6}),
+        ("wrong", {"dwell_time": 4e-6, "noise_dwell_time": 4e-6}),
+    ):
+        folder = tmp_path / name
+        with published_store(folder / "raw.json") as group:
+            write_attributes(group, (24, 20), (1e-3, 1e-3))
+            group.attrs.update(pattern="other", **times)
+            for array, values in (("trajectory", k), ("kspace", y), ("noise", noise)):
+                stored = ARRAYS.create(group, array, values.shape)
+                stored[:] = values.astype(stored.dtype)
+        found = calibrated_in(folder, coil_maps="none", density="none", whitening="none")
+        assert found.noise == "measured"
+        told[name] = read_json(folder / "calibrate.json").get("warnings", [])
+    assert any("times as strong" in one and "set both" in one for one in told["unknown"])
+    assert any("check them" in one for one in told["wrong"])
+    assert not any("times as strong" in one for one in told["right"])
 
 
 @pytest.mark.parametrize("samples", [1, 5, 17])
