@@ -8,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.sources import IngestSettings, MediumSettings
+from pipeline.config.scenes import MediumSettings
+from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import InMemory, LazyArray
 from pipeline.formats.mapping import stacked

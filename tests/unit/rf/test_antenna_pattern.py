@@ -9,7 +9,7 @@ from exact import relative_error
 from rf_acquisitions import pulses, reconstructed_rf, store, write_pairs
 from rf_scenes import planar
 
-from pipeline.config.sources import AntennaSettings
+from pipeline.config.scenes import AntennaSettings
 from pipeline.errors import DataError, PlanError
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
 from pipeline.rf.geometry.antenna_pattern import AntennaPattern
