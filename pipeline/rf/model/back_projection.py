@@ -15,7 +15,7 @@ References
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -157,7 +157,7 @@ class BackProjection(LinearOperator):
         groups = [tiles[i : i + _TILES_TOGETHER] for i in range(0, len(tiles), _TILES_TOGETHER)]
 
         def work(task: int, worker: int) -> None:
-            for part in self._parts(len(bins)):
+            for part in self._parts(pulses):
                 for tile in groups[task]:
                     add(flat_image, *self._kernel_arguments(tile, bins[part], part, pulses))
 
@@ -182,7 +182,7 @@ class BackProjection(LinearOperator):
         add = scatter_factorised if self.factorisation else scatter
         flat_image = torch.view_as_real(image.view(-1)).numpy()
         bins = torch.view_as_real(lines).numpy()
-        parts = list(self._parts(len(bins)))
+        parts = list(self._parts(pulses))
 
         def work(task: int, worker: int) -> None:
             part = parts[task]
@@ -205,6 +205,7 @@ class BackProjection(LinearOperator):
             self._carriers[some] / (2 * math.pi), self.path_loss,
             self._boresights[some], self._samples,
             *self._nodes(tile.sizes),
+            *((self.factorisation.within(some),) if self.factorisation else ()),
         )  # fmt: skip
 
     def _made_nodes(self, sizes: tuple[int, ...]) -> tuple[object, ...]:
@@ -212,12 +213,22 @@ class BackProjection(LinearOperator):
         if self.factorisation is None:
             return ()
         local = self.factorisation.local(self.scene, sizes)
-        return grid_offsets(local.positions), local.matrices, self.factorisation.pulses
+        return grid_offsets(local.positions), local.matrices
 
-    def _parts(self, pulses: int) -> Iterator[slice]:
-        size = max(_PULSES_TOGETHER, self.factorisation.pulses if self.factorisation else 0)
-        for start in range(0, pulses, size):
-            yield slice(start, min(start + size, pulses))
+    def _parts(self, pulses: slice) -> Iterator[slice]:
+        """Yield whole sub-apertures whose lines stay in cache, counted from the first pulse."""
+        count, edges = pulses.stop - pulses.start, self._edges(pulses)
+        start = 0
+        for edge in edges:
+            if edge - start >= _PULSES_TOGETHER or edge == count:
+                yield slice(start, edge)
+                start = edge
+
+    def _edges(self, pulses: slice) -> Sequence[int]:
+        count = pulses.stop - pulses.start
+        if self.factorisation:
+            return [int(edge) for edge in self.factorisation.within(pulses)[1:]]
+        return [*range(_PULSES_TOGETHER, count, _PULSES_TOGETHER), count]
 
     def _paths(self, pulses: slice) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
         """Yield voxels, pulses, where paths end in lines, and their phasors, ``(pulse, voxel)``.

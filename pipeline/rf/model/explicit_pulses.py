@@ -28,7 +28,8 @@ from pipeline.rf.model.referred_pulses import ReferredPulses
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
 
-_CHECKED_PULSES = 8
+_CHECKED_TOGETHER, _CHECKED_PULSES = 64, 8
+"""Pulses that the canary measures, as many as are interpolated together, and compares of these."""
 _OPERATORS = 64
 """Of tiles that stay: they hold next to nothing."""
 _VOXELS_AT_ONCE = 2**18
@@ -168,15 +169,18 @@ class ExplicitPulsesMeasurement:
     def _check(self, tile: SubAperture) -> None:
         """Compare some pulses with exact sums, and record what was found."""
         self._checked = True
-        pulses = slice(
-            tile.pulses.start, min(tile.pulses.start + _CHECKED_PULSES, tile.pulses.stop)
+        start, stop = (
+            tile.pulses.start,
+            min(tile.pulses.start + _CHECKED_TOGETHER, tile.pulses.stop),
         )
-        part = dataclasses.replace(tile, pulses=pulses)
+        part = dataclasses.replace(tile, pulses=slice(start, stop))
+        step = -(-(stop - start) // _CHECKED_PULSES)
+        some = dataclasses.replace(tile, pulses=slice(start, stop, step))
 
         def exact(image: Tensor) -> tuple[Tensor, Tensor]:
             raw, values = self.raw, image.cpu().numpy()
-            sums = exact_sums(part, values, path_loss=raw.path_loss, pattern=raw.pattern)
-            where = np.arange(len(sums)) * len(part.k)  # the lowest frequency of each
+            sums = exact_sums(some, values, path_loss=raw.path_loss, pattern=raw.pattern)
+            where = np.arange(len(sums)) * step * len(part.k)  # the lowest frequency of each
             return torch.from_numpy(where).to(image.device), torch.from_numpy(sums).to(image.device)
 
         with self.job.phase("prepare"):

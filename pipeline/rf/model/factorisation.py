@@ -30,6 +30,8 @@ from pipeline.rf.model.scene_tiles import side_positions, tile_sides
 _SUB_APERTURES = (16, 32, 64, 128, 256)
 _TILES = (512, 1024, 2048, 4096)
 """Pulses and voxels that are tried."""
+_JUMP = 8
+"""Steps from pulse to pulse that are so many times as long as most end a sub-aperture."""
 _LOOKED_AT = 32
 """Sub-apertures whose wave vectors are looked at."""
 _MARGIN = 1.1
@@ -40,12 +42,12 @@ _READ, _TURNED, _MULTIPLIED, _CALLED = 2.0, 3.0, 0.15, 2e4
 """What a voxel of a pulse takes, a phase, a multiplication, and a call [ns]; measured."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Factorisation:
     """How pulses and scene are cut."""
 
-    pulses: int
-    """Of a sub-aperture."""
+    bounds: NDArray[np.intp]
+    """Where sub-apertures begin, and where the last one ends."""
     sides: tuple[int, ...]
     """Voxels of a tile along each axis."""
     nodes: tuple[int, ...]
@@ -62,12 +64,14 @@ class Factorisation:
         Of pulses in their order, at wavenumbers ``(freq,)`` [rad/m].
         """
         best: Factorisation | None = None
+        steps = _steps(scene, paths, k)
         for pulses in _SUB_APERTURES:
             if pulses > 2 * len(paths):
                 break
-            spread = _spread(scene, paths, k, pulses)
+            bounds = _sub_apertures(steps, pulses)
+            spread = _spread(scene, paths, k, bounds, steps)
             for voxels in _TILES:
-                found = cls._cut(scene, tile_sides(scene, voxels), pulses, spread, tolerance)
+                found = cls._cut(scene, tile_sides(scene, voxels), bounds, spread, tolerance)
                 if found.gain > (best.gain if best else 1.2):
                     best = found
         return best
@@ -77,7 +81,7 @@ class Factorisation:
         cls,
         scene: Scene,
         sides: tuple[int, ...],
-        pulses: int,
+        bounds: NDArray[np.intp],
         spread: NDArray[np.float64],
         tolerance: float,
     ) -> "Factorisation":
@@ -85,7 +89,7 @@ class Factorisation:
             _node_count(_MARGIN * float(rate) * (side - 1) / 2 * step, tolerance, side)
             for side, step, rate in zip(sides, scene.spacing, spread, strict=False)
         )
-        voxels = math.prod(sides)
+        voxels, pulses = math.prod(sides), float(bounds[-1]) / (len(bounds) - 1)
         # From the last axis to the first, in turns real and imaginary.
         products = sum(
             2 * math.prod(nodes[: axis + 1]) * math.prod(sides[axis:])
@@ -96,7 +100,12 @@ class Factorisation:
         each += _TURNED * voxels + _MULTIPLIED * products
         calls = _CALLED * min(1.0, pulses / 64)
         gain = (_READ * pulses + calls / 512) * voxels / (each + calls)
-        return cls(pulses, sides, nodes, gain)
+        return cls(bounds, sides, nodes, gain)
+
+    def within(self, pulses: slice) -> NDArray[np.intp]:
+        """Return the bounds of sub-apertures in some pulses, counted from the first of these."""
+        inside = self.bounds[(self.bounds > pulses.start) & (self.bounds < pulses.stop)]
+        return np.asarray([0, *(inside - pulses.start), pulses.stop - pulses.start], np.intp)
 
     def local(self, scene: Scene, sizes: tuple[int, ...]) -> "LocalNodes":
         """Return the nodes of a tile of these sizes."""
@@ -158,32 +167,56 @@ def _needed(turn: float, tolerance: float) -> int:
     raise AssertionError  # it converges
 
 
+def _sub_apertures(steps: NDArray[np.float64], pulses: int) -> NDArray[np.intp]:
+    """Return where sub-apertures of at most so many pulses begin, and where the last one ends.
+
+    ``steps`` are from each pulse to the next. Where one is far longer than most, a pass or a row of
+    a scan ends.
+    """
+    ends = np.flatnonzero(steps > _JUMP * np.median(steps)) + 1 if len(steps) else ()
+    passes = itertools.pairwise([0, *ends, len(steps) + 1])
+    starts = [np.arange(first, last, pulses) for first, last in passes]
+    return np.append(np.concatenate(starts), len(steps) + 1).astype(np.intp)
+
+
+def _steps(scene: Scene, paths: AntennaPaths, k: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far wave vectors are from pulse to pulse, ``(pulse - 1,)`` [rad/m]."""
+    vectors = paths.wavenumbers(k[-1:], scene.speed) * paths.gradients(scene.centre)
+    return np.asarray(np.linalg.norm(np.diff(vectors, axis=0), axis=1))
+
+
 def _spread(
-    scene: Scene, paths: AntennaPaths, k: NDArray[np.float64], pulses: int
+    scene: Scene,
+    paths: AntennaPaths,
+    k: NDArray[np.float64],
+    bounds: NDArray[np.intp],
+    steps: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return how far wave vectors of a sub-aperture are from its middle's, ``(3,)`` [rad/m].
 
     At most, at places all over the scene. Sub-apertures all along the path are looked at, and the
-    one about its largest step: from one pass to the next, or over pulses that are left out.
+    one with its largest step: over pulses that are left out, say.
     """
     ends = [scene.offsets(axis)[[0, size // 2, -1]] for axis, size in enumerate(scene.shape)]
-    starts = np.arange(0, max(1, len(paths) - pulses + 1), pulses)
-    starts = starts[:: max(1, len(starts) // _LOOKED_AT)]
-    within = np.arange(min(pulses, len(paths)))
-    vectors = paths.wavenumbers(k[-1:], scene.speed) * paths.gradients(scene.centre)
-    steps = np.linalg.norm(np.diff(vectors, axis=0), axis=1)
-    after = int(steps.argmax()) + 1 if len(steps) else 0
-    starts = np.append(starts, np.clip(after - pulses // 2, 0, len(paths) - len(within)))
+    inside = steps.copy()
+    inside[bounds[1:-1] - 1] = 0
+    chosen = np.arange(0, len(bounds) - 1, max(1, (len(bounds) - 1) // _LOOKED_AT))
+    if len(inside):
+        chosen = np.append(chosen, np.searchsorted(bounds, inside.argmax(), side="right") - 1)
+    starts, counts = bounds[chosen], np.diff(bounds)[chosen]
+    # Those that are shorter have their last pulse several times.
+    within = np.minimum(np.arange(counts.max()), counts[:, None] - 1)
     some = paths[(starts[:, None] + within).ravel()]
     ends_of_band = some.wavenumbers(k[[0, -1]], scene.speed)
     ends_of_band = np.broadcast_to(ends_of_band, (len(some), 2))
-    band = ends_of_band.reshape(len(starts), len(within), 2)
-    middle = band[:, len(within) // 2].mean(axis=1)
+    band = ends_of_band.reshape(*within.shape, 2)
+    each, middles = np.arange(len(chosen)), counts // 2
+    middle = band[each, middles].mean(axis=1)
     largest = np.zeros(3)
     for place in itertools.product(*ends):
         offset = np.append(place, [0.0] * (3 - len(place)))
-        gradients = some.gradients(scene.centre + offset).reshape(len(starts), len(within), 3)
-        held = middle[:, None] * gradients[:, len(within) // 2]
+        gradients = some.gradients(scene.centre + offset).reshape(*within.shape, 3)
+        held = middle[:, None] * gradients[each, middles]
         for end in (0, 1):
             apart = np.abs(band[..., end, None] * gradients - held[:, None])
             largest = np.maximum(largest, apart.max(axis=(0, 1)))

@@ -102,16 +102,16 @@ def _middle_phases(offsets, middle, transmitter, receiver, ranges, step, start, 
 @_compiled
 def gather_factorised(
     image, voxels, offsets, lines, transmitter, receiver, ranges, middle, step, start, turns, loss,
-    boresights, samples, nodes, matrices, together,
+    boresights, samples, nodes, matrices, bounds,
 ):  # fmt: skip
-    """Do as `gather` does, by sub-apertures of ``together`` pulses.
+    """Do as `gather` does, by sub-apertures between ``bounds``.
 
     ``nodes`` are offsets like those of voxels, and ``matrices`` take them there along each axis.
     """
     real, imag = np.zeros(len(voxels), np.float32), np.zeros(len(voxels), np.float32)
     places = np.arange(nodes.shape[1])
-    for first in range(0, len(lines), together):
-        some = slice(first, min(first + together, len(lines)))
+    for part in range(len(bounds) - 1):
+        some = slice(bounds[part], bounds[part + 1])
         at_nodes = np.zeros((len(places), 2), np.float32)
         tx, rx, own = transmitter[some], receiver[some], ranges[some]
         steps, carriers = step[some], turns[some]
@@ -134,13 +134,13 @@ def gather_factorised(
 @_compiled
 def scatter_factorised(
     image, voxels, offsets, lines, transmitter, receiver, ranges, middle, step, start, turns, loss,
-    boresights, samples, nodes, matrices, together,
+    boresights, samples, nodes, matrices, bounds,
 ):  # fmt: skip
     """Do as `scatter` does: the transpose of `gather_factorised`."""
     places = np.arange(nodes.shape[1])
     at_nodes = np.empty((len(places), 2), np.float32)
-    for first in range(0, len(lines), together):
-        some = slice(first, min(first + together, len(lines)))
+    for part in range(len(bounds) - 1):
+        some = slice(bounds[part], bounds[part + 1])
         tx, rx, own = transmitter[some], receiver[some], ranges[some]
         steps, carriers = step[some], turns[some]
         re, im = np.empty(len(voxels), np.float32), np.empty(len(voxels), np.float32)

@@ -119,6 +119,30 @@ def test_pulses_on_both_sides_of_a_jump_are_no_sub_aperture(jump):
     assert relative_error(operator(image)[about].numpy(), expected) < 2e-3
 
 
+def test_passes_are_cut_each_for_itself():
+    """Passes of unequal lengths gain what one of them does, and are as exact."""
+    scene, range_, _, frequencies = FINE["plane, far"]
+    passes = []
+    for pulses, height in ((50, 0.5), (37, 0.52), (61, 0.55)):
+        angles = np.radians(np.arange(pulses) * 0.08)
+        direction = np.column_stack([np.cos(angles), np.sin(angles), np.full(pulses, height)])
+        passes.append(range_ * direction)
+    sites = np.concatenate(passes)
+    scene, paths, k, matrix = measured_from(scene, sites, sites, frequencies, False)
+    together = BackProjection(scene, paths, k, threads=2)
+    alone = BackProjection(scene, paths[:50], k)
+    assert together.factorisation.gain > 0.8 * alone.factorisation.gain > 1
+    assert {50, 87} < set(together.factorisation.bounds)
+    image = random_complex(*scene.shape, dtype=torch.complex64)
+    data = random_complex(*together.codomain, dtype=torch.complex64)
+    matrix = matrix.reshape(-1, scene.voxels)
+    found = together(image).numpy().ravel()
+    assert relative_error(found, matrix @ image.numpy().ravel()) < 1.2e-3
+    back = together.adjoint(data).numpy().ravel()
+    assert relative_error(back, matrix.conj().T @ data.numpy().ravel()) < 1.2e-3
+    assert_adjoint(together)
+
+
 def test_polynomials_are_interpolated_exactly():
     places = np.append(np.linspace(-1, 1, 11), chebyshev_nodes(6)[2])
     matrix = interpolation(6, places)
