@@ -65,10 +65,13 @@ class PairModels:
 
     def seen(self, pair: int) -> float:
         """Return how many measurements of a pair see the scene's origin, by squared amplitude."""
-        if self.raw.pattern is None:
+        if self.level != "exact":
             return float(math.prod(self.raw.measurement_shape(pair)))
-        paths = paths_of_pair(self._antennas(pair))
-        return float(seen_squares(self.raw.pattern, paths, self.raw.scene.centre).sum())
+        antennas, origin = self._antennas(pair), self.raw.scene.centre
+        paths = paths_of_pair(antennas)
+        of_centres = math.prod(float(np.linalg.norm(origin - each)) for each in antennas.centres)
+        loss = of_centres / paths.ranges(origin[None])[:, 0]
+        return float(loss**2 @ seen_squares(self.raw.pattern, paths, origin))
 
     def read_factors(self, pair: int, frequencies: slice) -> Arrays:
         """Return the stored factors of a pair, ``(freq, m_i, n_i)`` each."""

@@ -75,3 +75,14 @@ def test_where_no_model_serves_the_exact_sum_is_solved(tmp_path):
     shared, of_shards = reconstructed_rf(tmp_path, **solved, shards=3)
     assert of_shards["shards"] == 3
     np.testing.assert_allclose(shared, image, atol=1e-4 * np.abs(image).max())
+
+
+def test_a_scatterer_in_the_origin_has_the_value_1(tmp_path):
+    """Its field falls from element to element, of which some are twice as far as others."""
+    scene = Scene((4, 5), (0.02, 0.02), (0.02, 0.01, 0.05))
+    point = np.zeros(scene.shape, complex)
+    point[2, 2] = 1
+    exact = Born(scene, PAIRS, FREQUENCIES)(torch.from_numpy(point)).numpy()
+    write_pairs(tmp_path, scene, PAIRS, FREQUENCIES, measured=list(exact[:, None]))
+    image, _ = reconstructed_rf(tmp_path, algorithm="matched-filter", model="exact")
+    assert image[0, 0, 2, 2] == pytest.approx(1, abs=2e-3)
