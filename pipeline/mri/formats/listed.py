@@ -93,6 +93,10 @@ def listed_acquisition(
         noise_dwell_time /= source.noise_bandwidth
     missing = list(missing_ends(source.table, space.announced, number))
     doubts = [f"{dataset}: the measurement may be incomplete: {each}" for each in missing]
+    if "whole_readouts" in provenance:
+        doubts.append(f"{dataset}: the file is cut off, and was read as far as readouts are whole")
+    if readouts.short:
+        doubts.append(f"{dataset}: left out are {readouts.short}")
     notes = {"left_out": list(readouts.notes)} if readouts.notes else {}
     dimensions = len(encoded.shape)
     size = voxel_size(settings, dataset, dimensions, encoded.voxel_size[-dimensions:])

@@ -68,6 +68,8 @@ class SortedReadouts:
     """Of those that are listed, the ones that are measured."""
     notes: tuple[str, ...]
     """What was left out and why, for people."""
+    short: str | None = None
+    """What of it would have been images, had it been whole."""
 
 
 def sorted_readouts(
@@ -90,6 +92,7 @@ def sorted_readouts(
     frames = _frames(table, chosen, chosen_by, settings.details.readouts_per_frame, dataset)
     most = max(map(len, frames))
     whole = [rows for rows in frames if len(rows) == most]
+    short = None
     if len(whole) < len(frames):
         if not chosen_by.incomplete and settings.details.readouts_per_frame is None:
             counts = ", ".join(
@@ -100,14 +103,15 @@ def sorted_readouts(
                 f"`sources.{dataset}.readouts.select`, or leave out the shorter ones with "
                 "`readouts.incomplete: true`"
             )
-        notes.append(f"{len(frames) - len(whole)} frames with fewer than {most} readouts")
+        short = f"{len(frames) - len(whole)} frames with fewer than {most} readouts"
+        notes.append(short)
     rows = np.stack(whole)
     if by_line:
         lines = [table.counters[name][rows] for name in LINES]
         rows = np.take_along_axis(rows, np.lexsort(lines, axis=1), axis=1)
     first, last = table.discarded[rows[0, 0]]
     measured = slice(int(first), int(table.samples[rows[0, 0]] - last))
-    return SortedReadouts(rows, int(table.coils[rows[0, 0]]), measured, tuple(notes))
+    return SortedReadouts(rows, int(table.coils[rows[0, 0]]), measured, tuple(notes), short)
 
 
 def missing_ends(table: ReadoutTable, announced: Mapping[str, int], encoding: int) -> Iterator[str]:

@@ -133,6 +133,7 @@ def test_a_long_series_is_cut_into_frames(series):
         expected = in_order[:10].reshape(2, 5, COILS, SAMPLES).swapaxes(1, 2)
         np.testing.assert_array_equal(whole(found.arrays["kspace"]), expected)
         assert "1 frames with fewer than 5 readouts" in found.provenance["left_out"]
+        assert found.doubts == ("scan: left out are 1 frames with fewer than 5 readouts",)
 
 
 def test_a_scan_that_ended_early_is_doubted(tmp_path):

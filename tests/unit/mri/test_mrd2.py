@@ -99,6 +99,9 @@ def test_whole_readouts_of_a_stream_that_is_cut_off(tmp_path):
         expected = in_order[:count].swapaxes(0, 1)
         np.testing.assert_array_equal(whole(found.arrays["kspace"])[0], expected)
         assert found.provenance["whole_readouts"] == count + 1
+        assert found.doubts == (
+            "scan: the file is cut off, and was read as far as readouts are whole",
+        )
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
