@@ -1,7 +1,7 @@
 """What `calibrate` found of an MRI acquisition, as pictures with numbers."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from pipeline.report.pictures import (
 from pipeline.report.shown import ShownCalibration
 from pipeline.storage.calibration import Calibration
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as MplFigure
+
 MOST_MAPS = 8
 """Coil maps that are shown, the first ones."""
 _READOUTS = 16
@@ -37,7 +40,7 @@ def shown_calibration(raw: RawData, calibration: Calibration) -> ShownCalibratio
     panels = [
         *_coils(calibration),
         *_weights(data, calibration),
-        *_movement(data, raw),
+        *_movement(data, raw, calibration),
         *binning_panels(calibration, raw),
     ]
     captions = " ".join(caption for _, caption in panels)
@@ -56,13 +59,13 @@ def _coils(calibration: Calibration) -> Iterator[tuple[Panel, str]]:
         before = _correlation(covariance)
         levels = np.sqrt(np.diag(covariance).real)
         yield (
-            Panel(_matrix(before, "coil"), "correlation of the noise of coils, as acquired"),
+            _matrix(before, "coil", "correlation of the noise of coils, as acquired"),
             f"Noise of the coils as acquired: correlated by up to {_largest(before):.2f}, levels "
             f"{levels.min():.3g} to {levels.max():.3g}.",
         )
         white, level = _correlation(after), np.sqrt(np.diag(after).real)
         yield (
-            Panel(_matrix(white, "virtual coil"), "correlation of the noise of coils, as mixed"),
+            _matrix(white, "virtual coil", "correlation of the noise of coils, as mixed"),
             f"As mixed: by up to {_largest(white):.1e}, levels {level.min():.3g} to "
             f"{level.max():.3g}.",
         )
@@ -70,7 +73,7 @@ def _coils(calibration: Calibration) -> Iterator[tuple[Panel, str]]:
     if energy is not None and compression is not None:
         kept = len(compression)
         yield (
-            Panel(_energy(energy, kept), "energy that principal components leave out"),
+            _energy(energy, kept),
             f"Energy of the centre of k-space beyond the first components: {kept} of "
             f"{len(energy)} virtual coils leave out {_beyond(energy)[kept - 1]:.2g}.",
         )
@@ -87,13 +90,15 @@ def _weights(data: CorrectedData, calibration: Calibration) -> Iterator[tuple[Pa
     axes.set_xlabel("|k| / π")
     axes.set_ylabel("weight times voxels")
     yield (
-        Panel(svg_source(figure), "density weights against the distance from the centre"),
+        _titled(figure, "density weights against the distance from the centre"),
         f"Density weights ({calibration.density}) of the first {len(weights)} readouts; a "
         "Cartesian sample would have 1.",
     )
 
 
-def _movement(data: CorrectedData, raw: RawData) -> Iterator[tuple[Panel, str]]:
+def _movement(
+    data: CorrectedData, raw: RawData, calibration: Calibration
+) -> Iterator[tuple[Panel, str]]:
     """Yield by how much corrections have moved the first readouts, along each axis."""
     some = slice(0, _READOUTS)
     cycles = np.asarray(raw.shape) / (2 * np.pi)
@@ -108,10 +113,25 @@ def _movement(data: CorrectedData, raw: RawData) -> Iterator[tuple[Panel, str]]:
     axes.set_ylabel("moved by [cycles per field of view]")
     figure.legend(frameon=False, labelcolor=INK, fontsize=8, loc="outside right upper")
     yield (
-        Panel(svg_source(figure), "by how much readouts were moved"),
+        _titled(figure, "by how much readouts were moved"),
         f"Trajectory: the first {len(moved)} readouts were moved by up to "
-        f"{np.abs(moved).max():.3g} cycles per field of view (a Cartesian sample is one).",
+        f"{np.abs(moved).max():.3g} cycles per field of view (a Cartesian sample is one)."
+        f"{_delays(calibration)}",
     )
+
+
+def _delays(calibration: Calibration) -> str:
+    """Return the shift of spokes for each direction of the gradients, in words."""
+    shift = calibration.array("gradient_delays")
+    if shift is None:
+        return ""
+    names = "zyx"[-len(shift) :]
+    told = ", ".join(
+        f"{names[row]}{names[column]} {shift[row, column]:.3f}"
+        for row in range(len(shift))
+        for column in range(row + 1)
+    )
+    return f" Gradient delays, the matrix S of docs/calibration.md: {told} samples."
 
 
 def _maps(data: CorrectedData, calibration: Calibration) -> Iterator[Figure]:
@@ -134,7 +154,7 @@ def _set_of_maps(data: CorrectedData, calibration: Calibration, number: int) -> 
         return tuple(
             Picture(
                 source=coloured_png(plane, lowest, highest, colours),
-                label=f"coil {index}",
+                label=f"{'virtual coil' if data.mixes else 'coil'} {index}",
                 width=width,
                 height=height,
                 across=geometry.across,
@@ -170,7 +190,13 @@ def _largest(correlation: Array) -> float:
     return float((correlation - np.diag(np.diag(correlation))).max())
 
 
-def _matrix(values: Array, name: str) -> str:
+def _titled(figure: "MplFigure", title: str) -> Panel:
+    """Return a chart with its title in it: all of a figure have one caption."""
+    figure.suptitle(title, x=0.02, ha="left", fontsize=8.5, color=INK)
+    return Panel(svg_source(figure), title)
+
+
+def _matrix(values: Array, name: str, title: str) -> Panel:
     figure, axes = empty_figure(4.2, 2.9)
     picture = axes.imshow(values, vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
     bar = figure.colorbar(picture, ax=axes)
@@ -179,7 +205,7 @@ def _matrix(values: Array, name: str) -> str:
     axes.set_ylabel(name)
     for axis in (axes.xaxis, axes.yaxis):
         axis.get_major_locator().set_params(integer=True)
-    return svg_source(figure)
+    return _titled(figure, title)
 
 
 def _beyond(energy: Sequence[float] | Array) -> Array:
@@ -187,7 +213,7 @@ def _beyond(energy: Sequence[float] | Array) -> Array:
     return np.maximum(np.cumsum(np.asarray(energy)[::-1])[::-1] - energy, 1e-16)
 
 
-def _energy(energy: Array, kept: int) -> str:
+def _energy(energy: Array, kept: int) -> Panel:
     figure, axes = empty_figure(4.2, 2.9)
     beyond = _beyond(energy)
     counts = np.arange(1, len(energy))
@@ -196,4 +222,4 @@ def _energy(energy: Array, kept: int) -> str:
     axes.set_xlabel("virtual coils")
     axes.set_ylabel("energy left out")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    return svg_source(figure)
+    return _titled(figure, f"energy that principal components leave out; {kept} are kept")

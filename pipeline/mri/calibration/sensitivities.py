@@ -215,7 +215,7 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write the maps on the dataset's matrix, of parallel slices those of each slice."""
-    receipt.record(coils=raw.coils, map_sets=map_sets(job))
+    receipt.record(coils=raw.coils)
     data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
     if job.methods[NAME] == "source":
         with receipt.phase("copy_maps"):
@@ -227,6 +227,8 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
         return {}
     shape = as_volume(raw.shape) if raw.slices == 1 else (raw.slices, *raw.shape[-2:])
     sets = (map_sets(job),) if map_sets(job) > 1 else ()
+    if sets:
+        receipt.record(map_sets=sets[0])
     stored = create_sensitivities(group, (*sets, data.coils, *shape), apart=raw.slices > 1)
     each = raw.frames // raw.slices
     for number in range(raw.slices):
