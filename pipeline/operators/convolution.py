@@ -20,7 +20,7 @@ what limits it is arithmetic, not memory.
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -119,23 +119,21 @@ class Convolution(ABC):
         """
 
 
-def mixed_(matrix: Sequence[Any], parts: Any, out: Any, product: Any) -> None:
+def mixed_(
+    matrix: Sequence[Any], parts: Any, out: Any, add: Callable[[Any, Any, Any, int], None]
+) -> None:
     """Write ``sum_l T_kl x_l`` into `out`, with the Hermitian matrix of spectra of `mix`.
 
     NumPy arrays or tensors. `parts` and `out` are real, ``(part, term, ...)`` with real and
-    imaginary parts apart: then all is arithmetic on long rows of real numbers. `product` is
-    overwritten, of the shape of one part of one term.
+    imaginary parts apart: then all is arithmetic on long rows of real numbers. ``add(total, a, b,
+    sign)`` adds ``sign * a * b``.
     """
     out[...] = 0
     for row, column, spectrum, turned in _products(matrix, parts.shape[1]):
         for part in (0, 1):
             # The real part of j T x is -T Im x, the imaginary one T Re x.
-            product[...] = parts[1 - part if turned else part, column]
-            product *= spectrum
-            if turned == (1, -1)[part]:
-                out[part, row] -= product
-            else:
-                out[part, row] += product
+            sign = -1 if turned == (1, -1)[part] else 1
+            add(out[part, row], spectrum, parts[1 - part if turned else part, column], sign)
 
 
 def _products(matrix: Sequence[Any], terms: int) -> Iterator[tuple[int, int, Any, int]]:
@@ -151,6 +149,10 @@ def _products(matrix: Sequence[Any], terms: int) -> Iterator[tuple[int, int, Any
         if other is not None:
             yield row, column, other, 1
             yield column, row, other, -1
+
+
+def _add_product(total: Tensor, one: Tensor, other: Tensor, sign: int) -> None:
+    total.addcmul_(one, other, value=sign)
 
 
 class DeviceConvolution(Convolution):
@@ -183,7 +185,7 @@ class DeviceConvolution(Convolution):
             if matrix is not None:
                 parts = torch.stack([padded.real[:, 0], padded.imag[:, 0]])
                 out = torch.empty_like(parts)
-                mixed_([each[planes] for each in matrix], parts, out, torch.empty_like(parts[0, 0]))
+                mixed_([each[planes] for each in matrix], parts, out, _add_product)
                 padded = torch.complex(*out)[:, None]
             else:
                 padded *= self.spectrum[frames, None, planes]

@@ -16,6 +16,8 @@ from pipeline.operators.threads import share
 from pipeline.operators.tiling import APART, Tiling
 from pipeline.pieces import pieces
 
+Reals = NDArray[np.floating]
+
 _SUMMED = 2**14
 """Voxels of a frame over which coils are added in one task, where nothing is transformed."""
 
@@ -160,7 +162,13 @@ class HostConvolution(Convolution):
                 parts[0, term], parts[1, term] = found.real, found.imag
             out = np.empty_like(parts)
             spectra = [each[plane_pieces[task]] for each in matrix]
-            mixed_(spectra, parts, out, np.empty_like(parts[0, 0]))
+            product = np.empty_like(parts[0, 0])
+
+            def add(total: Reals, one: Reals, other: Reals, sign: int) -> None:
+                np.multiply(one, other, out=product)
+                (np.add if sign > 0 else np.subtract)(total, product, out=total)
+
+            mixed_(spectra, parts, out, add)
             padded.real, padded.imag = out
             for planes, slab in zip(terms, padded, strict=True):
                 self._inverse_planes(slab, planes)
