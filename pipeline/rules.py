@@ -121,17 +121,11 @@ class Run:
         for names in jobs:
             start = self.start_of(str(names[1])) if names[1] else None
             if start is not None and "reconstruct" in (stage, *before):
-                # Its images, however they are cut into blocks and whatever is written beside them.
-                digest.update(self.upstream_of("reconstruct", names[0], start).encode())
-                digest.update(self._told("reconstruct", names[0], start))
+                digest.update(self.upstream_of("measure", names[0], start).encode())
             for name in before:
-                digest.update(self._told(name, *names))
+                for told in (self.settings_of, self.code_of, self.files_of):
+                    digest.update(told(name, *names).encode())
         return digest.hexdigest()
-
-    def _told(self, stage: str, *names: Any) -> bytes:
-        """Return settings, code and files of one stage."""
-        told = (self.settings_of, self.code_of, self.files_of)
-        return "".join(each(stage, *names) for each in told).encode()
 
     def _chosen(self, stage: str, dataset: str, reconstruction: str) -> tuple[str, ...]:
         """Return the modules that settings choose by name, of those that the stage runs."""

@@ -67,10 +67,10 @@ def projected(size: int, coils: int, coefficients: int, samples: int) -> dict[st
     """Return seconds on an H200: passes over its memory, and samples gridded.
 
     A product of one coefficient and coil pads, transforms, multiplies, transforms back and crops:
-    27 passes over its padded transform, and 8 real numbers for each kernel, both parts.
+    20 passes over its padded transform, and 8 real numbers for each kernel, both parts.
     """
     padded = float(np.prod(padded_shape((size,) * 3)))
-    passes = 27 * 8 * padded + 2 * coefficients * 4 * 4 * padded
+    passes = 20 * 8 * padded + 2 * coefficients * 4 * 4 * padded
     speed = _SUSTAINED * _BANDWIDTH
     kernels = coefficients * (coefficients + 1) // 2
     vectors = 14 * 8 * coefficients * float(size) ** 3

@@ -1,13 +1,13 @@
 # One job per block. The image is one file, so a killed job leaves nothing behind. The plan is
-# ancient and the block's own row is a param: a new plan reruns only the blocks that it changed. So
-# are the images that it begins with: `upstream` knows what they are made of.
+# ancient and the block's own row is a param: a new plan reruns only the blocks that it changed.
 rule reconstruct:
     input:
         raw="<results>/{dataset}/raw.json",
         calibration="<results>/{dataset}/calibration.json",
         plan=ancient("<results>/{dataset}/{reconstruction}/plan.tsv"),
         shares=shares_of_block,
-        start=ancient(start_of_block),
+        # Not ancient: Snakemake does not ask whether a job behind one that runs has to run by itself.
+        start=start_of_block,
     output:
         image="<results>/{dataset}/{reconstruction}/blocks/{block}.zarr.zip",
         receipt="<results>/{dataset}/{reconstruction}/receipts/reconstruct-{block}.json",

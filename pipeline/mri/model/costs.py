@@ -27,7 +27,7 @@ from pipeline.operators.toeplitz_memory import matrix_normal_bytes
 from pipeline.storage.chunks import CHUNK_BYTES
 
 _LEAST_SHRINKING = 0.3
-_MIXING = 0.35
+_MIXING = 0.2
 """Of the transforms of an image each way, what it takes to add another one times a kernel."""
 
 
@@ -175,10 +175,11 @@ class MriCosts(ModelCosts):
             "k-space tiles": (min(tiles, TILES_AT_ONCE) + 2 * double) * tile,
             "weights": samples * machine.itemsize // 2,
             "gridded coils": gridded + work.image_batch * work.voxel_bytes,
-            # Then, in the place of its grids, the coils times the conjugates of their maps.
-            "NUFFT": max(working, resident + gridded),
+            # Before, in the place of its grids, factors are looked up; then there are the coils
+            # times the conjugates of their maps.
+            "NUFFT": max(working, resident + max(gridded, self._looked_up(work, samples))),
             "spectra": summed if ranges > 1 else 0,
-            **self._factors(work, samples, tile, gridded),
+            **self._factors(work, tile, gridded),
         }
         if self._squares and ranges > 1:
             gather["sums of coils"] = gridded
@@ -187,17 +188,21 @@ class MriCosts(ModelCosts):
             "k-space tiles": min(tiles, TILES_AT_ONCE) * tile,
             "canary": self._canary_bytes(work),
         }
+        gathers: list[Parts] = [gather]
+        if ranges == tiles == TILES_AT_ONCE:  # spectra stand beside the last of two alone
+            last = {"k-space tiles": gather["k-space tiles"] - tile}
+            gathers = [{**gather, "spectra": 0}, {**gather, **last}]
         if not work.makes_kernels:
-            return [canary, gather]
+            return [canary, *gathers]
         kernel: Parts = {
             **common,
             "k-space tiles": tile if ranges > 1 else 0,
             "Toeplitz kernel": kernel_bytes(work, work.tile_samples),
             # Spectra of several images are made one by one and then stacked.
             "spectra": single * (1 if trajectories == 1 else 2 * trajectories) + summed,
-            **self._factors(work, samples, 0, 0),
+            **self._factors(work, self._looked_up(work, samples), 0),
         }
-        return [canary, gather, kernel]
+        return [canary, *gathers, kernel]
 
     def normal(self, work: Work) -> Parts:
         """Return what the normal operator needs while equations are solved."""
@@ -310,14 +315,20 @@ class MriCosts(ModelCosts):
         real = work.machine.itemsize // 2
         return self._trajectories(work) * samples * (4 * len(work.shape) + real * self._numbers)
 
-    def _factors(self, work: Work, samples: int, tile: int, gridded: int) -> Parts:
-        """Return what one term takes of factors, of weighted samples and of gridded coils."""
+    def _looked_up(self, work: Work, samples: int) -> int:
+        """Return what factors of so many samples take as they are looked up.
+
+        Two rows of a table, their places, and the factors.
+        """
+        if not (self.segments or self.coefficients):
+            return 0
+        return samples * (16 + 3 * work.machine.itemsize)
+
+    def _factors(self, work: Work, samples: int, gridded: int) -> Parts:
+        """Return what one term takes of weighted samples, or factors, and of gridded coils."""
         if not (self.segments or self.coefficients):
             return {}
-        # Two rows of a table, their places, and the factors.
-        looked_up = samples * (16 + 3 * work.machine.itemsize)
-        voxels = _factor(work) if self.segments else 0
-        return {"factors": looked_up + tile + gridded + voxels}
+        return {"factors": samples + gridded + (_factor(work) if self.segments else 0)}
 
     def _canary_bytes(self, work: Work) -> int:
         """Return what comparing a few samples with the exact sum needs.
@@ -351,8 +362,9 @@ class MriCosts(ModelCosts):
         factors: Parts = {}
         if self.segments or self.coefficients:
             one = work.image_batch * channels * self.unknowns
-            kept = one * samples * machine.itemsize, one * work.voxel_bytes
-            factors = self._factors(work, trajectories * samples, *kept)
+            weighted = one * samples * machine.itemsize
+            weighted += self._looked_up(work, trajectories * samples)
+            factors = self._factors(work, weighted, one * work.voxel_bytes)
         if not self.on_grid and machine.image_library(work.shape) in ("ducc0", "finufft"):
             # Points are sorted before there are images or samples; then only grids come on top.
             grids, _ = transform(0)

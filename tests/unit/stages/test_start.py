@@ -110,9 +110,8 @@ def test_what_the_start_is_made_of_is_upstream(tmp_path):
         "good,sparse\n"
     )
 
-    def upstream(stage, *, groups=None, **changed):
+    def upstream(stage, **changed):
         config = {
-            **(groups or {}),
             "datasets": str(tmp_path / "sets.tsv"),
             "sources": {
                 "phantom": {
@@ -130,6 +129,3 @@ def test_what_the_start_is_made_of_is_upstream(tmp_path):
     assert upstream("reconstruct") != upstream("reconstruct", regularization=0.2)
     assert upstream("merge") != upstream("merge", regularization=0.2)
     assert upstream("plan") == upstream("plan", regularization=0.2)
-    # Other blocks, or other files beside the images, are no other images.
-    for groups in ({"memory": {"host_mb": 3000}}, {"output": {"nifti": False}}):
-        assert upstream("reconstruct") == upstream("reconstruct", groups=groups)
