@@ -41,7 +41,7 @@ def request(
     **chosen,
 ):
     explicit = chosen.get("normal") == "explicit"
-    model = MriCosts(coils, readouts, samples, shared, maps, explicit)
+    model = MriCosts(coils, readouts, samples, shared, maps, explicit=explicit)
     backend = "cufinufft" if limits.device_mb else "finufft"
     machine = Machine(limits.device_mb > 0, 2, itemsize, NufftSettings(backend=backend))
     settings = parse_algorithm({"algorithm": "cg-sense"} | chosen)
