@@ -14,6 +14,9 @@ from pipeline.pieces import pieces
 SAMPLES_AT_A_TIME = 2**18
 """Samples of a trajectory that are looked at together."""
 
+_FARTHEST = 4 * np.pi
+"""More than any ``|k|`` is, also where a correction has moved it [rad/voxel]."""
+
 POSITIONS_AT_ONCE = 2**20
 """Samples whose positions are brought into the form of a tile at one moment."""
 
@@ -53,8 +56,11 @@ def is_radial(trajectory: Readouts, *, tolerance: float = 1e-4) -> bool:
     """
     if trajectory.shape[1] < 2:  # a point always lies on a line
         return False
-    found = [_line_distance(trajectory[slab]) for slab in readout_slabs(trajectory)]
-    distance, radius = np.max(found, axis=0)
+    distance = radius = 0.0
+    for slab in readout_slabs(trajectory):
+        distance, radius = np.maximum((distance, radius), _line_distance(trajectory[slab]))
+        if distance > tolerance * _FARTHEST:
+            return False
     return bool(distance <= tolerance * radius)
 
 
@@ -103,6 +109,8 @@ def is_stack_of_stars(trajectory: Readouts, *, tolerance: float = 1e-4) -> bool:
         points = trajectory[slab]
         height = points[..., 0]
         slope = max(slope, float(np.ptp(height, axis=1).max()))
+        if slope > tolerance * _FARTHEST:
+            return False
         lowest, highest = min(lowest, float(height.min())), max(highest, float(height.max()))
         farthest = max(farthest, float(np.linalg.norm(points, axis=-1).max()))
         distance, in_plane = np.maximum((distance, in_plane), _line_distance(points[..., 1:]))

@@ -152,7 +152,7 @@ def non_cartesian_readouts(
         )
     if kind == "stored":
         order = _components(chosen, source.components, len(shape), dataset)
-        factors = to_rad_per_voxel(chosen.units, shape, sizes)
+        factors = np.broadcast_to(to_rad_per_voxel(chosen.units, shape, sizes), len(order))
 
         def place(some: NDArray[np.int64]) -> NDArray[np.float64]:
             stored = source.trajectory(some)[:, measured]
@@ -162,7 +162,10 @@ def non_cartesian_readouts(
                     f"{dataset}: the trajectory moves along component {left[0]}, which is none of "
                     f"the image {shape}; check `shape` and `trajectory.axis_order`"
                 )
-            return np.asarray(stored[..., order] * factors)
+            found = np.empty((*stored.shape[:-1], len(order)))
+            for axis, component in enumerate(order):  # which is faster than to index by a list
+                np.multiply(stored[..., component], factors[axis], out=found[..., axis])
+            return found
 
         known = rows[:1] if _alike(source, rows) else rows
     else:
