@@ -99,7 +99,8 @@ class CalibrationSettings(Settings):
     """
     consistency: bool = True
     """MRI: fit a coarse image to the centre of k-space, and warn where samples, trajectory and coil
-    maps do not fit together, with the usual mistake that explains it."""
+    maps do not fit together, with the usual mistake that explains it. RF: back-project some
+    measurements, and warn where phases add up much better without a usual mistake."""
 
 
 class PairCorrectionSettings(Settings):

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.engine.chain import NONE, Calibrating
+from pipeline.engine.mistakes import NAMED, told
 from pipeline.engine.needs import Need
 from pipeline.mri.calibration import compression, sensitivities
 from pipeline.mri.calibration.mistakes import Samples, mistakes
@@ -53,8 +54,6 @@ _CLEARLY = 0.85
 _ALIKE = 0.1
 """Mistakes explain the misfit alike if what they leave of it differs by less."""
 
-_NAMED = 2
-"""Mistakes that are told of those that explain the misfit alike."""
 _VOXELS = {2: 24, 3: 16}
 """Of the grid along an axis, or up to twice as many."""
 _SAMPLES, _CENTRE = 2**17, 2**14
@@ -208,7 +207,7 @@ def judged(
         if job.methods[sensitivities.NAME] != "source":
             tried, base = alone, by_itself
     what = "samples and trajectory" if samples.maps is None else "samples, trajectory and maps"
-    told = (
+    misfit = (
         f"{job.dataset}: {what} do not fit together: a coarse image leaves {whole.misfit:.0%} of "
         f"the data unexplained, where noise would leave {whole.noise:.0%}"
     )
@@ -225,16 +224,13 @@ def judged(
             for mistake, without in trials
             if without.misfit <= min(least + _ALIKE * base.misfit, _CLEARLY * base.misfit)
             and without.excess <= BETTER * base.excess
-        ][:_NAMED]
+        ][:NAMED]
         if likely:
             found["mistakes"] = [mistake.name for mistake in likely]
-            reasons = "; or ".join(
-                f"it looks as if {mistake.finding}: {mistake.advice}" for mistake in likely
-            )
-            return found, f"{told}; {reasons}"
+            return found, f"{misfit}; {told(likely)}"
     if max(base.excess, whole.excess) > IMPLAUSIBLE:
         return found, (
-            f"{told}, and none of the usual mistakes explains it; check units and axes of the "
+            f"{misfit}, and none of the usual mistakes explains it; check units and axes of the "
             "trajectory, and the order of readouts, samples and coils"
         )
     return found, None

@@ -5,11 +5,13 @@ trajectory that is, one stands for both and its advice names them.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.engine.mistakes import Mistake
 
 _COILS, _READOUTS = 4, 8
 """Of so many, one that does not fit the others can be told."""
@@ -42,23 +44,12 @@ class Samples:
         return replace(self, k=self.k[readouts], y=self.y[:, readouts])
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """What may be wrong, and what the data would be without it."""
-
-    name: str
-    """Of the key under which a receipt says how well the data fit without it."""
-    finding: str
-    advice: str
-    undone: Callable[[Samples], Samples]
-
-
 def mistakes(
     samples: Samples,
     dataset: str,
     coils: NDArray[np.floating],
     readouts: NDArray[np.floating],
-) -> Iterator[Mistake]:
+) -> Iterator[Mistake[Samples]]:
     """Yield what can be tried on ``samples``, whose ``coils`` and ``readouts`` fit so badly.
 
     Without coil maps images are free to be mirrored, turned and conjugated, and coils to be in any
@@ -84,7 +75,7 @@ def mistakes(
     yield from _outliers(samples, coils, readouts)
 
 
-def _orientations(axes: tuple[str, ...], where: str) -> Iterator[Mistake]:
+def _orientations(axes: tuple[str, ...], where: str) -> Iterator[Mistake[Samples]]:
     """Mirrored and swapped axes; in two dimensions both at once, too."""
     kept = tuple(range(len(axes)))
     for order in itertools.permutations(kept):
@@ -117,7 +108,7 @@ def _orientations(axes: tuple[str, ...], where: str) -> Iterator[Mistake]:
             )
 
 
-def _conjugates(where: str) -> Iterator[Mistake]:
+def _conjugates(where: str) -> Iterator[Mistake[Samples]]:
     yield Mistake(
         "conjugated samples",
         "the samples have the other Fourier sign",
@@ -132,7 +123,7 @@ def _conjugates(where: str) -> Iterator[Mistake]:
     )
 
 
-def _coil_orders(coils: int) -> Iterator[Mistake]:
+def _coil_orders(coils: int) -> Iterator[Mistake[Samples]]:
     orders = {"coils reversed": slice(None, None, -1)} if coils > 1 else {}
     indices = np.arange(coils)
     rolled = {"coils shifted by 1": 1, "coils shifted by -1": -1} if coils > 2 else {}
@@ -150,7 +141,7 @@ def _coil_orders(coils: int) -> Iterator[Mistake]:
         )
 
 
-def _scales(axes: tuple[str, ...], where: str) -> Iterator[Mistake]:
+def _scales(axes: tuple[str, ...], where: str) -> Iterator[Mistake[Samples]]:
     for word, factor in (("half", 2.0), ("twice", 0.5)):
         for index, axis in enumerate(axes):
             by = np.ones(len(axes))
@@ -171,7 +162,7 @@ def _scales(axes: tuple[str, ...], where: str) -> Iterator[Mistake]:
         )
 
 
-def _along_readouts() -> Iterator[Mistake]:
+def _along_readouts() -> Iterator[Mistake[Samples]]:
     yield Mistake(
         "a sample late",
         "each sample was taken at the trajectory's next point",
@@ -210,7 +201,7 @@ def _along_readouts() -> Iterator[Mistake]:
     )
 
 
-def _readout_orders() -> Iterator[Mistake]:
+def _readout_orders() -> Iterator[Mistake[Samples]]:
     yield Mistake(
         "order of readouts reversed",
         "the readouts of samples and trajectory are in opposite orders",
@@ -238,7 +229,7 @@ def _every_second_reversed(data: Samples) -> Samples:
 
 def _outliers(
     samples: Samples, coils: NDArray[np.floating], readouts: NDArray[np.floating]
-) -> Iterator[Mistake]:
+) -> Iterator[Mistake[Samples]]:
     """Parts of the data that do not fit the rest."""
     measured = np.any(samples.y, axis=(0, 2))
     if zeros := np.count_nonzero(~measured):

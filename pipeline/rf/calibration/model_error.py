@@ -115,8 +115,9 @@ def model_errors(
                     dimensions=dimensions,
                 )
                 found = np.moveaxis(model.band(some).columns(drawn), -1, 0)
-                own = truth[:, :, part.rows[0][:, None], part.rows[1]]
-                wrong += float(np.sum(np.abs(found - own) ** 2))
+                found -= truth[:, :, part.rows[0][:, None], part.rows[1]]
+                wrong += float(np.linalg.norm(found)) ** 2
+                del found  # before the next one
             errors[name].append(wrong)
     return {
         name: ModelError(

@@ -13,13 +13,13 @@ from pipeline.rf.model.factorisation import Factorisation
 from pipeline.rf.model.line_sampling import PAIRS_AT_ONCE, LineSampling
 from pipeline.rf.model.scene_tiles import reach
 
-_COMPILED_BYTES = 130 * 10**6
+COMPILED_BYTES = 130 * 10**6
 """Of Numba and what it has compiled; measured."""
 _GATHERED, _SCATTERED = 9, 15
 """What a voxel of a pulse takes in compiled loops, in grid points that gridding updates."""
 _PATTERN, _PATTERN_BYTES = 18, 64
 """What the pattern of the antennas takes beside: in grid points, and bytes where torch computes."""
-_PAIR_BYTES = 160
+PAIR_BYTES = 160
 """Of a voxel of a pulse where torch computes: path, phase and values; measured."""
 _PASSES = 30 * 16
 """Bytes that torch moves for a voxel of a pulse, in a number of passes."""
@@ -83,9 +83,9 @@ class BackProjectionCosts(ExplicitCosts):
             "lines": together * self.sampling.bins * machine.itemsize
             + self.sampling.workspace_bytes(together, machine.itemsize),
             "images": 2 * work.voxel_bytes,
-            "loops": _COMPILED_BYTES
+            "loops": COMPILED_BYTES
             if _compiled(work)
-            else PAIRS_AT_ONCE * (_PAIR_BYTES + _PATTERN_BYTES * self.pattern),
+            else PAIRS_AT_ONCE * (PAIR_BYTES + _PATTERN_BYTES * self.pattern),
         }
 
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:

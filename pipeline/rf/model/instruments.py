@@ -20,7 +20,7 @@ from pipeline.pieces import pieces
 from pipeline.rf.arrays import GAINS
 from pipeline.rf.geometry.antennas import Pair
 from pipeline.rf.raw import RfRawData
-from pipeline.storage.calibration import Calibration
+from pipeline.storage.calibration import CalibrationArrays
 
 ALL = slice(None)
 
@@ -71,7 +71,7 @@ class PairCorrection:
 class CorrectedPairs:
     """Measurements of pairs without what their instruments add, as far as calibration found it."""
 
-    def __init__(self, raw: RfRawData, calibration: Calibration) -> None:
+    def __init__(self, raw: RfRawData, calibration: CalibrationArrays) -> None:
         self._raw = raw
         self._calibration = calibration
         self._phase, self._delay = (calibration.array(name) for name in ("phase", "delay"))
