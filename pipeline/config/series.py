@@ -12,6 +12,7 @@ _NEEDED = {
     "t1-recovery": ("times",),
     "t2-decay": ("times",),
     "flip-angles": ("flip_angles", "repetition_time"),
+    "fingerprinting": ("flip_angles", "repetition_times"),
 }
 """Settings that each basis needs; those of others are refused."""
 
@@ -21,11 +22,14 @@ Positive = Annotated[float, Field(gt=0)]
 class SeriesSettings(Settings):
     """All images of a dataset as one problem, each by itself or as a sum of few."""
 
-    basis: Literal["frames", "source", "t1-recovery", "t2-decay", "flip-angles"] = "frames"
+    basis: Literal[
+        "frames", "source", "t1-recovery", "t2-decay", "flip-angles", "fingerprinting"
+    ] = "frames"
     """`frames`: every image is an unknown; a penalty along the series couples them. Else images are
     sums of few `coefficients`: with the array `basis` of the source, or the principal components of
     a signal model for many relaxation times: recovery after an inversion, decay after an
-    excitation, or the steady state of a spoiled gradient echo at several flip angles."""
+    excitation, the steady state of a spoiled gradient echo at several flip angles, or the signals
+    of a fingerprinting sequence (FISP)."""
     coefficients: Annotated[int, Field(ge=1, le=32)] = 3
     """Components of the signal model; of a `source` all that it has."""
     times: tuple[Annotated[float, Field(ge=0)], ...] | None = None
@@ -34,9 +38,15 @@ class SeriesSettings(Settings):
     """Of each image [degree]."""
     repetition_time: Positive | None = None
     """Of a flip-angle series [s]."""
+    repetition_times: tuple[Positive, ...] | None = None
+    """Of fingerprinting: from each pulse to the next [s]; one number where all are the same."""
+    inversion_time: Positive | None = None
+    """Of fingerprinting: from an inversion to the first pulse [s]; none without inversion."""
     relaxation_times: tuple[Positive, Positive] = (0.05, 5.0)
     """Shortest and longest T1 or T2 that the model is made for [s]; 200 in between, evenly spaced
-    on a logarithmic scale."""
+    on a logarithmic scale. Of fingerprinting T1, in steps of 5 %."""
+    t2_times: tuple[Positive, Positive] = (0.01, 0.5)
+    """Of fingerprinting: shortest and longest T2 [s], in steps of 5 %."""
 
     images: Literal["frames", "coefficients"] = "frames"
     """What is written: the image of each frame, or of a basis only the coefficients, which are all
@@ -50,7 +60,7 @@ class SeriesSettings(Settings):
     @model_validator(mode="after")
     def _of_its_basis(self) -> Self:
         needed = _NEEDED[self.basis]
-        for name in ("times", "flip_angles", "repetition_time"):
+        for name in ("times", "flip_angles", "repetition_time", "repetition_times"):
             given = getattr(self, name) is not None
             if given != (name in needed):
                 raise ValueError(
@@ -59,6 +69,16 @@ class SeriesSettings(Settings):
                 )
         if self.images == "coefficients" and not self.subspace:
             raise ValueError("`images: coefficients` needs a `basis` other than frames")
-        if self.relaxation_times[0] >= self.relaxation_times[1]:
-            raise ValueError("`relaxation_times`: the first must be shorter than the second")
+        if self.inversion_time is not None and self.basis != "fingerprinting":
+            raise ValueError(f"`basis: {self.basis}` has no use for `inversion_time`")
+        pulses, intervals = len(self.flip_angles or ()), len(self.repetition_times or ())
+        if intervals not in (0, 1, pulses):
+            raise ValueError(
+                f"`repetition_times` has {intervals} values and `flip_angles` {pulses}; give one "
+                "for each, or one for all"
+            )
+        for name in ("relaxation_times", "t2_times"):
+            shortest, longest = getattr(self, name)
+            if shortest >= longest:
+                raise ValueError(f"`{name}`: the first must be shorter than the second")
         return self

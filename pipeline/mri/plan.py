@@ -11,7 +11,7 @@ from pipeline.mri.calibration.off_resonance import segment_counts
 from pipeline.mri.combinations import require_possible
 from pipeline.mri.corrected import SLAB, lies_on_grid, sampled_alike
 from pipeline.mri.image_readouts import Bins, image_readouts
-from pipeline.mri.model.basis import temporal_basis
+from pipeline.mri.model.basis import basis_size
 from pipeline.mri.model.costs import MriCosts
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import Pattern
@@ -62,7 +62,7 @@ def models(
     maps = coils > 1 if calibration is None else calibration.coil_maps != "none"
     sets = 1 if calibration is None else calibration.map_sets
     segments = None if calibration is None else segment_counts(calibration)
-    coefficients, real_basis = 0, True
+    coefficients, real_basis, signals = 0, True, 0
     made_of = image_readouts(data, settings.frames_per_image, calibration)
     binned, joined = isinstance(made_of, Bins), len(made_of.frames(0))
     source = data.basis() if isinstance(data, RawData) and settings.subspace else None
@@ -79,8 +79,7 @@ def models(
         bins=() if calibration is None else calibration.bin_axes,
     )
     if settings.series is not None and settings.subspace:
-        basis = temporal_basis(settings.series, made_of.images, source, who).matrix
-        coefficients, real_basis = basis.shape[1], not basis.imag.any()
+        coefficients, real_basis, signals = basis_size(settings.series, made_of.images, source, who)
         made_of = image_readouts(data, "all", calibration)
     explicit = settings.normal == "explicit"
     if settings.uses_spectrum and calibration is not None and "spectrum" not in calibration.arrays:
@@ -106,6 +105,7 @@ def models(
         segments=segments,
         coefficients=coefficients,
         real_basis=real_basis,
+        signals=signals,
         chosen_from=min(data.readouts * data.samples, SLAB) if binned else 0,
     )
     return [costs], []

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.series import SeriesSettings
 from pipeline.errors import ConfigError, DataError
-from pipeline.mri.model.signals import signals_of
+from pipeline.mri.model.signals import signal_bytes, signals_of
 from pipeline.storage.archives import Table
 
 
@@ -27,8 +27,8 @@ class TemporalBasis:
     """``(image, coefficient)``, with orthonormal columns."""
     left: float = 0.0
     """What it leaves of the signals, root mean square and relative to them; 0 without signals."""
-    signals: NDArray[np.float64] | None = None
-    """``(image, entry)``, each of norm 1."""
+    dictionary: NDArray[np.complex128] | None = None
+    """The signals in the basis, ``(entry, coefficient)``, each of norm 1 before."""
     times: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """Relaxation times of the signals [s], ``(entry,)``, by name."""
 
@@ -41,9 +41,8 @@ class TemporalBasis:
         found: dict[str, Table] = {
             "basis": (self.matrix.astype(np.complex64), ("frame", "coefficient"))
         }
-        if self.signals is not None:
-            projected = (self.matrix.conj().T @ self.signals).T
-            found["dictionary"] = (projected.astype(np.complex64), ("entry", "coefficient"))
+        if self.dictionary is not None:
+            found["dictionary"] = (self.dictionary.astype(np.complex64), ("entry", "coefficient"))
             found |= {name: (times, ("entry",)) for name, times in self.times.items()}
         return found
 
@@ -71,12 +70,28 @@ def temporal_basis(
         # The nearest orthonormal columns: an orthonormal basis stays as it is.
         return TemporalBasis(found @ turned)
     signals, times = signals_of(settings)
-    norms = np.linalg.norm(signals, axis=0)
-    signals = signals / np.where(norms > 0, norms, 1)
-    components, sizes, _ = np.linalg.svd(signals, full_matrices=False)
-    left = np.sqrt(np.sum(sizes[settings.coefficients :] ** 2) / np.sum(sizes**2))
-    matrix = components[:, : settings.coefficients].astype(np.complex128)
-    return TemporalBasis(matrix, float(left), signals, times)
+    norms = np.sqrt(np.einsum("ij,ij->j", signals, signals))
+    signals /= np.where(norms > 0, norms, 1)
+    # Of thousands of signals, which are many more than images, their covariance is enough.
+    energies, components = np.linalg.eigh(signals @ signals.T)
+    left = max(0.0, np.sum(energies[: -settings.coefficients]) / np.sum(energies))
+    real = components[:, : -settings.coefficients - 1 : -1]
+    dictionary = (signals.T @ real).astype(np.complex128)
+    return TemporalBasis(real.astype(np.complex128), float(np.sqrt(left)), dictionary, times)
+
+
+def basis_size(
+    settings: SeriesSettings, images: int, source: NDArray[np.complex64] | None, who: str
+) -> tuple[int, bool, int]:
+    """Return the coefficients of a basis, whether it is real, and the bytes that making it takes.
+
+    Without making it, unless it is that of a source.
+    """
+    if settings.basis == "source":
+        matrix = temporal_basis(settings, images, source, who).matrix
+        return matrix.shape[1], not matrix.imag.any(), 3 * matrix.nbytes
+    require_basis(settings, images, None, who)
+    return settings.coefficients, True, signal_bytes(settings, images)
 
 
 def require_basis(

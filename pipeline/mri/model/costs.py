@@ -53,6 +53,8 @@ class MriCosts(ModelCosts):
     """Unknowns that all images of a series are sums of; 0 where each image is its own."""
     real_basis: bool = True
     """Whether these sums have real factors."""
+    signals: int = 0
+    """Bytes that making a temporal basis takes."""
     mixed_from: int = 0
     """Acquired coils, all of which are read for any channel; 0 where channels are as acquired."""
     chosen_from: int = 0
@@ -188,12 +190,13 @@ class MriCosts(ModelCosts):
             "k-space tiles": min(tiles, TILES_AT_ONCE) * tile,
             "canary": self._canary_bytes(work),
         }
+        making: list[Parts] = [{"signals": self.signals}] if self.signals else []
         gathers: list[Parts] = [gather]
         if ranges == tiles == TILES_AT_ONCE:  # spectra stand beside the last of two alone
             last = {"k-space tiles": gather["k-space tiles"] - tile}
             gathers = [{**gather, "spectra": 0}, {**gather, **last}]
         if not work.makes_kernels:
-            return [canary, *gathers]
+            return [*making, canary, *gathers]
         kernel: Parts = {
             **common,
             "k-space tiles": tile if ranges > 1 else 0,
@@ -202,7 +205,7 @@ class MriCosts(ModelCosts):
             "spectra": single * (1 if trajectories == 1 else 2 * trajectories) + summed,
             **self._factors(work, self._looked_up(work, samples), 0),
         }
-        return [canary, *gathers, kernel]
+        return [*making, canary, *gathers, kernel]
 
     def normal(self, work: Work) -> Parts:
         """Return what the normal operator needs while equations are solved."""

@@ -11,8 +11,9 @@ from stage_runs import reconstructed
 from pipeline.config.base import canonical_json
 from pipeline.config.series import SeriesSettings
 from pipeline.errors import ConfigError, DataError
-from pipeline.merge.maps import write_maps
+from pipeline.merge.maps import matched, write_maps
 from pipeline.mri.model.basis import temporal_basis
+from pipeline.mri.model.signals import fingerprints
 from pipeline.mri.raw import RawData
 from pipeline.run import run
 from pipeline.storage.calibration import Calibration
@@ -199,6 +200,42 @@ def test_a_basis_holds_the_signals_of_its_model():
         signal = np.sin(angles) * (1 - e1) / (1 - np.cos(angles) * e1)
         assert relative_error(basis @ (basis.T @ signal), signal) < 0.02
     assert 0 < made.left < 0.01
+
+
+def test_fingerprints_are_those_of_spins_that_dephase():
+    """Of 400 spins spread over a turn, by Bloch's equations, one rotation after the other."""
+    random = np.random.default_rng(4)
+    angles, intervals = random.uniform(5, 70, 90), random.uniform(0.01, 0.014, 90)
+    settings = SeriesSettings(
+        basis="fingerprinting",
+        flip_angles=tuple(angles),
+        repetition_times=tuple(intervals),
+        inversion_time=0.02,
+        relaxation_times=(0.3, 3.0),
+        t2_times=(0.02, 0.2),
+    )
+    t1, t2 = np.array([1.3, 0.4]), np.array([0.08, 0.2])
+    found = fingerprints(settings, t1, t2)
+    turns = np.exp(2j * np.pi * np.arange(400) / 400)[:, None]
+    across, along = np.zeros((400, 2), complex), np.full((400, 2), 1 - 2 * np.exp(-0.02 / t1))
+    truth = []
+    for angle, interval in zip(np.deg2rad(angles), intervals, strict=True):
+        real = across.real * np.cos(angle) + along * np.sin(angle)
+        along = along * np.cos(angle) - across.real * np.sin(angle)
+        across = real + 1j * across.imag
+        truth.append(across.mean(0).real)
+        across = across * turns * np.exp(-interval / t2)
+        along = 1 + (along - 1) * np.exp(-interval / t1)
+    assert relative_error(found, np.array(truth)) < 1e-3
+    made = temporal_basis(settings, 90, None, "scan")
+    assert made.left < 0.05
+    best, _ = matched(made.matrix.conj().T @ found, made.dictionary)
+    for name, times in (("T1", t1), ("T2", t2)):
+        np.testing.assert_allclose(made.times[name][best], times, rtol=0.1)
+    with pytest.raises(ValueError, match="`repetition_times` has 2 values and `flip_angles` 90"):
+        SeriesSettings(
+            basis="fingerprinting", flip_angles=tuple(angles), repetition_times=(0.01, 0.02)
+        )
 
 
 def test_a_penalty_along_the_series_by_both_solvers(tmp_path):
