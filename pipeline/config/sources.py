@@ -1,5 +1,6 @@
 """Settings of datasets: what their files do not say themselves, and what `ingest` sees."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
@@ -104,6 +105,12 @@ class RowsSettings(Settings):
     """Number of the first row: 1 where they are counted from one."""
 
 
+def index_of(entry: str) -> int | None:
+    """Return which of an axis an entry of `axes` takes, as ``[0]`` does; None of other entries."""
+    found = re.fullmatch(r"\[(\d{1,9})\]", entry)
+    return int(found[1]) if found else None
+
+
 class ArraySettings(Settings):
     """Where one array lies in the source's files, and what its axes mean."""
 
@@ -123,10 +130,11 @@ class ArraySettings(Settings):
     axes: tuple[str, ...]
     """Meaning of each stored axis in its stored order. MRI: slice, frame, coil, readout, sample,
     axis, z, y, x, coefficient. RF: frame, pair, freq, m1, m2, m3 (or tx, rx), n1, n2, n3, element,
-    coordinate, pulse, target, z, y, x. `1` for an axis of length one to drop; `readout sample` for
-    a joined axis, slowest first (see `samples_per_readout` and `readouts_per_frame`); `pulse` may
-    stand several times, as for the rows and columns of a scan, the slowest first. MATLAB's axes
-    appear in reverse in HDF5 files (v7.3)."""
+    coordinate, pulse, target, z, y, x. `1` for an axis of length one to drop, `[0]` for the first
+    of a longer one, `[2]` for the third; `readout sample` for a joined axis, slowest first (see
+    `samples_per_readout` and `readouts_per_frame`); `pulse` may stand several times, as for the
+    rows and columns of a scan, the slowest first. MATLAB's axes appear in reverse in HDF5 files
+    (v7.3)."""
     axis_order: tuple[Literal["z", "y", "x"], ...] | None = None
     """Trajectory: which image axis each stored component belongs to (of complex numbers: real part,
     imaginary part); default: in image order."""
@@ -157,9 +165,9 @@ class ArraySettings(Settings):
         known = set(get_args(Axis))
         axes = [axis for entry in self.axes for axis in entry.split()]
         for axis in axes:
-            if axis not in known:
+            if axis not in known and index_of(axis) is None:
                 raise ValueError(f"unknown axis {axis!r}; known: {', '.join(sorted(known))}")
-            if axis not in ("1", "pulse") and axes.count(axis) > 1:
+            if axis in known - {"1", "pulse"} and axes.count(axis) > 1:
                 raise ValueError(f"axis {axis!r} stands twice")
         return self
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.config.sources import index_of
 from pipeline.errors import DataError
 from pipeline.formats.lazy import Derived, LazyArray, Selection, part_bytes
 from pipeline.formats.runs import Run, runs
@@ -28,9 +29,10 @@ class Rearranged:
     """A stored array with the project's axes.
 
     ``axes`` tells the meaning of each stored axis: a name, ``1`` for an axis of length one to drop,
-    or names separated by spaces for an axis that joins several, the slowest first. A wanted axis of
-    ``target`` that is not stored gets length one. ``lengths`` are those that a joined axis does not
-    tell; at most one of its names may be unknown.
+    ``[0]`` for the first of a longer one, which is taken alone, or names separated by spaces for an
+    axis that joins several, the slowest first. A wanted axis of ``target`` that is not stored gets
+    length one. ``lengths`` are those that a joined axis does not tell; at most one of its names may
+    be unknown.
 
     Raises
     ------
@@ -51,9 +53,16 @@ class Rearranged:
                 f"{who}: stored with {len(stored.shape)} axes {tuple(stored.shape)}, but `axes` "
                 f"names {len(axes)} ({', '.join(axes)})"
             )
+        indices = [index_of(entry) for entry in axes]
+        for axis, index in enumerate(indices):
+            if index is not None:
+                stored = _one_of(stored, axis, index, who)
         self._stored = stored
         self._who = who
-        self._entries = [() if entry == "1" else tuple(entry.split()) for entry in axes]
+        self._entries = [
+            () if entry == "1" or index is not None else tuple(entry.split())
+            for entry, index in zip(axes, indices, strict=True)
+        ]
         names = [name for entry in self._entries for name in entry]
         foreign = [name for name in names if name not in target]
         if foreign:
@@ -130,13 +139,34 @@ class Rearranged:
         )
 
 
+def _one_of(array: LazyArray, axis: int, index: int, who: str) -> Derived:
+    """Return an array with one item of an axis, which stays, of length one."""
+    size = array.shape[axis]
+    if index >= size:
+        raise DataError(f"{who}: `axes` takes [{index}] of an axis of length {size}")
+
+    def compute(selection: Selection) -> NDArray[Any]:
+        return np.asarray(
+            array[(*selection[:axis], slice(index, index + 1), *selection[axis + 1 :])]
+        )
+
+    def alone(sizes: Sequence[int]) -> tuple[int, ...]:
+        return (*sizes[:axis], 1, *sizes[axis + 1 :])
+
+    return Derived(
+        alone(array.shape), array.dtype, alone(array.chunks), compute, array.reading_bytes
+    )
+
+
 def _split(
     entry: tuple[str, ...], size: int, lengths: Mapping[str, int], who: str
 ) -> dict[str, int]:
     """Return the size of each name of a stored axis."""
     if not entry:
         if size != 1:
-            raise DataError(f"{who}: an axis that `axes` gives as 1 has length {size}")
+            raise DataError(
+                f"{who}: an axis that `axes` gives as 1 has length {size}; `[0]` takes its first"
+            )
         return {}
     if len(entry) == 1:
         return {entry[0]: size}

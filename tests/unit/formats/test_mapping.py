@@ -39,6 +39,17 @@ def stored_axes(draw):
     return entries
 
 
+def test_one_of_a_longer_axis():
+    stored = random(2, 3, 4, 5)
+    axes = ["coil", "[2]", "readout", "sample"]
+    found = Rearranged(InMemory(stored), axes, KSPACE, {}, "scan: kspace")
+    assert found.shape == (1, 2, 4, 5)
+    np.testing.assert_array_equal(found[0:1, 1:2, 1:4, ALL], stored[None, 1:2, 2, 1:4])
+    for wrong, told in (("[3]", r"takes \[3\] of an axis of length 3"), ("1", r"`\[0\]` takes")):
+        with pytest.raises(DataError, match=told):
+            Rearranged(InMemory(stored), ["coil", wrong, *axes[2:]], KSPACE, {}, "scan: kspace")
+
+
 @st.composite
 def selections(draw):
     bounds = []
