@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +12,7 @@ from pipeline.algorithms.base import Problem
 from pipeline.algorithms.penalised import PenalisedSettings
 from pipeline.algorithms.preconditioned import PreconditionedSettings
 from pipeline.config.equations import Known
+from pipeline.config.sources import Kind
 from pipeline.operators.inner import inner_product_bytes
 from pipeline.solvers.penalties import penalty_class
 
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
     from pipeline.solvers.penalty import Penalty
     from pipeline.solvers.solution import Report, Solution
 
+_FEW = 4
+"""Conjugate gradients, all of which an update takes."""
+
 
 class AdmmSettings(PenalisedSettings, PreconditionedSettings):
     """Least squares with a penalty, by the alternating direction method of multipliers."""
 
     usual_iterations: ClassVar = {"mri": 12, "rf": 100}
     usual_tolerance: ClassVar = {"mri": 1e-3, "rf": 1e-3}
+    usual_inner: ClassVar[Mapping[Kind, int]] = {"mri": 4, "rf": 20}
+    usual_rho: ClassVar[Mapping[Kind, float]] = {"mri": 0.3, "rf": 1.0}
     allowed_residual = 1.0
     curve = (
         "residual over allowed",
@@ -33,19 +39,28 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
     )
 
     algorithm: Literal["admm"]
-    rho: Annotated[float, Field(gt=0)] | None = None
-    """First penalty parameter relative to the mean diagonal of the normal operator; none takes 1.
-    It then adapts to the residuals."""
-    inner_iterations: Annotated[int, Field(ge=1, le=1000)] = 20
-    """Conjugate gradients at most in each iteration; none are needed for a single pair at a single
-    frequency, which is solved exactly."""
+    rho: Literal["auto"] | Annotated[float, Field(gt=0)] = "auto"
+    """First penalty parameter relative to the mean diagonal of the normal operator; `auto` is 0.3
+    (RF: 1). It then adapts to the residuals."""
+    inner_iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
+    """Conjugate gradients at most in each iteration; `auto` is 4 (RF: 20). None are needed for a
+    single pair at a single frequency, which is solved exactly."""
 
     def decided(self, known: Known) -> Self:
         """Return the settings with what ``auto`` means; see `EquationSettings.decided`."""
         settings = super().decided(known)
-        if settings.preconditioner != "auto":
-            return settings
-        return settings.model_copy(update={"preconditioner": "none"})
+        auto = {
+            "preconditioner": "none",
+            "inner_iterations": self.usual_inner[known.kind],
+            "rho": self.usual_rho[known.kind],
+        }
+        left = {key: value for key, value in auto.items() if getattr(settings, key) == "auto"}
+        return settings.model_copy(update=left)
+
+    @property
+    def _most_inner(self) -> int:
+        inner = self.inner_iterations
+        return self.usual_inner["mri"] if inner == "auto" else inner
 
     @model_validator(mode="after")
     def _of_images(self) -> Self:
@@ -60,8 +75,9 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
 
     @property
     def applications(self) -> int:
-        """Conjugate gradients that begin where they were end after some of their iterations."""
-        return self.most_iterations * -(-self.inner_iterations // 2)
+        """Conjugate gradients that begin where they were end early, unless they are few."""
+        inner = self._most_inner
+        return self.most_iterations * min(inner, max(_FEW, -(-inner // 2)))
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`, and of the preconditioner."""
@@ -92,7 +108,8 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
         tolerance, diagonal = self.converged_change, problem.diagonal
         if self.joins_pairs:
             diagonal = diagonal.mean(-1)
-        rho = (self.rho or 1.0) * torch.where(diagonal > 0, diagonal, 1.0)
+        first = self.usual_rho["mri"] if self.rho == "auto" else self.rho
+        rho = first * torch.where(diagonal > 0, diagonal, 1.0)
         return admm(
             problem.normal,
             penalty,
@@ -102,7 +119,7 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
             relative=tolerance,
             exact_solver=(problem.exact() if penalty.identity and not self.joins_pairs else None),
             preconditioner=self.preconditioner_of(problem, rho * penalty.normal_diagonal),
-            inner_iterations=self.inner_iterations,
+            inner_iterations=self._most_inner,
             # No image is better than the equations that it was solved from.
             inner_residual=0.1 * tolerance,
             report=report,

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from pipeline.solvers.penalty import Penalty
     from pipeline.solvers.solution import Report, Solution
 
+_USUAL, _COARSE = 24, 1e-3
+"""Iterations that usually reach a tolerance no finer than this."""
+
 
 class FistaSettings(PenalisedSettings):
     """Least squares with a penalty, by accelerated proximal gradients."""
 
-    usual_iterations: ClassVar = {"mri": 24, "rf": 300}
+    usual_iterations: ClassVar = {"mri": 60, "rf": 300}
     usual_tolerance: ClassVar = {"mri": 2e-3, "rf": 1e-5}
     curve = ("relative change", "Change of the image relative to the image")
 
@@ -43,13 +46,19 @@ class FistaSettings(PenalisedSettings):
 
     @property
     def applications(self) -> int:
-        """One an iteration, those of the step's length, of the misfit, and of debiasing."""
+        """One an iteration, those of the step's length, of the misfit, and of debiasing.
+
+        Of iterations what is usual, where a coarse tolerance ends them.
+        """
         steps = self.most_iterations
+        if self.converged_change >= _COARSE:
+            steps = min(steps, _USUAL)
         return steps + BOUND_EVALUATIONS + 1 + (steps // 2 if self.debias else 0)
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`."""
-        images = penalty_class(self.terms[0].penalty).proximal_images(*self.axes_of(batch))
+        kind = penalty_class(self.terms[0].penalty)
+        images = kind.proximal_images(*self.axes_of(batch)) + kind.restless
         return fista_bytes(batch, itemsize=itemsize, proximal_images=images)
 
     def minimise(

@@ -85,7 +85,7 @@ class PenalisedSettings(SolverSettings):
     as there is noise. `auto` is `noise` for l1 and `noise/3` for tv, tgv and wavelet where the
     noise is known, else, along a `series` and with a temporal basis, 0.05."""
     iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=10000)] = "auto"
-    """Iterations at most; `auto` is fista's 24 (RF: 300), admm's 12 (RF: 100) and primal-dual's 100
+    """Iterations at most; `auto` is fista's 60 (RF: 300), admm's 12 (RF: 100) and primal-dual's 100
     (RF: 500)."""
     tolerance: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
     """fista, primal-dual: relative change of the image at which it has converged; `auto` is fista's
@@ -323,9 +323,10 @@ class PenalisedSettings(SolverSettings):
             image = sparse.image.select(-axes, 0).contiguous()
             sparse = dataclasses.replace(sparse, image=image)
         evaluations = sparse.evaluations + 1
-        reached = self.allowed_residual or self.converged_change
+        reached, most = self.allowed_residual or self.converged_change, self.most_iterations
         stopped = [
-            reason(bool(history) and history[-1] <= reached) for history in sparse.histories()
+            reason(len(history) > 0 and (history[-1] <= reached or len(history) < most))
+            for history in sparse.histories()
         ]
         details |= self.details_of(sparse)
         if not self.debias:  # which makes another image

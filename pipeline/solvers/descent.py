@@ -9,12 +9,21 @@ from pipeline.solvers.checkpoints import Checkpoint, State, restored
 from pipeline.solvers.normal import CountedGram, NormalEquations
 from pipeline.solvers.penalty import Penalty
 from pipeline.solvers.power import largest_eigenvalue
-from pipeline.solvers.problems import positive_settings, problem_axes, quotient
+from pipeline.solvers.problems import norm, positive_settings, problem_axes, quotient
 from pipeline.solvers.solution import Report, Solution
+
+_WINDOW = 8
+"""Iterations over which the images of a restless penalty have to get anywhere."""
+_PROGRESS = 2.0
+"""How many of the last step's lengths: eight of them where all go one way, one and a half where
+they go to and fro."""
 
 
 class Descent(Protocol):
     """Iterates of one method."""
+
+    restless: bool
+    """Whether steps go on to and fro for ever, as with `Penalty.restless`."""
 
     x: torch.Tensor
     """The images."""
@@ -72,16 +81,18 @@ def descend(
     taken = torch.zeros(problems, dtype=torch.int64, device=b.device)
     relative = torch.zeros(problems, dtype=torch.float64, device=b.device)
     history: list[torch.Tensor] = []
+    mark: torch.Tensor | None = None
     if saved is not None:
         descent.restore(saved)
         taken, history, active = saved["taken"], list(saved["history"]), saved["active"]
-        relative = history[-1]
+        relative, mark = history[-1], saved.get("mark")
 
     def state() -> State:
         return {
             **descent.state(),
             **{"bound": bound, "active": active, "taken": taken, "history": torch.stack(history)},
             **{"evaluations": torch.tensor(gram.evaluations)},
+            **({} if mark is None else {"mark": mark}),
         }
 
     for iteration in range(len(history) + 1, iterations + 1):
@@ -93,6 +104,10 @@ def descend(
         relative = torch.where(active, changed, relative)
         history.append(relative)
         active = active & (relative > change)
+        if descent.restless and iteration % _WINDOW == 0:
+            if mark is not None:
+                active = active & (norm(mark.sub_(descent.x), image_axes) > _PROGRESS * length)
+            mark = descent.x.clone()
         if report is not None:
             report(iteration, relative.max())
         if not bool(active.any()):

@@ -41,7 +41,8 @@ def fista(
     penalty
         ``R``; says which axes make one image.
     change
-        Relative change ``|x_k - x_(k-1)| / |x_k|`` at which a problem has converged.
+        Relative change ``|x_k - x_(k-1)| / |x_k|`` at which a problem has converged. One with a
+        restless penalty also has where several steps together lead hardly further than one.
     lipschitz
         A number no smaller than the largest eigenvalue of ``G``, or one for each problem;
         `largest_eigenvalue` if `None`.
@@ -102,6 +103,7 @@ class _Descent:
         self.x, self.ahead = x, x.clone()
         self.theta = torch.ones_like(self.step)
         self.kept: dict[str, torch.Tensor] = {}
+        self.restless = penalty.restless
 
     def state(self) -> State:
         """Return what the next step depends on."""

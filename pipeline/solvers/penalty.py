@@ -41,6 +41,8 @@ class Penalty(ABC):
         How many images are found together: the image, and what the penalty is the minimum over.
         Where there is more than one, their axis is the first of a problem and of `image_axes`, and
         ``R`` below is a function of all.
+    restless
+        Whether `proximal` is another one at each call, so that images never settle.
     identity
         Whether ``D`` is the identity.
     sparse
@@ -58,6 +60,7 @@ class Penalty(ABC):
     """
 
     identity: ClassVar[bool] = True
+    restless: ClassVar[bool] = False
     sparse: ClassVar[bool] = False
     usual_weight: ClassVar[Literal["noise", "noise/3"] | None] = None
     joins: ClassVar[bool] = False

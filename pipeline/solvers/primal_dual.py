@@ -91,6 +91,8 @@ def primal_dual(
 class _Pair:
     """The image ``x`` and the dual ``y``, of the shape of ``D x``."""
 
+    restless = False  # no penalty is shifted here
+
     def __init__(
         self,
         b: torch.Tensor,

@@ -52,7 +52,7 @@ RF, SILENT = Known("rf", density=False), Known("rf", density=False, noise=False)
         (
             {"algorithm": "fista", "penalty": "tv"},
             MRI,
-            {"weights": "density", "sparsity": "noise/3", "iterations": 24, "tolerance": 2e-3},
+            {"weights": "density", "sparsity": "noise/3", "iterations": 60, "tolerance": 2e-3},
         ),
         (
             {"algorithm": "fista"},
@@ -68,7 +68,10 @@ RF, SILENT = Known("rf", density=False), Known("rf", density=False, noise=False)
         (
             {"algorithm": "admm", "penalty": "wavelet", "weights": "none"},
             NOISY,
-            {"sparsity": 0.05, "iterations": 12, "tolerance": 1e-3, "preconditioner": "none"},
+            {
+                "sparsity": 0.05, "iterations": 12, "tolerance": 1e-3, "preconditioner": "none",
+                "inner_iterations": 4, "rho": 0.3,
+            },
         ),
         ({"algorithm": "gridding"}, MRI, {}),
     ],

@@ -32,6 +32,7 @@ class LocalLowRank(Penalty):
     """
 
     joins = True
+    restless = True
     directions = ()
     block = 8
     """Voxels of a block along each axis of the image; axes that are shorter are taken whole."""

@@ -30,6 +30,7 @@ class WaveletSparsity(Penalty):
     """
 
     identity = False
+    restless = True
     usual_weight = "noise/3"
 
     @staticmethod
