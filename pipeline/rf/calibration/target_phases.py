@@ -13,7 +13,7 @@ from pipeline.rf.geometry.antennas import wavenumbers
 from pipeline.rf.geometry.wavefronts import unit_phasor
 from pipeline.rf.raw import RfRawData
 
-_SAMPLES_AT_ONCE = 2**20
+_SAMPLES_AT_ONCE = 2**18
 SAMPLE_BYTES = 88
 """Bytes of a sample that is compared with the target: as read, as expected, and products."""
 _MOST_NEEDED, _ABOVE_NOISE = 0.5, 3
