@@ -32,7 +32,7 @@ _CHECKED_TOGETHER, _CHECKED_PULSES = 64, 8
 """Pulses that the canary measures, as many as are interpolated together, and compares of these."""
 _OPERATORS = 64
 """Of tiles that stay: they hold next to nothing."""
-_VOXELS_AT_ONCE = 2**18
+_VOXELS_AT_ONCE = 2**16
 
 
 class ExplicitPulsesMeasurement:
