@@ -17,6 +17,7 @@ from pathlib import Path
 
 _LONGEST_WORD = 400
 _LONGEST_LINE = 1600
+_SAID_TO_PROGRAMMERS = (TypeError, AttributeError, IndexError, AssertionError)
 
 
 class KronufftError(Exception):
@@ -43,6 +44,14 @@ def _printable(word: str) -> str:
     if word.isprintable():
         return word
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in word)
+
+
+def words_of(error: Exception) -> str:
+    """Return what an exception of a library says of a file, where it is said to people."""
+    text = str(error)
+    if isinstance(error, _SAID_TO_PROGRAMMERS) or not text:
+        return "its content is not what it should be"
+    return text
 
 
 class ConfigError(KronufftError):

@@ -91,6 +91,20 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
         own = admm_bytes(batch, itemsize=itemsize, split_images=images)
         return self.with_preconditioner(own, batch, itemsize=itemsize, kernels=kernels)
 
+    def minimising_at_work(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return the bytes of conjugate gradients with ``G``, beside ``z`` and ``u``.
+
+        Of each unknown the image, its residual, a direction, ``G`` and ``D^H D`` times it, and
+        where there are several their equations.
+        """
+        kinds = [penalty_class(term.penalty) for term in self.terms]
+        pairs = list(zip(kinds, self.axes_of(batch), strict=True))
+        unknowns = 1 + sum(kind.unknowns_along(axes) - 1 for kind, axes in pairs)
+        images = (6.6 if unknowns > 1 else 5.0) * unknowns
+        images += 2 * sum(kind.components_along(axes) for kind, axes in pairs)
+        own = math.ceil(images * math.prod(batch) * itemsize) + inner_product_bytes()
+        return self.with_preconditioner(own, batch, itemsize=itemsize, kernels=kernels)
+
     def details_of(self, found: Solution) -> dict[str, object]:
         """Return the last penalty parameter, unless the solve was resumed after its end."""
         from pipeline.solvers.admm import SplitSolution

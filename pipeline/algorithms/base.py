@@ -61,6 +61,10 @@ class AlgorithmSettings(EquationSettings):
         """
         return 0
 
+    def vectors_at_work(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return those of them that it holds while the normal operator is applied."""
+        return self.vectors(batch, itemsize=itemsize, kernels=kernels)
+
     @property
     def joins_pairs(self) -> bool:
         """Whether it solves for the images of all antenna pairs together, as one problem."""

@@ -61,6 +61,12 @@ class FistaSettings(PenalisedSettings):
         images = kind.proximal_images(*self.axes_of(batch)) + kind.restless
         return fista_bytes(batch, itemsize=itemsize, proximal_images=images)
 
+    def minimising_at_work(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return the image, the point ahead, what ``G`` makes of it, and what is kept beside."""
+        kind = penalty_class(self.terms[0].penalty)
+        kept = kind.kept_images(*self.axes_of(batch)) + kind.restless
+        return math.ceil((3 + kept) * math.prod(batch) * itemsize)
+
     def minimise(
         self, problem: Problem, penalty: Penalty, report: Report, checkpoint: Checkpoint
     ) -> Solution:

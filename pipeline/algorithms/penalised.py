@@ -217,6 +217,10 @@ class PenalisedSettings(SolverSettings):
         """Return the bytes of `minimise`, as of `vectors`."""
 
     @abstractmethod
+    def minimising_at_work(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return those of them that it holds while the normal operator is applied."""
+
+    @abstractmethod
     def minimise(
         self, problem: Problem, penalty: Penalty, report: Report, checkpoint: Checkpoint
     ) -> Solution:
@@ -228,8 +232,17 @@ class PenalisedSettings(SolverSettings):
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of the solver, of debiasing, and of a search around."""
-        image = math.prod(batch) * itemsize
         held = self.minimising_bytes(batch, itemsize=itemsize, kernels=kernels)
+        return self._with_others(held, batch, itemsize)
+
+    def vectors_at_work(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return those of them that it holds while the normal operator is applied."""
+        held = self.minimising_at_work(batch, itemsize=itemsize, kernels=kernels)
+        return self._with_others(held, batch, itemsize)
+
+    def _with_others(self, held: int, batch: Sequence[int], itemsize: int) -> int:
+        """Return the bytes of a solver, of debiasing, and of a search around."""
+        image = math.prod(batch) * itemsize
         if self.debias:
             held = max(held, image + debias_bytes(batch, itemsize=itemsize))
         return held + (self.sparsity == "discrepancy") * DISCREPANCY_IMAGES * image

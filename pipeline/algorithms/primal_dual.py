@@ -49,6 +49,16 @@ class PrimalDualSettings(PenalisedSettings):
             ),
         )
 
+    def minimising_at_work(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
+        """Return the images, their duals, and what ``G`` makes of them."""
+        pairs = [
+            (penalty_class(term.penalty), axes)
+            for term, axes in zip(self.terms, self.axes_of(batch), strict=True)
+        ]
+        images = 2 + sum(kind.unknowns_along(axes) - 1 for kind, axes in pairs)
+        images += sum(kind.components_along(axes) for kind, axes in pairs)
+        return images * math.prod(batch) * itemsize
+
     def minimise(
         self, problem: Problem, penalty: Penalty, report: Report, checkpoint: Checkpoint
     ) -> Solution:

@@ -87,10 +87,14 @@ def _spectra_as_they_pass(work: Work) -> int:
     return spectrum_bytes(work, work.kernels) if everything.kernels > one.kernels else 0
 
 
-def _vector_bytes(work: Work, images: int) -> int:
-    """Return what the solver holds of so many images, and what it begins with."""
+def _vector_bytes(work: Work, images: int, *, at_work: bool = False) -> int:
+    """Return what the solver holds of so many images, and what it begins with.
+
+    At any time, or while the normal operator is ``at_work``.
+    """
     held = replace(work, image_batch=images)
-    vectors = work.settings.vectors(
+    vectors_of = work.settings.vectors_at_work if at_work else work.settings.vectors
+    vectors = vectors_of(
         (images * work.model.unknowns, *work.shape),
         itemsize=work.machine.itemsize,
         kernels=max(1, held.kernels),
@@ -142,7 +146,10 @@ def _phases(work: Work) -> list[Parts]:
         if work.on_host:
             # What comes of a tile is counted as the right-hand side was, which is gone by then.
             passing = {"images as they pass": TILES_AT_ONCE * sums + _spectra_as_they_pass(work)}
+            phases.append({**passing, **work.model.normal(work)})
         else:
-            passing = {"solver vectors": _vector_bytes(work, work.image_batch)}
-        phases.append({**passing, **work.model.normal(work)})
+            at_work = _vector_bytes(work, work.image_batch, at_work=True)
+            phases.append({"solver vectors": at_work, **work.model.normal(work)})
+            vectors = _vector_bytes(work, work.image_batch)
+            phases.append({"solver vectors": vectors, **work.model.resting(work)})
     return [{**always, **parts} for parts in phases]

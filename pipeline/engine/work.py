@@ -108,6 +108,10 @@ class ModelCosts(ABC):
     def normal(self, work: Work) -> Parts:
         """Return what the normal operator needs while equations are solved."""
 
+    def resting(self, work: Work) -> Parts:
+        """Return what the normal operator holds from one application to the next."""
+        return self.normal(work)
+
     @abstractmethod
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
         """Return the seconds of right-hand side and kernels, of all images in single precision."""

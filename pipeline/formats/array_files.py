@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DataError, KronufftError
+from pipeline.errors import DataError, KronufftError, words_of
 from pipeline.formats import matlab
 from pipeline.formats.flat_file import FlatFile, FlatLayout
 from pipeline.formats.lazy import Derived, InMemory, LazyArray, part_bytes
@@ -68,7 +68,7 @@ class ArrayFile:
             stored = self._load(found)
         except Exception as error:  # on damaged files each library raises what it likes
             raise DataError(
-                f"{who}: array `{name}` of {self.path} is not readable ({error})"
+                f"{who}: array `{name}` of {self.path} is not readable ({words_of(error)})"
             ) from None
         if np.dtype(stored.dtype).kind not in "fciub":
             raise DataError(
@@ -110,7 +110,7 @@ def open_file(path: Path, stack: ExitStack, who: str) -> ArrayFile:
     except KronufftError:
         raise
     except Exception as error:  # on damaged files each library raises what it likes
-        raise DataError(f"{who}: {path} is not readable ({error})") from None
+        raise DataError(f"{who}: {path} is not readable ({words_of(error)})") from None
     raise DataError(
         f"{who}: {path} is neither NumPy (.npy, .npz), HDF5, MATLAB nor text; it begins with "
         f"{start[:8]!r}"

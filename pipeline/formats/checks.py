@@ -16,6 +16,8 @@ Found = dict[str, Any]
 Labels = Mapping[str, Callable[[int], str]]
 """By axis: what to say of a place on it beside its index."""
 
+_SMALLEST, _LARGEST = 1e-18, 1e15
+"""Of magnitudes: between them single precision holds their squares, and sums of these."""
 _NAMED = 4
 """Ranges that a message names."""
 
@@ -33,6 +35,18 @@ class Check:
         `DataError` if the whole array cannot be right.
         """
         return {}
+
+
+def require_squares(what: str, largest: float, smallest: float = _SMALLEST) -> None:
+    """Raise `DataError` where single precision does not hold squares of the largest magnitude.
+
+    ``what`` says whose it is, such as ``scan: kspace reaches``.
+    """
+    if not smallest < largest < _LARGEST:
+        raise DataError(
+            f"{what} {largest:.3g}; expected {_SMALLEST:g} to {_LARGEST:g}, for single precision: "
+            "multiply by a number, for example with `scale`"
+        )
 
 
 class Largest(Check):
@@ -65,6 +79,7 @@ class NotZero(Largest):
             where = place(zip(self._axes, empty[0], strict=True), {})
             at = f" at {where}" if self.values.any() else ""
             raise DataError(f"{self._who} are zero throughout{at}; leave them out or correct them")
+        require_squares(f"{self._who} reach", float(self.values.max(initial=1)), 0)
         return {}
 
 

@@ -12,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-from pipeline.formats.checks import Check, Found, listed, ranges, ranges_within
+from pipeline.formats.checks import (
+    Check,
+    Found,
+    listed,
+    ranges,
+    ranges_within,
+    require_squares,
+)
 from pipeline.formats.lazy import Selection
 from pipeline.formats.measurement import Measurement, Piece, pieces_of
 from pipeline.storage.receipts import Receipt
-
-_SMALLEST, _LARGEST = 1e-18, 1e15
-"""Of magnitudes: between them single precision holds their squares, and sums of these."""
 
 _FILLED = 0.5
 """Of the samples in lines that are not zero: where fewer are not zero, zeros fill in for others."""
@@ -134,11 +138,7 @@ class Missing:
         of = self._of
         if self._largest == 0:
             raise DataError(f"{of.who} is zero throughout; nothing was measured")
-        if not _SMALLEST < self._largest < _LARGEST:
-            raise DataError(
-                f"{of.who} reaches {self._largest:.3g}; expected {_SMALLEST:g} to {_LARGEST:g}, "
-                "for single precision: multiply it, for example by its `scale`"
-            )
+        require_squares(f"{of.who} reaches", self._largest)
         for kept, table in self._needed.items():
             self._require(kept, table)
         zero = np.flatnonzero(~self._along)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
-from pipeline.errors import DataError, KronufftError
+from pipeline.errors import DataError, KronufftError, words_of
 from pipeline.formats.lazy import Selection, existing_source, part_bytes
 from pipeline.storage.publish import store_beside
 
@@ -82,7 +82,9 @@ class ZarrArray:
             with zarr.config.set({"async.concurrency": self._at_once}):
                 return np.asarray(self._stored[selection])
         except Exception as error:  # on damaged chunks each codec raises what it likes
-            raise DataError(f"{self._path}: {selection} is not readable ({error})") from None
+            raise DataError(
+                f"{self._path}: {selection} is not readable ({words_of(error)})"
+            ) from None
         except MemoryError as error:
             raise DataError(f"{self._path}: it is too large to be read ({error})") from None
 
@@ -147,7 +149,9 @@ def understood(who: str) -> Iterator[None]:
     except KeyError as error:
         raise DataError(f"{who} has no {error}; it is no store of this layout") from None
     except Exception as error:  # each part of zarr raises what it likes
-        raise DataError(f"{who} is not readable as a Zarr (version 3) group: {error}") from None
+        raise DataError(
+            f"{who} is not readable as a Zarr (version 3) group: {words_of(error)}"
+        ) from None
 
 
 @contextmanager

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings, SourceSettings
 from pipeline.errors import DataError
-from pipeline.formats.checks import Check, Found, Largest, NotNegative, ranges, ranges_within
+from pipeline.formats.checks import (
+    Check,
+    Found,
+    Largest,
+    NotNegative,
+    ranges,
+    ranges_within,
+    require_squares,
+)
 from pipeline.formats.content import Content
 from pipeline.formats.faults import Measured
 from pipeline.formats.lazy import Selection
@@ -180,6 +188,7 @@ class _Maps(Check):
         coils = len(self._largest.values)
         if len(empty) == coils:
             raise DataError(f"{self._who} are zero throughout; leave them out or correct them")
+        require_squares(f"{self._who} reach", float(self._largest.values.max()))
         if len(empty):
             record.warn(
                 f"{self._who} are zero throughout at {ranges('coil', empty)} of {coils}, so that "

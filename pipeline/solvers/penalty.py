@@ -100,6 +100,11 @@ class Penalty(ABC):
         return 0.5
 
     @staticmethod
+    def kept_images(axes: int) -> float:
+        """Return the images that `proximal` keeps from call to call."""
+        return 0.0
+
+    @staticmethod
     def split_images(axes: int) -> float:
         """Return the images that `admm` holds besides those of a penalty without transform."""
         return 0.0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, words_of
 from pipeline.formats.array_files import open_file
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.formats.mapping import Rearranged
@@ -73,4 +73,4 @@ def _header(path: Path, who: str) -> bytes:
             file, _ = open_hdf5(path, stack)
             return stored_text(file["ismrmrd_header"], path)
     except Exception as error:  # on damaged files HDF5 raises what it likes
-        raise DataError(f"{who} has no readable `ismrmrd_header` ({error})") from None
+        raise DataError(f"{who} has no readable `ismrmrd_header` ({words_of(error)})") from None

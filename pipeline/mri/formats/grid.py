@@ -30,6 +30,7 @@ class GridLines:
     grid: LazyArray
     """complex ``[frame, coil, z, y, x]``."""
     held_bytes: int = 0
+    copies: int = 2
 
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Return lines by their increasing numbers, complex64 ``[line, coil, sample]``."""

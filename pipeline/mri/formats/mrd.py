@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import DataError, KronufftError
+from pipeline.errors import DataError, KronufftError, words_of
 from pipeline.formats.array_files import whole_chunks
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.mri.formats.acquisition import MriAcquisition
@@ -73,6 +73,11 @@ class MrdFile(ListedSource):
     """
 
     held_bytes = _HDF5_BYTES
+
+    @property
+    def copies(self) -> int:
+        """Copies of what is read: HDF5 has its own, and a list of readouts."""
+        return 1 if self._as_it_lies else 3
 
     def __init__(
         self, path: Path, dataset: str, budget: Budget, stack: ExitStack, *, incomplete: bool
@@ -158,8 +163,8 @@ class MrdFile(ListedSource):
 
     def _unreadable(self, some: slice, error: Exception) -> DataError:
         return DataError(
-            f"{self._who}: readouts {some.start} to {some.stop - 1} are not readable ({error}); "
-            "copy or export the file again"
+            f"{self._who}: readouts {some.start} to {some.stop - 1} are not readable "
+            f"({words_of(error)}); copy or export the file again"
         )
 
     def _values(self, name: str, rows: NDArray[np.int64], length: int) -> NDArray[np.float32]:
@@ -256,7 +261,7 @@ def _understood(who: str) -> Iterator[None]:
     except KronufftError:
         raise
     except Exception as error:
-        raise DataError(f"{who} is damaged ({error}); copy or export it again") from None
+        raise DataError(f"{who} is damaged ({words_of(error)}); copy or export it again") from None
 
 
 def _bound_cache(file: "h5py.File") -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import STANDARD_INPUT, IngestSettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import ConfigError, DataError, DependencyError, KronufftError
+from pipeline.errors import ConfigError, DataError, DependencyError, KronufftError, words_of
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.formats.encoding_space import EncodingSpace, Space
@@ -115,6 +115,7 @@ class MrdStream(ListedSource):
     """
 
     held_bytes = 0
+    copies = 2
 
     def __init__(
         self,
@@ -148,13 +149,14 @@ class MrdStream(ListedSource):
         except KronufftError:
             raise
         except Exception as error:  # on other files mrd-python raises what it likes
-            raise DataError(f"{self._who} is no readable MRD stream ({error})") from None
+            raise DataError(f"{self._who} is no readable MRD stream ({words_of(error)})") from None
         self._heads, fault = self._spooled(reader, size, budget)
         if fault is not None:
             count = len(self._heads)
             if not incomplete or not count:
                 raise DataError(
-                    f"{self._who} is cut off or damaged after {count} whole readouts ({fault}); "
+                    f"{self._who} is cut off or damaged after {count} whole readouts "
+                    f"({words_of(fault)}); "
                     f"copy it again, or go on with these: set `sources.{dataset}.readouts."
                     "incomplete: true`"
                 ) from None

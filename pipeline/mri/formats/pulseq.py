@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.trajectories import TrajectorySettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import DataError, DependencyError
+from pipeline.errors import DataError, DependencyError, words_of
 from pipeline.formats.lazy import InMemory
 from pipeline.mri.formats.units import to_rad_per_voxel
 
@@ -128,7 +128,7 @@ def sequence_readouts(
         # pypulseq counts a delay of the samples, not of the gradients.
         found, _, excitations, refocusing, at = sequence.calculate_kspace(-settings.delay)
     except Exception as error:  # of what it was not made for, pypulseq raises what it likes
-        raise DataError(f"{who}: pypulseq finds no k-space of it ({error})") from None
+        raise DataError(f"{who}: pypulseq finds no k-space of it ({words_of(error)})") from None
     kept = np.repeat(wanted, counts)
     return SequenceReadouts(
         k=found.T[kept].astype(np.float32).reshape(-1, samples, 3),
@@ -172,8 +172,9 @@ def _read(path: Path, who: str, dataset: str) -> tuple[Any, list[Any], int]:
             kinds = [sequence.adc_library.data[int(number)] for number in events]
             points = _gradient_points(sequence)
         except Exception as error:  # as above
-            reason = str(error) or type(error).__name__
-            raise DataError(f"{who} is not readable as a Pulseq sequence ({reason})") from None
+            raise DataError(
+                f"{who} is not readable as a Pulseq sequence ({words_of(error)})"
+            ) from None
     if cut_off:
         raise DataError(f"{who} is cut off in the shape {cut_off[0]}; copy it again")
     return sequence, kinds, points

@@ -13,8 +13,8 @@ from pipeline.pieces import pieces
 
 _PIECE_BYTES = 16 * 2**20
 """Readouts that are read at a time."""
-_COPIES = 5
-"""Of such a piece while it is read and its oversampling taken away, in single precision."""
+_FINISHED = 5
+"""Copies of such a piece while its oversampling is taken away, in single precision."""
 
 
 class ReadoutSource(Protocol):
@@ -23,6 +23,10 @@ class ReadoutSource(Protocol):
     @property
     def held_bytes(self) -> int:
         """Memory of the library that reads it, beside what is read."""
+
+    @property
+    def copies(self) -> int:
+        """Copies of what is read that reading it takes, itself among them."""
 
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.complex64]:
         """Return readouts by their numbers, complex64 ``[readout, coil, sample]``."""
@@ -89,7 +93,9 @@ class Readouts:
 
     def _needs(self, extent: Sequence[int]) -> int:
         at_once = min(self._at_once, extent[2])
-        piece = _COPIES * at_once * self._readout_bytes
+        turned = 2 if self.reverse is not None else 1
+        copies = max(self.source.copies, turned if self.finish is None else _FINISHED)
+        piece = copies * at_once * self._readout_bytes
         return math.prod(extent) * 8 + piece + self.source.held_bytes
 
     def _read(self, selection: Selection) -> NDArray[np.complex64]:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import DataError, DependencyError
+from pipeline.errors import DataError, DependencyError, words_of
 from pipeline.formats.lazy import describe_files, existing_source
 from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.formats.encoding_space import EncodingSpace, Space
@@ -79,6 +79,7 @@ class TwixFile(ListedSource):
 
     components = 0
     held_bytes = 0
+    copies = 2
 
     def __init__(self, path: Path, dataset: str, budget: Budget, *, incomplete: bool) -> None:
         self._path, self._who = path, f"{dataset}: {path}"
@@ -121,7 +122,7 @@ class TwixFile(ListedSource):
             raise
         except Exception as error:  # on other files each part raises what it likes
             raise DataError(
-                f"{self._who} is not readable as Siemens raw data ({type(error).__name__}: {error})"
+                f"{self._who} is not readable as Siemens raw data ({words_of(error)})"
             ) from None
         whole = all(complete for *_, complete in found)
         count = sum(len(heads) for heads, *_ in found)

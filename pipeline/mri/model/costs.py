@@ -233,6 +233,10 @@ class MriCosts(ModelCosts):
         images = 3 * (work.channel_batch if self.maps and not self.resident else 1) * self.sets
         return {**parts, "segments": images * work.image_batch * work.voxel_bytes + _factor(work)}
 
+    def resting(self, work: Work) -> Parts:
+        """Return what the normal operator holds from one application to the next."""
+        return self._forward_and_adjoint(work, rests=True) if self.explicit else self.normal(work)
+
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
         """Return the seconds of right-hand side and kernels, of all images in single precision."""
         right, kernel = gridding_seconds(
@@ -345,8 +349,8 @@ class MriCosts(ModelCosts):
         double = 16 * math.prod(work.shape)
         return double + 2 * trajectories * work.voxel_bytes + working + 8 * work.tile_samples
 
-    def _forward_and_adjoint(self, work: Work) -> Parts:
-        """Return what forward and adjoint need: all samples at once."""
+    def _forward_and_adjoint(self, work: Work, *, rests: bool = False) -> Parts:
+        """Return what forward and adjoint need: all samples at once; or what stays in between."""
         machine, trajectories = work.machine, self._trajectories(work)
         samples = self.readouts * self.samples
         channels = work.channel_batch if self.maps else 1
@@ -358,6 +362,8 @@ class MriCosts(ModelCosts):
         positions = self._positions(work, samples)
         if machine.itemsize == 16:
             positions += trajectories * samples * 8 * len(work.shape)
+        if rests:
+            return {"trajectory": positions, "NUFFT": int(1.1 * resident)}
         # Times the maps, and what comes of it; of several batches also the one before.
         copies = 3 if channels < self.channels else 2
         coils = copies * work.image_batch * channels * work.voxel_bytes

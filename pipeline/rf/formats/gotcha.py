@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import DataError
+from pipeline.errors import DataError, words_of
 from pipeline.formats.lazy import Selection, describe_files, part_bytes
 from pipeline.formats.matlab import matrices
 from pipeline.rf.formats.acquisition import PhaseHistory, RfAcquisition, scene_of
@@ -258,7 +258,7 @@ def _structure(path: Path, who: str) -> dict[str, Any]:
     except NotImplementedError:
         raise DataError(f"{who} is of MATLAB version 7.3; save it again with `-v7`") from None
     except damage as error:
-        raise DataError(f"{who} is truncated or no MATLAB file ({error})") from None
+        raise DataError(f"{who} is truncated or no MATLAB file ({words_of(error)})") from None
     data = found.get("data")
     fields = {name: getattr(data, name) for name in getattr(data, "_fieldnames", ())}
     missing = [name for name in ("fp", "freq", *_POSITION_FIELDS) if name not in fields]

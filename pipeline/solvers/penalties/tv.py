@@ -50,6 +50,11 @@ class TotalVariation(Penalty):
         return 3.0 + 2.0 * axes
 
     @staticmethod
+    def kept_images(axes: int) -> float:
+        """Return a dual vector."""
+        return float(axes)
+
+    @staticmethod
     def split_images(axes: int) -> float:
         """Return the gradient and its divergence, in place of what a split image takes."""
         return 5.0 * axes - 2.5
