@@ -140,6 +140,40 @@ class Hdf5Array:
         return part
 
 
+class _Hdf5Field:
+    """A `LazyArray` of one field of a compound type, whose own axes follow those of the rows."""
+
+    def __init__(self, stored: "h5py.Dataset", name: str) -> None:
+        self._rows, self._name = Hdf5Array(stored), name
+        self._field = stored.fields(name)
+        base, own = stored.dtype[name].base, stored.dtype[name].shape
+        self.dtype: np.dtype[Any] = base
+        self.shape = (*self._rows.shape, *own)
+        self.chunks = (*self._rows.chunks, *own)
+
+    def reading_bytes(self, extent: Sequence[int]) -> int:
+        """Return the peak memory while a part is read: all of each field, and a chunk [byte]."""
+        axes = len(self._rows.shape)
+        whole = (*extent[:axes], *self.shape[axes:])
+        return part_bytes(self, whole) + self._rows.reading_bytes((0,) * axes)
+
+    def __getitem__(self, selection: tuple[slice, ...]) -> NDArray[Any]:
+        axes = len(self._rows.shape)
+        read: NDArray[Any] = self._field[selection[:axes]]
+        return read[(slice(None),) * axes + tuple(selection[axes:])]
+
+
+_PAIRS = (("real", "imag"), ("r", "i"), ("re", "im"))
+
+
+def _fields(dtype: np.dtype[Any]) -> list[str]:
+    """Return the fields of a compound type that hold numbers; none of a complex number."""
+    if dtype.names is None or dtype.names in _PAIRS:
+        return []
+    bases = {name: dtype[name].base for name in dtype.names}
+    return [name for name, base in bases.items() if base.kind in "iufc" or base.names in _PAIRS]
+
+
 def _complex_of_pairs(pairs: LazyArray) -> Derived:
     """Return a complex array that HDF5 holds as pairs, which is how MATLAB writes it."""
     real, imag = (pairs.dtype[name] for name in pairs.dtype.names or ())
@@ -161,24 +195,29 @@ def _open_hdf5(path: Path, stack: ExitStack) -> ArrayFile:
     import h5py
 
     file = stack.enter_context(h5py.File(path, "r", rdcc_nbytes=_HDF5_CHUNK_CACHE))
-    names: list[str] = []
-    file.visititems(
-        lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None
-    )
+    places: dict[str, tuple[str, str | None]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            fields = _fields(item.dtype)
+            places.update({f"{name}/{field}": (name, field) for field in fields})
+            if not fields:
+                places[name] = name, None
+
+    file.visititems(visit)
 
     def load(name: str) -> LazyArray:
-        stored = file[name]
+        place, field = places[name]
+        stored = file[place]
         if stored.shape is None:
             raise ValueError("it is empty")
         if stored.external or stored.is_virtual:
             raise ValueError("its values lie in other files; copy them into this one")
         _require_written(stored)
-        array = Hdf5Array(stored)
-        if stored.dtype.names in (("real", "imag"), ("r", "i"), ("re", "im")):
-            return _complex_of_pairs(array)
-        return array
+        array = Hdf5Array(stored) if field is None else _Hdf5Field(stored, field)
+        return _complex_of_pairs(array) if array.dtype.names in _PAIRS else array
 
-    return ArrayFile(path, names, load)
+    return ArrayFile(path, list(places), load)
 
 
 def whole_chunks(stored: "h5py.Dataset") -> bool:

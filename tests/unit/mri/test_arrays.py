@@ -71,6 +71,25 @@ def write_hdf5(path, data):
             file[name] = values
 
 
+def test_fields_of_a_compound_type_are_arrays(tmp_path):
+    """Readouts in rows, with their samples and their trajectory beside numbers of no use here."""
+    rng = np.random.default_rng(7)
+    row = [("number", "i4"), ("samples", "c8", (SAMPLES,)), ("k", "f4", (SAMPLES, 2))]
+    rows = np.zeros((COILS, READOUTS), row)
+    rows["samples"] = (rng.standard_normal((*rows["samples"].shape, 2)) @ [1, 1j]).astype("c8")
+    rows["k"] = rng.uniform(-0.5, 0.5, rows["k"].shape)
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file.create_dataset("scan", data=rows, chunks=(1, 2), compression="gzip")
+    arrays = {
+        "kspace": {"name": "scan/samples", "axes": ["coil", "readout", "sample"]},
+        "trajectory": {"name": "scan/k", "axes": ["[1]", "readout", "sample", "axis"]},
+    }
+    with open_source(settings(tmp_path / "scan.h5", arrays, shape=SHAPE), "scan", BUDGET) as found:
+        kspace, k = found.arrays["kspace"], found.arrays["trajectory"]
+        np.testing.assert_array_equal(kspace[ALL, ALL, 1:3, 2:4][0], rows["samples"][:, 1:3, 2:4])
+        np.testing.assert_allclose(k[ALL, 1:4, 0:3, ALL][0], rows["k"][1, 1:4, :3], rtol=1e-6)
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed], ids=["stored", "compressed"])
 def test_npz(tmp_path, data, save):
     ordered = {**data, "kspace": np.asfortranarray(data["kspace"])}
