@@ -16,7 +16,11 @@ _GOLDEN_ANGLE = math.pi * (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class Case:
-    """One problem: ``frames`` images of ``shape``, each with its own radial trajectory."""
+    """One problem: ``frames`` images of ``shape``, each with its own radial trajectory.
+
+    ``prior`` says what is known of its images: nothing (`l2`); that they are sums of few (`basis`);
+    that they seldom change from frame to frame (`tv`, total variation along the frames).
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -24,6 +28,13 @@ class Case:
     frames: int
     readouts: int
     samples: int
+    prior: str = "l2"
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """What is measured; of images that belong together only whole reconstructions."""
+        every = ("forward", "adjoint", "normal", "cg-sense", "converged")
+        return every if self.prior == "l2" else ("converged",)
 
     def __str__(self) -> str:
         size = " x ".join(str(extent) for extent in self.shape)
@@ -38,6 +49,8 @@ CASES = (
     Case("radial-2d", (256, 256), coils=12, frames=1, readouts=402, samples=512),
     Case("radial-2d-series", (192, 192), coils=12, frames=24, readouts=34, samples=384),
     Case("kooshball-3d", (128, 128, 128), coils=8, frames=1, readouts=10_000, samples=512),
+    Case("subspace", (128, 128), coils=8, frames=48, readouts=8, samples=256, prior="basis"),
+    Case("series", (96, 96), coils=8, frames=20, readouts=24, samples=192, prior="tv"),
 )
 
 
@@ -47,7 +60,7 @@ def quick(case: Case) -> Case:
         case,
         shape=tuple(12 + 2 * axis for axis in range(len(case.shape))),
         coils=3,
-        frames=min(case.frames, 2),
+        frames=min(case.frames, 2 if case.prior == "l2" else 5),
         readouts=60,
         samples=32,
     )
@@ -69,6 +82,10 @@ class Problem:
         complex64 ``[frame, *shape]``, random: every spatial frequency counts alike in errors.
     kspace
         complex64 ``[frame, coil, sample]``, random.
+    prior
+        See `Case`.
+    basis
+        float32 ``[frame, coefficient]`` with orthonormal columns; empty without.
     """
 
     shape: tuple[int, ...]
@@ -76,10 +93,12 @@ class Problem:
     maps: NDArray[np.complex64]
     image: NDArray[np.complex64]
     kspace: NDArray[np.complex64]
+    prior: str
+    basis: NDArray[np.float32]
 
     def save(self, folder: Path) -> None:
         """Write each array as ``<name>.npy``."""
-        for name in ("trajectory", "maps", "image", "kspace"):
+        for name in ("trajectory", "maps", "image", "kspace", "prior", "basis"):
             np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
@@ -89,10 +108,11 @@ class Problem:
         Those come from another ``file`` where one is named.
         """
         arrays = {name: np.empty(0, np.complex64) for name in ("image", "kspace")}
-        for name in ("trajectory", "maps", data):
+        for name in ("trajectory", "maps", "basis", data):
             stored = file if name == data and file else name
             arrays[name] = np.load(folder / f"{stored}.npy", allow_pickle=False)
-        return cls(shape=arrays["maps"].shape[1:], **arrays)
+        prior = str(np.load(folder / "prior.npy", allow_pickle=False))
+        return cls(shape=arrays["maps"].shape[1:], prior=prior, **arrays)
 
 
 def make_problem(case: Case, seed: int = 0) -> Problem:
@@ -105,6 +125,8 @@ def make_problem(case: Case, seed: int = 0) -> Problem:
         maps=_smooth_maps(case, generator),
         image=_complex_noise(generator, (case.frames, *case.shape)),
         kspace=_complex_noise(generator, (case.frames, case.coils, trajectory.shape[1])),
+        prior=case.prior,
+        basis=_recoveries(case.frames) if case.prior == "basis" else np.empty((0, 0), np.float32),
     )
 
 
@@ -121,6 +143,12 @@ def _radial(case: Case, frame: int) -> NDArray[np.float64]:
         direction = np.stack([height, across * np.sin(angle), across * np.cos(angle)], axis=-1)
     points = radius[:, None] * direction[:, None, :]
     return points.reshape(-1, len(case.shape))
+
+
+def _recoveries(frames: int) -> NDArray[np.float32]:
+    """Return an orthonormal basis of signals that decay fast, less fast and slowly."""
+    decays = np.exp(-np.outer(np.linspace(0, 3, frames), (0.1, 1, 6)))
+    return np.linalg.qr(decays)[0].astype(np.float32)
 
 
 def _complex_noise(generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.complex64]:

@@ -69,11 +69,12 @@ def measure(
             problem = make_problem(case)
             problem.save(Path(folder))
             too_slow: set[str] = set()
-            for operation in operations:
+            for operation in (each for each in operations if each in case.operations):
                 say(f"{case.name} {operation}: computing the exact result")
                 make_truth(problem, operation, Path(folder), effort.threads)
                 for name in names:
-                    if operation not in ENTRIES[name].operations:
+                    entry = ENTRIES[name]
+                    if operation not in entry.operations or case.prior not in entry.priors:
                         continue
                     say(f"{case.name} {operation} {name}")
                     found = (

@@ -18,6 +18,8 @@ OPERATIONS = ("forward", "adjoint", "normal", "cg-sense", "converged")
 ITERATIONS = 10
 CONVERGED = 0.01
 """Relative distance from the minimiser at which a solution counts as converged."""
+TV_WEIGHT = 0.002
+"""Of total variation along the frames, relative to the brightest voxel of the adjoint."""
 DAMPING = 0.05
 """Of the objective, relative to the number of samples, the diagonal of ``E^H E``."""
 
@@ -37,7 +39,8 @@ def make_truth(problem: Problem, operation: str, folder: Path, threads: int) -> 
         One of `OPERATIONS`.
     folder
         Gets ``<operation>.npz``: ``values``, and ``points`` where only some are known; for
-        ``converged`` also ``iterations``, those of conjugate gradients, and ``scan.npy``.
+        ``converged`` also the ``weight`` of total variation, ``iterations``, with which a search
+        begins, and ``scan.npy``.
     threads
         CPU threads.
     """
@@ -55,7 +58,7 @@ def make_truth(problem: Problem, operation: str, folder: Path, threads: int) -> 
     else:
         problem = replace(problem, kspace=_scan(problem, threads))
         np.save(folder / "scan.npy", problem.kspace)
-        content["values"] = _minimiser(problem, threads)
+        content["values"], content["weight"] = _minimiser(problem, threads)
         content["iterations"] = _iterations(problem, content["values"], threads)
     np.savez(folder / f"{operation}.npz", **content)
 
@@ -139,13 +142,19 @@ def _solution(problem: Problem, threads: int) -> NDArray[np.complex128]:
 
 
 def _scan(problem: Problem, threads: int) -> NDArray[np.complex64]:
-    """Return noisy k-space of an object of ellipsoids, another one in each frame."""
+    """Return noisy k-space of an object of ellipsoids, another one in each frame.
+
+    Of images that belong together: the object of each coefficient, or some of which each lights up
+    in half of the frames.
+    """
     from benchmarks.implementations.finufft_plans import FinufftPlans
 
     generator = np.random.default_rng(2)
     axes = np.meshgrid(*(np.linspace(-1, 1, extent) for extent in problem.shape), indexing="ij")
     grid = np.stack(axes)
-    image = np.zeros((len(problem.trajectory), *problem.shape), np.complex128)
+    frames = len(problem.trajectory)
+    objects = {"l2": frames, "basis": problem.basis.shape[-1], "tv": 3}[problem.prior]
+    image = np.zeros((objects, *problem.shape), np.complex128)
     for frame in range(len(image)):
         image[frame] = np.sum((grid / 0.8) ** 2, axis=0) < 1
         for _ in range(12):
@@ -153,6 +162,11 @@ def _scan(problem: Problem, threads: int) -> NDArray[np.complex64]:
             inside = np.tensordot(size**-2.0, (grid.T - centre).T ** 2, 1) < 1
             height = generator.uniform(0.1, 0.5) * np.exp(1j * generator.uniform(0, 6))
             image[frame] += inside * height
+    if problem.prior == "basis":
+        image = np.tensordot(problem.basis, image, 1)
+    elif problem.prior == "tv":
+        lit = np.arange(frames)[:, None] * 2 // frames == np.arange(objects) - 1
+        image = np.tensordot(lit + 1.0 * (np.arange(objects) == 0), image, 1)
     exact = FinufftPlans(problem, tolerance=_TOLERANCE, threads=threads, dtype="complex128")
     exact.prepare("forward")
     kspace = exact.forward(image)
@@ -161,25 +175,46 @@ def _scan(problem: Problem, threads: int) -> NDArray[np.complex64]:
     return (kspace + level * (noise[0] + 1j * noise[1])).astype(np.complex64)
 
 
-def _minimiser(problem: Problem, threads: int) -> NDArray[np.complex128]:
+def _minimiser(problem: Problem, threads: int) -> tuple[NDArray[np.complex128], float]:
+    """Return the images, and the weight of total variation."""
     import torch
 
+    from benchmarks.implementations.base import sums
     from benchmarks.implementations.padded_fft import PaddedFFT
     from pipeline.operators.toeplitz import toeplitz_spectrum
     from pipeline.solvers.cg import conjugate_gradient
+    from pipeline.solvers.fista import fista
     from pipeline.solvers.normal import NormalEquations
+    from pipeline.solvers.penalties.tv import TotalVariation
     from pipeline.solvers.preconditioners import CirculantPreconditioner
 
+    axes = len(problem.shape)
     damping = DAMPING * problem.trajectory.shape[1]
     exact = PaddedFFT(problem, tolerance=_TOLERANCE, threads=threads, dtype="complex128")
     exact.prepare("cg-sense")
-    equations = NormalEquations(
-        exact.adjoint(exact.to_native(problem.kspace.astype(np.complex128))),
-        exact.normal,
-        torch.zeros(len(problem.kspace)),
-    )
+    b = exact.adjoint(exact.to_native(problem.kspace.astype(np.complex128)))
+    if problem.prior == "tv":
+        weight = TV_WEIGHT * float(b.abs().max())
+        penalty = TotalVariation(weight, axes + 1, (-axes - 1,), iterations=20)
+        equations = NormalEquations(b, lambda x: exact.normal(x).add_(x, alpha=damping))
+        found = fista(equations, penalty, iterations=1000, change=1e-5)
+        return exact.to_numpy(found.image), weight
+    if problem.prior == "basis":
+        rows = problem.basis.T
+        found = conjugate_gradient(
+            NormalEquations(
+                sums(rows, b)[None],
+                lambda x: sums(rows, exact.normal(sums(problem.basis, x[0])))[None],
+                torch.zeros(1),
+            ),
+            regularization=damping,
+            iterations=1000,
+            residual=1e-6,
+            image_axes=axes + 1,
+        )
+        return exact.to_numpy(sums(problem.basis, found.image[0])), 0.0
     solution = conjugate_gradient(
-        equations,
+        NormalEquations(b, exact.normal, torch.zeros(len(problem.kspace))),
         regularization=damping,
         preconditioner=CirculantPreconditioner(
             toeplitz_spectrum(
@@ -190,23 +225,24 @@ def _minimiser(problem: Problem, threads: int) -> NDArray[np.complex128]:
         ),
         iterations=200,
         residual=1e-6,
-        image_axes=len(problem.shape),
+        image_axes=axes,
     )
-    return exact.to_numpy(solution.image)
+    return exact.to_numpy(solution.image), 0.0
 
 
 def _iterations(problem: Problem, values: NDArray[np.complex128], threads: int) -> int:
-    """Return how many conjugate gradients it takes, without a preconditioner."""
+    """Return how many conjugate gradients it takes, without a preconditioner; a few with `tv`."""
     from benchmarks.conjugate_gradient import iterates
     from benchmarks.implementations.padded_fft import PaddedFFT
 
+    if problem.prior == "tv":
+        return 4
     plain = PaddedFFT(problem, tolerance=1e-6, threads=threads)
-    plain.prepare("cg-sense")
-    damping = DAMPING * problem.trajectory.shape[1]
-    found = iterates(plain.normal, plain.adjoint(plain.to_native(problem.kspace)), damping)
+    normal, right, images = plain.equations(plain.to_native(problem.kspace))
     allowed = CONVERGED * np.linalg.norm(values)
+    damping = DAMPING * problem.trajectory.shape[1]
     return next(
         count
-        for count, image in enumerate(found, start=1)
-        if np.linalg.norm(plain.to_numpy(image) - values) <= allowed
+        for count, found in enumerate(iterates(normal, right, damping), start=1)
+        if np.linalg.norm(plain.to_numpy(images(found)) - values) <= allowed
     )

@@ -147,10 +147,11 @@ def measure_convergence(
 ) -> tuple[Any, dict[str, Any]]:
     """Find the fewest iterations that come near enough to the minimiser, and time so many."""
     with np.load(folder / f"{operation}.npz", allow_pickle=False) as content:
-        plain = int(content["iterations"])
+        plain, implementation.weight = int(content["iterations"]), float(content["weight"])
     damping = DAMPING * implementation.trajectory.shape[1]
-    iterations, most = plain, 3 * plain
-    if implementation.preconditioned:
+    gradual = implementation.prior != "tv"  # for which methods differ by much
+    iterations, most = plain, 3 * plain if gradual else 3000
+    if implementation.preconditioned and implementation.prior == "l2":
         iterations = max(1, plain // 8)
     setups: list[float] = []
 
@@ -164,7 +165,7 @@ def measure_convergence(
         error = relative_error(implementation.to_numpy(result), operation, folder)
         if error <= CONVERGED:
             break
-        iterations += max(1, iterations // 20)
+        iterations += max(1, iterations // (20 if gradual else 3))
         setups.clear()
         if iterations > most:
             raise RuntimeError(f"after {most} iterations {error:.1e} from the minimiser")

@@ -21,6 +21,8 @@ class Entry:
         Packages or programmes that must be installed.
     operations
         What it is measured at.
+    priors
+        What it can know of images, see `benchmarks.cases.Case`.
     devices
         Where it runs.
     slow
@@ -31,6 +33,7 @@ class Entry:
     kind: str
     needs: tuple[str, ...]
     operations: tuple[str, ...] = OPERATIONS
+    priors: tuple[str, ...] = ("l2", "basis")
     devices: tuple[str, ...] = ("cpu",)
     slow: bool = False
 
@@ -45,8 +48,12 @@ class Entry:
         return loaded
 
 
+EVERY = ("l2", "basis", "tv")
+
 ENTRIES = {
-    "kronufft": Entry("kronufft", "Kronufft", ("pipeline", "torch"), devices=("cpu", "cuda")),
+    "kronufft": Entry(
+        "kronufft", "Kronufft", ("pipeline", "torch"), priors=EVERY, devices=("cpu", "cuda")
+    ),
     "finufft": Entry("finufft_plans", "FinufftPlans", ("finufft",)),
     "cufinufft": Entry(
         "cufinufft_plans", "CufinufftPlans", ("cufinufft", "torch"), devices=("cuda",)
@@ -59,7 +66,7 @@ ENTRIES = {
         devices=("cpu", "cuda"),
     ),
     "mri-nufft": Entry("mri_nufft", "MRINufft", ("mrinufft", "finufft")),
-    "sigpy": Entry("sigpy_linops", "SigPy", ("sigpy",)),
+    "sigpy": Entry("sigpy_linops", "SigPy", ("sigpy",), priors=EVERY),
     "torchkbnufft": Entry(
         "kaiser_bessel", "TorchKbNufft", ("torchkbnufft", "torch"), devices=("cpu", "cuda")
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.cases import Problem
-from benchmarks.implementations.base import Implementation
+from benchmarks.implementations.base import Implementation, sums
 
 
 class Bart(Implementation):
@@ -24,15 +24,18 @@ class Bart(Implementation):
         folder = Path(self._folder.name)
         flat = (1,) * (3 - len(self.shape))
         write_cfl(folder / "maps", self.maps.reshape(len(self.maps), *flat, *self.shape))
-        for frame, (trajectory, kspace) in enumerate(
-            zip(self.trajectory, problem.kspace, strict=True)
-        ):
-            # BART: cycles per field of view, always three components, x first.
-            points = np.zeros((1, len(trajectory), 3), np.complex64)
-            scale = np.array(self.shape) / (2 * np.pi)
-            points[0, :, : len(self.shape)] = (trajectory * scale)[:, ::-1]
-            write_cfl(folder / f"trajectory{frame}", points)
-            write_cfl(folder / f"kspace{frame}", kspace[:, None, :, None])
+        # BART: cycles per field of view, always three components, x first.
+        points = np.zeros((*self.trajectory.shape[:2], 3), np.complex64)
+        scale = np.array(self.shape) / (2 * np.pi)
+        points[..., : len(self.shape)] = (self.trajectory * scale)[..., ::-1]
+        if self.prior == "l2":
+            for frame, (trajectory, kspace) in enumerate(zip(points, problem.kspace, strict=True)):
+                write_cfl(folder / f"trajectory{frame}", trajectory[None])
+                write_cfl(folder / f"kspace{frame}", kspace[:, None, :, None])
+            return
+        write_cfl(folder / "trajectory", points[:, None, None, None])
+        write_cfl(folder / "kspace", problem.kspace[:, None, :, None, :, None])
+        write_cfl(folder / "basis", self.basis.T[:, :, *(None,) * 5])
 
     def prepare(self, operation: str) -> None:
         pass
@@ -46,15 +49,21 @@ class Bart(Implementation):
     def solve(
         self, kspace: np.ndarray, iterations: int, damping: float = 0.0
     ) -> tuple[np.ndarray, float]:
-        folder = Path(self._folder.name)
+        folder, scale = Path(self._folder.name), np.sqrt(np.prod(self.shape))
+        if self.prior == "basis":
+            command = ["bart", "pics", "-l2", "-w", "1", "-i", str(iterations)]
+            command += ["-r", str(damping / scale**2), "-B", "basis"]
+            self._run([*command, "-t", "trajectory", "kspace", "maps", "image"], folder)
+            return sums(
+                self.basis, read_cfl(folder / "image").reshape(-1, *self.shape)
+            ) / scale, 0.0
         for frame in range(len(kspace)):
             command = ["bart", "pics", "-l2", "-w", "1", "-i", str(iterations)]
             command += ["-r", str(damping / np.prod(self.shape))]
             command += ["-t", f"trajectory{frame}", f"kspace{frame}", "maps", f"image{frame}"]
             self._run(command, folder)
         images = [read_cfl(folder / f"image{frame}") for frame in range(len(kspace))]
-        # BART's transform is ours divided by the square root of the number of voxels.
-        scale = np.sqrt(np.prod(self.shape))
+        # BART's transform is ours divided by the square root of the number of voxels, `scale`.
         return np.stack(images).reshape(len(kspace), *self.shape) / scale, 0.0
 
     def _run(self, command: list[str], folder: Path) -> None:

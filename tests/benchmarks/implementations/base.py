@@ -2,12 +2,15 @@
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from benchmarks.cases import Problem
 from benchmarks.conjugate_gradient import conjugate_gradient
+
+Images = Callable[[Any], Any]
 
 
 class Implementation(ABC):
@@ -31,6 +34,8 @@ class Implementation(ABC):
 
     preconditioned = False
     """Whether `solve` with damping takes fewer iterations than textbook conjugate gradients."""
+    weight = 0.0
+    """Of the total variation along the frames."""
 
     def __init__(
         self, problem: Problem, *, tolerance: float, threads: int, device: str = "cpu"
@@ -38,6 +43,8 @@ class Implementation(ABC):
         self.shape = problem.shape
         self.trajectory = problem.trajectory
         self.maps = problem.maps
+        self.prior = problem.prior
+        self.basis = problem.basis
         self.tolerance = tolerance
         self.threads = threads
         self.device = device
@@ -59,17 +66,33 @@ class Implementation(ABC):
         return self.adjoint(self.forward(image))
 
     def solve(self, kspace: Any, iterations: int, damping: float = 0.0) -> tuple[Any, float]:
-        """Return the image after ``iterations`` and the seconds before the first of them.
+        """Return the images after ``iterations`` and the seconds before the first of them.
 
-        They go towards the minimiser of ``|E x - y|^2 + damping |x|^2``.
+        They go towards the minimiser of ``1/2 |E x - y|^2 + damping / 2 |x|^2``; with a basis over
+        the coefficients ``x`` that the images are sums of; with the prior `tv`, `weight` times the
+        total variation along the frames is added.
         """
         start = time.perf_counter()
-        self.prepare("cg-sense")
-        right_hand_side = self.adjoint(kspace)
+        normal, right_hand_side, images = self.equations(kspace)
         self.synchronize()
         setup_seconds = time.perf_counter() - start
-        image = conjugate_gradient(self.normal, right_hand_side, iterations, damping)
-        return image, setup_seconds
+        unknowns = conjugate_gradient(normal, right_hand_side, iterations, damping)
+        return images(unknowns), setup_seconds
+
+    def equations(self, kspace: Any) -> tuple[Images, Any, Images]:
+        """Return the normal operator and the right-hand side, and what makes images of unknowns."""
+        self.prepare("cg-sense")
+        right_hand_side = self.adjoint(kspace)
+        if self.prior != "basis":
+            return self.normal, right_hand_side, lambda image: image
+
+        def images(coefficients: Any) -> Any:
+            return sums(self.basis, coefficients[0])
+
+        def normal(coefficients: Any) -> Any:
+            return sums(self.basis.T, self.normal(images(coefficients)))[None]
+
+        return normal, sums(self.basis.T, right_hand_side)[None], images
 
     def to_native(self, array: np.ndarray) -> Any:
         """Turn an input into what the package computes on, on its device; not timed."""
@@ -85,3 +108,13 @@ class Implementation(ABC):
     def peak_bytes_elsewhere(self) -> int:
         """Return the peak memory of processes that did the work instead of this one [byte]."""
         return 0
+
+
+def sums(factors: np.ndarray, images: Any) -> Any:
+    """Return sums of images, arrays or tensors ``(image, ...)``, with a row of factors for each."""
+    if isinstance(images, np.ndarray):
+        return np.tensordot(factors.astype(images.dtype), images, 1)
+    import torch
+
+    rows = torch.from_numpy(np.ascontiguousarray(factors)).to(images.device, images.dtype)
+    return torch.tensordot(rows, images, 1)

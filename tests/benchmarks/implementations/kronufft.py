@@ -6,15 +6,20 @@ import numpy as np
 import torch
 
 from benchmarks.cases import Problem
-from benchmarks.implementations.base import Implementation
+from benchmarks.implementations.base import Implementation, sums
+from pipeline.algorithms.penalised import BOUND_EVALUATIONS
 from pipeline.config.transforms import NufftSettings
 from pipeline.engine.machine import Machine, Transforms
+from pipeline.mri.model.basis import TemporalBasis
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
+from pipeline.mri.model.subspace import Subspace
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz
 from pipeline.solvers.cg import conjugate_gradient
+from pipeline.solvers.fista import fista
 from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.penalties.tv import TotalVariation
 from pipeline.solvers.preconditioners import CirculantPreconditioner
 
 _TILE_BYTES = 64_000_000  # of coil images at one moment, as the plan chooses it on a CPU
@@ -81,6 +86,8 @@ class Kronufft(Implementation):
     def solve(
         self, kspace: torch.Tensor, iterations: int, damping: float = 0.0
     ) -> tuple[torch.Tensor, float]:
+        if self.prior == "basis":
+            return self._solve_for_coefficients(kspace, iterations, damping)
         start = time.perf_counter()
         right = RightHandSide(
             Encoding(self._transforms, kspace.device), len(kspace), kspace.device, one_coil=False
@@ -90,12 +97,20 @@ class Kronufft(Implementation):
             right.add(self._sampling, kspace[:, tile].clone(), [self._maps[tile]])
         self.prepare("normal")
         preconditioner = None
-        if damping:
+        if damping and self.prior == "l2":
             preconditioner = CirculantPreconditioner(
                 self._spectrum, self.shape, regularization=damping, maps=self._maps
             )
         self.synchronize()
         setup_seconds = time.perf_counter() - start
+        if self.prior == "tv":
+            axes = len(self.shape) + 1
+            equations = NormalEquations(
+                right.b, lambda x: self._normal(x).add_(x, alpha=damping), right.energy.sum()
+            )
+            penalty = TotalVariation(self.weight, axes, (-axes,))
+            steps = {"iterations": iterations, "bound_evaluations": BOUND_EVALUATIONS}
+            return fista(equations, penalty, change=0.0, **steps).image, setup_seconds
         solution = conjugate_gradient(
             NormalEquations(right.b, self._normal, right.energy),
             regularization=damping,
@@ -104,6 +119,36 @@ class Kronufft(Implementation):
             image_axes=len(self.shape),
         )
         return solution.image, setup_seconds
+
+    def _solve_for_coefficients(
+        self, kspace: torch.Tensor, iterations: int, damping: float
+    ) -> tuple[torch.Tensor, float]:
+        """Do as a reconstruct job with a temporal basis does: all frames are one measurement."""
+        start = time.perf_counter()
+        frames, samples, axes = self.trajectory.shape
+        basis = TemporalBasis(self.basis.astype(np.complex128))
+        encoding = Subspace(self._transforms, self.device, basis, 1)
+        points = torch.from_numpy(self.trajectory.reshape(1, -1, axes)).mT.contiguous()
+        points = points.to(self.device)
+        along = torch.linspace(0, 1, frames, device=self.device).repeat_interleave(samples)[None]
+        sampling = Sampling(points, torch.ones_like(points[:, 0]), along)
+        right = RightHandSide(encoding, 1, kspace.device, one_coil=False)
+        for tile in self._tiles:
+            measured = kspace[:, tile].movedim(0, 1).reshape(1, -1, frames * samples).clone()
+            right.add(sampling, measured, [self._maps[tile]])
+        normal = encoding.normal(
+            dict(encoding.kernels(sampling)),
+            lambda one: SenseNormal(one, self._maps, self._normal_batch),
+        )
+        self.synchronize()
+        setup_seconds = time.perf_counter() - start
+        solution = conjugate_gradient(
+            NormalEquations(right.b, lambda x: normal(x[0])[None], right.energy),
+            regularization=damping,
+            iterations=iterations,
+            image_axes=1 + axes,
+        )
+        return sums(self.basis, solution.image[0]), setup_seconds
 
     def to_native(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device)

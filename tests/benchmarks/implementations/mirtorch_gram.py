@@ -31,6 +31,8 @@ class MIRTorch(Implementation):
     def solve(
         self, kspace: torch.Tensor, iterations: int, damping: float = 0.0
     ) -> tuple[torch.Tensor, float]:
+        if self.prior == "basis":
+            return super().solve(kspace, iterations, damping)
         start = time.perf_counter()
         self.prepare("cg-sense")
         right = self.adjoint(kspace)[:, None]

@@ -41,6 +41,8 @@ class MRINufft(Implementation):
     def solve(
         self, kspace: np.ndarray, iterations: int, damping: float = 0.0
     ) -> tuple[np.ndarray, float]:
+        if self.prior == "basis":
+            return super().solve(kspace, iterations, damping)
         start = time.perf_counter()
         self.prepare("cg-sense")
         setup_seconds = time.perf_counter() - start

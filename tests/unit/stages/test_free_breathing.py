@@ -9,16 +9,14 @@ import time
 import numpy as np
 import pytest
 from acquisitions import config_of, dataset_in
+from breathing_truth import error_of, true_image
 from calibrating import calibrated_in
-from exact import relative_error
 from planned_jobs import run_jobs
 from stage_runs import files_in
 
 from pipeline.config.base import canonical_json
 from pipeline.config.datasets import stage_settings
 from pipeline.config.sources import IngestSettings
-from pipeline.mri.formats.breathing import breathing_body
-from pipeline.mri.formats.phantoms import fourier_transform
 from pipeline.mri.formats.simulation import SimulatedScan
 from pipeline.stages.ingest import ingest
 from pipeline.storage.archives import open_archive
@@ -35,28 +33,6 @@ BINNED = {
     **{"frames_per_image": "bins", "series": {"basis": "frames"}, "deterministic": True},
     "calibration": {"binning": {}},
 }
-
-
-def within_a_ball(kspace):
-    """Leave out the corners of k-space, which no spoke reaches; return the magnitude."""
-    axes = np.meshgrid(*[np.arange(size) - size // 2 for size in SHAPE], indexing="ij")
-    kspace = np.where(np.linalg.norm(axes, axis=0) <= SHAPE[0] / 2, kspace, 0)
-    return np.abs(np.fft.fftshift(np.fft.ifftn(np.fft.ifftshift(kspace))))
-
-
-def seen(image):
-    return within_a_ball(np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(image))))
-
-
-def true_image(depth):
-    """Return the body at a depth of its breath, from its exact k-space on the grid."""
-    k = np.stack(
-        np.meshgrid(*[np.arange(-size // 2, size // 2) for size in SHAPE], indexing="ij"), -1
-    )
-    k = k.reshape(-1, 3) * 2 * np.pi / np.array(SHAPE)
-    parts = breathing_body(SHAPE, np.full(len(k), depth))
-    kspace = sum(fourier_transform(part, SHAPE, k, moved=moved) for part, moved in parts)
-    return within_a_ball(kspace.reshape(SHAPE))
 
 
 def images_in(path):
@@ -88,8 +64,8 @@ def test_breathing_is_found_and_its_states_are_sharp(tmp_path, record_property):
     binned = images_in(files_in(tmp_path).block("0000"))
     errors = []
     for number in range(8):
-        truth = true_image(np.average(depths, weights=found.bin(number).ravel()))
-        errors.append([relative_error(seen(each), truth) for each in (binned[number], joined)])
+        truth = true_image(SHAPE, np.average(depths, weights=found.bin(number).ravel()))
+        errors.append([error_of(each, truth) for each in (binned[number], joined)])
     of_bins, of_joined = np.mean(errors, axis=0)
     record_property("errors", f"{of_bins:.4f} {of_joined:.4f}")
     assert of_bins <= 0.5 * of_joined
