@@ -197,7 +197,7 @@ def _minimiser(problem: Problem, threads: int) -> tuple[NDArray[np.complex128], 
         weight = TV_WEIGHT * float(b.abs().max())
         penalty = TotalVariation(weight, axes + 1, (-axes - 1,), iterations=20)
         equations = NormalEquations(b, lambda x: exact.normal(x).add_(x, alpha=damping))
-        found = fista(equations, penalty, iterations=1000, change=1e-5)
+        found = fista(equations, penalty, iterations=300, change=3e-5)
         return exact.to_numpy(found.image), weight
     if problem.prior == "basis":
         rows = problem.basis.T
