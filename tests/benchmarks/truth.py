@@ -197,7 +197,7 @@ def _minimiser(problem: Problem, threads: int) -> tuple[NDArray[np.complex128], 
         weight = TV_WEIGHT * float(b.abs().max())
         penalty = TotalVariation(weight, axes + 1, (-axes - 1,), iterations=20)
         equations = NormalEquations(b, lambda x: exact.normal(x).add_(x, alpha=damping))
-        found = fista(equations, penalty, iterations=300, change=3e-5)
+        found = fista(equations, penalty, iterations=200, change=1e-4)
         return exact.to_numpy(found.image), weight
     if problem.prior == "basis":
         rows = problem.basis.T
@@ -208,8 +208,8 @@ def _minimiser(problem: Problem, threads: int) -> tuple[NDArray[np.complex128], 
                 torch.zeros(1),
             ),
             regularization=damping,
-            iterations=1000,
-            residual=1e-6,
+            iterations=200,
+            residual=1e-4,
             image_axes=axes + 1,
         )
         return exact.to_numpy(sums(problem.basis, found.image[0])), 0.0
