@@ -84,10 +84,10 @@ class EquationSettings(Settings):
     force_model: bool = False
     """RF pairs: go on although the model is wrong by more than -10 dB, or `model_error`."""
     model_error: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """RF: relative error of the model that is allowed. Pairs: for `W+D(fc)` and `W+D` arrays are
-    split until it is met, each part with voxel phases of its own; a larger one is warned of. Phase
-    histories: for `W+D(fc)` the aperture is cut into sub-apertures until it is met; `omega-k` is
-    refused where it is not."""
+    """RF: relative error of the model that is allowed. Pairs: arrays are split until `W`,
+    `W+D(fc)` or `W+D` meets it, each part with wavefronts of its own; a larger one is warned of.
+    Phase histories: for `W+D(fc)` the aperture is cut into sub-apertures until it is met; `omega-k`
+    is refused where it is not."""
 
     @property
     def joins_images(self) -> bool:

@@ -31,8 +31,9 @@ NAME = "model_errors"
 SMALLEST_SAMPLE = 64
 _FREQUENCIES = 8
 _PAIRS = 16
-_PHASED: tuple[Level, ...] = ("W+D(fc)", "W+D")
-"""Models that are better of arrays in parts."""
+_SPLIT: tuple[Level, ...] = ("W", "W+D(fc)", "W+D")
+"""Models that may be better of arrays in parts. Plane waves may where elements see the third axis
+of a scene under angles of their own, as it has a single row."""
 _FINE, _GAIN, _MOST_PARTS = 0.01, 0.95, 64
 """Error that is not made smaller; what halving an array must leave of it; parts at most."""
 
@@ -130,13 +131,13 @@ def model_errors(
 
 
 def _models_in_parts(scene: Scene, pairs: Sequence[Pair], frequencies: ArrayLike) -> list[str]:
-    """Return names of models with voxel phases in ever more parts, as far as that helps.
+    """Return names of models of pairs in ever more parts, as far as that helps.
 
     Transmitters or receivers are halved, whichever makes the pair better whose error is largest,
     until its model is good; a level stops where halving gains little.
     """
     names: list[str] = []
-    for level in _PHASED:
+    for level in _SPLIT:
         if not (found := model_errors(scene, pairs, frequencies, [level])):
             continue
         worst = max(zip(found[level].pairs, found[level].sampled, strict=True))

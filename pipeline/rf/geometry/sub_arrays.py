@@ -1,8 +1,8 @@
 """Pairs of antenna arrays in parts, as phase histories are cut into sub-apertures.
 
-A voxel phase holds the curvature of the wavefronts about the middle of both arrays. What it leaves
-falls with the length of the arrays: parts of them, each with a voxel phase of its own, are modelled
-the better the more they are.
+A voxel phase holds the curvature of the wavefronts about the middle of both arrays, and plane waves
+take the third axis of a scene to be seen under one angle by all elements. What either leaves falls
+with the length of the arrays: parts of them are modelled the better the more they are.
 """
 
 import itertools

@@ -134,6 +134,12 @@ class PairModels:
 
     def spectrum(self, pairs: list[int], frequencies: slice) -> Tensor:
         """Return the Toeplitz spectrum of some pairs of equal measurements, real ``(*padded,)``."""
+        if self.cut != WHOLE:
+            spectra = (one for pair in pairs for one in self.part_spectra(pair, frequencies))
+            total = next(spectra)
+            for spectrum in spectra:
+                total += spectrum
+            return total
         models = [self._model(pair).band(frequencies) for pair in pairs]
         weights = np.stack([np.abs(self.weights(pair, frequencies)) ** 2 for pair in pairs])
         return self._spectrum(models, weights)

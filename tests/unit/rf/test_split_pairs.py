@@ -142,3 +142,23 @@ def test_each_form_fusion_and_shard_is_the_same_operator(long_arrays):
     apart, _ = reconstructed_rf(folder, **settings, fusion="non-coherent")
     expected = [tikhonov([one], [values]) for one, values in zip(matrices, data, strict=True)]
     assert relative(apart, np.sqrt(np.sum(np.abs(expected) ** 2, axis=0))) < 0.1
+
+
+def test_plane_waves_of_parts_collapse_into_one_kernel(tmp_path):
+    """Far from a deep scene, whose third axis elements see under angles of their own."""
+    scene = Scene((6, 5, 12), (0.3, 0.32, 0.2))
+    pairs = [mills_cross((8, 6), 1200.0, 1e4, aspect) for aspect in ((0.05, 0.03), (-0.06, 0.02))]
+    voxels = torch.eye(scene.voxels, dtype=torch.complex128).reshape(-1, *scene.shape)
+    born = Born(scene, pairs, FREQUENCIES)
+    system = born(voxels).numpy().reshape(scene.voxels, -1).T
+    truth = complex_normal(np.random.default_rng(6), (scene.voxels,)).astype(np.complex128)
+    data = (system @ truth).reshape(2, 1, len(FREQUENCIES), *pairs[0].measurement_shape)
+    write_pairs(tmp_path, scene, pairs, FREQUENCIES, measured=list(data))
+    image, receipt = reconstructed_rf(tmp_path, **SOLVED, model="W")
+    level, cut = model_of(receipt["model"])
+    assert (level, receipt["normal"]) == ("W", "toeplitz, 1 kernel for 2 pairs")
+    assert cut.parts > 1
+    expected = tikhonov([system], [data.ravel()])
+    assert relative(image, expected) < 0.1
+    factors, _ = reconstructed_rf(tmp_path, **SOLVED, model="W", normal="factors")
+    assert relative(factors, image) < 1e-4
