@@ -91,6 +91,8 @@ class Rearranged:
 
     def reading_bytes(self, extent: Sequence[int]) -> int:
         """Return the peak memory while a part is read [byte]."""
+        if not math.prod(extent):
+            return 0
         longest = next(self._runs([(0, size) for size in extent]))
         read = self._stored.reading_bytes([run.stop - run.start for run in longest])
         if math.prod(size for run in longest for size in run.shape) == math.prod(extent):
