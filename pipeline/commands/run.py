@@ -39,8 +39,11 @@ def run(
     # Last, since it takes every word that follows.
     command += [*("--snakefile", str(workflow_folder() / "Snakefile")), "--cores", cores]
     command += ["--configfile", str(configfile)]
-    # What to repeat, for whoever reads the end of a run.
-    os.environ["KRONUFFT_COMMAND"] = shlex.join(["kronufft", *sys.argv[1:]])
+    # What to repeat, for whoever reads the end of a run. Targets may be added to it, of which the
+    # first would be taken for the config where none is named.
+    given = getattr(context.get_parameter_source("configfile"), "name", "") != "DEFAULT"
+    words = ["kronufft", "run", *([] if given else [str(configfile)]), *sys.argv[2:]]
+    os.environ["KRONUFFT_COMMAND"] = shlex.join(words)
     os.execv(command[0], command)
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from pipeline.errors import DataError
 from pipeline.storage.provenance import PROVENANCE, REMAKE, commands_of
 from pipeline.storage.publish import read_json
+from pipeline.storage.sealed import again
 
 _MARKER = "image.json"
 
@@ -32,7 +33,7 @@ def show_history(image: Path, *, commands: bool = False) -> None:
     console = Console(soft_wrap=True, highlight=False)
     shape = " x ".join(map(str, stored["arrays"]["image"]["shape"]))
     console.print(
-        f"[bold]{history['dataset']} {history['reconstruction']}[/]: {shape} (frame, z, y, x), "
+        f"[bold]{history['dataset']} {history['reconstruction']}[/]: {shape} ({_axes(history)}), "
         f"{stored['arrays']['image']['dtype']}, fingerprint {stored['fingerprint']}"
     )
     console.print(_stages(history["stages"]))
@@ -48,6 +49,14 @@ def show_history(image: Path, *, commands: bool = False) -> None:
         console.print(f"[bold]{title}[/]")
         for line in lines:
             console.print(f"  {line}", markup=False)
+
+
+def _axes(history: Mapping[str, Any]) -> str:
+    """Return the axes of the images, of which the first may be the coefficients of a series."""
+    settings = _listed(history["stages"]["reconstruct"].get("settings", {}))[0]
+    series = settings.get("reconstruction", {}).get("series") or {}
+    first = "coefficient" if series.get("images") == "coefficients" else "frame"
+    return f"{first}, z, y, x"
 
 
 def _stages(stages: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -102,7 +111,7 @@ def _again(history: Mapping[str, Any], folder: Path) -> Iterator[str]:
         found, _, dirty = commit[0].partition("-")
         changed = "  # and the changes that were not committed then" if dirty else ""
         yield f"git checkout {found}{changed}"
-    yield f"snakemake --cores all --forceall {folder / _MARKER}  # and that run's --configfile"
+    yield again(history.get("run"), "--forceall", folder / _MARKER)
     yield f"or without Snakemake: sh {folder / REMAKE}"
 
 

@@ -33,7 +33,7 @@ from pipeline.report.timeline import timeline_chart
 from pipeline.report.viewer import viewer_of
 from pipeline.report.wording import environment
 from pipeline.storage.receipts import warnings_of
-from pipeline.storage.sealed import DAMAGE, remake
+from pipeline.storage.sealed import DAMAGE, again, remake, run_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,12 +183,10 @@ def _logs(folder: Path, logs: Path) -> str:
 
 def _commands(folder: Path) -> tuple[str, ...]:
     """Return the commands of a reconstruction, for the folder that the run was started in."""
-    image = shlex.quote(str(folder / "image.json"))
-    if run := os.environ.get("KRONUFFT_COMMAND"):
-        again = f"{run} --forceall {image}"
-    else:
-        again = f"snakemake --cores all --forceall {image}  # and the run's --configfile"
-    return f"kronufft show {shlex.quote(str(folder))}", again
+    return (
+        f"kronufft show {shlex.quote(str(folder))}",
+        again(run_command(), "--forceall", folder / "image.json"),
+    )
 
 
 def _files(folder: Path) -> tuple[str, ...]:

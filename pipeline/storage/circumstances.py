@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.fingerprint import running_code_fingerprint
+from pipeline.storage.sealed import run_command
 
 _PACKAGE = Path(__file__).parents[1]
 _PROJECT = "kronufft"
@@ -20,7 +21,8 @@ def circumstances() -> dict[str, Any]:
 
     ``versions`` are those of every installed package, ``code`` is the fingerprint of the modules
     that were loaded, ``git`` the commit of the package's own repository, with ``-dirty`` where
-    files were changed since, or None.
+    files were changed since, or None. ``run`` is the command of the run that the job is part of,
+    where `kronufft run` started it.
     """
     return {
         "versions": installed_versions(),
@@ -33,6 +35,7 @@ def circumstances() -> dict[str, Any]:
             "python": platform.python_version(),
         },
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "run": run_command(),
     }
 
 

@@ -42,6 +42,7 @@ def gather_provenance(receipts: Receipts, plan: Sequence[Mapping[str, Any]]) -> 
     return {
         "dataset": merging["dataset"],
         "reconstruction": merging["reconstruction"],
+        "run": merging.get("run"),
         "stages": stages,
         "jobs": [
             {

@@ -6,6 +6,8 @@ text stands in its last line, ``# sha256 ...``, which readers of tables take for
 
 import hashlib
 import json
+import os
+import shlex
 import struct
 import zipfile
 import zlib
@@ -77,4 +79,16 @@ def _require_seal(found: object, expected: str, path: Path) -> None:
 
 def remake(path: Path) -> str:
     """Return, for the message of an error, the command that makes ``path`` again."""
-    return f"make it again: snakemake --cores all --force {path} (with that run's --configfile)"
+    return f"make it again: {again(run_command(), '--force', path)}"
+
+
+def run_command() -> str | None:
+    """Return the command that started this run, where `kronufft run` did; see there."""
+    return os.environ.get("KRONUFFT_COMMAND")
+
+
+def again(run: str | None, option: str, path: Path) -> str:
+    """Return the command that makes ``path`` again, by the command of its run where it is known."""
+    what = f"{option} {shlex.quote(str(path))}"
+    unknown = f"snakemake --cores all {what}  # and that run's --configfile"
+    return f"{run} {what}" if run else unknown

@@ -1,11 +1,14 @@
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app, main
 from pipeline.errors import told
+from pipeline.storage.sealed import again, remake, run_command
 
 STAGES = ["ingest", "calibrate", "plan", "reconstruct", "merge", "measure", "report"]
 
@@ -95,3 +98,23 @@ def test_a_defect_where_nothing_can_be_written_shows_its_traceback(monkeypatch, 
     line = told(RuntimeError("ours"))
     assert line.endswith("please report it with the lines above")
     assert "RuntimeError: ours" in capsys.readouterr().err
+
+
+def test_the_command_of_a_run_makes_one_of_its_files_again(monkeypatch, tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KRONUFFT_COMMAND", "")
+    started = []
+    monkeypatch.setattr("os.execv", lambda program, command: started.append(command))
+
+    def run(words):
+        monkeypatch.setattr("sys.argv", words)
+        assert CliRunner().invoke(app, words[1:]).exit_code == 0
+
+    run(["kronufft", "run", "-c", "2"])  # which names no config
+    image = Path("results/a b/image.json")
+    run(shlex.split(again(run_command(), "--forceall", image)))
+    first, second = started
+    assert [word for word in second if word not in first] == ["--forceall", str(image)]
+    assert remake(image).endswith(f"config/config.yaml -c 2 --forceall '{image}' --force '{image}'")
