@@ -23,6 +23,9 @@ from pipeline.errors import DataError
 SPEED_OF_LIGHT = 299_792_458.0
 """In vacuum [m/s]."""
 
+FARTHEST = 1e10
+"""Of an antenna [m]: beyond, double precision knows a path only within micrometres."""
+
 PULSE_BYTES = 7 * 8 * 3
 """Bytes a pulse while positions are looked at: both antennas, and temporaries."""
 
@@ -33,8 +36,8 @@ class AntennaPaths:
 
     Transmitters and receivers are the same positions if one antenna does both. The reference path
     runs from transmitter over the reference point to receiver. Scale and shift of the frequencies
-    are given where pulses have bands of their own. `DataError` if the shapes disagree or a value is
-    not finite.
+    are given where pulses have bands of their own. `DataError` if the shapes disagree, a value is
+    not finite, or an antenna stands farther away than double precision can tell.
     """
 
     transmitter: NDArray[np.float64]  # [pulse, 3], m
@@ -60,11 +63,13 @@ class AntennaPaths:
                     f"antenna paths: `{name}` has the shape {values.shape}, but there are "
                     f"{pulses} reference paths; expected {expected}"
                 )
-            if not np.isfinite(values).all():
-                pulse = int(np.argwhere(~np.isfinite(values))[0, 0])
+            most = FARTHEST if name in ("transmitter", "receiver") else np.finfo(np.float64).max
+            allowed = np.abs(values) <= most
+            if not allowed.all():
+                pulse = int(np.argwhere(~allowed)[0, 0])
                 raise DataError(
-                    f"antenna paths: `{name}` of pulse {pulse} is {values[pulse]}; leave the pulse "
-                    "out or correct it in the source"
+                    f"antenna paths: `{name}` of pulse {pulse} is {values[pulse]}, allowed are "
+                    f"numbers up to {most:.3g}; leave the pulse out or correct it in the source"
                 )
             object.__setattr__(self, name, values)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DataError
-from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT
+from pipeline.rf.geometry.antenna_paths import FARTHEST, SPEED_OF_LIGHT
 
 _LOWEST_FREQUENCY = 1e6
 """Frequencies below this [Hz] are taken for GHz or MHz: at 1 MHz a wave is 300 m long."""
@@ -41,7 +41,7 @@ class Pair:
     Raises
     ------
     DataError
-        If positions are not finite ``(element, 3)`` arrays or do not fit the grids.
+        If positions are not ``(element, 3)`` arrays of at most 1e10 m or do not fit the grids.
     """
 
     tx: NDArray[np.float64]
@@ -107,10 +107,12 @@ def _checked_positions(name: str, positions: ArrayLike) -> NDArray[np.float64]:
     array = np.array(positions, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != 3 or not len(array):
         raise DataError(f"pair: {name} has shape {array.shape}; it must be (element, 3) [m].")
-    if not np.isfinite(array).all():
-        broken = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+    allowed = (np.abs(array) <= FARTHEST).all(axis=1)
+    if not allowed.all():
+        broken = int(np.flatnonzero(~allowed)[0])
         raise DataError(
-            f"pair: {name} position {broken} is {array[broken]}; it must be finite [m]."
+            f"pair: {name} position {broken} is {array[broken]} m; allowed are numbers up to "
+            f"{FARTHEST:.0e}."
         )
     return array
 

@@ -44,10 +44,11 @@ def test_parts_join_to_the_whole(paths):
         np.testing.assert_array_equal(getattr(joined, name), getattr(paths, name))
 
 
-def test_bad_positions():
+@pytest.mark.parametrize("broken", [np.nan, 2e10])
+def test_bad_positions(broken):
     positions = np.ones((4, 3))
     with pytest.raises(DataError, match=r"`receiver` has the shape \(3, 3\).*4 reference paths"):
         AntennaPaths(positions, positions[:3], np.ones(4))
-    positions[2, 1] = np.nan
+    positions[2, 1] = broken
     with pytest.raises(DataError, match="`transmitter` of pulse 2 is"):
         AntennaPaths(positions, np.ones((4, 3)), np.ones(4))
