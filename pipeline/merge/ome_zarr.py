@@ -24,7 +24,9 @@ from pipeline.storage.chunks import CHUNK_BYTES, image_chunks, image_codecs
 # Viewers fetch whole chunks: small ones come up fast. They also bound the memory of a task, which
 # reads eight of the finer level for one of its own.
 _CHUNK_BYTES = 2**20
-_AXES = ("t", "z", "y", "x")
+_SPACE = ("z", "y", "x")
+_FIRST = {"frame": ("t", "time"), "coefficient": ("c", "channel")}
+"""Name and type of the first axis, by what images are."""
 
 
 def write_pyramid(path: Path, merged: Merged) -> None:
@@ -48,7 +50,7 @@ def write_pyramid(path: Path, merged: Merged) -> None:
             shape=shape,
             dtype="float32",
             chunks=image_chunks(shape, 4, target_bytes=_CHUNK_BYTES),
-            dimension_names=_AXES,
+            dimension_names=(_FIRST[merged.along][0], *_SPACE),
             compressors=image_codecs(np.dtype("float32")),
         )
         before = levels[max(level - 1, 0)]
@@ -72,7 +74,7 @@ def _metadata(levels: Sequence[tuple[int, ...]], merged: Merged) -> dict[str, An
     origin = [0.0, *(1e3 * first).tolist()]
     steps = [merged.duration or 1.0, *(1e3 * sizes).tolist()]
     time = {"unit": "second"} if merged.duration else {}
-    space: list[dict[str, Any]] = [{"unit": "millimeter"} for _ in _AXES[1:]]
+    space: list[dict[str, Any]] = [{"unit": "millimeter"} for _ in _SPACE]
     if merged.oriented:
         for axis, leads in zip(space, anatomical_directions(merged.affine), strict=True):
             axis["orientation"] = {"type": "anatomical", "value": leads}
@@ -95,11 +97,12 @@ def _metadata(levels: Sequence[tuple[int, ...]], merged: Merged) -> dict[str, An
         }
         for level, factors in enumerate(levels)
     ]
+    name, kind = _FIRST[merged.along]
     axes = [
-        {"name": "t", "type": "time", **time},
+        {"name": name, "type": kind, **time},
         *(
-            {"name": name, "type": "space", **more}
-            for name, more in zip(_AXES[1:], space, strict=True)
+            {"name": each, "type": "space", **more}
+            for each, more in zip(_SPACE, space, strict=True)
         ),
     ]
     multiscale = {"axes": axes, "datasets": datasets, "name": merged.title, "type": "mean"}

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from pipeline.engine.table import PlanRow
 from pipeline.errors import DataError
 from pipeline.merge.chunks import store_chunks
-from pipeline.storage.archives import Table, add_array, open_archive
+from pipeline.storage.archives import Table, add_array, first_axis, open_archive
 from pipeline.storage.chunks import image_chunks, image_codecs
 from pipeline.storage.sealed import DAMAGE, remake
 
@@ -81,7 +81,7 @@ class BlockSeries:
                 _check_block(path, plan[name], group.attrs.get("first_image"), image.shape)
                 found[name] = (path, image.shape, image.dtype)
                 # A series is a single block.
-                along, tables = str(_axes(image)[0]), _tables(group)
+                along, tables = first_axis(image), _tables(group)
         missing = [name for name in plan if name not in found]
         if missing:
             raise DataError(

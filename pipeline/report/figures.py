@@ -22,6 +22,7 @@ from pipeline.report.pictures import (
 )
 from pipeline.report.quality import quality_note, quality_table
 from pipeline.report.shown import Shown
+from pipeline.storage.archives import first_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,16 @@ class Series:
     def frames(self) -> int:
         """Number of images."""
         return int(self.images.shape[0])
+
+    @property
+    def along(self) -> str:
+        """What the images are: a ``frame`` each, or a ``coefficient`` of a temporal basis."""
+        return first_axis(self.images)
+
+    @property
+    def middle(self) -> int:
+        """The image that is shown alone; of coefficients the first, which has most of the signal."""
+        return self.frames // 2 if self.along == "frame" else 0
 
     @property
     def planes(self) -> tuple[Plane, ...]:
@@ -107,7 +118,7 @@ class Series:
 
 def thumbnail(series: Series) -> Picture:
     """Return the central axial plane of the middle image."""
-    plane = central_plane(series.images, series.frames // 2, "axial")
+    plane = central_plane(series.images, series.middle, "axial")
     return series.picture("axial", plane, white_level([plane]), "")
 
 
@@ -117,9 +128,10 @@ def views(series: Series) -> Figure:
     A volume's three planes stand side by side, with the reference and the difference below; a
     slice has the reference and the difference beside it.
     """
-    frame = series.frames // 2
+    frame = series.middle
     planes = series.planes
-    subject = f"Frame {frame} (of 0 to {series.frames - 1}). " if series.frames > 1 else ""
+    which = f"{series.along.capitalize()} {frame} (of 0 to {series.frames - 1}). "
+    subject = which if series.frames > 1 else ""
     if len(planes) > 1:
         subject += f"Planes through the centre, {_positions(series, planes)}. "
     figure = _figure(series, series.rows(frame, planes), planes, planes, subject)
@@ -131,7 +143,7 @@ def views(series: Series) -> Figure:
 
 def phases(series: Series) -> Figure:
     """Return the phase of the middle image, in the planes of `views`."""
-    frame = series.frames // 2
+    frame = series.middle
     pictures = tuple(
         series.laid_out(
             plane,
@@ -152,10 +164,11 @@ def strip(series: Series) -> Figure:
     frames = [round(index * (series.frames - 1) / max(1, count - 1)) for index in range(count)]
     columns = [series.rows(frame, ["axial"]) for frame in frames]
     values = {title: [column[title][0] for column in columns] for title in columns[0]}
-    subject = "All frames" if count == series.frames else f"{count} of {series.frames} frames"
+    some = "All" if count == series.frames else f"{count} of {series.frames}"
+    subject = f"{some} {series.along}s"
     if len(series.planes) > 1:
         subject += f", {_positions(series, ['axial'])}"
-    labels = [f"frame {frame}" for frame in frames]
+    labels = [f"{series.along} {frame}" for frame in frames]
     return _figure(series, values, ["axial"] * count, labels, f"{subject}. ")
 
 

@@ -22,6 +22,7 @@ from pipeline.metrics.tables import as_table, job_row, write_table
 from pipeline.progress import track
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.acquisition import Acquisition
+from pipeline.storage.archives import first_axis
 from pipeline.storage.publish import open_published, read_json
 from pipeline.storage.receipts import Receipt, warnings_of
 
@@ -86,7 +87,7 @@ def measure(
         who = f"{dataset}/{reconstruction}"
         with record.phase("compare"), track(f"measure {who}", len(groups)) as advance:
             for frame, group in enumerate(groups):
-                compared = settings.frames_per_image != "bins" and _of_frames(images)
+                compared = settings.frames_per_image != "bins" and first_axis(images) == "frame"
                 row = _image_row(images, measured, frame, group, image, compared=compared)
                 rows.append({**row, "kind": "image", **_solution_of(frame, blocks)})
                 advance()
@@ -124,18 +125,12 @@ def _stored_images(marker: Path) -> "zarr.Array[Any]":
     return images
 
 
-def _of_frames(images: "zarr.Array[Any]") -> bool:
-    """Tell whether images are of frames, and not coefficients of a temporal basis."""
-    names = getattr(images.metadata, "dimension_names", None)
-    return not names or names[0] == "frame"
-
-
 def _joined_frames(
     frames_per_image: int | str, frames: int, stored: "zarr.Array[Any]", marker: Path
 ) -> list[range]:
     """Return the measured frames of each image; each bin or coefficient may be of all."""
     images = stored.shape[0]
-    if frames_per_image == "bins" or not _of_frames(stored):
+    if frames_per_image == "bins" or first_axis(stored) != "frame":
         return [range(frames)] * images
     step = frames if isinstance(frames_per_image, str) else frames_per_image
     groups = [range(first, min(first + step, frames)) for first in range(0, frames, step)]

@@ -19,7 +19,7 @@ from pipeline.errors import DataError
 from pipeline.fingerprint import code_fingerprint
 from pipeline.kinds import open_raw, part_of
 from pipeline.storage.acquisition import Acquisition
-from pipeline.storage.archives import write_block
+from pipeline.storage.archives import first_axis, write_block
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import FINGERPRINT, open_published, read_json
 from pipeline.storage.receipts import Receipt
@@ -135,7 +135,7 @@ def _start(
     stored: Any = open_published(marker)["image"]
     count = sum(row.images for row in jobs.blocks.values())
     expected = acquired.to_volumes(np.empty((0, *shape))).shape[1:]
-    along, found = _along(settings.reconstruction), stored.metadata.dimension_names[0]
+    along, found = _along(settings.reconstruction), first_axis(stored)
     few = (count,) if along == "coefficient" else (1, count)
     if stored.shape[1:] != expected or stored.shape[0] not in few or found != along:
         raise DataError(

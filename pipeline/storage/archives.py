@@ -33,6 +33,12 @@ Table = tuple[NDArray[np.generic], Sequence[str]]
 """A small array, and the names of its axes."""
 
 
+def first_axis(images: Any) -> str:
+    """Return the first axis of images: ``frame``, or ``coefficient`` of a temporal basis."""
+    names = getattr(getattr(images, "metadata", None), "dimension_names", None)
+    return str(names[0]) if names else "frame"
+
+
 @contextmanager
 def published_archive(path: Path, attributes: Mapping[str, Any]) -> Iterator["zarr.Group"]:
     """Yield an empty Zarr group that becomes the zip file ``path`` when the block ends."""

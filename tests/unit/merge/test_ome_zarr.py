@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import zarr
@@ -54,6 +56,11 @@ def test_scale_place_and_units_arrive(tmp_path, merged):
     assert transforms[3][1].translation == pytest.approx([0, 2 - 80, 3 + 50, 3.5 - 30])
     arrays = zarr.open_group(tmp_path / "m.ome.zarr", mode="r")
     assert arrays["0"].metadata.dimension_names == ("t", "z", "y", "x")
+    coefficients = replace(merged, along="coefficient")
+    write_pyramid(tmp_path / "c.ome.zarr", coefficients)
+    found = Image.from_zarr(zarr.open_group(tmp_path / "c.ome.zarr", mode="r"))
+    first = found.ome_attributes.multiscales[0].axes[0]
+    assert (first.name, first.type) == ("c", "channel")
 
 
 @pytest.mark.parametrize(

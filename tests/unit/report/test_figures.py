@@ -5,6 +5,7 @@ import io
 
 import numpy as np
 import pytest
+import zarr
 from matplotlib import colormaps
 from matplotlib.image import imread
 
@@ -154,3 +155,14 @@ def test_curves_follow_the_theme_and_repeat():
 def test_memory_scatter(limit):
     text = svg(memory_scatter({"a": [(900, 700)], "b": [(500, 510)]}, limit))
     assert ("limit" in text) == (limit is not None)
+
+
+def test_coefficients_are_called_so_and_the_first_is_shown():
+    images = zarr.create_array(
+        {}, data=np.random.default_rng(0).random((5, 1, 4, 3)),
+        dimension_names=("coefficient", "z", "y", "x"),
+    )  # fmt: skip
+    series = Series(images, (0.001,) * 3, no_reference, {})
+    assert views(series).caption.startswith("Coefficient 0 (of 0 to 4). ")
+    assert strip(series).caption.startswith("All coefficients")
+    assert strip(series).rows[0][1][4].label == "coefficient 4"
