@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
-from pipeline.formats.checks import Check, Found, Labels, NotNegative, NotZero
+from pipeline.formats.checks import Check, Found, Labels, Largest, NotNegative, NotZero
 from pipeline.formats.content import Content, Sizes
 from pipeline.formats.faults import Measured, warn_of_levels
 from pipeline.formats.lazy import LazyArray, whole
@@ -18,6 +18,7 @@ from pipeline.formats.mapping import stacked
 from pipeline.formats.measurement import Measurement
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
 from pipeline.rf.formats.acquisition import RfAcquisition, resident
+from pipeline.rf.geometry.antenna_paths import FARTHEST
 from pipeline.rf.geometry.antenna_pattern import AntennaPattern, seen_squares
 from pipeline.rf.geometry.antennas import Pair, centre_wavenumber, checked_frequencies
 from pipeline.rf.geometry.phase_history import paths_of_pair
@@ -107,12 +108,31 @@ def _pulses(
             "y": partial(_measured_pulses, dataset, labels),
             "weights": partial(NotZero, f"{dataset}: weights", ()),
             "y_target": partial(NotZero, f"{dataset}: y_target", ()),
+            "transmitter": partial(_NotFarthest, f"{dataset}: transmitter"),
+            "receiver": partial(_NotFarthest, f"{dataset}: receiver"),
             "frequency_scale": partial(
                 NotNegative, f"{dataset}: values of frequency_scale", ("frame", "pulse")
             ),
         },
         labels=labels,
     )
+
+
+class _NotFarthest(Largest):
+    """Refuses positions farther away than paths to them are known."""
+
+    def __init__(self, who: str, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, ())
+        self._who = who
+
+    def finish(self, record: Receipt) -> Found:
+        """Refuse what is too far."""
+        if self.values > FARTHEST:
+            raise DataError(
+                f"{self._who} reaches {self.values:.3g} m; allowed are numbers up to "
+                f"{FARTHEST:.0e}: correct it in the source, or use `scale`"
+            )
+        return {}
 
 
 def _pairs(
