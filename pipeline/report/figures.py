@@ -61,7 +61,7 @@ class Series:
 
     @property
     def middle(self) -> int:
-        """The image that is shown alone; of coefficients the first, which has most of the signal."""
+        """The image that is shown alone; of coefficients the first, with most of the signal."""
         return self.frames // 2 if self.along == "frame" else 0
 
     @property
