@@ -61,10 +61,9 @@ def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Itera
     """Open a stream; ``details.readouts`` and ``details.trajectory`` say what to take of it."""
     arrives = settings.source == STANDARD_INPUT
     path = None if arrives else existing_source(settings, dataset)
-    if arrives and sys.stdin.isatty():
-        raise ConfigError(
-            f"{dataset}: standard input is a terminal; pipe a stream into the command"
-        )
+    if arrives and (sys.stdin is None or sys.stdin.isatty()):
+        found = "closed" if sys.stdin is None else "a terminal"
+        raise ConfigError(f"{dataset}: standard input is {found}; pipe a stream into the command")
     with ExitStack() as stack:
         raw = _Passing() if path is None else path.open("rb", buffering=0)
         size = None if path is None else path.stat().st_size
@@ -154,11 +153,15 @@ class MrdStream(ListedSource):
         if fault is not None:
             count = len(self._heads)
             if not incomplete or not count:
+                again, there = (
+                    ("send", "in `details` of `kronufft ingest`")
+                    if size is None
+                    else ("copy", f"in `sources.{dataset}`")
+                )
                 raise DataError(
                     f"{self._who} is cut off or damaged after {count} whole readouts "
-                    f"({words_of(fault)}); "
-                    f"copy it again, or go on with these: set `sources.{dataset}.readouts."
-                    "incomplete: true`"
+                    f"({words_of(fault)}); {again} it again, or go on with these: set "
+                    f"`readouts: {{incomplete: true}}` {there}"
                 ) from None
             self.told["whole_readouts"] = count
         components = np.unique(self._heads["components"][roles(self._heads["flags"]) == 0])

@@ -14,7 +14,7 @@ from mrd2_files import stream
 
 from pipeline.config.sources import IngestSettings, SourceSettings
 from pipeline.engine.budget import Budget
-from pipeline.errors import DataError, DependencyError
+from pipeline.errors import ConfigError, DataError, DependencyError
 from pipeline.formats.lazy import whole
 from pipeline.mri.formats import mrd2
 
@@ -87,12 +87,22 @@ def test_a_stream_is_read_as_it_arrives(tmp_path, monkeypatch):
             ]
 
 
-def test_whole_readouts_of_a_stream_that_is_cut_off(tmp_path):
+def test_whole_readouts_of_a_stream_that_is_cut_off(tmp_path, monkeypatch):
     readouts, kspace, *_ = series()
     path = stream(tmp_path / "scan.mrd2", readouts)
     path.write_bytes(path.read_bytes()[:-700])
-    with pytest.raises(DataError, match=r"after 1\d whole readouts"), opened(path):
+    with pytest.raises(DataError, match=r"after 1\d whole readouts .*`sources.scan`"), opened(path):
         pass
+    with path.open() as pipe, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", pipe)
+        with (
+            pytest.raises(DataError, match=r"send it again, .* in `details` of"),
+            opened(Path("-")),
+        ):
+            pass
+        patched.setattr(sys, "stdin", None)
+        with pytest.raises(ConfigError, match="standard input is closed"), opened(Path("-")):
+            pass
     with opened(path, readouts={"incomplete": True, "frames": []}) as found:
         count = found.arrays["kspace"].shape[2]
         in_order = kspace.transpose(2, 0, 1, 3).reshape(-1, 2, 10)
