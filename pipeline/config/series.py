@@ -81,4 +81,10 @@ class SeriesSettings(Settings):
             shortest, longest = getattr(self, name)
             if shortest >= longest:
                 raise ValueError(f"`{name}`: the first must be shorter than the second")
+        if self.basis == "fingerprinting" and self.t2_times[0] > self.relaxation_times[1]:
+            raise ValueError(
+                f"`t2_times` begin at {self.t2_times[0]:g} s and `relaxation_times`, which are T1, "
+                f"end at {self.relaxation_times[1]:g} s; no T2 is longer than T1, so that no "
+                "signal is left"
+            )
         return self

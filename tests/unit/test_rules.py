@@ -69,9 +69,10 @@ CHANGED = {
         ("mri.calibration.walsh", {"calibrate": MRI}),
         ("rf.calibration.model_error", {"calibrate": RF}),
     ],
-    "planning (`engine/plan.py`), what a model costs (`mri/model/costs.py`)": [
+    "planning (`engine/plan.py`), what a model costs (`mri/model/costs.py`, `memory.py`)": [
         ("engine.plan", {"plan": IMAGES}),
         ("mri.model.costs", {"plan": MRI_IMAGES}),
+        ("mri.model.memory", {"plan": MRI_IMAGES}),
         ("rf.model.pair_costs", {"plan": RF_IMAGES}),
     ],
     "a forward model (`mri/model/`, `rf/model/`)": [

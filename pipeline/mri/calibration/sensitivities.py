@@ -67,9 +67,23 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
         )
     if wanted == "source" or (wanted == "auto" and in_source):
         return "source"
-    if wanted == NONE or compression.most_coils(job) == 1:
+    coils = compression.most_coils(job)
+    if wanted == NONE or coils == 1:
         return NONE
-    return "walsh" if wanted == "walsh" else "espirit"
+    if wanted == "walsh":
+        return "walsh"
+    _require_coils(job, coils)
+    return "espirit"
+
+
+def _require_coils(job: Calibrating, coils: int) -> None:
+    """Refuse more sets of maps than there are coils, which have no more that is independent."""
+    sets = job.settings.calibration.espirit.sets
+    if sets > coils:
+        raise DataError(
+            f"{job.dataset}: calibration.espirit.sets is {sets}, and there are {coils} coils; "
+            "take fewer sets, or more virtual coils"
+        )
 
 
 def _grid(job: Calibrating) -> CentreGrid:
@@ -228,6 +242,7 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
     shape = as_volume(raw.shape) if raw.slices == 1 else (raw.slices, *raw.shape[-2:])
     sets = (map_sets(job),) if map_sets(job) > 1 else ()
     if sets:
+        _require_coils(job, data.coils)  # compressed to a share of the energy they may be few
         receipt.record(map_sets=sets[0])
     stored = create_sensitivities(group, (*sets, data.coils, *shape), apart=raw.slices > 1)
     each = raw.frames // raw.slices

@@ -3,11 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from acquisitions import complex_normal
+from acquisitions import complex_normal, write_acquisition
 from allocations import Allocations
+from calibrating import calibrated_in
 from coil_measurements import low_resolution, measure, true_maps
 
 import kronufft
+from pipeline.errors import DataError
 from pipeline.mri.calibration import espirit
 from pipeline.mri.calibration.centre import CentreGrid, box_shape, centre_of_kspace
 from pipeline.mri.calibration.coilmaps import interpolated, unit_norm
@@ -156,3 +158,13 @@ def test_gpu_agrees():
     on_gpu, _ = espirit_maps(region.cuda(), size, width=6, threshold=1e-3)
     along = torch.sum(on_cpu.conj() * on_gpu.cpu(), dim=0)[values > 0.99]
     torch.testing.assert_close(along, torch.ones_like(along), rtol=0, atol=0.01)
+
+
+def test_no_more_sets_than_coils(tmp_path):
+    """Of a share of the energy only compression tells how many there are."""
+    shape = (12, 11)
+    write_acquisition(tmp_path, shape=shape, coils=3, readouts=20, samples=24)
+    for virtual, coils in ((2, 2), (0.5, 2), ("all", 3)):
+        sets = {"sets": coils + 1, "crop": 0.8}
+        with pytest.raises(DataError, match=f"sets is {coils + 1}, and there are {coils} coils"):
+            calibrated_in(tmp_path, espirit=sets, virtual_coils=virtual)

@@ -236,6 +236,8 @@ def test_fingerprints_are_those_of_spins_that_dephase():
         SeriesSettings(
             basis="fingerprinting", flip_angles=tuple(angles), repetition_times=(0.01, 0.02)
         )
+    with pytest.raises(ValueError, match=r"begin at 3\.5 s .* end at 3 s"):
+        SeriesSettings.model_validate({**settings.model_dump(), "t2_times": (3.5, 4.0)})
 
 
 def test_a_penalty_along_the_series_by_both_solvers(tmp_path):
