@@ -87,7 +87,7 @@ def calibrated(folder, data, *, with_maps, **settings):
     data.write(folder / "raw.json", with_maps=with_maps)
     calibrate(
         settings=CalibrateSettings(
-            calibration=CalibrationSettings(**settings), nufft=NufftSettings()
+            calibration=CalibrationSettings.model_validate(settings), nufft=NufftSettings()
         ),
         dataset="scan",
         raw=folder / "raw.json",
@@ -122,9 +122,17 @@ def test_calibrate_warns(tmp_path, capsys, change, with_maps, mistake):
     assert stored.attrs["consistency"] == receipt["consistency"]
 
 
-def test_the_check_can_be_left_out(tmp_path):
-    wrong = CASES["conjugated"].wrong(measure())
-    receipt = calibrated(tmp_path, wrong, with_maps=True, consistency=False)
+@pytest.mark.parametrize(
+    ("change", "settings"),
+    [
+        ("conjugated", {"consistency": False}),
+        ("half scale", {"coil_maps": "espirit", "espirit": {"sets": 2, "crop": 0.8}}),
+    ],
+    ids=["by choice", "of an object that is said to be larger than the field of view"],
+)
+def test_the_check_can_be_left_out(tmp_path, change, settings):
+    wrong = CASES[change].wrong(measure())
+    receipt = calibrated(tmp_path, wrong, with_maps=True, **settings)
     assert "warnings" not in receipt
     assert receipt["consistency"] == "none"
 

@@ -138,8 +138,14 @@ class Fit:
 
 
 def method(job: Calibrating, raw: RawData | None = None) -> str:
-    """Return ``checked`` or ``none``; see `pipeline.engine.chain.Step`."""
-    return "checked" if job.settings.calibration.consistency else NONE
+    """Return ``checked`` or ``none``; see `pipeline.engine.chain.Step`.
+
+    An object that is larger than the field of view, as several sets of maps are for, looks like a
+    trajectory of half the scale.
+    """
+    settings = job.settings.calibration
+    folded = settings.espirit.sets > 1 and sensitivities.method(job, raw) == "espirit"
+    return "checked" if settings.consistency and not folded else NONE
 
 
 def needs(job: Calibrating) -> list[Need]:
@@ -368,7 +374,7 @@ def centre_of(raw: RawData, group: "zarr.Group", grid: CoarseGrid) -> Samples:
 
     stored: Any = group.get("sensitivities")
     maps = None
-    if stored is not None and stored.ndim == 4:  # one image alone does not explain several sets
+    if stored is not None:
         voxels = [
             slice(start, start + (size - 1) * stride + 1, stride)
             for start, size, stride in zip(grid.start, grid.shape, grid.strides, strict=True)
