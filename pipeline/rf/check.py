@@ -17,4 +17,10 @@ def check_settings(settings: AlgorithmSettings, job: Calibrating, who: str) -> N
     said = job.settings.instruments.coherent if job.settings.instruments else None
     coherent = job.acquired.coherent if said is None else said
     estimated = job.methods[instruments.NAME] == instruments.TARGET
-    require_possible(settings, who, pairs=job.acquired.pairs, coherent=coherent or estimated)
+    require_possible(
+        settings,
+        who,
+        pairs=job.acquired.pairs,
+        coherent=coherent or estimated,
+        exact_only=job.acquired.exact_only,
+    )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.config.base import validate
+from pipeline.config.scenes import AntennaSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import DataError
 from pipeline.formats.checks import Check, Found, Labels, Largest, NotNegative, NotZero
@@ -66,26 +68,41 @@ def _antenna(
 ) -> dict[str, Any] | None:
     """Return path loss and pattern of the settings, or as the source has them.
 
-    `DataError` if a pattern leaves nothing of the scene's origin, or pairs are to have path loss.
+    `DataError` if they do not go with the antennas, `ConfigError` if the source's are not such.
     """
     given = settings.details.antenna
-    told = acquisition.antenna if given is None else given.model_dump(mode="json")
-    if told is None:
-        return None
-    if told.get("path_loss") and acquisition.pairs:
+    if given is None:
+        if acquisition.antenna is None:
+            return None
+        who = f"{dataset}: attribute `antenna` of {settings.source}"
+        given = validate(AntennaSettings, acquisition.antenna, who)
+    told = given.model_dump(mode="json")
+    if given.path_loss and acquisition.pairs:
         raise DataError(
             f"{dataset}: `antenna.path_loss` is for phase histories: pairs of arrays always have "
             "it with the model exact; leave it out"
         )
-    pattern, centre = AntennaPattern.of(told), acquisition.scene.centre
     known = [paths_of_pair(pair) for pair in acquisition.pairs if pair is not None]
+    if acquisition.scene.range is not None or len(known) < len(acquisition.pairs):
+        raise DataError(
+            f"{dataset}: `antenna` needs a scene in metres and positions (tx, rx) of all pairs; "
+            "give them, or leave it out"
+        )
+    pattern, centre = AntennaPattern.of(told), acquisition.scene.centre
     for paths in known if acquisition.pairs else [acquisition.paths()]:
-        if not seen_squares(pattern, paths, centre).any():
+        with np.errstate(invalid="ignore"):
+            squares = seen_squares(pattern, paths, centre)
+        if np.isnan(squares).any():
+            raise DataError(
+                f"{dataset}: an antenna stands where it looks, or in the scene's origin {centre}, "
+                "so its `antenna` pattern has no direction; give another `aim`, or `direction`"
+            )
+        if not squares.any():
             raise DataError(
                 f"{dataset}: with this `antenna` no antenna sees the scene's origin {centre}; "
                 "check `aim` and `direction`, and the angles of `pattern`"
             )
-    return dict(told)
+    return told
 
 
 def _pulses(

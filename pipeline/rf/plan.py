@@ -8,7 +8,7 @@ from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.engine.machine import Machine
 from pipeline.engine.rates import Rates
 from pipeline.engine.work import ModelCosts
-from pipeline.errors import ConfigError, PlanError
+from pipeline.errors import ConfigError
 from pipeline.rf.combinations import PLANE_WAVES, require_possible
 from pipeline.rf.geometry.antennas import wavenumbers
 from pipeline.rf.geometry.sub_arrays import WHOLE, model_of, sub_pairs
@@ -61,8 +61,7 @@ def models(
         if data.projection is not None and fine:
             errors["exact"] = data.projection.sampling.error
     if exact_only:
-        if data.projection is None:
-            raise PlanError(f"{who}: `antenna` needs positions of all pairs; store `tx` and `rx`")
+        assert data.projection is not None  # ingest takes no `antenna` without positions
         errors = {"exact": data.projection.sampling.error}
     if settings.single_kernel:
         errors = {level: error for level, error in errors.items() if level in PLANE_WAVES}

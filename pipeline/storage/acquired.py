@@ -42,6 +42,8 @@ class Acquired:
     """RF: pairs of antenna arrays; none of a phase history."""
     coherent: bool = True
     """RF: whether the source says that phases of pairs can be compared."""
+    exact_only: bool = False
+    """RF: whether path loss or an antenna pattern is told, which only the model `exact` knows."""
 
     @classmethod
     def of(cls, marker: Path) -> Self:
@@ -71,6 +73,7 @@ class Acquired:
             frame_duration=attributes.get("frame_duration"),
             pairs=int(attributes.get("pairs", 0)),
             coherent=bool(attributes.get("coherent", True)),
+            exact_only=attributes.get("antenna") is not None,
         )
 
     def volume(self, shape: tuple[int, ...] | None = None) -> tuple[int, int, int]:

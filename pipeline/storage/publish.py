@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FINGERPRINT = "fingerprint"
 TOLD = (
     *("kind", "shape", "axes", "frames", "pattern", "slices", "dwell_time", "frame_duration"),
-    *("rows", "pairs", "coherent"),
+    *("rows", "pairs", "coherent", "antenna"),
 )
 """Attributes that the marker repeats, so that sizes are known without opening the store."""
 

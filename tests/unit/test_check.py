@@ -110,11 +110,13 @@ def test_settings_that_mri_data_do_not_allow(arrays, slices, reconstruction, cal
         ({"model": "W"}, "the model W is of pairs"),
         ({"preconditioner": "kronecker"}, "a phase history has none"),
         ({"model": "exact", "normal": "toeplitz"}, "`model: exact` goes forward and back"),
+        ({"model": "W+D(fc)"}, "`antenna` gives path loss or a pattern"),
     ],
 )
 def test_settings_that_a_phase_history_does_not_allow(arrays, reconstruction, said):
     scene = {"shape": [8, 9], "spacing": [0.1, 0.1]}
-    source = arrays("transmitter", "y", "frequencies", scene=scene)
+    more = {"antenna": {"path_loss": True}} if "antenna" in said else {}
+    source = arrays("transmitter", "y", "frequencies", scene=scene, **more)
     row = ("scan", "rf", "arrays", "data.npz", "one")
     assert check({"scan": source}, [row], {"algorithm": "tikhonov"}).exit_code == 0
     done = check({"scan": source}, [row], {"algorithm": "tikhonov", **reconstruction})

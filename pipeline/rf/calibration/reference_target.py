@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.config.calibration import ReferenceTargetSettings
 from pipeline.errors import DataError
 from pipeline.pieces import pieces
+from pipeline.rf.geometry.antenna_pattern import AntennaPattern
 from pipeline.rf.geometry.antennas import Pair, green, wavenumbers
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.wavefronts import unit_phasor
@@ -41,12 +42,13 @@ def target_response(
     position: NDArray[np.float64],
     scene: Scene,
     weights: NDArray[np.complex128] | None,
+    pattern: AntennaPattern | None = None,
 ) -> NDArray[np.complex128]:
     """Return what a pair measures of a point scatterer of amplitude 1 at ``position``.
 
     complex128 ``[freq, m1, m2]``. Paths are exact; the scatterer is isotropic. The weights,
     ``[freq]``, are what the pair's centre measures of a scatterer in the scene's centre; None for
-    path loss and phase of free space.
+    path loss and phase of free space. The pattern is that of all antennas.
     """
     k = wavenumbers(frequencies, scene.speed)
     legs = [np.linalg.norm(position - array, axis=1) for array in (antennas.tx, antennas.rx)]
@@ -60,6 +62,11 @@ def target_response(
             for leg, range_ in zip(legs, ranges, strict=True)
         ]
         scale = weights
+    if pattern is not None:
+        fields = [
+            field * pattern.amplitudes(array, position[None], scene.centre)[:, 0]
+            for field, array in zip(fields, (antennas.tx, antennas.rx), strict=True)
+        ]
     return np.stack(
         [
             element_product(antennas, tx, rx) * factor
@@ -162,6 +169,14 @@ class SeenTarget:
         self._antennas = antennas
         self._position = np.zeros(3)
         self._position[: len(target.position)] = target.position
+        if raw.pattern is not None and not all(
+            raw.pattern.amplitudes(array, self._position[None], raw.scene.centre).all()
+            for array in (antennas.tx, antennas.rx)
+        ):
+            raise DataError(
+                f"{self._who}: by their `antenna` pattern, elements do not see the reference "
+                f"target {target.position} m; give a target before all of them"
+            )
 
     def correction(self) -> tuple[PairCorrection, dict[str, float]]:
         """Return what the instrument adds, and for the record how well the target was seen.
@@ -215,6 +230,7 @@ class SeenTarget:
                 self._position,
                 raw.scene,
                 None if weights is None else weights[band],
+                raw.pattern,
             )
             yield band, values, expected
 

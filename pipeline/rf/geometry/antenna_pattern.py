@@ -64,14 +64,23 @@ class AntennaPattern:
         self, paths: AntennaPaths, points: NDArray[np.float64], centre: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return what is left of paths over points, ``(point, 3)`` [m]: float64 [pulse, point]."""
-        left = np.ones((len(paths), len(points)))
-        places, samples = np.linspace(0, 1, _SAMPLES), self.samples()
-        for antennas in (paths.transmitter, paths.receiver):
-            away = points - antennas[:, None]
-            along = np.einsum("pxi,pi->px", away, self.boresights(antennas, centre))
-            cosines = along / np.linalg.norm(away, axis=-1)
-            left *= np.interp(np.sqrt(np.clip((1 - cosines) / 2, 0, 1)), places, samples)
-        return left
+        sent, heard = (
+            self.amplitudes(antennas, points, centre)
+            for antennas in (paths.transmitter, paths.receiver)
+        )
+        return sent * heard
+
+    def amplitudes(
+        self,
+        antennas: NDArray[np.float64],
+        points: NDArray[np.float64],
+        centre: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return how antennas ``(antenna, 3)`` see points ``(point, 3)``: ``[antenna, point]``."""
+        away = points - antennas[:, None]
+        along = np.einsum("pxi,pi->px", away, self.boresights(antennas, centre))
+        halves = np.sqrt(np.clip((1 - along / np.linalg.norm(away, axis=-1)) / 2, 0, 1))
+        return np.asarray(np.interp(halves, np.linspace(0, 1, _SAMPLES), self.samples()))
 
 
 def seen_squares(

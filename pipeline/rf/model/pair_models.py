@@ -65,8 +65,13 @@ class PairModels:
 
     def seen(self, pair: int) -> float:
         """Return how many measurements of a pair see the scene's origin, by squared amplitude."""
-        if self.level != "exact":
+        if self.level == "stored" or (self.level != "exact" and self.cut == WHOLE):
             return float(math.prod(self.raw.measurement_shape(pair)))
+        if self.level != "exact":  # parts have path losses of their own, alike at all frequencies
+            return sum(
+                abs(part.relative[0]) ** 2 * math.prod(map(len, part.rows))
+                for part in self._split(pair)
+            )
         antennas, origin = self._antennas(pair), self.raw.scene.centre
         paths = paths_of_pair(antennas)
         of_centres = math.prod(float(np.linalg.norm(origin - each)) for each in antennas.centres)

@@ -17,7 +17,7 @@ from pipeline.rf.geometry.antennas import wavenumbers
 from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.back_projection import BackProjection
-from pipeline.rf.model.born import Born
+from pipeline.rf.model.born import Born, simulate
 from pipeline.rf.model.exact_pair import ExactPair
 
 SCENE = Scene((7, 6, 5), (0.02, 0.03, 0.025), (0.1, 0.0, 0.3))
@@ -159,15 +159,40 @@ def test_a_pair_is_the_born_sum_by_its_patterns(tmp_path):
     assert receipt["model"] == "exact"
 
 
-def test_antennas_that_see_nothing_are_refused(tmp_path):
-    away = settings("table", direction=(0, 0, -1))
-    with pytest.raises(DataError, match="no antenna sees the scene's origin"):
-        store(
-            tmp_path / "raw.json",
-            pulses(SCENE, FREQUENCIES, PATHS, np.ones((30, 13))),
-            "radar",
-            antenna=away,
-        )
+def test_a_target_tells_gains_of_elements_beside_their_pattern(tmp_path):
+    pair = planar((2, 3), (4, 1), 0.13, np.array([[0.1, 0.1, 0.0], [-0.1, -0.1, 0.02]]))
+    place = SCENE.positions(np.array([30]))
+    gains = [
+        random_complex(count, seed=count).numpy() + 3 for count in (len(pair.tx), len(pair.rx))
+    ]
+    sides = zip((pair.tx, pair.rx), gains, strict=True)
+    tx, rx = (gain * amplitudes("table", side, place)[:, 0] for side, gain in sides)
+    measured = simulate(place, [1.0], pair, FREQUENCIES)
+    (t1, t2), (r1, r2) = pair.grids
+    both = np.einsum("ab,cd->acbd", tx.reshape(t1, t2), rx.reshape(r1, r2))
+    data = [(measured * both.reshape(t1 * r1, t2 * r2))[None]]
+    write_pairs(tmp_path, SCENE, [pair], FREQUENCIES, measured=data, antenna=settings("table"))
+    target = {"position": place[0], "element_gains": True, "largest_delay": 1e-12}
+    found = calibrated_in(tmp_path, dataset="pairs", instruments={"reference_target": target})
+    for name, gain in zip(("gain_tx", "gain_rx"), gains, strict=True):
+        ratio = found.array(f"pair/0/{name}") / gain
+        np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+    target["position"] = (0.0, 0.0, -5.0)
+    with pytest.raises(DataError, match="elements do not see the reference target"):
+        calibrated_in(tmp_path, dataset="pairs", instruments={"reference_target": target})
+
+
+@pytest.mark.parametrize(
+    ("antenna", "message"),
+    [
+        ({"pattern": TABLE, "direction": (0, 0, -1)}, "no antenna sees the scene's origin"),
+        ({"power": 1, "aim": tuple(SITES[1, 4])}, "an antenna stands where it looks"),
+    ],
+)
+def test_antennas_that_see_nothing_are_refused(tmp_path, antenna, message):
+    acquisition = pulses(SCENE, FREQUENCIES, PATHS, np.ones((30, 13)))
+    with pytest.raises(DataError, match=message):
+        store(tmp_path / "raw.json", acquisition, "radar", antenna=antenna)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.phase_history import paths_of_pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.geometry.sub_arrays import Cut, model_name, model_of, sub_pairs
-from pipeline.rf.model.born import Born
+from pipeline.rf.model.born import Born, simulate
 from pipeline.storage.publish import read_json
 
 FREQUENCIES = np.linspace(9.95e9, 10.05e9, 6)
@@ -162,3 +162,14 @@ def test_plane_waves_of_parts_collapse_into_one_kernel(tmp_path):
     assert relative(image, expected) < 0.1
     factors, _ = reconstructed_rf(tmp_path, **SOLVED, model="W", normal="factors")
     assert relative(factors, image) < 1e-4
+
+
+def test_a_point_in_the_origin_is_one_whatever_the_parts_lose_on_their_way(tmp_path):
+    pair = mills_cross((8, 10), 2.0, 2.0, (0.02, 0.05))
+    scene = Scene(SCENE.shape, (0.03, 0.04))
+    measured = simulate([scene.centre], [1.0], pair, FREQUENCIES)
+    write_pairs(tmp_path, scene, [pair], FREQUENCIES, measured=[measured[None]])
+    for model in ("W+D", "exact"):
+        image, receipt = reconstructed_rf(tmp_path, algorithm="matched-filter", model=model)
+        assert model_of(receipt["model"])[1].parts > 1 or model == "exact"
+        assert abs(image[0, 0, 4, 4] - 1) < 0.03
