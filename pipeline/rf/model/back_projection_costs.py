@@ -17,7 +17,7 @@ COMPILED_BYTES = 130 * 10**6
 """Of Numba and what it has compiled; measured."""
 _GATHERED, _SCATTERED = 9, 15
 """What a voxel of a pulse takes in compiled loops, in grid points that gridding updates."""
-_PATTERN, _PATTERN_BYTES = 18, 64
+_PATTERN, _PATTERN_BYTES = 18, 40
 """What the pattern of the antennas takes beside: in grid points, and bytes where torch computes."""
 PAIR_BYTES = 160
 """Of a voxel of a pulse where torch computes: path, phase and values; measured."""

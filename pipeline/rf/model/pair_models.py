@@ -69,7 +69,7 @@ class PairModels:
             return float(math.prod(self.raw.measurement_shape(pair)))
         if self.level != "exact":  # parts have path losses of their own, alike at all frequencies
             return sum(
-                abs(part.relative[0]) ** 2 * math.prod(map(len, part.rows))
+                float(np.abs(part.relative[0])) ** 2 * math.prod(map(len, part.rows))
                 for part in self._split(pair)
             )
         antennas, origin = self._antennas(pair), self.raw.scene.centre
