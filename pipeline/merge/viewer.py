@@ -49,8 +49,9 @@ def write_viewer(path: Path, merged: Merged) -> None:
     """Write the magnitude of images at lower resolution; of radar in dB of the brightest voxel.
 
     The script calls ``kronufft`` with one object: whose images these are, ``window`` (the values
-    that are black and white), ``unit``, ``frames`` (numbers of those that it holds), ``oriented``,
-    and ``nifti`` (a gzipped NIfTI-1 of 16-bit integers, in base64).
+    that are black and white), ``unit``, ``along`` (what an image is: a frame or a coefficient),
+    ``frames`` (numbers of those that it holds), ``oriented``, and ``nifti`` (a gzipped NIfTI-1 of
+    16-bit integers, in base64).
     """
     values, frames, affine = _reduced(merged)
     peak = float(values.max())
@@ -70,6 +71,7 @@ def write_viewer(path: Path, merged: Merged) -> None:
         "reconstruction": merged.reconstruction,
         "window": window,
         "unit": unit,
+        "along": merged.along,
         "frames": frames,
         "oriented": merged.oriented,
         "nifti": base64.b64encode(_nifti(values, slope, affine)).decode(),

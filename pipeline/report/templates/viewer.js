@@ -133,7 +133,7 @@ function setFrame() {
     const [volume] = viewer.volumes;
     viewer.setFrame4D(volume.id, Math.min(frame, volume.nFrame4D - 1));
   }
-  at("which").textContent = `frame ${layers[0].volume.frames[frame]}`;
+  at("which").textContent = `${layers[0].volume.along} ${layers[0].volume.frames[frame]}`;
   moved(layers[0].viewer);
 }
 

@@ -36,7 +36,7 @@ def test_small_images_are_copied_whole(tmp_path):
     expected = np.abs(values).T
     np.testing.assert_allclose(image.get_fdata(), expected, atol=expected.max() / 65534)
     np.testing.assert_allclose(image.affine, ras_affine(affine), rtol=1e-5, atol=1e-4)
-    assert content["frames"] == [0, 1, 2]
+    assert (content["along"], content["frames"]) == ("frame", [0, 1, 2])
     assert content["window"] == [0, pytest.approx(np.percentile(np.abs(values), 99.5))]
 
 
