@@ -14,7 +14,8 @@ from wrong_data.datasets import measure, volumes
 from pipeline.config.calibration import CalibrateSettings, CalibrationSettings
 from pipeline.config.transforms import NufftSettings
 from pipeline.mri.calibration import consistency
-from pipeline.mri.calibration.consistency import CoarseGrid, fitted, judged
+from pipeline.mri.calibration.coarse_fit import CoarseGrid, fitted
+from pipeline.mri.calibration.consistency import judged
 from pipeline.mri.calibration.noise import estimated_noise
 from pipeline.stages.calibrate import calibrate
 from pipeline.storage.publish import open_published, read_json
