@@ -88,7 +88,7 @@ def test_page_names_figures_and_settings(tmp_path):
     for expected in (
         "9 × 20 × 17", "4 coils", "15 samples", "NRMSE", "SSIM", "99.5th percentile",
         "z = 4, y = 10, x = 8", "5 times as bright", "toeplitz", "ducc0", "walsh", "2.0e-07",
-        "The limit is 2.0 GB", "kronufft",
+        "The limit of all but ingest is 2.0 GB", "kronufft",
         "Tikhonov weight 0.001, 12 iterations; stopped by the number of iterations.",
     ):  # fmt: skip
         assert expected in page.text
