@@ -17,6 +17,8 @@ from pipeline.operators.inner import inner_product_bytes
 from pipeline.solvers.penalties import penalty_class
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pipeline.solvers.checkpoints import Checkpoint
     from pipeline.solvers.penalty import Penalty
     from pipeline.solvers.solution import Report, Solution
@@ -105,11 +107,11 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
         own = math.ceil(images * math.prod(batch) * itemsize) + inner_product_bytes()
         return self.with_preconditioner(own, batch, itemsize=itemsize, kernels=kernels)
 
-    def details_of(self, found: Solution) -> dict[str, object]:
+    def details_of(self, found: Solution) -> dict[str, Tensor]:
         """Return the last penalty parameter, unless the solve was resumed after its end."""
         from pipeline.solvers.admm import SplitSolution
 
-        return {"rho": found.rho.flatten().tolist()} if isinstance(found, SplitSolution) else {}
+        return {"rho": found.rho} if isinstance(found, SplitSolution) else {}
 
     def minimise(
         self, problem: Problem, penalty: Penalty, report: Report, checkpoint: Checkpoint

@@ -176,8 +176,30 @@ class Outcome:
     weight: Tensor | None = None
     """float64, one for each problem: weight of the penalty, in the units of the normal
     equations."""
+    weighs_lengths: bool = False
+    """Whether the weight is that of lengths, in the units of ``b``, and not of their squares, in
+    those of ``G``."""
     details: dict[str, object] = field(default_factory=dict)
     """JSON values for the receipt: what only this algorithm knows."""
+    of_operator: dict[str, Tensor] = field(default_factory=dict)
+    """Likewise, float64, one for each problem: those in the units of ``G``."""
+    of_image: dict[str, Tensor] = field(default_factory=dict)
+    """Likewise those in the units of the image."""
+
+    def rescaled(self, gain: float, size: float) -> Outcome:
+        """Return that of the problem of which `Problem.rescaled` made the one that was solved."""
+        weight, cost = self.weight, self.objective
+        return replace(
+            self,
+            solution=replace(self.solution, image=self.solution.image.mul_(size)),
+            objective=None if cost is None else cost * (gain * size**2),
+            squared_misfit=self.squared_misfit * (gain * size**2),
+            weight=(
+                None if weight is None else weight * (gain * (size if self.weighs_lengths else 1.0))
+            ),
+            of_operator={name: each * gain for name, each in self.of_operator.items()},
+            of_image={name: each * size for name, each in self.of_image.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -221,6 +243,39 @@ class Problem:
             normal=self.normal.with_unknowns(count, image_axes),
             image_axes=self.image_axes + 1,
             start=None if start is None else first_of_unknowns(start, count, image_axes),
+        )
+
+    def rescaled(self, gain: float, size: float) -> Problem:
+        """Return it with weights ``W / gain`` and data ``y / size``, whose image is ``x / size``.
+
+        It takes over the memory of ``b`` and ``start``.
+        """
+        from pipeline.solvers.noise import Noise
+        from pipeline.solvers.normal import NormalEquations, ScaledGram
+        from pipeline.solvers.spectrum import Spectrum
+
+        normal, noise = self.normal, self.noise
+
+        def exact() -> ExactSolver | None:
+            solver = self.exact()
+            return solver and (lambda right, rho: solver(right, rho * gain).mul_(gain))
+
+        # Before its signal is looked for in the ``b`` that is overwritten.
+        known = self.spectrum()
+        spectrum = known and Spectrum(known.gain / gain, known.wiener / gain)
+        return replace(
+            self,
+            normal=NormalEquations(
+                normal.b.mul_(1 / gain).mul_(1 / size),
+                ScaledGram(normal.gram, 1 / gain),
+                normal.energy / gain / size**2,
+            ),
+            diagonal=self.diagonal / gain,
+            noise=noise
+            and Noise(noise.adjoint / (gain * size), noise.misfit / (math.sqrt(gain) * size)),
+            exact=exact,
+            spectrum=lambda: spectrum,
+            start=self.start if self.start is None else self.start.mul_(1 / size),
         )
 
     def known_spectrum(self) -> Spectrum:

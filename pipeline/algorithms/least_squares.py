@@ -173,7 +173,7 @@ class LeastSquaresSettings(PreconditionedSettings):
 
             shape = image.shape[problem.stacked - axes :]
             found = dataclasses.replace(found, image=voxel_averages(image, shape))
-        return Outcome(found, found.evaluations + 1, cost, misfit, stopped, weight, details)
+        return Outcome(found, found.evaluations + 1, cost, misfit, stopped, weight, details=details)
 
     def _weight_of(self, problem: Problem) -> tuple[Tensor, Circulant | None]:
         """Return the weight of all frequencies alike, and the operator of what differs."""

@@ -226,8 +226,8 @@ class PenalisedSettings(SolverSettings):
     ) -> Solution:
         """Solve a problem with one penalty and its weight."""
 
-    def details_of(self, found: Solution) -> dict[str, object]:
-        """Return the JSON values of a receipt that only this solver's solutions have."""
+    def details_of(self, found: Solution) -> dict[str, Tensor]:
+        """Return what only this solver's solutions have, see `Outcome.of_operator`."""
         return {}
 
     def vectors(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
@@ -341,9 +341,9 @@ class PenalisedSettings(SolverSettings):
             reason(len(history) > 0 and (history[-1] <= reached or len(history) < most))
             for history in sparse.histories()
         ]
-        details |= self.details_of(sparse)
-        if not self.debias:  # which makes another image
-            details["penalty_value"] = value.flatten().tolist()
+        of_operator = self.details_of(sparse)
+        # Debiasing makes another image.
+        of_image = {} if self.debias else {"penalty_value": value}
         if self.debias:
             stages.surround(
                 {
@@ -365,7 +365,18 @@ class PenalisedSettings(SolverSettings):
             sparse = dataclasses.replace(sparse, image=refined.image)
             misfit = 2 * normal.cost(sparse.image, axes)
             evaluations += 1
-        return Outcome(sparse, evaluations, cost, misfit, stopped, weight, details)
+        return Outcome(
+            sparse,
+            evaluations,
+            cost,
+            misfit,
+            stopped,
+            weight,
+            weighs_lengths=True,
+            details=details,
+            of_operator=of_operator,
+            of_image=of_image,
+        )
 
 
 def debias_bytes(shape: Sequence[int], *, itemsize: int) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pipeline.operators.base import LinearOperator
     from pipeline.solvers.cg import Preconditioner
-    from pipeline.solvers.normal import SingleKernel
+    from pipeline.solvers.normal import Gram, SingleKernel
 
 COIL_WORK = 2**24 + 2**25
 """Bytes of the coils that a circulant preconditioner works on, and of its threads: about."""
@@ -74,12 +74,17 @@ class PreconditionedSettings(SolverSettings):
         if self.preconditioner == "spectrum":
             regularised, mean = prior is not None, float(shift.mean())
             return problem.known_spectrum().preconditioner(mean, regularised=regularised)
+        from pipeline.solvers.normal import ScaledGram
         from pipeline.solvers.preconditioners import (
             CirculantPreconditioner,
             toeplitz_preconditioner,
         )
 
-        kernel: SingleKernel | None = getattr(problem.normal.gram, "kernel", None)
+        gram: Gram = problem.normal.gram
+        factor = 1.0
+        if isinstance(gram, ScaledGram):
+            factor, gram = gram.factor, gram.gram
+        kernel: SingleKernel | None = getattr(gram, "kernel", None)
         if kernel is None:
             raise ConfigError(
                 f"{problem.who}: `preconditioner: {self.preconditioner}` needs a normal operator "
@@ -87,13 +92,15 @@ class PreconditionedSettings(SolverSettings):
                 "`model: W`; leave it out"
             )
         spectrum, shape = kernel.spectrum, kernel.shape
+        if factor != 1:
+            spectrum = spectrum * factor
         if spectrum.ndim > len(shape) and len(spectrum) == 1:
             spectrum = spectrum[0]
         framed = spectrum.ndim > len(shape)
         weight: Tensor | float = shift if framed else float(shift.mean())
         circulant = spectrum.shape[-len(shape) :] == shape
         if self.preconditioner == "circulant" or framed or circulant:
-            maps: Tensor | None = getattr(problem.normal.gram, "maps", None)
+            maps: Tensor | None = getattr(gram, "maps", None)
             return CirculantPreconditioner(spectrum, shape, regularization=weight, maps=maps)
         return toeplitz_preconditioner(spectrum, shape, regularization=float(weight))
 

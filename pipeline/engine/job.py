@@ -27,7 +27,7 @@ from pipeline.storage.receipts import Receipt
 
 Result = TypeVar("Result")
 
-_SMALLEST = float(np.finfo(np.float32).tiny / np.finfo(np.float32).eps)
+SMALLEST = float(np.finfo(np.float32).tiny / np.finfo(np.float32).eps)
 """Of the largest magnitude of an image: what is dimmer by single precision is still a normal
 number."""
 
@@ -208,9 +208,9 @@ class BlockJob:
     def check_not_zero(self, images: NDArray[np.complexfloating]) -> None:
         """Raise `DataError` where an image is zero, or smaller than single precision resolves."""
         for index, image in enumerate(images, self.row.first_image):
-            if not np.abs(image).max() > _SMALLEST:
+            if not np.abs(image).max() > SMALLEST:
                 raise DataError(
-                    f"{self.who}: image {index} is zero throughout, or smaller than {_SMALLEST:.0e}"
+                    f"{self.who}: image {index} is zero throughout, or smaller than {SMALLEST:.0e}"
                     ", which single precision does not resolve; check that k-space, weights and "
                     "maps are not zero, and scale the measurement"
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,17 +11,22 @@ import torch
 from torch import Tensor
 
 from pipeline.algorithms.base import Outcome, Problem, SolverSettings
-from pipeline.engine.job import BlockJob
+from pipeline.engine.job import SMALLEST, BlockJob
 from pipeline.engine.misfit import misfit_resolution, relative_misfits
+from pipeline.errors import DataError
 from pipeline.solvers.checkpoints import NO_CHECKPOINT, Checkpoint, Nested
 from pipeline.solvers.fusion import non_coherent, phase_aligned
 from pipeline.solvers.noise import Noise
 from pipeline.solvers.normal import NormalEquations
-from pipeline.solvers.solution import Solution
+from pipeline.solvers.solution import Report, Solution
 
 if TYPE_CHECKING:
     from pipeline.solvers.admm import ExactSolver
     from pipeline.solvers.spectrum import Spectrum
+
+_NEAR_ONE = 2.0**30
+"""Of sizes of operator and image, and of their reciprocals: up to it single precision holds ``G``
+times ``G x``, and squares of voxels."""
 
 Histories = list[list[float]]
 """For each image, what the solver watched after each iteration."""
@@ -78,10 +84,11 @@ def solve(
     def run(
         equations: NormalEquations, diagonal: Tensor, noise: Noise | None, checkpoint: Checkpoint
     ) -> Outcome:
+        known = spectrum if algorithm.uses_spectrum else lambda: None
         problem = Problem(
-            equations, diagonal, image_axes, noise, exact, job.who, spectrum, start, stacked
+            equations, diagonal, image_axes, noise, exact, job.who, known, start, stacked
         )
-        return algorithm.run(problem, watch, checkpoint)
+        return solve_near_one(algorithm, problem, watch, checkpoint)
 
     details: dict[str, Any] = {}
     with job.phase("solve"):
@@ -117,6 +124,38 @@ def solve(
     ]
 
 
+def solve_near_one(
+    algorithm: SolverSettings, problem: Problem, report: Report, checkpoint: Checkpoint
+) -> Outcome:
+    """Solve a problem in units in which neither operator nor image are far from one.
+
+    Solvers multiply ``G`` by ``G x`` and penalties square voxels, which single precision does not
+    hold at any scale. `problem` is not to be used any more.
+
+    Raises
+    ------
+    DataError
+        If the normal equations are smaller than single precision resolves.
+    """
+    gain = float(problem.diagonal.max())
+    largest = float(torch.linalg.vector_norm(torch.view_as_real(problem.normal.b), math.inf))
+    if gain == 0 or largest == 0:
+        return algorithm.run(problem, report, checkpoint)
+    if min(gain, largest) < SMALLEST and not problem.normal.b.dtype == torch.complex128:
+        raise DataError(
+            f"{problem.who}: A^H W y reaches {largest:.1e} and the diagonal of A^H W A {gain:.1e}, "
+            f"but single precision does not resolve what is smaller than {SMALLEST:.0e}; scale "
+            "the measurement, or what it is modelled by (MRI: maps; RF: gains, lengths), or set "
+            "`precision: double`"
+        )
+    size = largest / gain
+    if all(1 / _NEAR_ONE < each < _NEAR_ONE for each in (gain, size)):
+        return algorithm.run(problem, report, checkpoint)
+    # Powers of four, so that no digit changes.
+    gain, size = (4.0 ** round(math.log(each, 4)) for each in (gain, size))
+    return algorithm.run(problem.rescaled(gain, size), report, checkpoint).rescaled(gain, size)
+
+
 def _aligned(
     run: Callable[[NormalEquations, Tensor, Noise | None, Checkpoint], Outcome],
     normal: NormalEquations,
@@ -149,6 +188,8 @@ def _record(job: BlockJob, outcome: Outcome, details: dict[str, Any]) -> None:
         lists["weight"] = outcome.weight.flatten().tolist()
     if outcome.objective is not None:
         lists["objective"] = outcome.objective.flatten().tolist()
+    for name, each in {**outcome.of_operator, **outcome.of_image}.items():
+        lists[name] = each.flatten().tolist()
     for name, value in {**outcome.details, **details}.items():
         if isinstance(value, list):
             lists[name] = value

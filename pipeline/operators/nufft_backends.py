@@ -35,6 +35,9 @@ from pipeline.operators.nufft_accuracy import (
     per_axis,
 )
 
+_SMALL = 2.0**-30
+"""Of the largest of some samples: below, ducc0 gets them enlarged."""
+
 
 @dataclass(eq=False)
 class Plan(ABC):
@@ -126,7 +129,15 @@ class _Ducc0Plan(Plan):
         self._plan.u2nu(forward=True, grid=images.numpy(), out=samples.numpy())
 
     def adjoint(self, samples: Tensor, images: Tensor) -> None:
+        # Samples whose squares are zero in their precision are left out, without a word.
+        largest = float(torch.linalg.vector_norm(torch.view_as_real(samples), math.inf))
+        power = 1.0
+        if 0 < largest < _SMALL:
+            power = 2.0 ** min(-math.frexp(largest)[1], 100)
+            samples = samples * power
         self._plan.nu2u(forward=False, points=samples.numpy(), out=images.numpy())
+        if power != 1:
+            images.mul_(1 / power)
 
 
 class _FinufftPlan(Plan):

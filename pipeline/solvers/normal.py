@@ -36,6 +36,18 @@ class CountedGram:
 
 
 @dataclass(frozen=True)
+class ScaledGram:
+    """``factor G``."""
+
+    gram: Gram
+    factor: float
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply it."""
+        return self.gram(x).mul_(self.factor)
+
+
+@dataclass(frozen=True)
 class NormalEquations:
     """``G x = b`` with ``G = sum_i A_i^H W_i A_i`` and ``b = sum_i A_i^H W_i y_i``."""
 

@@ -117,6 +117,27 @@ def test_any_batch_of_one_trajectory(backend):
     assert_adjoint(operator, batch=(2, 2))
 
 
+@pytest.mark.parametrize("backend", HOST)
+def test_the_scale_of_what_is_transformed_does_not_matter(backend):
+    shape = (15, 12)
+    trajectory = trajectory_of(shape, dtype=torch.float32)
+    k = trajectory.numpy()
+    nufft = NUFFT(shape, trajectory, tolerance=1e-4, backend=host_backend(backend))
+    image, samples = (
+        random_complex(*size, dtype=torch.complex64, seed=4) for size in (shape, (SAMPLES,))
+    )
+    samples[:50] *= 1e-3
+    for scale in (1e-30, 1e-20, 1e-12, 1e20):
+        there = nufft(scale * image).to(torch.complex128) / scale
+        assert relative_error(there.numpy(), exact_forward(image.numpy(), k)) < 1e-4
+        for some in (slice(50), slice(50, None)):  # what is dim is not lost beside the bright
+            few = torch.zeros_like(samples)
+            few[some] = samples[some]
+            back = nufft.adjoint(scale * samples) - nufft.adjoint(scale * (samples - few))
+            exact = exact_adjoint(few.numpy(), k, shape)
+            assert relative_error(back.to(torch.complex128).numpy() / scale, exact) < 3e-3
+
+
 @pytest.mark.parametrize("backend", ["ducc0", "finufft"])
 @pytest.mark.parametrize("shape", [(30, 41), (12, 17, 20)], ids=str)
 def test_deterministic_repeats_bit_by_bit(backend, shape):
