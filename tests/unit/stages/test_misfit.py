@@ -193,7 +193,9 @@ NOTHING = {
 def test_an_image_of_nothing_is_refused(tmp_path, nothing, algorithm):
     write_acquisition(tmp_path, **SIZES, **nothing)
     first = int("weights" in nothing)  # its first image has some
-    with pytest.raises(DataError, match=rf"image {first} is zero throughout.*check that k-space"):
+    small = r"A\^H W y reaches .* scale the measurement"  # met before it is solved for
+    zero = rf"image {first} is zero throughout.*check that k-space"
+    with pytest.raises(DataError, match=f"{zero}|{small}"):
         reconstructed(tmp_path, algorithm=algorithm)
     assert not files_in(tmp_path).block("0000").exists()
 
