@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from pipeline.solvers.penalty import Penalty
     from pipeline.solvers.solution import Report, Solution
 
-_USUAL, _COARSE = 24, 1e-3
-"""Iterations that usually reach a tolerance no finer than this."""
-
 
 class FistaSettings(PenalisedSettings):
     """Least squares with a penalty, by accelerated proximal gradients."""
@@ -46,13 +43,8 @@ class FistaSettings(PenalisedSettings):
 
     @property
     def applications(self) -> int:
-        """One an iteration, those of the step's length, of the misfit, and of debiasing.
-
-        Of iterations what is usual, where a coarse tolerance ends them.
-        """
+        """One an iteration, those of the step's length, of the misfit, and of debiasing."""
         steps = self.most_iterations
-        if self.converged_change >= _COARSE:
-            steps = min(steps, _USUAL)
         return steps + BOUND_EVALUATIONS + 1 + (steps // 2 if self.debias else 0)
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:

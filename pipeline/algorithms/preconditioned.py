@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pipeline.solvers.cg import Preconditioner
     from pipeline.solvers.normal import Gram, SingleKernel
 
-COIL_WORK = 2**24 + 2**25
-"""Bytes of the coils that a circulant preconditioner works on, and of its threads: about."""
-
 
 class PreconditionedSettings(SolverSettings):
     """An algorithm that solves by conjugate gradients."""
@@ -108,7 +105,7 @@ class PreconditionedSettings(SolverSettings):
 def preconditioner_bytes(
     shape: Sequence[int], *, itemsize: int, kronecker: bool = False, frames: int = 1
 ) -> tuple[int, int]:
-    """Predict the bytes of a preconditioner besides spectrum, input and output.
+    """Predict the bytes of a preconditioner besides spectrum, input and output, for one coil.
 
     Parameters
     ----------
@@ -129,6 +126,6 @@ def preconditioner_bytes(
     means = 8 * max(n * p for n, p in zip(shape, padded_shape(shape), strict=True))
     circulant = frames * 2 * padded * (itemsize // 2) + 6 * means
     if not kronecker:
-        return (frames + 1) * voxels * itemsize + COIL_WORK, circulant
+        return (frames + 1) * voxels * itemsize, circulant
     bases = 16 * sum(int(size) ** 2 for size in shape)
     return 4 * voxels * itemsize + bases, max(circulant, 3 * padded * itemsize + 6 * bases)

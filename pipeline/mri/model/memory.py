@@ -19,6 +19,7 @@ from pipeline.engine.work import STORED_NUMBER, ModelCosts, Parts, Work
 from pipeline.mri.calibration.segments import TABLE_BYTES
 from pipeline.mri.corrected import mixing_bytes
 from pipeline.mri.readouts import POSITIONS_AT_ONCE
+from pipeline.operators.tiling import Tiling
 from pipeline.operators.toeplitz_memory import matrix_normal_bytes
 from pipeline.storage.chunks import CHUNK_BYTES
 
@@ -215,6 +216,8 @@ class MriMemory(ModelCosts):
             spectra = spectrum_bytes(work, work.kernels)
             return {"spectra": spectra, "Toeplitz product": product, "coefficients": images}
         parts = convolution_bytes(work, together, work.image_batch)
+        if self.maps and self.resident and self.sets == 1 and work.settings.single_kernel:
+            parts = {**parts, "preconditioner of coils": self._preconditioner_of_coils(work)}
         if self.sets > 1:
             # Sums of images times maps, and what comes of them.
             seen = 2 * together * work.image_batch * work.voxel_bytes
@@ -224,6 +227,15 @@ class MriMemory(ModelCosts):
         # Images times factors, what comes of them, and their sum; of coils whose maps stream too.
         images = 3 * (work.channel_batch if self.maps and not self.resident else 1) * self.sets
         return {**parts, "segments": images * work.image_batch * work.voxel_bytes + _factor(work)}
+
+    def _preconditioner_of_coils(self, work: Work) -> int:
+        """Return what a circulant preconditioner between the maps keeps beside its eigenvalues."""
+        tiling = Tiling(
+            work.shape, work.shape, work.machine.itemsize, host=not work.machine.on_device
+        )
+        frames = work.image_batch if work.kernels > 1 else 1
+        coils = tiling.coils_at_once(self.channels)
+        return tiling.workspace_bytes(coils, frames, work.machine.threads)
 
     def resting(self, work: Work) -> Parts:
         """Return what the normal operator holds from one application to the next."""
