@@ -75,10 +75,10 @@ class Tiling:
         """Bytes beside spectrum, input and output, with so many coils done together."""
         images = coils * self.frames(frames, coils)
         total = images * self.image_bytes
-        if self.host:  # and the buffers and stacks of workers, what the FFT library makes for each
+        if self.host:  # and of each worker its buffers, what the FFT library and the allocator keep
             columns = (self.padded[0] + self.shape[0]) * self.columns()
             slab = self.planes() * math.prod(self.padded[1:-1]) * (self.padded[-1] + APART)
-            return total + threads * ((columns + 3 * slab) * self.itemsize + 2**20)
+            return total + threads * ((columns + 4 * slab) * self.itemsize + 2**22)
         # Padded copy, transform and torch's contiguous copy of one piece.
         columns = self.columns(images) * self.padded[0] * self.itemsize * images
         planes = self.planes(images) * math.prod(self.padded[1:]) * self.itemsize * images

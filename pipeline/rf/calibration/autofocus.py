@@ -20,6 +20,7 @@ from pipeline.rf.calibration.pulse_phases import METHODS, SWEEPS
 from pipeline.rf.geometry.antenna_paths import PULSE_BYTES
 from pipeline.rf.geometry.phase_history import whole_aperture
 from pipeline.rf.geometry.scene import Scene
+from pipeline.rf.model.line_sampling import LINE_BYTES
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import store_array
 from pipeline.storage.receipts import Receipt
@@ -34,9 +35,9 @@ _KEPT_BYTES = 2**28
 _LATTICE = 4
 """Every so many voxels are looked at along each axis, to find bright places."""
 _TOLERANCE = 1e-2
-_PULSE_SAMPLE, _PATH, _PATHS_AT_ONCE, _LINES_AT_ONCE = 32, 56, 2**20, 2**26
+_PULSE_SAMPLE, _PATH, _PATHS_AT_ONCE = 32, 56, 2**20
 """Bytes of a sample as it is held; of a voxel and pulse, so many of which `BackProjection` has in
-work at once; and of the lines that it has in work. Measured."""
+work at once. Measured."""
 
 
 def method(job: Calibrating, raw: RfRawData | None = None) -> str:
@@ -64,7 +65,7 @@ def needs(job: Calibrating) -> list[Need]:
         "autofocus: contributions": 8 * looked_at,
     }
     found = {
-        "autofocus: lines": 2 * min(8 * pulses * round(longest), _LINES_AT_ONCE),
+        "autofocus: lines": 2 * min(8 * pulses * round(longest), LINE_BYTES),
         "autofocus: paths": _PATH * min(looked_at, _PATHS_AT_ONCE),
     }
     return [Need({**held, **found}), Need({**held, "autofocus: in focus": 8 * looked_at})]

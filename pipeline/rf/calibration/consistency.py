@@ -33,6 +33,7 @@ from pipeline.rf.geometry.phase_history import SubAperture, paths_of_pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.back_projection_costs import COMPILED_BYTES, PAIR_BYTES
 from pipeline.rf.model.instruments import CorrectedPairs
+from pipeline.rf.model.line_sampling import LINE_BYTES
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import CalibrationArrays
 from pipeline.storage.receipts import Receipt
@@ -72,10 +73,11 @@ def needs(job: Calibrating) -> list[Need]:
     frequencies = acquired.arrays["frequencies"][0]
     pulses, slab = _most(math.prod(voxels)), _SAMPLES_AT_ONCE
     if acquired.rows:
-        pulses = max(pulses, _PAIRS)
         rows = math.prod(acquired.rows)
         slab = rows * min(frequencies, frequencies_together(acquired.rows))
-        pulses = min(pulses + _PAIRS, _PAIRS * rows)
+        # Of one pair, or of several as many of each.
+        several = min(acquired.pairs, _PAIRS)
+        pulses = max(count * min(rows, -(-pulses // count)) for count in (1, several))
     else:
         pulses = min(pulses, acquired.readouts)
         slab = min(acquired.readouts * frequencies, max(_SAMPLES_AT_ONCE, frequencies))
@@ -85,7 +87,7 @@ def needs(job: Calibrating) -> list[Need]:
     # As of `autofocus`: bins over the scene, or over the band.
     longest = max(4 * math.hypot(*voxels), 4.1 * frequencies)
     image = {
-        f"{NAME}: lines": round(4 * 8 * pulses * longest),
+        f"{NAME}: lines": 4 * min(8 * pulses * round(longest), LINE_BYTES),
         f"{NAME}: image": 4 * 8 * math.prod(voxels) + PAIR_BYTES * pulses * _BRIGHTEST,
     }
     read = Need({**held, f"{NAME}: as read": 32 * slab})

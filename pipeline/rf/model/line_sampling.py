@@ -25,7 +25,7 @@ _UNEVEN = 0.8
 as errors add by their squares, is left for straight pieces; a fast transform is worth that."""
 _SPARE = 3
 """Bins at the ends of a line that rounding may reach."""
-_LINE_BYTES = 2**26
+LINE_BYTES = 2**26
 """Bytes of the lines of those pulses that are in work at a time."""
 PAIRS_AT_ONCE = 2**20
 """Voxels times pulses in work at a time where torch computes."""
@@ -91,4 +91,4 @@ class LineSampling:
 
     def pulses_together(self, itemsize: int) -> int:
         """Return how many pulses are in work at a time."""
-        return max(1, _LINE_BYTES // (itemsize * max(self.bins, self.period)))
+        return max(1, LINE_BYTES // (itemsize * max(self.bins, self.period)))
