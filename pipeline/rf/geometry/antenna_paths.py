@@ -23,8 +23,8 @@ from pipeline.errors import DataError
 SPEED_OF_LIGHT = 299_792_458.0
 """In vacuum [m/s]."""
 
-FARTHEST = 1e10
-"""Of an antenna [m]: beyond, double precision knows a path only within micrometres."""
+FARTHEST = 1e12
+"""Of an antenna [m]: beyond, double precision does not tell a path to a tenth of a millimetre."""
 
 PULSE_BYTES = 7 * 8 * 3
 """Bytes a pulse while positions are looked at: both antennas, and temporaries."""

@@ -41,7 +41,7 @@ class Pair:
     Raises
     ------
     DataError
-        If positions are not ``(element, 3)`` arrays of at most 1e10 m or do not fit the grids.
+        If positions are not ``(element, 3)`` arrays of at most 1e12 m or do not fit the grids.
     """
 
     tx: NDArray[np.float64]
