@@ -292,7 +292,7 @@ def test_memory_of_coils_is_counted_where_their_maps_stay():
     x = random_complex(*shape, dtype=torch.complex64)
     with Allocations() as applying:
         preconditioner(x)
-    assert 0.5 * predicted < applying.peak - 8 * x.numel() <= predicted
+    assert 0.4 * predicted < applying.peak - 8 * x.numel() <= predicted
     for other in (replace(model, maps=False), replace(model, resident=False)):
         assert "preconditioner of coils" not in other.normal(replace(work, model=other))
 
