@@ -256,7 +256,7 @@ def test_two_sets_of_maps_unfold_what_a_small_field_of_view_folds(tmp_path):
 
 @pytest.mark.slow
 def test_kooshball_3d(tmp_path):
-    scan = make_scan(tmp_path, size=48, axes=3, spokes=500, coils=8)
-    how = {"regularization": 1.0, "iterations": 24}
+    scan = make_scan(tmp_path, size=40, axes=3, spokes=400, coils=7)
+    how = {"regularization": 10.0, "iterations": 20}
     ours, theirs = reconstructed_by_us(scan, **how), reconstructed_by_bart(scan, **how)
     assert_same_image(ours, theirs, tolerance=0.02)

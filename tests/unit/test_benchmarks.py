@@ -89,6 +89,7 @@ def test_exact_sums_against_the_dense_matrix(problem):
             np.testing.assert_allclose(found, expected[..., where], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_programme_writes_its_table(tmp_path):
     output = tmp_path / "benchmarks.csv"
     command = [sys.executable, str(PROGRAMME), "--quick", "--cases", "radial-2d"]

@@ -67,7 +67,7 @@ def outcome(settings, operator=1.0, image=1.0):
 @pytest.mark.parametrize("settings", SOLVES.values(), ids=SOLVES)
 def test_images_scale_with_operator_and_data(settings):
     expected = outcome(settings)
-    for operator, image in ((6e-15, 1.0), (1e-12, 1e12), (1e12, 1e-12), (1.0, 1e-28), (1e9, 1e18)):
+    for operator, image in ((6e-15, 1.0), (1e12, 1e-12), (1.0, 1e-28)):
         found = outcome(settings, operator, image)
         wanted = expected.solution.image.to(torch.complex128)
         error = torch.linalg.vector_norm(found.solution.image.to(torch.complex128) / image - wanted)

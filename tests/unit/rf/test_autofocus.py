@@ -67,6 +67,7 @@ def test_points_come_into_focus(tmp_path, autofocus):
     assert_back(tmp_path, scene, FREQUENCIES, paths, measured, autofocus, 0.03, 0.1)
 
 
+@pytest.mark.slow
 @METHODS
 @pytest.mark.skipif("KRONUFFT_DATA" not in os.environ, reason="KRONUFFT_DATA names no data")
 def test_a_measured_scene_comes_into_focus(tmp_path, autofocus):

@@ -26,6 +26,7 @@ def rotation(views=20, missing=60, step=3):
     return AntennaPaths(on_circle(tx), on_circle(rx), np.full(len(tx), 2 * RADIUS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [3, 60])
 @pytest.mark.parametrize("frequencies", [FREQUENCIES, FREQUENCIES[2:3]], ids=["band", "single"])
 def test_the_weighted_sum_gives_back_a_gaussian(missing, frequencies):

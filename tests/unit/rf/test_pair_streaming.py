@@ -41,6 +41,7 @@ def relative(found, expected):
     return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 def test_factors_that_do_not_fit_are_streamed_with_the_same_result(by_positions):
     folder, *_ = by_positions
     settings = SOLVED | {"model": "W", "force_model": True, "normal": "factors"}

@@ -68,6 +68,7 @@ def test_the_proximal_point_is_the_minimum():
         assert (objective(moved) >= objective(best)).all()
 
 
+@pytest.mark.slow
 def test_every_shift_has_its_turn():
     """The mean of what many steps take away is the same wherever an image stands."""
     x, step = torch.zeros(1, 16, dtype=torch.complex128), torch.ones((), dtype=torch.float64)

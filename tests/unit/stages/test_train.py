@@ -1,6 +1,7 @@
 """An unrolled network trained on RF scenes, and applied as a reconstruction of others."""
 
 import numpy as np
+import pytest
 from acquisitions import complex_normal
 from rf_acquisitions import reconstructed_rf, write_pairs
 from rf_scenes import mills_cross
@@ -42,6 +43,7 @@ def write_scenes(folder, frames, seed):
     return images
 
 
+@pytest.mark.slow
 def test_a_network_trained_on_rf_scenes_reconstructs_others(tmp_path):
     known, unseen = tmp_path / "known", tmp_path / "unseen"
     known.mkdir()
