@@ -113,7 +113,9 @@ def test_soft_maps_are_weighted_as_barts(tmp_path):
     np.testing.assert_allclose(trust(eigenvalues, crop, soft=True).ravel(), theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("delays", [(0.3, -0.1, 0.2), (-0.4, 0.6, 0.05)])
+@pytest.mark.parametrize(
+    "delays", [(0.3, -0.1, 0.2), pytest.param((-0.4, 0.6, 0.05), marks=pytest.mark.slow)]
+)
 def test_crossings_tell_barts_delays(tmp_path, delays):
     size, spokes = 96, 31
     sizes = ("-r", "-x", size, "-y", spokes)

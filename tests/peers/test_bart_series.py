@@ -139,6 +139,7 @@ def test_locally_low_rank(tmp_path):
     assert_same(scan, ours, theirs, receipt, lambda x: weight * nuclear(x))
 
 
+@pytest.mark.slow
 def test_two_penalties(tmp_path):
     scan = Scan(tmp_path)
     terms = [

@@ -42,12 +42,17 @@ def modules(tmp_path_factory):
 @pytest.mark.parametrize(
     "name",
     [
-        "NumPy, Fortran order", "NumPy, readouts joined with 64 frames",
-        "NumPy archive", "NumPy archive, compressed", "HDF5, contiguous",
-        "HDF5, compressed chunks of 4 MiB", "MATLAB 5, compressed",
-        "Zarr, compressed chunks of 8 MiB", "BART",
+        "NumPy, Fortran order",
+        pytest.param("NumPy, readouts joined with 64 frames", marks=pytest.mark.slow),
+        "NumPy archive",
+        pytest.param("NumPy archive, compressed", marks=pytest.mark.slow),
+        "HDF5, contiguous",
+        "HDF5, compressed chunks of 4 MiB",
+        pytest.param("MATLAB 5, compressed", marks=pytest.mark.slow),
+        "Zarr, compressed chunks of 8 MiB",
+        "BART",
     ],
-)  # fmt: skip
+)
 def test_no_array_is_taken_whole(name, tmp_path):
     marker, receipt, peak = ingested(name, tmp_path)
     predicted = receipt["predicted_host_bytes"]

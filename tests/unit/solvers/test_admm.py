@@ -24,7 +24,11 @@ ACCURATE = {"absolute": 1e-9, "relative": 1e-9, "inner_residual": 1e-11, "iterat
 PENALTIES = [L1(0.05, 3), GroupSparsity(0.05, 3), TotalVariation(0.02, 3), TotalVariation(0.02, 1)]
 
 
-@pytest.mark.parametrize("penalty", PENALTIES[:3], ids=lambda p: type(p).__name__)
+@pytest.mark.parametrize(
+    "penalty",
+    [*PENALTIES[:2], pytest.param(PENALTIES[2], marks=pytest.mark.slow)],
+    ids=lambda p: type(p).__name__,
+)
 def test_finds_the_minimum_that_fista_finds(penalty):
     problem = dense_problem(24, (2, 3, 7), nonzero=5, noise=0.01)
     if isinstance(penalty, TotalVariation):

@@ -90,7 +90,9 @@ def test_checkpointing_changes_no_gradient():
         torch.testing.assert_close(with_checkpoints, without)
 
 
-@pytest.mark.parametrize(("channels", "rate"), [(0, 0.3), (2, 0.03)])
+@pytest.mark.parametrize(
+    ("channels", "rate"), [(0, 0.3), pytest.param(2, 0.03, marks=pytest.mark.slow)]
+)
 def test_it_learns(channels, rate):
     """Sparse scenes from fewer measurements than voxels: a few dozen steps halve the error."""
     net = network(4, channels=channels, dtype=torch.complex64)
