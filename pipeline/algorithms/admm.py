@@ -85,8 +85,7 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
         """Return the bytes of `minimise`, and of the preconditioner."""
         from pipeline.solvers.several import several_images
 
-        kinds = [penalty_class(term.penalty) for term in self.terms]
-        along = self.axes_of(batch)
+        kinds, along = zip(*self.acting_on(batch), strict=True)
         images = kinds[0].split_images(along[0])
         if self.penalties:
             images = several_images(kinds, along)
@@ -99,8 +98,7 @@ class AdmmSettings(PenalisedSettings, PreconditionedSettings):
         Of each unknown the image, its residual, a direction, ``G`` and ``D^H D`` times it, and
         where there are several their equations.
         """
-        kinds = [penalty_class(term.penalty) for term in self.terms]
-        pairs = list(zip(kinds, self.axes_of(batch), strict=True))
+        pairs = self.acting_on(batch)
         unknowns = 1 + sum(kind.unknowns_along(axes) - 1 for kind, axes in pairs)
         images = (6.6 if unknowns > 1 else 5.0) * unknowns
         images += 2 * sum(kind.components_along(axes) for kind, axes in pairs)

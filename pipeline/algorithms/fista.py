@@ -49,14 +49,14 @@ class FistaSettings(PenalisedSettings):
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`."""
-        kind = penalty_class(self.terms[0].penalty)
-        images = kind.proximal_images(*self.axes_of(batch)) + kind.restless
+        ((kind, axes),) = self.acting_on(batch)
+        images = kind.proximal_images(axes) + kind.restless
         return fista_bytes(batch, itemsize=itemsize, proximal_images=images)
 
     def minimising_at_work(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the image, the point ahead, what ``G`` makes of it, and what is kept beside."""
-        kind = penalty_class(self.terms[0].penalty)
-        kept = kind.kept_images(*self.axes_of(batch)) + kind.restless
+        ((kind, axes),) = self.acting_on(batch)
+        kept = kind.kept_images(axes) + kind.restless
         return math.ceil((3 + kept) * math.prod(batch) * itemsize)
 
     def minimise(
@@ -65,16 +65,7 @@ class FistaSettings(PenalisedSettings):
         """Solve a problem with one penalty and its weight."""
         from pipeline.solvers.fista import fista
 
-        return fista(
-            problem.normal,
-            penalty,
-            iterations=self.most_iterations,
-            change=self.converged_change,
-            bound_evaluations=BOUND_EVALUATIONS,
-            report=report,
-            start=problem.start,
-            checkpoint=checkpoint,
-        )
+        return self.descended(fista, problem, penalty, report, checkpoint)
 
 
 def fista_bytes(shape: Sequence[int], *, itemsize: int, proximal_images: float = 0.0) -> int:

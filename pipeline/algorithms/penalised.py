@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -206,11 +206,11 @@ class PenalisedSettings(SolverSettings):
         """The tolerance, or its default."""
         return self.usual_tolerance["mri"] if self.tolerance == "auto" else self.tolerance
 
-    def axes_of(self, batch: Sequence[int]) -> list[int]:
-        """Return along how many axes each penalty acts, of images as of `vectors`."""
+    def acting_on(self, batch: Sequence[int]) -> list[tuple[type[Penalty], int]]:
+        """Return each penalty, and along how many axes of images as of `vectors` it acts."""
         joint = self.joins_images or self.joins_pairs
         axes = len(batch) - 1 + joint
-        return [len(term.axes(axes, joint)) for term in self.terms]
+        return [(penalty_class(term.penalty), len(term.axes(axes, joint))) for term in self.terms]
 
     @abstractmethod
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
@@ -225,6 +225,26 @@ class PenalisedSettings(SolverSettings):
         self, problem: Problem, penalty: Penalty, report: Report, checkpoint: Checkpoint
     ) -> Solution:
         """Solve a problem with one penalty and its weight."""
+
+    def descended(
+        self,
+        solver: Callable[..., Solution],
+        problem: Problem,
+        penalty: Penalty,
+        report: Report,
+        checkpoint: Checkpoint,
+    ) -> Solution:
+        """Solve a problem by a method whose steps go by the largest eigenvalue."""
+        return solver(
+            problem.normal,
+            penalty,
+            iterations=self.most_iterations,
+            change=self.converged_change,
+            bound_evaluations=BOUND_EVALUATIONS,
+            report=report,
+            start=problem.start,
+            checkpoint=checkpoint,
+        )
 
     def details_of(self, found: Solution) -> dict[str, Tensor]:
         """Return what only this solver's solutions have, see `Outcome.of_operator`."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pipeline.algorithms.base import Problem
 from pipeline.algorithms.penalised import BOUND_EVALUATIONS, PenalisedSettings
 from pipeline.operators.inner import inner_product_bytes
-from pipeline.solvers.penalties import penalty_class
 
 if TYPE_CHECKING:
     from pipeline.solvers.checkpoints import Checkpoint
@@ -34,10 +33,7 @@ class PrimalDualSettings(PenalisedSettings):
 
     def minimising_bytes(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the bytes of `minimise`."""
-        pairs = [
-            (penalty_class(term.penalty), axes)
-            for term, axes in zip(self.terms, self.axes_of(batch), strict=True)
-        ]
+        pairs = self.acting_on(batch)
         several = len(pairs) > 1  # the transform of each is copied to its place
         return primal_dual_bytes(
             batch,
@@ -51,10 +47,7 @@ class PrimalDualSettings(PenalisedSettings):
 
     def minimising_at_work(self, batch: Sequence[int], *, itemsize: int, kernels: int) -> int:
         """Return the images, their duals, and what ``G`` makes of them."""
-        pairs = [
-            (penalty_class(term.penalty), axes)
-            for term, axes in zip(self.terms, self.axes_of(batch), strict=True)
-        ]
+        pairs = self.acting_on(batch)
         images = 2 + sum(kind.unknowns_along(axes) - 1 for kind, axes in pairs)
         images += sum(kind.components_along(axes) for kind, axes in pairs)
         return images * math.prod(batch) * itemsize
@@ -65,16 +58,7 @@ class PrimalDualSettings(PenalisedSettings):
         """Solve a problem with its penalties and their weights."""
         from pipeline.solvers.primal_dual import primal_dual
 
-        return primal_dual(
-            problem.normal,
-            penalty,
-            iterations=self.most_iterations,
-            change=self.converged_change,
-            bound_evaluations=BOUND_EVALUATIONS,
-            report=report,
-            start=problem.start,
-            checkpoint=checkpoint,
-        )
+        return self.descended(primal_dual, problem, penalty, report, checkpoint)
 
 
 def primal_dual_bytes(

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from pipeline.engine.table import PlanRow
 from pipeline.errors import DataError
 from pipeline.merge.chunks import store_chunks
-from pipeline.storage.archives import Table, add_array, first_axis, open_archive
+from pipeline.storage.archives import Table, add_tables, first_axis, open_archive
 from pipeline.storage.chunks import image_chunks, image_codecs
 from pipeline.storage.sealed import DAMAGE, remake
 
@@ -130,15 +130,7 @@ class BlockSeries:
 
 def store_images(series: BlockSeries, group: "zarr.Group", *, threads: int) -> "zarr.Array[Any]":
     """Write a series as the complex array ``image`` of a store, with the tables beside it."""
-    for name, (values, axes) in series.tables.items():
-        add_array(
-            group,
-            name,
-            values,
-            chunks=values.shape,
-            compressors=image_codecs(values.dtype),
-            dimension_names=axes,
-        )
+    add_tables(group, series.tables)
     target = group.create_array(
         "image",
         shape=series.shape,

@@ -98,11 +98,6 @@ class RawData(Acquisition):
             return None
         return self._read("weights", (self._of_frame("weights", frame), readouts))
 
-    @property
-    def has_times(self) -> bool:
-        """Whether it is known when samples were taken."""
-        return "times" in self.arrays or self.dwell_time is not None
-
     def times(self, frame: int, readouts: slice = ALL) -> NDArray[np.floating]:
         """Return when samples of one frame were taken [s], ``[readout, sample]``.
 

@@ -144,12 +144,17 @@ def write_block(
             compressors=image_codecs(image.dtype),
             dimension_names=[along, "z", "y", "x"],
         )
-        for name, (values, axes) in tables.items():
-            add_array(
-                group,
-                name,
-                values,
-                chunks=values.shape,
-                compressors=image_codecs(values.dtype),
-                dimension_names=axes,
-            )
+        add_tables(group, tables)
+
+
+def add_tables(group: "zarr.Group", tables: Mapping[str, Table]) -> None:
+    """Write tables that stand beside images, each with the names of its axes."""
+    for name, (values, axes) in tables.items():
+        add_array(
+            group,
+            name,
+            values,
+            chunks=values.shape,
+            compressors=image_codecs(values.dtype),
+            dimension_names=axes,
+        )

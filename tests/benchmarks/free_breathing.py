@@ -22,6 +22,7 @@ from planned_jobs import run_jobs
 from stage_runs import files_in
 from workflow_runs import ROOT
 
+from benchmarks.defaults import say
 from pipeline.config.sources import IngestSettings
 from pipeline.mri.formats.simulation import SimulatedScan
 from pipeline.stages.ingest import ingest
@@ -58,21 +59,16 @@ def _run(folder: Path, source: dict[str, Any], config: dict[str, Any]) -> None:
         with open_archive(files_in(folder).block("0000")) as group:
             images[name] = group["image"][:]
         measured = receipt["peak_host_bytes"] / 1e6
-        _say(f"{name}: {receipt['seconds']:.0f} s, {measured:.0f} MB of {row.host_mb} MB predicted")
+        say(f"{name}: {receipt['seconds']:.0f} s, {measured:.0f} MB of {row.host_mb} MB predicted")
     errors = []
     for number, image in enumerate(images["binned"]):
         truth = true_image(shape, np.average(depths, weights=found.bin(number).ravel()))
         errors.append([error_of(each, truth) for each in (image, images["joined"][0])])
     of_bins, of_joined = np.mean(errors, axis=0)
-    _say(
+    say(
         f"navigator {correlation:.3f}, joined image wrong by {of_joined:.4f}, bins by {of_bins:.4f}"
     )
-    _say(f"which is {of_bins / of_joined:.3f} of it")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    say(f"which is {of_bins / of_joined:.3f} of it")
 
 
 if __name__ == "__main__":

@@ -334,13 +334,13 @@ def main() -> None:
     parser.add_argument("--gib", type=float, default=2.0, help="size of k-space")
     given = parser.parse_args()
     readouts = round(given.gib * 2**30 / (COILS * SAMPLES * 8) / 256) * 256
-    _say("| source | measured MB | predicted MB | ratio | MB/s |\n|---|---|---|---|---|")
+    say("| source | measured MB | predicted MB | ratio | MB/s |\n|---|---|---|---|---|")
     for name, write in SOURCES.items():
         if not all(word in name for word in given.words):
             continue
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             settings = write(Path(folder), readouts)
-            _say(f"| {name} | {_ingested(settings, Path(folder))} |")
+            say(f"| {name} | {_ingested(settings, Path(folder))} |")
 
 
 def _ingested(settings: IngestSettings, folder: Path) -> str:
@@ -366,7 +366,7 @@ def _ingested(settings: IngestSettings, folder: Path) -> str:
     )
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -18,6 +18,7 @@ from acquisitions import config_of, dataset_in
 from planned_jobs import run_jobs
 from rf_acquisitions import write_pairs
 
+from benchmarks.defaults import say
 from pipeline.engine.table import read_plan
 from pipeline.rf.formats import simulation
 from pipeline.rf.geometry.scene import Scene
@@ -61,11 +62,6 @@ def main():
         say(f"{solving / iterations:.2f} s an iteration, {solving / products:.2f} s a product")
         say(f"job: {receipt['seconds']:.1f} s, planned {job.row.seconds} s")
         say(f"memory: {job.measured_mb:.0f} MB, planned {job.row.host_mb} MB")
-
-
-def say(line):
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

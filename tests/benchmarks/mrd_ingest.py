@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import ismrmrd
 import numpy as np
-from ingest_memory import COILS, SAMPLES, coil_values
+from ingest_memory import COILS, SAMPLES, coil_values, say
 from ismrmrd.hdf5 import acquisition_dtype
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -97,20 +97,15 @@ def main() -> None:
     parser.add_argument("--gib", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     given = parser.parse_args()
-    _say("| GiB | measured MB | predicted MB | MB/s | MB/s of processor | `ismrmrd` MB/s | same |")
-    _say("|---|---|---|---|---|---|---|")
+    say("| GiB | measured MB | predicted MB | MB/s | MB/s of processor | `ismrmrd` MB/s | same |")
+    say("|---|---|---|---|---|---|---|")
     for gib in given.gib:
         readouts = round(gib * 2**30 / (COILS * SAMPLES * 8) / _PIECE) * _PIECE
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             path = Path(folder, "scan.h5")
             write(path, readouts)
             cells = [*ingested(path, Path(folder)), *one_by_one(path)]
-        _say(f"| {gib:g} | {' | '.join(f'{cell:.0f}' for cell in cells)} |")
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+        say(f"| {gib:g} | {' | '.join(f'{cell:.0f}' for cell in cells)} |")
 
 
 if __name__ == "__main__":

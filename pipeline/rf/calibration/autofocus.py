@@ -5,7 +5,6 @@ What each pulse adds to some voxels, ``B_p(x)``, is kept; what phases are made o
 of ``|B_p|^4``, which phases do not change.
 """
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from pipeline.rf.calibration.pulse_phases import METHODS, SWEEPS
 from pipeline.rf.geometry.antenna_paths import PULSE_BYTES
 from pipeline.rf.geometry.phase_history import whole_aperture
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.model.line_sampling import LINE_BYTES
+from pipeline.rf.model.line_sampling import coarse_line_bytes
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import store_array
 from pipeline.storage.receipts import Receipt
@@ -56,8 +55,6 @@ def needs(job: Calibrating) -> list[Need]:
     if job.methods[NAME] == NONE:
         return []
     pulses, frequencies = job.acquired.readouts, job.acquired.samples
-    # Bins over the scene, of voxels no larger than what the band resolves; or over the band.
-    longest = max(4 * math.hypot(*job.acquired.shape), 4.1 * frequencies)
     looked_at = pulses * _count(pulses)
     held = {
         "antenna positions": PULSE_BYTES * pulses,
@@ -65,7 +62,7 @@ def needs(job: Calibrating) -> list[Need]:
         "autofocus: contributions": 8 * looked_at,
     }
     found = {
-        "autofocus: lines": 2 * min(8 * pulses * round(longest), LINE_BYTES),
+        "autofocus: lines": 2 * coarse_line_bytes(job.acquired.shape, frequencies, pulses),
         "autofocus: paths": _PATH * min(looked_at, _PATHS_AT_ONCE),
     }
     return [Need({**held, **found}), Need({**held, "autofocus: in focus": 8 * looked_at})]

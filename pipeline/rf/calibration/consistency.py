@@ -33,7 +33,7 @@ from pipeline.rf.geometry.phase_history import SubAperture, paths_of_pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.back_projection_costs import COMPILED_BYTES, PAIR_BYTES
 from pipeline.rf.model.instruments import CorrectedPairs
-from pipeline.rf.model.line_sampling import LINE_BYTES
+from pipeline.rf.model.line_sampling import coarse_line_bytes
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import CalibrationArrays
 from pipeline.storage.receipts import Receipt
@@ -84,10 +84,8 @@ def needs(job: Calibrating) -> list[Need]:
     held = {f"{NAME}: measurements": _SAMPLE_BYTES * pulses * frequencies}
     if not acquired.rows:
         held["antenna positions"] = PULSE_BYTES * acquired.readouts
-    # As of `autofocus`: bins over the scene, or over the band.
-    longest = max(4 * math.hypot(*voxels), 4.1 * frequencies)
     image = {
-        f"{NAME}: lines": 4 * min(8 * pulses * round(longest), LINE_BYTES),
+        f"{NAME}: lines": 4 * coarse_line_bytes(voxels, frequencies, pulses),
         f"{NAME}: image": 4 * 8 * math.prod(voxels) + PAIR_BYTES * pulses * _BRIGHTEST,
     }
     read = Need({**held, f"{NAME}: as read": 32 * slab})

@@ -12,6 +12,7 @@ mean square over the frequencies is the tolerance: an evenly filled band is over
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,10 +26,19 @@ _UNEVEN = 0.8
 as errors add by their squares, is left for straight pieces; a fast transform is worth that."""
 _SPARE = 3
 """Bins at the ends of a line that rounding may reach."""
-LINE_BYTES = 2**26
+_LINE_BYTES = 2**26
 """Bytes of the lines of those pulses that are in work at a time."""
 PAIRS_AT_ONCE = 2**20
 """Voxels times pulses in work at a time where torch computes."""
+
+
+def coarse_line_bytes(shape: Sequence[int], frequencies: int, pulses: int) -> int:
+    """Predict the bytes of complex64 lines in work, to a tolerance of 1e-2, before they are known.
+
+    Bins go over the scene, of voxels no larger than what the band resolves; or over the band.
+    """
+    bins = max(4 * math.hypot(*shape), 4.1 * frequencies)
+    return min(8 * pulses * round(bins), _LINE_BYTES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,4 +101,4 @@ class LineSampling:
 
     def pulses_together(self, itemsize: int) -> int:
         """Return how many pulses are in work at a time."""
-        return max(1, LINE_BYTES // (itemsize * max(self.bins, self.period)))
+        return max(1, _LINE_BYTES // (itemsize * max(self.bins, self.period)))
