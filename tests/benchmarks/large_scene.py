@@ -8,6 +8,9 @@ that waves are plane.
 
 import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +18,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from acquisitions import config_of, dataset_in
+from calibrating import calibrated_in
 from planned_jobs import run_jobs
-from rf_acquisitions import write_pairs
+from rf_acquisitions import store
 
 from benchmarks.defaults import say
 from pipeline.engine.table import read_plan
@@ -25,19 +29,36 @@ from pipeline.rf.geometry.scene import Scene
 from pipeline.run import run
 
 DEVICE_MB = 16_000
+MANY = 1000  # iterations, as plans round seconds
 
 
 def write_scene(folder, size):
     """Write what the pairs of `rf6` measure of points in a cube."""
     points = simulation.rf6()
     scene = Scene((size,) * 3, (*points.scene.spacing, 0.15))
-    band = np.linspace(9.5e9, 10.5e9, 64)
     draw = np.random.default_rng(1)
-    where = scene.positions(draw.choice(scene.voxels, 40, replace=False))
-    amplitudes = np.exp(2j * np.pi * draw.random(40))
-    many = simulation.PointScene(scene, points.pairs, band, where, amplitudes, 20.0)
-    measured = [many.measurement(pair)[None] for pair in range(len(many.pairs))]
-    write_pairs(folder, scene, many.pairs, band, measured=measured)
+    many = replace(
+        points,
+        scene=scene,
+        frequencies=np.linspace(9.5e9, 10.5e9, 64),
+        positions=scene.positions(draw.choice(scene.voxels, len(points.positions), replace=False)),
+    )
+    store(folder / "raw.json", many.acquisition("scene"))
+    calibrated_in(folder)
+
+
+def planned(folder, settings, **machine):
+    """Return the only job of a plan, and how many of its seconds each further iteration takes."""
+    rows = []
+    for more in (0, MANY):
+        config = config_of(**settings | machine | {"iterations": settings["iterations"] + more})
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            files = run(
+                config, dataset_in(folder, "rf"), "test", folder.parent, first="plan", until="plan"
+            )
+        (row,) = read_plan(files.plan).blocks.values()
+        rows.append(row)
+    return rows[0], (rows[1].seconds - rows[0].seconds) / MANY
 
 
 def main():
@@ -48,18 +69,16 @@ def main():
         folder = Path(temporary) / "scene"
         folder.mkdir()
         write_scene(folder, size)
-        on_gpu = config_of(**settings, device="cuda", device_mb=DEVICE_MB)
-        files = run(
-            on_gpu, dataset_in(folder, "rf"), "test", folder.parent, first="plan", until="plan"
-        )
-        for row in read_plan(files.plan).blocks.values():
-            say(f"GPU: {row.device_mb} of {DEVICE_MB} MB, host {row.host_mb} MB, {row.seconds} s")
+        row, each = planned(folder, settings, device="cuda", device_mb=DEVICE_MB)
+        say(f"GPU, planned: {row.device_mb} of {DEVICE_MB} MB, host {row.host_mb} MB")
+        say(f"GPU, planned: {1e3 * each:.3g} ms an iteration, {row.seconds} s in all")
+        _, each = planned(folder, settings)
         (job,) = run_jobs(folder, settings, kind="rf")
         receipt = job.receipt
         solving = receipt["phases"]["solve"]["seconds"]
         products = receipt["operator_evaluations"]
-        say(f"{size}^3: {receipt['normal']}; {products} products in {solving:.1f} s of solving,")
-        say(f"{solving / iterations:.2f} s an iteration, {solving / products:.2f} s a product")
+        say(f"{size}^3: model {receipt['model']}, {receipt['normal']}; {products} products")
+        say(f"an iteration: {1e3 * solving / iterations:.3g} ms, planned {1e3 * each:.3g} ms")
         say(f"job: {receipt['seconds']:.1f} s, planned {job.row.seconds} s")
         say(f"memory: {job.measured_mb:.0f} MB, planned {job.row.host_mb} MB")
 
