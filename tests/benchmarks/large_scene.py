@@ -64,7 +64,6 @@ def planned(folder, settings, **machine):
 def main():
     size, iterations = (int(word) for word in sys.argv[1:3])
     settings = {"algorithm": "admm", "iterations": iterations, "sparsity": 0.1, "penalty": "l1"}
-    settings |= {"converged": 1e-9}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "scene"
         folder.mkdir()
@@ -75,10 +74,11 @@ def main():
         _, each = planned(folder, settings)
         (job,) = run_jobs(folder, settings, kind="rf")
         receipt = job.receipt
-        solving = receipt["phases"]["solve"]["seconds"]
-        products = receipt["operator_evaluations"]
-        say(f"{size}^3: model {receipt['model']}, {receipt['normal']}; {products} products")
-        say(f"an iteration: {1e3 * solving / iterations:.3g} ms, planned {1e3 * each:.3g} ms")
+        done, products = receipt["iterations"], receipt["operator_evaluations"]
+        took = receipt["phases"]["solve"]["seconds"] / done
+        say(f"{size}^3: model {receipt['model']}, {receipt['normal']}")
+        say(f"{done} iterations, {products} products")
+        say(f"an iteration: {1e3 * took:.3g} ms, planned {1e3 * each:.3g} ms")
         say(f"job: {receipt['seconds']:.1f} s, planned {job.row.seconds} s")
         say(f"memory: {job.measured_mb:.0f} MB, planned {job.row.host_mb} MB")
 
