@@ -65,6 +65,8 @@ class MriMeasurement:
             # All frames tell of the same unknowns.
             self.made_of = image_readouts(raw, "all", calibration)
         self.toeplitz = self.settings.solves and self.settings.normal != "explicit"
+        if self.settings.solves:
+            job.receipt.record(normal="toeplitz" if self.toeplitz else "explicit")
         if self.toeplitz:
             self.encoding.transforms.require_kernels(job.device)
         self.weighted = not self.settings.solves or self.settings.weights == "density"

@@ -37,6 +37,11 @@ _CORRECTIONS = (
     ("off_resonance", "Off-resonance was part of the forward model, in time segments", "toeplitz"),
 )
 """Steps of calibration, what is said of them, and what is cited."""
+_NORMALS = {
+    "toeplitz": "as a convolution",
+    "explicit": "as forward and adjoint operator, one after the other",
+    "factors": "through its Kronecker factors",
+}
 _ALSO_CITED = {"fista": "optimized-gradients"}
 _WHAT_WEIGHS = {"wiener": "the noise over the signal that was expected at each spatial frequency"}
 
@@ -145,6 +150,9 @@ def _algorithm(measured: Mapping[str, Any], cited: list[str]) -> Iterator[str]:
         if isinstance(tolerance := chosen.get("tolerance"), float) and tolerance:
             text += f" to a tolerance of {tolerance:g}"
     yield text + "."
+    form = str(first.get("normal", "")).partition(",")[0]
+    if form in _NORMALS:
+        yield f"The normal operator was applied {_NORMALS[form]}{_cite(form, cited)}."
     if misfits := [misfit for block in blocks for misfit in block.get("misfit") or ()]:
         yield f"The median relative misfit of the data is {statistics.median(misfits):.2g}."
 

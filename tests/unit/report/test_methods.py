@@ -81,6 +81,21 @@ def test_each_of_several_penalties_has_its_weight():
     assert cited(found) == ["kronufft", "admm", "tv", "finufft"]
 
 
+@pytest.mark.parametrize(
+    ("normal", "told", "cites"),
+    [
+        ("toeplitz", "applied as a convolution [toeplitz].", ["toeplitz"]),
+        ("toeplitz, 1 kernel for 6 pairs", "applied as a convolution [toeplitz].", ["toeplitz"]),
+        ("explicit", "applied as forward and adjoint operator", []),
+        ("factors, streamed, of 64 pairs", "applied through its Kronecker factors.", []),
+    ],
+)
+def test_the_form_of_the_normal_operator_is_told(normal, told, cites):
+    found = methods_of([INGEST], measured({"algorithm": "cg-sense", "normal": normal}))
+    assert told in found.text
+    assert cited(found) == ["kronufft", "cg-sense", *cites, "finufft"]
+
+
 def test_what_was_not_used_is_neither_told_nor_cited():
     ingest = {**INGEST, "arrays": {"kspace": [1, 1, 64, 64]}}
     found = methods_of(

@@ -71,6 +71,7 @@ def test_cg_sense_solves_the_dense_equations(tmp_path, shape, own, normal):
         assert relative(found[frame].ravel(), expected) < 1e-5
     assert receipt["canary"]["forward_error"] < 1e-8
     assert receipt["residuals"][0][-1] <= 1e-9
+    assert receipt["normal"] == normal
 
 
 def test_single_precision_and_tolerance_are_kept(tmp_path):
