@@ -5,13 +5,16 @@ single-threaded transform on data in their own cache are faster than one many-th
 data in memory, and they repeat bit by bit.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from threading import Lock
 
 import torch
+
+# Torch keeps one count for all threads, and a new thread asks for it once: callers take turns, and
+# workers, which first run within a turn, have one thread for good.
+_TURN = Lock()
 
 
 def thread_count(threads: int | None) -> int:
@@ -28,7 +31,8 @@ def share(tasks: int, work: Callable[[int, int], None], threads: int) -> None:
     """Call ``work(task, worker)`` for each of so many tasks; the calling thread is worker 0.
 
     One of `threads` workers takes the next task as soon as it is free, so tasks must not depend on
-    who runs them, nor on their order. Several workers have one of torch's threads each.
+    who runs them, nor on their order. Several workers have one of torch's threads each. `work` must
+    not call this itself.
     """
     workers = min(threads, tasks)
     numbers = iter(range(tasks))  # next() on a range iterator is atomic
@@ -37,35 +41,17 @@ def share(tasks: int, work: Callable[[int, int], None], threads: int) -> None:
         for task in numbers:
             work(task, worker)
 
-    with _ONE_EACH() if workers > 1 else nullcontext():
+    if workers <= 1:
+        run(0)
+        return
+    with _TURN:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
         futures = [_pool(threads).submit(run, worker) for worker in range(1, workers)]
         try:
             run(0)
         finally:
-            for future in futures:
-                future.result()
-
-
-class _OneEach:
-    """Within it torch has one thread, and so have workers, which torch asks for it only once."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._before = Lock(), 0, 1
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
-            if not self._inside:
-                self._before = torch.get_num_threads()
-                torch.set_num_threads(1)
-            self._inside += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-                if not self._inside:
-                    torch.set_num_threads(self._before)
-
-
-_ONE_EACH = _OneEach()
+            wait(futures)
+            torch.set_num_threads(before)
+    for future in futures:
+        future.result()
