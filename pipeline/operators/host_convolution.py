@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class HostConvolution(Convolution):
     Images that fit a cache are convolved one after the other, of others a piece is transformed.
     Results do not depend on the number of workers, `threads`.
     """
+
+    _in_place: ClassVar[bool] = True
 
     def __init__(self, spectrum: Tensor, tiling: Tiling, *, library: Library, threads: int) -> None:
         super().__init__(spectrum, tiling)
@@ -208,7 +210,7 @@ class HostConvolution(Convolution):
         tiling, workers = self.tiling, range(self._threads)
         length, size, columns = tiling.padded[0], self.shape[0], tiling.columns()
         *rows, row = tiling.padded[1:]
-        slab = (tiling.planes(), *rows, row + APART)
+        slab = (tiling.planes() if self._in_place else 0, *rows, row + APART)
 
         def empty(*shape: int) -> NDArray[Any]:
             # Aligned as torch does it: MKL's last bits depend on where numbers begin.
@@ -225,6 +227,8 @@ class HostConvolution(Convolution):
 
 class MklConvolution(HostConvolution):
     """The same with the MKL of PyTorch, which transforms fastest from one array into another."""
+
+    _in_place = False
 
     def _columns(
         self,
