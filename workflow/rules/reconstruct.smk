@@ -6,7 +6,8 @@ rule reconstruct:
         calibration="<results>/{dataset}/calibration.json",
         plan=ancient("<results>/{dataset}/{reconstruction}/plan.tsv"),
         shares=shares_of_block,
-        # Not ancient: Snakemake does not ask whether a job behind one that runs has to run by itself.
+        # Not ancient, as the plan is: when the job that makes an ancient input runs, Snakemake leaves
+        # out this one without looking whether it has reasons of its own, such as new settings.
         start=start_of_block,
     output:
         image="<results>/{dataset}/{reconstruction}/blocks/{block}.zarr.zip",
