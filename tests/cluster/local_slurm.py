@@ -5,6 +5,7 @@ SLURM's commands to it; `stop /tmp/slurm` ends it. Debian and Ubuntu: `apt-get i
 munge`. Needs root, because only root's daemons may start jobs. All that is left outside the folder,
 as long as the cluster runs, is the link /etc/slurm/slurm.conf: Snakemake's plugin takes SLURM_CONF
 away from the steps of a job. A machine with a SLURM of its own has that file and is left alone.
+What an interrupted test left is ended by the next one, which knows it by a lock that nobody holds.
 
 The node claims more cores than the machine has: the jobs of the tests mostly start interpreters.
 """
@@ -21,6 +22,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
@@ -72,8 +75,22 @@ def reason_to_skip() -> str | None:
     absent = [name for name in (*DAEMONS, "sbatch") if shutil.which(name) is None]
     if absent:
         return f"{', '.join(absent)} not installed (Debian: apt-get install slurm-wlm munge)"
-    if SYSTEM_CONF.exists():
-        return f"{SYSTEM_CONF} is there: this machine has a SLURM of its own"
+    if SYSTEM_CONF.exists() and left_behind() is None:
+        return (
+            f"{SYSTEM_CONF} is there: a SLURM of this machine's own, or of a test that is running"
+        )
+    return None
+
+
+def left_behind() -> "LocalSlurm | None":
+    """Return the cluster of a test that was interrupted before it could stop it."""
+    if not SYSTEM_CONF.is_symlink():
+        return None
+    cluster = LocalSlurm(SYSTEM_CONF.readlink().parent)
+    if not Path(cluster.lock.lock_file).exists():
+        return None
+    with contextlib.suppress(Timeout), cluster.lock.acquire(timeout=0):
+        return cluster
     return None
 
 
@@ -88,6 +105,8 @@ class LocalSlurm:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.lock = FileLock(folder / "in-use")
+        """Held by the test that the cluster is for; one that was started by hand has none."""
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
         # What a job of another cluster was given must not reach into this one.
         for name in list(self.environment):

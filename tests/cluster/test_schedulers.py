@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster.local_slurm import LocalSlurm, reason_to_skip
+from cluster.local_slurm import LocalSlurm, left_behind, reason_to_skip
 
 ROOT = Path(__file__).parents[2]
 REASON = reason_to_skip()
@@ -51,14 +51,18 @@ BLOCKS = [f"results/series/cg/blocks/{block}.zarr.zip" for block in ("0000", "00
 
 @pytest.fixture(scope="module")
 def slurm():
+    if interrupted := left_behind():
+        interrupted.stop()
+        shutil.rmtree(interrupted.folder)
     # Munge asks that everybody may pass through the folders above its socket; pytest's are closed.
     with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as folder:
         cluster = LocalSlurm(Path(folder))
-        try:
-            cluster.start()
-            yield cluster
-        finally:
-            cluster.stop()
+        with cluster.lock:
+            try:
+                cluster.start()
+                yield cluster
+            finally:
+                cluster.stop()
 
 
 @pytest.fixture(scope="module")
