@@ -19,8 +19,8 @@ from pipeline.commands.run import CONFIG
 from pipeline.config.datasets import Dataset, load_datasets
 from pipeline.config.file import load_config, read_config, results_folder
 from pipeline.errors import ConfigError, ShapeError
-from pipeline.run import Files, doubts
-from pipeline.run import run as run_stages
+from pipeline.in_process import Files, doubts
+from pipeline.in_process import run as run_stages
 from pipeline.storage.publish import open_published
 
 Array = TypeVar("Array", NDArray[Any], torch.Tensor)

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.config.base import load_yaml
 from pipeline.config.datasets import load_datasets
 from pipeline.config.file import load_config
-from pipeline.run import Files, Stage, run
+from pipeline.in_process import Files, Stage, run
 
 ROOT = Path(__file__).parents[1]
 

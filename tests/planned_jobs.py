@@ -11,7 +11,7 @@ from acquisitions import config_of, dataset_in, write_acquisition
 from pipeline.config.base import canonical_json
 from pipeline.config.datasets import stage_settings
 from pipeline.engine.table import PlanRow, read_plan
-from pipeline.run import run
+from pipeline.in_process import run
 from pipeline.storage.publish import read_json
 from pipeline.storage.shares import share_path
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.config.datasets import Dataset
-from pipeline.run import Files, run
+from pipeline.in_process import Files, run
 from pipeline.storage.publish import open_published
 from pipeline.storage.verification import verify
 

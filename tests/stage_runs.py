@@ -7,7 +7,7 @@ import numpy as np
 from acquisitions import config_of, dataset_in
 
 from pipeline.engine.table import read_plan
-from pipeline.run import Files, run
+from pipeline.in_process import Files, run
 from pipeline.storage.archives import open_archive
 from pipeline.storage.publish import read_json
 

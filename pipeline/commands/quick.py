@@ -48,7 +48,7 @@ def quick(
     from pipeline.config.datasets import Dataset
     from pipeline.config.file import load_config
     from pipeline.config.sources import STANDARD_INPUT
-    from pipeline.run import doubts, run
+    from pipeline.in_process import doubts, run
 
     ending, made = _made(output)
     told = told_of(shape, voxel_size, units, order, array, axes)

@@ -19,10 +19,10 @@ from pipeline.engine.rates import Rates, toeplitz_flops
 from pipeline.engine.transform_costs import transform_work
 from pipeline.engine.tuning_file import ProductTiming, TransformTiming
 from pipeline.errors import DeviceError
+from pipeline.in_process import run
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.raw import RawData
 from pipeline.operators.contraction import COMPLEX_MULTIPLY_ADD
-from pipeline.run import run
 from pipeline.storage.layout import tiles
 from pipeline.storage.publish import published_store, read_json
 from pipeline.tuning.acquisition import TunedAcquisition

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.datasets import Dataset
-from pipeline.run import Files, run
+from pipeline.in_process import Files, run
 from pipeline.storage.publish import open_published, read_json
 
 

@@ -24,9 +24,9 @@ from rf_acquisitions import store
 
 from benchmarks.defaults import say
 from pipeline.engine.table import read_plan
+from pipeline.in_process import run
 from pipeline.rf.formats import simulation
 from pipeline.rf.geometry.scene import Scene
-from pipeline.run import run
 
 DEVICE_MB = 16_000
 MANY = 1000  # iterations, as plans round seconds

@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.defaults import error_of
 from pipeline.config.datasets import Dataset
 from pipeline.engine.table import read_plan
+from pipeline.in_process import STAGES, Files, run
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import Ellipsoid, voxel_average
 from pipeline.mri.generators.radial import kooshball
 from pipeline.mri.trajectories import wrapped
 from pipeline.pieces import pieces
-from pipeline.run import STAGES, Files, run
 from pipeline.storage.publish import open_published, read_json
 
 OBJECT = (

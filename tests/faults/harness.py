@@ -38,7 +38,7 @@ from forked import PRELOADED, forked, server_process
 
 from pipeline.config.datasets import load_datasets
 from pipeline.config.file import load_config
-from pipeline.run import run as run_stages
+from pipeline.in_process import run as run_stages
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,11 +21,11 @@ from bart_commands import AVAILABLE, BEFORE_1, THREADS, bart, read_cfl, write_cf
 
 from pipeline.config.datasets import Dataset
 from pipeline.config.file import Config, load_config
+from pipeline.in_process import run
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan
 from pipeline.mri.generators.winding import spiral
 from pipeline.operators.nufft import NUFFT
-from pipeline.run import run
 from pipeline.storage.publish import open_published
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="neither bartorch nor bart is installed")

@@ -30,7 +30,7 @@ def _python(code):
 
 def test_help_names_every_stage_and_loads_nothing_heavy():
     shown = _python(
-        "import pipeline.run; from pipeline.cli import app\n"
+        "import pipeline.in_process; from pipeline.cli import app\n"
         f"for asked in ([], *([stage] for stage in {STAGES})):\n"
         "    print(CliRunner().invoke(app, [*asked, '--help']).output)\n"
         "heavy = {'torch', 'zarr', 'dask', 'pandas', 'scipy', 'matplotlib', 'numpy.fft'}\n"

@@ -13,9 +13,9 @@ from pipeline.cli import app
 from pipeline.config.base import load_yaml
 from pipeline.config.datasets import load_datasets
 from pipeline.config.file import load_config
+from pipeline.in_process import run
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import fourier_transform, shepp_logan, voxel_average
-from pipeline.run import run
 from pipeline.storage.publish import open_published
 
 SHAPE = (48, 40)  # y, x: the head is upright

@@ -10,8 +10,8 @@ from merged_images import CENTRE, ORIENTATIONS, VOXEL_SIZE, oriented_affine
 from mrd_files import header, readout, write_mrd
 
 from pipeline.config.datasets import Dataset
+from pipeline.in_process import run
 from pipeline.kinds import open_raw
-from pipeline.run import run
 from pipeline.storage.publish import open_published
 
 SHAPE, NAME = (10, 14, 12), "double oblique"

@@ -12,8 +12,8 @@ from workflow_runs import CONFIG, changed, pending, snakemake, write_config
 from pipeline.config.datasets import load_datasets
 from pipeline.config.file import load_config
 from pipeline.errors import ConfigError
-from pipeline.run import Files
-from pipeline.run import run as run_stages
+from pipeline.in_process import Files
+from pipeline.in_process import run as run_stages
 from pipeline.storage.publish import open_published
 
 

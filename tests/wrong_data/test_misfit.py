@@ -14,9 +14,9 @@ from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
 from pipeline.formats.content import planned_tiles, store_content
 from pipeline.formats.lazy import InMemory, whole
+from pipeline.in_process import run
 from pipeline.mri.formats.simulation import open_source
 from pipeline.mri.ingest import content_of
-from pipeline.run import run
 from pipeline.storage.publish import read_json
 from pipeline.storage.receipts import Receipt
 

@@ -14,7 +14,7 @@ from pipeline.engine import block
 from pipeline.engine.series_on_host import SeriesOnHost
 from pipeline.engine.table import read_plan
 from pipeline.errors import PlanError
-from pipeline.run import run
+from pipeline.in_process import run
 from pipeline.stages.plan import plan
 from pipeline.storage.archives import open_archive
 

@@ -10,11 +10,11 @@ from stage_runs import files_in, reconstructed
 from pipeline.config.sources import IngestSettings
 from pipeline.engine.table import read_plan, write_plan
 from pipeline.errors import ConfigError, DataError
+from pipeline.in_process import run
 from pipeline.mri.binning_pictures import binning_panels
 from pipeline.mri.calibration.binning import soft_bins
 from pipeline.mri.formats.simulation import SimulatedScan
 from pipeline.mri.raw import RawData
-from pipeline.run import run
 from pipeline.stages.ingest import ingest
 from pipeline.storage.archives import open_archive
 from pipeline.storage.calibration import Calibration

@@ -12,9 +12,9 @@ from pipeline.config.sources import IngestSettings, SourceSettings
 from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import whole
+from pipeline.in_process import run
 from pipeline.mri.calibration.cartesian_density import CartesianDensity
 from pipeline.mri.formats import arrays as reader
-from pipeline.run import run
 from pipeline.storage.publish import open_published
 
 RNG = np.random.default_rng(11)

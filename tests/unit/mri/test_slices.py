@@ -14,11 +14,11 @@ from pipeline.engine.rates import Rates
 from pipeline.engine.table import read_plan
 from pipeline.errors import ConfigError, DataError
 from pipeline.formats.lazy import whole
+from pipeline.in_process import run
 from pipeline.mri.formats import arrays as array_reader
 from pipeline.mri.formats import mrd
 from pipeline.mri.plan import ImaginedScan, models
 from pipeline.mri.trajectories import wrapped
-from pipeline.run import run
 from pipeline.storage.publish import open_published
 
 SCAN = ImaginedScan((12, 14), 8, 3, 5, 6, own_trajectory=False, slices=2)

@@ -9,10 +9,10 @@ from calibrating import calibrated_in
 from ome_zarr_models.v05.image import Image
 from rf_acquisitions import pulses, store
 
+from pipeline.in_process import run
 from pipeline.metrics.tables import read_table
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.rf.geometry.scene import Scene
-from pipeline.run import run
 from pipeline.storage.publish import open_published
 
 FREQUENCIES = np.linspace(2e9, 3e9, 12)

@@ -11,11 +11,11 @@ from stage_runs import files_in
 
 from pipeline.config.datasets import Dataset
 from pipeline.errors import ConfigError, PlanError
+from pipeline.in_process import run
 from pipeline.rf.formats import simulation
 from pipeline.rf.formats.simulation import rf6
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.born import Born
-from pipeline.run import run
 from pipeline.storage.publish import read_json
 
 

@@ -7,8 +7,8 @@ from scipy.io import savemat
 from stage_runs import files_in
 
 from pipeline.config.sources import IngestSettings
+from pipeline.in_process import run
 from pipeline.rf.raw import RfRawData
-from pipeline.run import run
 from pipeline.stages.ingest import ingest
 from pipeline.storage.publish import open_published
 

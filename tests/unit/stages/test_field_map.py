@@ -14,7 +14,7 @@ from pipeline.config.datasets import Dataset
 from pipeline.config.file import load_config
 from pipeline.config.transforms import NufftSettings
 from pipeline.errors import DataError
-from pipeline.run import run
+from pipeline.in_process import run
 from pipeline.stages.calibrate import calibrate
 from pipeline.storage.publish import open_published, read_json
 

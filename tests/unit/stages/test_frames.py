@@ -6,7 +6,7 @@ from acquisitions import complex_normal
 
 from pipeline.config.datasets import Dataset
 from pipeline.config.file import load_config
-from pipeline.run import run
+from pipeline.in_process import run
 from pipeline.storage.publish import open_published
 
 SHAPE, READOUTS, SAMPLES = (8, 9), 12, 14

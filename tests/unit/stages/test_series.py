@@ -11,11 +11,11 @@ from stage_runs import reconstructed
 from pipeline.config.base import canonical_json
 from pipeline.config.series import SeriesSettings
 from pipeline.errors import ConfigError, DataError
+from pipeline.in_process import run
 from pipeline.merge.maps import matched, write_maps
 from pipeline.mri.model.basis import temporal_basis
 from pipeline.mri.model.signals import fingerprints
 from pipeline.mri.raw import RawData
-from pipeline.run import run
 from pipeline.storage.calibration import Calibration
 from pipeline.storage.publish import open_published
 

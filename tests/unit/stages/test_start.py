@@ -8,8 +8,8 @@ from exact import relative_error
 from pipeline.config.datasets import Dataset
 from pipeline.config.file import load_config
 from pipeline.errors import ConfigError, DataError
+from pipeline.in_process import run
 from pipeline.rules import Run
-from pipeline.run import run
 from pipeline.storage.publish import open_published, read_json
 
 FRAMES, SHAPE = 3, (8, 9)
