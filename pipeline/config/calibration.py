@@ -22,6 +22,29 @@ class GirfSettings(Settings):
     """Of the response in time [s]: its frequencies reach to half the inverse."""
 
 
+Stretch = tuple[int, int | None]
+"""From the first to before the last; counted from the end below 0, and `null` is the end."""
+
+
+class NoiseRegionSettings(Settings):
+    """Which samples of the measurement hold noise alone."""
+
+    outermost: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    """Share of all samples: those that are farthest from the centre of k-space."""
+    readouts: Stretch | None = None
+    """Of each frame, such as `[0, 8]`: the first and the one after the last. Below 0 they count
+    from the end, and `null` is the end; default: all."""
+    samples: Stretch | None = None
+    """Of each readout, such as `[-16, null]`, its last 16; default: all."""
+
+    @model_validator(mode="after")
+    def _names_some(self) -> Self:
+        stretches = (self.readouts, self.samples)
+        if (self.outermost is None) == (stretches == (None, None)):
+            raise ValueError("a region is either `outermost`, or `readouts` or `samples` or both")
+        return self
+
+
 class EspiritSettings(Settings):
     """How coil maps are found by ESPIRiT."""
 
@@ -50,7 +73,11 @@ class CalibrationSettings(Settings):
 
     whitening: Literal["auto", "noise", "none"] = "auto"
     """MRI: mix coils so that their noise is white and equally strong. `noise` goes by the noise
-    samples of the source; `auto` does where there are ten for each coil or more."""
+    samples of the source, or those of `noise_region`; `auto` does where there are ten for each coil
+    or more."""
+    noise_region: NoiseRegionSettings | None = None
+    """MRI: where the source has no noise samples, or not those that are wanted: samples of the
+    measurement that hold noise alone."""
     virtual_coils: Literal["all"] | CoilCount | EnergyShare = "all"
     """MRI: compress coils to so many principal components of the centre of k-space, or, below 1, to
     as many as hold this share of its energy."""

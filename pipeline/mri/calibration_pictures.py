@@ -58,10 +58,11 @@ def _coils(calibration: Calibration) -> Iterator[tuple[Panel, str]]:
         after = mixing @ covariance @ mixing.conj().T
         before = _correlation(covariance)
         levels = np.sqrt(np.diag(covariance).real)
+        where = " in a region of the measurement" if calibration.whitening == "region" else ""
         yield (
             _matrix(before, "coil", "correlation of the noise of coils, as acquired"),
-            f"Noise of the coils as acquired: correlated by up to {_largest(before):.2f}, levels "
-            f"{levels.min():.3g} to {levels.max():.3g}.",
+            f"Noise of the coils as acquired{where}: correlated by up to {_largest(before):.2f}, "
+            f"levels {levels.min():.3g} to {levels.max():.3g}.",
         )
         white, level = _correlation(after), np.sqrt(np.diag(after).real)
         yield (

@@ -93,9 +93,10 @@ class CorrectedData(RawData):
         corrected = self._found.trajectory(frame, readouts)
         return RawData.trajectory(self, frame, readouts) if corrected is None else corrected
 
-    def noise(self) -> NDArray[np.complex64] | None:
-        """Return the measured noise of each coil, complex64 ``[coil, sample]``."""
-        return self.mixed(super().noise())
+    def noise_levels(self, noise: NDArray[np.complex64]) -> NDArray[np.float64]:
+        """Return the deviation that noise ``[acquired coil, sample]`` has in each coil."""
+        mixed = noise if self._mixing is None else self._mixing @ noise
+        return np.asarray(np.sqrt(np.mean(np.abs(mixed) ** 2, axis=1, dtype=np.float64)))
 
     def sensitivities(
         self, coils: slice = ALL, planes: slice = ALL

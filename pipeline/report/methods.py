@@ -113,8 +113,9 @@ def _calibration(
     if calibrate.get("compression", "none") != "none" and calibrate.get("coils") != acquired:
         virtual = f"Coils were compressed to {calibrate['coils']} virtual ones"
         yield f"{virtual}{_cite('compression', cited)}."
-    if calibrate.get("whitening", "none") != "none":
-        yield "Their noise was whitened."
+    if (whitening := calibrate.get("whitening", "none")) != "none":
+        where = ", as found in a region of the measurement," if whitening == "region" else ""
+        yield f"Their noise{where} was whitened."
     for step, text, key in _CORRECTIONS:
         if calibrate.get(step, "none") != "none":
             yield f"{text}{_cite(key, cited)}."

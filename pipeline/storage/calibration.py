@@ -30,8 +30,8 @@ pair/<p>/gain_tx, rx    complex128 element (RF pairs, optional)
 ======================  =========  =========================================
 
 Virtual coils are the coils where there is neither whitening nor compression. Attributes:
-``coil_maps``, ``density`` and ``noise`` (the methods used), ``bins`` (of each axis of them),
-``model_errors``,
+``coil_maps``, ``density``, ``noise`` and ``whitening`` (the methods used), ``bins`` (of each axis
+of them), ``model_errors``,
 ``instruments``, ``corrections`` and ``coherent`` (RF; whether phases of pairs can be compared once
 what instruments add is taken away), and the ``settings``. Weights of MRI are in image units, see
 `pipeline.mri.calibration.density`; those of phase histories have the mean 1.
@@ -208,7 +208,7 @@ class CalibrationArrays(StoredArrays):
         """Return the standard deviation of a complex sample, float32 ``[coil]``.
 
         0 where a coil measured nothing. ``noise`` says how it is known: ``measured`` without
-        signal, or ``estimated`` from the samples.
+        signal, of a ``region`` of the measurement, or ``estimated`` from all samples.
         """
         return self._optional("noise_level", ())
 
@@ -223,6 +223,7 @@ class Calibration(CalibrationArrays):
     def __init__(self, group: "zarr.Group", marker: Path) -> None:
         super().__init__(group, marker)
         self.noise: str | None = group.attrs.get("noise")  # type: ignore[assignment]
+        self.whitening: str | None = group.attrs.get("whitening")  # type: ignore[assignment]
         self.settings: Any = group.attrs.get("settings", {})
         axes: Any = group.attrs.get("bins", [])
         self.bin_axes = tuple(int(size) for size in axes)

@@ -244,6 +244,8 @@ def pairs(chance: Random) -> Trial:
         "density": pick(["auto", "source", "radial", "stack-of-stars", "voronoi", "bistatic",
         "pipe-menon", "none"]), "calibration_width": pick([8, 24, 128]), "virtual_coils":
         pick(["all", "all", 1, 2, 0.5, 0.999]), "whitening": pick(["auto", "noise", "none"]),
+        "noise_region": pick([None, None, {"outermost": 0.1}, {"samples": [-4, None]},
+        {"readouts": [0, 10**6]}, {"samples": [3, 1]}, {}]),
         "delays": pick(["none", "none", "ring"])}  # fmt: skip
     made.config["compute"] = {"device": pick(["cpu", "cpu", "cuda", "cuda:7"]), "threads": 1,
         "precision": pick(["single", "double"]), "deterministic": pick([True, False])}  # fmt: skip

@@ -14,7 +14,8 @@ from pipeline.geometry.axes import as_volume
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.delays import gradient_delays
 from pipeline.mri.calibration.espirit import trust
-from pipeline.mri.calibration.whitening import noise_covariance, whitening_matrix
+from pipeline.mri.calibration.noise_samples import noise_covariance
+from pipeline.mri.calibration.whitening import whitening_matrix
 from pipeline.mri.generators.radial import golden_radial, kooshball
 from pipeline.storage.publish import published_store
 

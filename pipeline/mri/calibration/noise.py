@@ -1,4 +1,4 @@
-"""The noise of each coil: as measured without signal, or estimated from the outermost k-space.
+"""The noise of each coil: measured without signal, of a region, or from the outermost k-space.
 
 Short stretches of readouts, Fourier transformed, show a projection of the object, of which far from
 the centre of k-space only edges are left: most places hold noise alone. So the noise is a low
@@ -13,6 +13,13 @@ from numpy.typing import NDArray
 
 from pipeline.engine.chain import Calibrating
 from pipeline.engine.needs import Need
+from pipeline.mri.calibration.noise_samples import (
+    most_samples,
+    region_bytes,
+    region_noise,
+    signal_in,
+    signal_warning,
+)
 from pipeline.mri.corrected import CorrectedData, coil_pieces
 from pipeline.mri.raw import RawData
 from pipeline.storage.calibration import CalibrationArrays, store_array
@@ -40,13 +47,17 @@ _QUIET = 0.25
 
 
 def method(job: Calibrating, raw: RawData | None = None) -> str:
-    """Return ``measured`` or ``estimated``; see `pipeline.engine.chain.Step`."""
+    """Return ``measured``, ``region`` or ``estimated``; see `pipeline.engine.chain.Step`."""
+    if job.settings.calibration.noise_region is not None:
+        return "region"
     return "measured" if "noise" in job.acquired.arrays else "estimated"
 
 
 def needs(job: Calibrating) -> list[Need]:
     """Return what the noise measurement needs, or stretches of one coil and their transforms."""
     acquired = job.acquired
+    if job.methods[NAME] == "region":  # as read, and of the virtual coils
+        return [Need({"noise": 24 * acquired.coils * most_samples(job), **region_bytes(job)})]
     estimate = needs_of_extracts(job, NAME, 48)
     if job.methods[NAME] == "measured":
         return [Need({"noise": 24 * acquired.coils * acquired.arrays["noise"][1]}), *estimate]
@@ -85,15 +96,21 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write ``noise_level``, the standard deviation of a complex sample of each coil, as mixed."""
     data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
+    region = job.settings.calibration.noise_region
     with receipt.phase("noise"):
-        measured, levels = data.noise(), None
-        if measured is not None:
-            levels = np.sqrt(np.mean(np.abs(measured) ** 2, axis=1, dtype=np.float64))
+        if region is not None:
+            noise = region_noise(raw, region, job.dataset)
+            found = signal_in(noise)
+            receipt.record(noise_region={"samples": noise.samples.shape[1], **found})
+            warning = signal_warning(found, noise, job.dataset)
+            levels = data.noise_levels(noise.samples)
+        elif (measured := raw.noise()) is not None:
+            levels = data.noise_levels(measured)
             del measured
-        estimated = estimated_noise(data)
-        if levels is None:
-            levels = estimated
-        elif warning := other_bandwidth(levels, estimated, raw, job.dataset):
+            warning = other_bandwidth(levels, estimated_noise(data), raw, job.dataset)
+        else:
+            levels, warning = estimated_noise(data), None
+        if warning is not None:
             receipt.warn(warning)
         store_array(group, "noise_level", levels.astype(np.float32), ("coil",))
     return {}

@@ -3,7 +3,8 @@
 With the covariance ``Psi`` of the noise of the coils, ``W = s Psi^(-1/2)`` makes it ``s^2 I``: then
 least squares weigh coils as they should [1]_, and virtual coils are ordered by their signal, not by
 their noise. ``s`` is the root mean square of the coils' noise, so that images keep their size. Of
-all roots the Hermitian one leaves each coil most like itself.
+all roots the Hermitian one leaves each coil most like itself. Noise is that of a scan of it, or of
+a region of the measurement.
 
 References
 ----------
@@ -19,6 +20,15 @@ from numpy.typing import NDArray
 from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import Need
 from pipeline.errors import DataError
+from pipeline.mri.calibration.noise_samples import (
+    LEAST_EIGENVALUE,
+    SAMPLES_PER_COIL,
+    most_samples,
+    noise_covariance,
+    region_bytes,
+    region_noise,
+    require_region,
+)
 from pipeline.mri.raw import RawData
 from pipeline.storage.calibration import store_array
 from pipeline.storage.receipts import Receipt
@@ -28,19 +38,17 @@ if TYPE_CHECKING:
 
 NAME = "whitening"
 
-SAMPLES_PER_COIL = 10
-"""Samples of noise for each coil that tell a covariance well enough to be used unasked."""
-_LEAST_EIGENVALUE = 1e-5
-"""Of the covariance with a unit diagonal: below, coils are copies of each other, or zero."""
-
 
 def method(job: Calibrating, raw: RawData | None = None) -> str:
-    """Return ``noise`` or ``none``; see `pipeline.engine.chain.Step`."""
+    """Return ``noise``, ``region`` or ``none``; see `pipeline.engine.chain.Step`."""
     wanted, noise = job.settings.calibration.whitening, job.acquired.arrays.get("noise")
+    if job.settings.calibration.noise_region is not None:
+        require_region(job)
+        return NONE if wanted == "none" else "region"
     if wanted == "noise" and noise is None:
         raise DataError(
             f"{job.dataset}: calibration.whitening is noise, but the source has no noise samples; "
-            "set it to auto, or name `noise` in the dataset's arrays"
+            "name `noise` in the dataset's arrays or a calibration.noise_region, or set it to auto"
         )
     if wanted == "noise" and noise is not None and noise[1] <= noise[0]:
         raise DataError(
@@ -54,8 +62,13 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
 
 def needs(job: Calibrating) -> list[Need]:
     """Return what the noise of all coils needs, and its product with itself."""
-    coils, samples = job.acquired.arrays["noise"]
-    return [Need({"whitening: noise": 24 * coils * samples, "whitening": 96 * coils**2})]
+    coils, reading = job.acquired.coils, {}
+    if job.methods[NAME] == "region":
+        samples, reading = most_samples(job), region_bytes(job)
+    else:
+        samples = job.acquired.arrays["noise"][1]
+    held = {"whitening: noise": 24 * coils * samples, "whitening": 96 * coils**2}
+    return [Need({**held, **reading})]
 
 
 def advice(job: Calibrating, need: Need) -> list[str]:
@@ -65,9 +78,10 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write ``whitening``, and the noise covariance as it was measured."""
-    noise = raw.noise()
-    assert noise is not None
+    region = job.settings.calibration.noise_region
     with receipt.phase("whitening"):
+        noise = raw.noise() if region is None else region_noise(raw, region, job.dataset).samples
+        assert noise is not None
         covariance = noise_covariance(noise)
         matrix = whitening_matrix(covariance, job.dataset)
         store_array(group, "noise_covariance", covariance.astype(np.complex64), ("coil", "coil_2"))
@@ -78,15 +92,6 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
     }
     receipt.record(**found)
     return found
-
-
-def noise_covariance(noise: NDArray[np.complexfloating]) -> NDArray[np.complex128]:
-    """Return the covariance ``E[n n^H]`` of noise ``[coil, sample]``, complex128 ``(coil, coil)``.
-
-    Noise of a receiver has no mean.
-    """
-    samples = noise.astype(np.complex128)
-    return np.asarray(samples @ samples.conj().T / samples.shape[1])
 
 
 def whitening_matrix(covariance: NDArray[np.complex128], who: str) -> NDArray[np.complex128]:
@@ -106,7 +111,7 @@ def whitening_matrix(covariance: NDArray[np.complex128], who: str) -> NDArray[np
     root = np.sqrt(power[alive])
     # Of coils that are scaled to the same noise, so that a weak one is not taken for a copy.
     values, vectors = np.linalg.eigh(covariance[np.ix_(alive, alive)] / np.outer(root, root))
-    if values[0] < _LEAST_EIGENVALUE * values[-1]:
+    if values[0] < LEAST_EIGENVALUE * values[-1]:
         raise DataError(
             f"{who}: some combination of coils has no noise, so that they cannot be whitened: are "
             "two coils the same, or are there fewer samples of noise than coils? Set "

@@ -197,6 +197,11 @@ def assert_held(receipt):
             '{"navigator": "projections", "repetition_time": 0.05}}',
         ),
         (
+            {"shape": (72, 64), "frames": 6, "coils": 24, "readouts": 300, "samples": 512},
+            '{"coil_maps": "none", "density": "none", "consistency": false, "noise_region": '
+            '{"outermost": 0.4}}',
+        ),
+        (
             {"shape": (160, 168, 152), "coils": 2, "sensitivities": (2, 160, 168, 152)},
             '{"density": "none"}',
         ),
@@ -208,6 +213,7 @@ def assert_held(receipt):
         "two sets by espirit",
         "walsh by weights of one frame at a time",
         "projections as a navigator",
+        "noise of a region",
         "copied maps",
     ],
 )

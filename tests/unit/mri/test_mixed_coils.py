@@ -17,7 +17,8 @@ from pipeline.errors import DataError
 from pipeline.mri import corrected
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.calibration.compression import principal_components
-from pipeline.mri.calibration.whitening import noise_covariance, whitening_matrix
+from pipeline.mri.calibration.noise_samples import noise_covariance
+from pipeline.mri.calibration.whitening import whitening_matrix
 from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.plan import models
 from pipeline.mri.raw import RawData
