@@ -14,7 +14,7 @@ from pipeline.fingerprint import modules_of
 from pipeline.mri.arrays import ARRAYS
 from pipeline.rf.arrays import BY_ELEMENTS, PAIR_SOURCE, PAIRS, PULSE_SOURCE, PULSES
 
-README = Path(__file__).parents[2] / "config" / "README.md"
+ROOT = Path(__file__).parents[2]
 
 
 def documented(table):
@@ -32,7 +32,9 @@ def documented(table):
 
 @pytest.mark.parametrize("table", [ARRAYS, PAIRS, PULSES], ids=["mri", "rf pairs", "rf pulses"])
 def test_the_documentation_has_the_table(table):
-    assert documented(table) in README.read_text(), f"put this in its place:\n{documented(table)}"
+    assert documented(table) in (ROOT / "docs/data.md").read_text(), (
+        f"put this in its place:\n{documented(table)}"
+    )
 
 
 def test_settings_know_the_arrays_and_their_axes():
@@ -45,7 +47,7 @@ def test_settings_know_the_arrays_and_their_axes():
 
 
 def test_each_format_has_a_reader_and_is_documented():
-    row = re.search(r"\| `format` \|.*", README.read_text()).group()
+    row = re.search(r"\| `format` \|.*", (ROOT / "config/README.md").read_text()).group()
     for kind, names in FORMATS.items():
         for name in names:
             assert callable(import_module(reader_module(kind, name)).open_source)
