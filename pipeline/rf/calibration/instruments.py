@@ -57,13 +57,19 @@ def method(job: Calibrating, raw: RfRawData | None = None) -> str:
 def _method_of_pulses(job: Calibrating, chosen: InstrumentSettings) -> str:
     """Return ``reference target`` or none, as the settings of a phase history say."""
     who, target = job.dataset, chosen.reference_target
-    of_pairs = [name for name in ("coherent", "pair_correction") if getattr(chosen, name)]
+    names = ("coherent", "pair_correction")
+    of_pairs = [name for name in names if getattr(chosen, name) is not None]
     if target is not None:
         of_pairs += [f"reference_target.{n}" for n in target.model_fields_set - {"position"}]
     if of_pairs:
         raise ConfigError(
             f"{who}: sources.{who}.{of_pairs[0]} is for pairs of antenna arrays, but this is "
             "a phase history; leave it out"
+        )
+    if target is None and "y_target" in job.acquired.arrays:
+        raise ConfigError(
+            f"{who}: the data have `y_target`, but nothing says where that target is; give "
+            f"sources.{who}.reference_target.position, or leave `y_target` out"
         )
     if target is not None and job.settings.calibration.autofocus != NONE:
         raise ConfigError(

@@ -78,6 +78,7 @@ class _Arrays:
                 f"{dataset}: `arrays` names {', '.join(foreign)}, which does not go with the rest; "
                 f"known are {', '.join(fields)}"
             )
+        self._refuse_unused(mapping)
         files = MappedFiles(existing_source(settings, dataset), settings, stack)
         self.arrays = {
             name: files.mapped(name, array, fields[name].axes, f"{dataset}: {name}")
@@ -90,6 +91,22 @@ class _Arrays:
         sizes = {"pair": (1, "a phase history is one pair")} if pulses else {}
         shared = ("frame", "pair")
         require_agreement(self.arrays, ArrayTable(fields), sizes, dataset, shared=shared)
+
+    def _refuse_unused(self, mapping: Mapping[str, ArraySettings]) -> None:
+        """Raise `ConfigError` where a setting would change nothing."""
+        for name, array in mapping.items():
+            told = array.model_fields_set & {"axis_order", "units"}
+            if told:
+                raise ConfigError(
+                    f"{self.dataset}: arrays.{name} has {', '.join(sorted(told))}, which is for "
+                    "trajectories of MRI; leave it out, and give `scale` for another unit"
+                )
+        for grid, elements in (("tx_grid", "tx"), ("rx_grid", "rx")):
+            if getattr(self.details, grid) is not None and elements not in mapping:
+                raise ConfigError(
+                    f"{self.dataset}: sources.{self.dataset}.{grid} says how the elements of "
+                    f"`{elements}` stand, but `arrays` has no `{elements}`; leave it out"
+                )
 
     def pairs(self) -> RfAcquisition:
         """Return pairs of antenna arrays."""

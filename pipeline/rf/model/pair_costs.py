@@ -20,7 +20,7 @@ from pipeline.operators.contraction import (
 from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.rf.geometry.pair_model import PairLevel
 from pipeline.rf.geometry.sub_arrays import WHOLE, Cut, model_name
-from pipeline.rf.model.phased_slabs import phase_images, slab_length
+from pipeline.rf.model.phased_slabs import phase_images, slab_lines
 from pipeline.rf.model.plane_wave_memory import (
     plane_wave_factor_workspace_bytes,
     plane_wave_spectrum_workspace_bytes,
@@ -48,10 +48,10 @@ _PHASOR_FLOPS = 500
 _FACTOR_BYTES, _PHASE_BYTES = 40, 90
 """Memory traffic that takes as long as to make a number of a factor, and of a voxel phase."""
 
-_PHASED_BYTES = 14
+_PHASED_BYTES = 11
 """The same of a voxel at a frequency whose phase is its own, there and back; measured."""
-_SLAB_SECONDS = 1.3e-4
-"""Of the calls for a slab of them, there and back; measured."""
+_CALL, _CALLS = 7e-6, 6
+"""Seconds of a call on a slab of them, measured, and how many there are beside the doublings."""
 _SLABS, _STATES = 2, 3
 """Copies of a slab at all frequencies, and of what its first contraction leaves of the scene."""
 
@@ -206,10 +206,11 @@ class PairCosts(ModelCosts):
         if self.voxel_phase != "frequency":
             return 0.0
         pairs *= self.cut.parts
-        axis = contraction_order(self._rows, shape)[-1]
-        slabs = -(-shape[axis] // slab_length(shape, axis, frequencies, STORED_NUMBER))
+        lines, size = self._lines(shape)
+        slabs = -(-lines // slab_lines(size, frequencies, STORED_NUMBER))
+        calls = _CALLS + (2 * math.ceil(math.log2(frequencies)) if self.even else 0)
         moved = frequencies * math.prod(shape) * _PHASED_BYTES
-        return pairs * (moved / rates.memory + slabs * _SLAB_SECONDS)
+        return pairs * (moved / rates.memory + slabs * calls * _CALL)
 
     def _streaming_seconds(self, shape: tuple[int, ...], rates: Rates) -> float:
         """Return the seconds to make or read factors that do not stay, for one product."""
@@ -250,8 +251,13 @@ class PairCosts(ModelCosts):
 
     def _contracted_once(self, shape: tuple[int, ...]) -> int:
         """Return the numbers of one frequency of a part after the first contraction."""
-        first = contraction_order(self._rows, shape)[0]
-        return math.prod(shape) // shape[first] * self._rows[first]
+        lines, _ = self._lines(shape)
+        return lines * self._rows[contraction_order(self._rows, shape)[0]]
+
+    def _lines(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return number and length of the lines that a part contracts first."""
+        size = shape[contraction_order(self._rows, shape)[0]]
+        return math.prod(shape) // size, size
 
     def _resident_bytes(self, work: Work, pairs: int, frequencies: int) -> int:
         """Return the bytes of factors and voxel phases that stay."""
@@ -275,11 +281,9 @@ class PairCosts(ModelCosts):
         rows, blocks = self._products(1, frequencies)
         blocks //= self.cut.parts  # one after the other
         if self.voxel_phase == "frequency":
-            axis = contraction_order(rows, work.shape)[-1]
-            planes = slab_length(
-                work.shape, axis, frequencies, itemsize, on_device=work.machine.on_device
-            )
-            slab = planes * math.prod(work.shape) // work.shape[axis]
+            lines, size = self._lines(work.shape)
+            together = slab_lines(size, frequencies, itemsize, on_device=work.machine.on_device)
+            slab = min(lines, together) * size
             states = _STATES * self._contracted_once(work.shape)
             product = frequencies * (_SLABS * slab + states) * itemsize
         else:

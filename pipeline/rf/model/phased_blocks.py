@@ -4,7 +4,7 @@ At frequency ``f`` the image is multiplied by ``D_f = exp(-j k_f p)``, with a pa
 voxel, before the factors. To hold all ``D_f`` takes as many images as there are frequencies, which
 leave no cache in peace. Wavenumbers that are evenly spaced need but two: ``D_0``, and the step
 ``exp(-j dk p)``, by whose powers 1, 2, 4 ... the frequencies are doubled, slab by slab of a scene.
-The adjoint halves them again by the conjugates.
+The adjoint halves them again.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.contraction import contraction_order
-from pipeline.rf.model.phased_slabs import slab_length
+from pipeline.rf.model.phased_slabs import slab_lines
 from pipeline.rf.model.voxel_phases import path_phases
 
 
@@ -35,104 +35,103 @@ class PhasedBlocks(LinearOperator):
     Notes
     -----
     Maps ``(..., *shape)`` to ``(..., freq, *rows)``. Other wavenumbers take an image each.
+
+    Inside, axes stand in the reverse order of their contraction: the first one that is contracted
+    comes last, and a scene is the lines along it. Slabs are some of these lines, one after another
+    in memory, whatever their axes were.
     """
 
     def __init__(self, factors: Sequence[Tensor], paths: Tensor, k: Tensor, *, even: bool) -> None:
         first = factors[0]
-        self.factors = tuple(factor.contiguous() for factor in factors)
         outputs, inputs = ([int(f.shape[axis]) for f in factors] for axis in (-2, -1))
         super().__init__(inputs, (len(k), *outputs), dtype=first.dtype, device=first.device)
-        self._order = contraction_order(outputs, inputs)
+        self._axes = contraction_order(outputs, inputs)[::-1]
+        self._back = sorted(range(len(self._axes)), key=lambda place: self._axes[place])
+        self._factors = tuple(factors[axis].contiguous() for axis in self._axes)
+        self._sizes = tuple(inputs[axis] for axis in self._axes)
         self._even = even
         held = torch.stack([k[0], (k[-1] - k[0]) / (len(k) - 1)]) if even and len(k) > 1 else k
-        self._phases = path_phases(paths, held, first.dtype)
-        self._slab = slab_length(
-            inputs, self._cut, len(k), self.itemsize, on_device=self._phases.device.type != "cpu"
+        self._phases = path_phases(paths.permute(self._axes), held, first.dtype).flatten(1, -2)
+        self._slab = slab_lines(
+            self._sizes[-1], len(k), self.itemsize, on_device=first.device.type != "cpu"
         )
 
-    @property
-    def _cut(self) -> int:
-        """The axis that slabs are cut along: the last one that is contracted."""
-        return self._order[-1]
-
-    def _slabs(self, image: Tensor) -> list[tuple[Tensor, ...]]:
-        """Return the slabs of an array ``(..., *shape)`` and of the phases."""
-        axis = self._cut - len(self.domain)
-        both = (torch.split(each, self._slab, axis) for each in (image, self._phases))
+    def _slabs(self, lines: Tensor) -> list[tuple[Tensor, ...]]:
+        """Return the slabs of an image's lines ``(..., line, n)`` and of the phases."""
+        both = (torch.split(each, self._slab, -2) for each in (lines, self._phases))
         return list(zip(*both, strict=True))
 
     def _forward(self, x: Tensor) -> Tensor:
-        first = self._order[0]
-        axis = self._cut - len(self.domain)
-        states = []
-        for part, phases in self._slabs(x):
-            turned = self._turned(part, phases)
-            states.append(self._contracted(turned, first, adjoint=False))
-        state = torch.cat(states, axis)
+        factor = self._factors[-1].mT
+        lines = _permuted(x, self._axes).flatten(x.ndim - len(self.domain), -2)
+        states = [
+            torch.matmul(self._turned(part, phases), factor) for part, phases in self._slabs(lines)
+        ]
+        state = torch.cat(states, -2)
         del states
-        for mode in self._order[1:]:
-            state = self._contracted(state, mode, adjoint=False)
-        return state
+        state = state.view(*state.shape[:-2], *self._sizes[:-1], state.shape[-1])
+        for place in reversed(range(len(self._axes) - 1)):
+            state = self._contracted(state, self._factors[place], place)
+        return _permuted(state, self._back)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        state = y
-        for mode in reversed(self._order[1:]):
-            state = self._contracted(state, mode, adjoint=True)
-        axis = self._cut - len(self.domain)
-        image = y.new_empty(*y.shape[: y.ndim - len(self.codomain)], *self.domain)
+        # ``conj(A^T conj(y))``: it is less to conjugate than factors and phases.
+        batch = y.shape[: y.ndim - len(self.codomain)]
+        state = _permuted(y.conj().resolve_conj(), self._axes)
+        for place in range(len(self._axes) - 1):
+            state = self._contracted(state, self._factors[place].mT, place)
+        state = state.flatten(len(batch) + 1, -2)
+        lines = y.new_empty(*batch, self._phases.shape[-2], self._sizes[-1])
         for (part, phases), some in zip(
-            self._slabs(image), torch.split(state, self._slab, axis), strict=True
+            self._slabs(lines), torch.split(state, self._slab, -2), strict=True
         ):
-            spread = self._contracted(some, self._order[0], adjoint=True)
-            part.copy_(self._turned_back(spread, phases))
-        return image
+            part.copy_(self._turned_back(torch.matmul(some, self._factors[-1]), phases))
+        lines = lines.conj_physical_().view(*batch, *self._sizes)
+        return _permuted(lines, self._back).contiguous()
 
     def _turned(self, part: Tensor, phases: Tensor) -> Tensor:
-        """Return a slab as each frequency sees it, ``(..., freq, *slab)``."""
-        axes = len(self.domain)
+        """Return a slab as each frequency sees it, ``(..., freq, line, n)``."""
         if not self._even:
-            return part.unsqueeze(-axes - 1) * phases
+            return part.unsqueeze(-3) * phases
         count = self.codomain[0]
-        turned = part.new_empty(*part.shape[: part.ndim - axes], count, *part.shape[-axes:])
-        torch.mul(part, phases[0], out=turned.select(-axes - 1, 0))
+        turned = part.new_empty(*part.shape[:-2], count, *part.shape[-2:])
+        torch.mul(part, phases[0], out=turned.select(-3, 0))
         power, done = phases[1], 1
         while done < count:
             more = min(done, count - done)
-            torch.mul(
-                turned.narrow(-axes - 1, 0, more), power, out=turned.narrow(-axes - 1, done, more)
-            )
+            torch.mul(turned.narrow(-3, 0, more), power, out=turned.narrow(-3, done, more))
             power, done = power * power, 2 * done
         return turned
 
     def _turned_back(self, spread: Tensor, phases: Tensor) -> Tensor:
-        """Return the sum over frequencies of a slab, turned back: the adjoint of `_turned`.
+        """Return the sum over frequencies of a slab, turned: the transpose of `_turned`.
 
         ``spread`` is overwritten.
         """
-        axis = -len(self.domain) - 1
         if not self._even:
-            turned: Tensor = torch.linalg.vecdot(phases, spread, dim=axis)
-            return turned
-        powers = [phases[1].conj()]
+            return spread.mul_(phases).sum(-3)
+        powers = [phases[1]]
         while 2 ** len(powers) < self.codomain[0]:
             powers.append(powers[-1] * powers[-1])
         left = self.codomain[0]
         for exponent in reversed(range(len(powers))):
             half = 2**exponent
             if left > half:
-                low = spread.narrow(axis, 0, left - half)
-                low.addcmul_(spread.narrow(axis, half, left - half), powers[exponent])
+                low = spread.narrow(-3, 0, left - half)
+                low.addcmul_(spread.narrow(-3, half, left - half), powers[exponent])
                 left = half
-        return spread.select(axis, 0) * phases[0].conj()
+        return spread.select(-3, 0) * phases[0]
 
-    def _contracted(self, arrays: Tensor, mode: int, *, adjoint: bool) -> Tensor:
+    def _contracted(self, arrays: Tensor, factor: Tensor, place: int) -> Tensor:
         """Contract one axis of ``(..., freq, *axes)``."""
-        factor = self.factors[mode].mH if adjoint else self.factors[mode]
-        leading = arrays.ndim - len(self.domain)
-        if mode == len(self.domain) - 1:  # as it lies: nothing is copied
-            rows = arrays.flatten(leading, -2)
-            return torch.matmul(rows, factor.mT).view(*arrays.shape[:-1], factor.shape[-2])
-        moved = arrays.movedim(leading + mode, leading)
-        product = torch.matmul(factor, moved.flatten(leading + 1))
-        sizes = (*product.shape[:-1], *moved.shape[leading + 1 :])
-        return product.view(sizes).movedim(leading, leading + mode)
+        axis = arrays.ndim - len(self.domain) + place
+        moved = arrays.movedim(axis, axis - place)
+        product = torch.matmul(factor, moved.flatten(axis - place + 1))
+        sizes = (*product.shape[:-1], *moved.shape[axis - place + 1 :])
+        return product.view(sizes).movedim(axis - place, axis)
+
+
+def _permuted(arrays: Tensor, order: Sequence[int]) -> Tensor:
+    """Return arrays with their last axes in another order."""
+    batch = arrays.ndim - len(order)
+    return arrays.permute(*range(batch), *(batch + axis for axis in order))

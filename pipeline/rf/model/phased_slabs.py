@@ -1,13 +1,10 @@
 """How phases of voxels at all frequencies are made: in slabs, and from how many images. Pure."""
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-_CACHED = 2**19
-"""Bytes of a slab at all frequencies that stay in the cache of a CPU's core, with their product."""
+_CACHED = 2**21
+"""Bytes of a slab at all frequencies that stay in a CPU's caches, with their product."""
 _DEVICE = 2**27
 """The same that fill an accelerator."""
 
@@ -27,9 +24,7 @@ def phase_images(frequencies: int, *, even: bool) -> int:
     return min(2, frequencies) if even else frequencies
 
 
-def slab_length(
-    shape: Sequence[int], axis: int, frequencies: int, itemsize: int, *, on_device: bool = False
-) -> int:
-    """Return how many planes across an axis are in work at a time."""
-    plane = math.prod(shape) // shape[axis] * frequencies * itemsize
-    return max(1, min(shape[axis], (_DEVICE if on_device else _CACHED) // plane))
+def slab_lines(size: int, frequencies: int, itemsize: int, *, on_device: bool = False) -> int:
+    """Return how many lines of so many voxels are in work at a time."""
+    line = size * frequencies * itemsize
+    return max(1, (_DEVICE if on_device else _CACHED) // line)

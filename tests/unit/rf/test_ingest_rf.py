@@ -337,6 +337,7 @@ def test_bad_measurements_are_named(tmp_path, data, message):
         ({"tx": None}, "one of tx and rx; give both"),
         ({"tx": None, "rx": None}, "there are no positions; call them m1 and m2"),
         ({"frequencies": None}, "at least y and frequencies"),
+        ({"tx": MAPPING["tx"] | {"units": "rad_per_voxel"}}, "arrays.tx has units, which is for"),
     ],
 )
 def test_bad_mappings(tmp_path, change, message):
@@ -344,6 +345,13 @@ def test_bad_mappings(tmp_path, change, message):
     mapping = {name: array for name, array in (MAPPING | change).items() if array}
     with pytest.raises((ConfigError, DataError), match=re.escape("scan") + ".*" + message):
         bring_in(tmp_path, "scan.npz", scene=GRID, arrays=mapping)
+
+
+def test_grids_of_arrays_that_are_not_there_are_refused(tmp_path):
+    np.savez(tmp_path / "scan.npz", **stored_arrays())
+    mapping = {name: array for name, array in MAPPING.items() if name not in ("tx", "rx")}
+    with pytest.raises(ConfigError, match=r"scan\.rx_grid says how .* `arrays` has no `rx`"):
+        bring_in(tmp_path, "scan.npz", scene=GRID, arrays=mapping, rx_grid=(2, 2))
 
 
 def test_bad_zarr(tmp_path):

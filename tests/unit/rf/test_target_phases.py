@@ -41,7 +41,7 @@ def test_a_target_measured_before_brings_the_image_back(tmp_path):
     seen = {"y_target": ((2 * measured([TARGET], [1]) + noise) * TURNED)[None]}
     told = {"reference_target": {"position": TARGET}}
     expected = image(tmp_path / "clean", CLEAN)
-    spoilt = image(tmp_path / "spoilt", CLEAN * TURNED, **seen)
+    spoilt = image(tmp_path / "spoilt", CLEAN * TURNED)
     found = image(tmp_path / "found", CLEAN * TURNED, told, **seen)
     size = np.linalg.norm(expected)
     # Noise leaves a tenth of a radian or less of each phase.
@@ -62,14 +62,27 @@ def test_a_target_in_the_scene_tells_as_much(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("instruments", "calibration", "message"),
+    ("instruments", "calibration", "arrays", "message"),
     [
-        ({"reference_target": {"position": TARGET, "element_gains": True}}, {}, "element_gains is"),
-        ({"coherent": True}, {}, r"radar\.coherent is for pairs"),
-        ({"reference_target": {"position": TARGET}}, {"autofocus": "entropy"}, "leave one of them"),
+        (
+            {"reference_target": {"position": TARGET, "element_gains": True}},
+            {},
+            {},
+            "element_gains is",
+        ),
+        ({"coherent": False}, {}, {}, r"radar\.coherent is for pairs"),
+        (
+            {"reference_target": {"position": TARGET}},
+            {"autofocus": "entropy"},
+            {},
+            "leave one of them",
+        ),
+        (None, {}, {"y_target": CLEAN[None]}, r"give sources\.radar\.reference_target\.position"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(tmp_path, instruments, calibration, message):
-    store(tmp_path / "raw.json", pulses(SCENE, FREQUENCIES, PATHS, CLEAN), "radar")
+def test_settings_that_do_not_go_together_are_refused(
+    tmp_path, instruments, calibration, arrays, message
+):
+    store(tmp_path / "raw.json", pulses(SCENE, FREQUENCIES, PATHS, CLEAN, **arrays), "radar")
     with pytest.raises(ConfigError, match=message):
         calibrated_in(tmp_path, dataset="radar", instruments=instruments, **calibration)
