@@ -81,6 +81,9 @@ class CalibrationSettings(Settings):
     virtual_coils: Literal["all"] | CoilCount | EnergyShare = "all"
     """MRI: compress coils to so many principal components of the centre of k-space, or, below 1, to
     as many as hold this share of its energy."""
+    compression: Literal["svd", "geometric"] = "svd"
+    """MRI: whether `virtual_coils` are combinations of their own at each position along the
+    readouts (`geometric`), of which fewer hold as much. It is for Cartesian readouts."""
     girf: GirfSettings | None = None
     delays: Literal["none", "ring"] = "none"
     """MRI, 2D radial readouts and stacks of stars: find gradient delays from where spokes cross,

@@ -55,7 +55,9 @@ def _coils(calibration: Calibration) -> Iterator[tuple[Panel, str]]:
     """Yield the correlation of the coils' noise before and after, and what components hold."""
     covariance, mixing = calibration.array("noise_covariance"), calibration.mixing()
     if covariance is not None and mixing is not None:
-        after = mixing @ covariance @ mixing.conj().T
+        after = mixing @ covariance @ mixing.conj().swapaxes(-1, -2)
+        if after.ndim == 3:  # of each voxel along the readouts
+            after = after.mean(axis=0)
         before = _correlation(covariance)
         levels = np.sqrt(np.diag(covariance).real)
         where = " in a region of the measurement" if calibration.whitening == "region" else ""
@@ -72,10 +74,11 @@ def _coils(calibration: Calibration) -> Iterator[tuple[Panel, str]]:
         )
     energy, compression = calibration.array("coil_energy"), calibration.array("compression")
     if energy is not None and compression is not None:
-        kept = len(compression)
+        kept = compression.shape[-2]
+        where = " at each position along the readouts" if compression.ndim == 3 else ""
         yield (
             _energy(energy, kept),
-            f"Energy of the centre of k-space beyond the first components: {kept} of "
+            f"Energy of the centre of k-space beyond the first components{where}: {kept} of "
             f"{len(energy)} virtual coils leave out {_beyond(energy)[kept - 1]:.2g}.",
         )
 

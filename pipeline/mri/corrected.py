@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.mri.raw import ALL, RawData
+from pipeline.mri.readout_axis import WORKING_BYTES, ReadoutAxis
 from pipeline.mri.readouts import Pattern
 from pipeline.pieces import pieces
 from pipeline.storage.calibration import CalibrationArrays
@@ -33,8 +34,12 @@ class CorrectedData(RawData):
         self._found = found
         self._mixing = found.mixing()
         self._acquired_coils = raw.coils
+        self._along: ReadoutAxis | None = None
         if self._mixing is not None:
-            self.coils = len(self._mixing)
+            self.coils = self._mixing.shape[-2]
+            if self._mixing.ndim == 3:
+                self._along = ReadoutAxis.of(raw)
+                assert self._along is not None
 
     @property
     def mixes(self) -> bool:
@@ -51,7 +56,7 @@ class CorrectedData(RawData):
         if self._mixing is None:
             super().read_kspace(out, frame, coils, readouts)
         else:
-            self._mix(self._mixing[coils], out, frame, readouts)
+            self._mix(self._mixing[..., coils, :], out, frame, readouts)
         phase = self._found.phase(frame, readouts)
         if phase is not None:
             out *= np.exp(-1j * phase).astype(np.complex64).ravel()
@@ -76,14 +81,19 @@ class CorrectedData(RawData):
     ) -> None:
         import torch
 
-        target = torch.from_numpy(out)
+        target, along = torch.from_numpy(out), self._along
+        lines = target.view(len(out), -1, self.samples)
+        if along is not None:
+            matrix = along.by_position(matrix)
         for coils in pieces(self._acquired_coils, coils_at_once(out.shape[1])):
-            read = RawData.kspace(self, frame, coils, readouts).reshape(-1, out.shape[1])
-            target.addmm_(
-                torch.from_numpy(np.ascontiguousarray(matrix[:, coils])),
-                torch.from_numpy(read),
-                beta=0 if coils.start == 0 else 1,
-            )
+            read = torch.from_numpy(RawData.kspace(self, frame, coils, readouts))
+            part = torch.from_numpy(np.ascontiguousarray(matrix[..., coils]))
+            if along is None:
+                target.addmm_(part, read.view(len(read), -1), beta=0 if coils.start == 0 else 1)
+            else:
+                along.add_mixed(lines, part, read, first=coils.start == 0)
+        if along is not None:
+            along.end_mixing(lines)
 
     def trajectory(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32]:
         """Return the trajectory of one frame, float32 ``[readout, sample, axis]`` [rad/voxel].
@@ -93,10 +103,13 @@ class CorrectedData(RawData):
         corrected = self._found.trajectory(frame, readouts)
         return RawData.trajectory(self, frame, readouts) if corrected is None else corrected
 
-    def noise_levels(self, noise: NDArray[np.complex64]) -> NDArray[np.float64]:
-        """Return the deviation that noise ``[acquired coil, sample]`` has in each coil."""
-        mixed = noise if self._mixing is None else self._mixing @ noise
-        return np.asarray(np.sqrt(np.mean(np.abs(mixed) ** 2, axis=1, dtype=np.float64)))
+    def noise_levels(self, covariance: NDArray[np.complexfloating]) -> NDArray[np.float64]:
+        """Return the deviation of each coil's noise, given the covariance of acquired coils."""
+        if self._mixing is not None:
+            covariance = self._mixing @ covariance @ self._mixing.conj().swapaxes(-1, -2)
+        powers = np.diagonal(covariance, axis1=-2, axis2=-1).real
+        # Where each position is mixed differently, a sample has the mean of them all.
+        return np.asarray(np.sqrt(powers.reshape(-1, self.coils).mean(axis=0)))
 
     def sensitivities(
         self, coils: slice = ALL, planes: slice = ALL
@@ -104,14 +117,19 @@ class CorrectedData(RawData):
         """Return the source's maps, of the virtual coils, complex64 ``[coil, z, y, x]``."""
         if self._mixing is None:
             return super().sensitivities(coils, planes)
-        mixed = self.mixed(super().sensitivities(ALL, planes))
-        return None if mixed is None else mixed[coils]
-
-    def mixed(self, values: NDArray[np.complex64] | None) -> NDArray[np.complex64] | None:
-        """Return values ``[coil, ...]`` as the virtual coils would have them."""
-        if values is None or self._mixing is None:
-            return values
-        return np.tensordot(self._mixing, values, axes=1)
+        maps = super().sensitivities(ALL, planes)
+        if maps is None:
+            return None
+        matrix = self._mixing[..., coils, :]
+        if self._along is None:
+            return np.tensordot(matrix, maps, axes=1)
+        axis = 3 - len(self.shape) + self._along.axis
+        if axis == 0:
+            matrix = matrix[planes]
+        # Positions first, as the matrices have them.
+        there = np.moveaxis(maps, 1 + axis, 0)
+        mixed = matrix @ there.reshape(*there.shape[:2], -1)
+        return np.moveaxis(mixed.reshape(*mixed.shape[:2], *there.shape[2:]), 0, 1 + axis)
 
 
 def chosen_readouts(data: RawData, frame: int, rows: NDArray[np.intp]) -> NDArray[np.complex64]:
@@ -153,4 +171,4 @@ def coils_at_once(samples: int) -> int:
 
 def mixing_bytes(coils: int, samples: int) -> int:
     """Return what mixing takes beside its result, of so many samples of each of ``coils``."""
-    return 8 * samples * min(coils, coils_at_once(samples))
+    return 8 * samples * min(coils, coils_at_once(samples)) + WORKING_BYTES if coils else 0

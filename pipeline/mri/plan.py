@@ -58,7 +58,7 @@ def models(
 ) -> tuple[list[MriCosts], list[str]]:
     """Return the one way to run the model, and no lines; see `pipeline.engine.request.Models`."""
     mixing = None if calibration is None else calibration.mixing()
-    coils = data.coils if mixing is None else len(mixing)
+    coils = data.coils if mixing is None else mixing.shape[-2]
     maps = coils > 1 if calibration is None else calibration.coil_maps != "none"
     sets = 1 if calibration is None else calibration.map_sets
     segments = None if calibration is None else segment_counts(calibration)
@@ -94,6 +94,7 @@ def models(
     costs = MriCosts(
         channels=coils,
         mixed_from=0 if mixing is None else data.coils,
+        mixing=0 if mixing is None else mixing.nbytes,
         readouts=made_of.readouts,
         samples=data.samples,
         shared_trajectory=alike and made_of.even,

@@ -52,6 +52,12 @@ _ENTRIES = {
   journal = {Magnetic Resonance in Medicine}, volume = {57}, pages = {1131--1139}, year = {2007},
   doi = {10.1002/mrm.21237}
 }""",
+    "geometric": """@article{geometric,
+  author = {Zhang, T. and Pauly, J. M. and Vasanawala, S. S. and Lustig, M.},
+  title = {Coil compression for accelerated imaging with {Cartesian} sampling},
+  journal = {Magnetic Resonance in Medicine}, volume = {69}, pages = {571--582}, year = {2013},
+  doi = {10.1002/mrm.24267}
+}""",
     "espirit": """@article{espirit,
   author = {Uecker, M. and Lai, P. and Murphy, M. J. and Virtue, P. and Elad, M. and
     Pauly, J. M. and Vasanawala, S. S. and Lustig, M.},

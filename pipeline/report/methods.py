@@ -112,7 +112,10 @@ def _calibration(
     acquired = ingest.get("arrays", {}).get("kspace", (0, 0))[1]
     if calibrate.get("compression", "none") != "none" and calibrate.get("coils") != acquired:
         virtual = f"Coils were compressed to {calibrate['coils']} virtual ones"
-        yield f"{virtual}{_cite('compression', cited)}."
+        geometric = calibrate["compression"] == "geometric"
+        where = " at each position along the readouts" if geometric else ""
+        key = "geometric" if geometric else "compression"
+        yield f"{virtual}{where}{_cite(key, cited)}."
     if (whitening := calibrate.get("whitening", "none")) != "none":
         where = ", as found in a region of the measurement," if whitening == "region" else ""
         yield f"Their noise{where} was whitened."

@@ -7,7 +7,7 @@ sensitivities (opt.)    complex64  (set,) virtual coil, z (2D: slice), y, x
 weights (optional)      float32    frame or 1, readout, sample (MRI)
                                    frame or 1, pulse, freq (phase histories)
 whitening (MRI, opt.)   complex64  coil, coil
-compression (opt.)      complex64  virtual coil, coil
+compression (opt.)      complex64  (voxel along readouts,) virtual coil, coil
 trajectory (MRI, opt.)  float32    frame or 1, readout, sample, axis [rad/voxel]
 sample_phase (optional) float32    frame or 1, readout, sample     [rad] (MRI)
 noise_level (MRI)       float32    virtual coil: deviation of a complex sample
@@ -170,7 +170,8 @@ class CalibrationArrays(StoredArrays):
     def mixing(self) -> NDArray[np.complex64] | None:
         """Return what virtual coils are made of, complex64 ``[virtual coil, coil]``.
 
-        Whitening first, then compression; None where coils stay as they are.
+        Whitening first, then compression; None where coils stay as they are. Of geometric
+        compression ``[voxel, virtual coil, coil]``, for each voxel along the readouts.
         """
         found = [
             self._read(name, ()) for name in ("compression", "whitening") if name in self.arrays

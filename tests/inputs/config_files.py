@@ -246,6 +246,7 @@ def pairs(chance: Random) -> Trial:
         pick(["all", "all", 1, 2, 0.5, 0.999]), "whitening": pick(["auto", "noise", "none"]),
         "noise_region": pick([None, None, {"outermost": 0.1}, {"samples": [-4, None]},
         {"readouts": [0, 10**6]}, {"samples": [3, 1]}, {}]),
+        "compression": pick(["svd", "svd", "geometric"]),
         "delays": pick(["none", "none", "ring"])}  # fmt: skip
     made.config["compute"] = {"device": pick(["cpu", "cpu", "cuda", "cuda:7"]), "threads": 1,
         "precision": pick(["single", "double"]), "deterministic": pick([True, False])}  # fmt: skip

@@ -1,7 +1,9 @@
 """Coil compression: few virtual coils that hold almost all of what many coils measured.
 
 The virtual coils are the strongest principal components of the coils, over the centre of k-space of
-all frames [1]_ [2]_. They are orthonormal combinations, so white noise stays white.
+all frames [1]_ [2]_, or at each position along Cartesian readouts
+(`pipeline.mri.calibration.geometric`). They are orthonormal combinations, so white noise stays
+white.
 
 References
 ----------
@@ -22,6 +24,7 @@ from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import Need
 from pipeline.errors import DataError
 from pipeline.mri.calibration import whitening
+from pipeline.mri.calibration.geometric import aligned, covariances_along
 from pipeline.mri.corrected import mixing_bytes
 from pipeline.mri.raw import RawData
 from pipeline.pieces import pieces
@@ -41,7 +44,7 @@ _SLAB = 2**18
 
 
 def method(job: Calibrating, raw: RawData | None = None) -> str:
-    """Return ``svd`` or ``none``; see `pipeline.engine.chain.Step`."""
+    """Return ``svd``, ``geometric`` or ``none``; see `pipeline.engine.chain.Step`."""
     wanted, coils = job.settings.calibration.virtual_coils, job.acquired.coils
     if wanted == "all" or coils in (1, wanted):
         return NONE
@@ -50,7 +53,18 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
             f"{job.dataset}: calibration.virtual_coils is {wanted}, but there are {coils} coils; "
             "set it to fewer, or to all"
         )
-    return "svd"
+    how = job.settings.calibration.compression
+    if how == "geometric" and job.acquired.pattern not in (None, "cartesian"):
+        raise DataError(
+            f"{job.dataset}: calibration.compression is geometric, which needs Cartesian samples, "
+            f"but these are of the pattern {job.acquired.pattern}; set it to svd"
+        )
+    if how == "geometric" and job.settings.calibration.girf is not None:
+        raise DataError(
+            f"{job.dataset}: calibration.compression is geometric, which needs samples on the grid "
+            "of the matrix, and calibration.girf moves them; set it to svd"
+        )
+    return how
 
 
 def most_coils(job: Calibrating) -> int:
@@ -62,7 +76,15 @@ def most_coils(job: Calibrating) -> int:
 def mixed_bytes(job: Calibrating, samples: int) -> int:
     """Return what mixing takes of so many samples of each coil; 0 where coils stay as acquired."""
     steps = (job.methods.get(name, NONE) for name in (whitening.NAME, NAME))
-    return 0 if set(steps) == {NONE} else mixing_bytes(job.acquired.coils, samples)
+    if set(steps) == {NONE}:
+        return 0
+    matrices = 2 * 8 * _positions(job) * job.acquired.coils * most_coils(job)
+    return mixing_bytes(job.acquired.coils, samples) + matrices
+
+
+def _positions(job: Calibrating) -> int:
+    """Return at how many positions along readouts, at the most, coils are mixed differently."""
+    return max(job.acquired.shape) if job.methods.get(NAME) == "geometric" else 1
 
 
 def needs(job: Calibrating) -> list[Need]:
@@ -77,7 +99,7 @@ def needs(job: Calibrating) -> list[Need]:
                 "compression: trajectory": (12 * axes + 24) * samples,
                 "compression: samples": 24 * acquired.coils * inside + 24 * samples,
                 "compression: chunks": 2 * CHUNK_BYTES,
-                "compression: covariance": 96 * acquired.coils**2,
+                "compression: covariance": 96 * acquired.coils**2 * _positions(job),
             }
         )
     ]
@@ -91,16 +113,24 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write ``compression``, and the energy of all principal components."""
     wanted = job.settings.calibration.virtual_coils
+    width, geometric = job.settings.calibration.calibration_width, job.methods[NAME] == "geometric"
     with receipt.phase("compression"):
-        covariance = signal_covariance(raw, job.settings.calibration.calibration_width, job.dataset)
+        if geometric:
+            covariances = covariances_along(raw, width, _readouts(raw.samples), job.dataset)
+        else:
+            covariances = signal_covariance(raw, width, job.dataset)[None]
         # Of the coils as they are mixed by now: not of mixed samples, for which all are read again.
         mixing = CalibrationArrays(group, raw.marker).mixing()
         if mixing is not None:
-            covariance = mixing @ covariance @ mixing.conj().T
-        energy, components = principal_components(covariance)
+            covariances = mixing @ covariances @ mixing.conj().T
+        energies, components = principal_components(covariances)
+        energy = energies.sum(axis=0) / energies.sum()
         count = wanted if isinstance(wanted, int) else _enough(energy, float(wanted))
-        axes = ("virtual_coil", "coil")
-        store_array(group, NAME, components[:count].astype(np.complex64), axes)
+        kept = aligned(components[:, :count], int(np.argmax(energies.sum(axis=1))))
+        axes: tuple[str, ...] = ("voxel", "virtual_coil", "coil")
+        if not geometric:
+            kept, axes = kept[0], axes[1:]
+        store_array(group, NAME, kept.astype(np.complex64), axes)
         store_array(group, "coil_energy", energy, ("component",))
     found = {"virtual_coils": count, "energy_kept": float(energy[:count].sum())}
     receipt.record(**found)
@@ -108,19 +138,19 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
 
 
 def principal_components(
-    covariance: NDArray[np.complex128],
+    covariances: NDArray[np.complex128],
 ) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
-    """Return shares of the energy, falling, and the combinations of coils that have them.
+    """Return energies, falling, and the combinations of coils that have them.
 
-    float64 ``(coil,)`` with the sum 1, and complex128 ``(component, coil)`` to multiply coils with.
+    Of covariances ``(position, coil, coil)``, float64 ``(position, coil)``, and complex128
+    ``(position, component, coil)`` to multiply coils with.
     """
-    values, vectors = np.linalg.eigh(covariance)
-    energy = np.maximum(values[::-1], 0)
-    components = vectors[:, ::-1].conj().T
+    values, vectors = np.linalg.eigh(covariances)
+    components = vectors[..., ::-1].conj().swapaxes(-1, -2)
     # An eigenvector has any phase, another one in each library: its largest entry becomes real.
-    rows = np.arange(len(components))
-    largest = components[rows, np.abs(components).argmax(axis=1)]
-    return energy / energy.sum(), components * np.exp(-1j * np.angle(largest))[:, None]
+    at = np.abs(components).argmax(axis=-1)[..., None]
+    largest = np.take_along_axis(components, at, axis=-1)
+    return np.maximum(values[..., ::-1], 0), components * np.exp(-1j * np.angle(largest))
 
 
 def signal_covariance(data: RawData, width: int, who: str) -> NDArray[np.complex128]:

@@ -15,6 +15,7 @@ from pipeline.engine.chain import Calibrating
 from pipeline.engine.needs import Need
 from pipeline.mri.calibration.noise_samples import (
     most_samples,
+    noise_covariance,
     region_bytes,
     region_noise,
     signal_in,
@@ -103,9 +104,9 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
             found = signal_in(noise)
             receipt.record(noise_region={"samples": noise.samples.shape[1], **found})
             warning = signal_warning(found, noise, job.dataset)
-            levels = data.noise_levels(noise.samples)
+            levels = data.noise_levels(noise_covariance(noise.samples))
         elif (measured := raw.noise()) is not None:
-            levels = data.noise_levels(measured)
+            levels = data.noise_levels(noise_covariance(measured))
             del measured
             warning = other_bandwidth(levels, estimated_noise(data), raw, job.dataset)
         else:

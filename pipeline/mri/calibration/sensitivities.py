@@ -110,12 +110,14 @@ def needs(job: Calibrating) -> list[Need]:
     if job.methods[NAME] == "source":
         volume = (acquired.arrays["sensitivities"][1], *as_volume(acquired.shape)[1:])
         planes = 8 * map_chunks(volume)[0] * math.prod(volume[1:])
+        geometric = job.methods[compression.NAME] == "geometric"
         # Of the source, packed and unpacked: they are larger than those of the copy.
         chunks = 2 * min(CHUNKS_AT_ONCE, acquired.coils) * min(CHUNK_BYTES, 8 * math.prod(volume))
         return [
             Need(
                 {
-                    "planes of the maps": planes * (acquired.coils + 2 * coils),
+                    # Mixed at each position, they are put in another order.
+                    "planes of the maps": planes * ((1 + geometric) * acquired.coils + 2 * coils),
                     "chunks of the maps": chunks,
                 }
             )

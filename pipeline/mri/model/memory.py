@@ -50,6 +50,8 @@ class MriMemory(ModelCosts):
     """Bytes that making a temporal basis takes."""
     mixed_from: int = 0
     """Acquired coils, all of which are read for any channel; 0 where channels are as acquired."""
+    mixing: int = 0
+    """Bytes of the matrices that mix them."""
     chosen_from: int = 0
     """Samples of a coil that are read for some of their readouts; 0 where all count."""
     images_together: int | None = None
@@ -148,9 +150,9 @@ class MriMemory(ModelCosts):
         several = ranges > 1 or self._terms[1] > 1
         summed = trajectories * self._terms[1] * single if work.makes_kernels and several else 0
         next_positions = positions if ranges > 1 else 0
-        reading = 0
+        reading = 3 * self.mixing  # as stored, in the order of positions, and of some coils
         if tiles > 1:
-            reading = reading_bytes(work) + self._chosen_bytes(work)
+            reading += reading_bytes(work) + self._chosen_bytes(work)
             reading += mixing_bytes(self.mixed_from, self.chosen_from or work.tile_samples)
         if ranges > 1:
             # A piece of the stored trajectory, its magnitudes and what they are compared with.

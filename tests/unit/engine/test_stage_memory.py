@@ -4,6 +4,7 @@ Each job runs in a fresh process, as the workflow would start it.
 """
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -35,15 +36,21 @@ from pipeline.storage.receipts import Receipt
 
 
 def write_mri(
-    marker, shape, *, coils=1, readouts=4, samples=16, frames=1, own=False, radial=False, **arrays
-):
-    """Write an acquisition on random samples, or on spokes; ``arrays`` are further ones.
+    marker, shape, *, coils=1, readouts=4, samples=16, frames=1, own=False, radial=False,
+    lines=False, **arrays
+):  # fmt: skip
+    """Write an acquisition on random samples, spokes or all lines; ``arrays`` are further ones.
 
     Each frame has its ``own`` samples, or all have the same.
     """
     random = np.random.default_rng(3)
+    if lines:
+        readouts, samples = math.prod(shape[:-1]), shape[-1]
     sizes = (frames if own else 1, readouts, samples, len(shape))
-    if radial:
+    if lines:
+        cycles = np.stack(np.indices(shape), axis=-1) - np.array(shape) // 2
+        trajectory = (cycles * 2 * np.pi / np.array(shape)).reshape(sizes)
+    elif radial:
         ends = random.normal(size=(1, readouts, 1, len(shape)))
         radii = np.linspace(-3.1, 3.1, samples)[:, None]
         trajectory = ends / np.linalg.norm(ends, axis=-1, keepdims=True) * radii
@@ -52,7 +59,7 @@ def write_mri(
     with published_store(marker) as group:
         voxel_size = (0.001,) * len(shape)
         write_attributes(group, shape, voxel_size)
-        group.attrs["pattern"] = "radial" if radial else "other"
+        group.attrs["pattern"] = "radial" if radial else "cartesian" if lines else "other"
         ARRAYS.create(group, "trajectory", sizes)[...] = trajectory.astype(np.float32)
         kspace = ARRAYS.create(group, "kspace", (frames, coils, readouts, samples))
         for coil in range(coils):
@@ -197,6 +204,11 @@ def assert_held(receipt):
             '{"navigator": "projections", "repetition_time": 0.05}}',
         ),
         (
+            {"shape": (48, 56, 72), "coils": 16, "lines": True},
+            '{"coil_maps": "none", "density": "none", "consistency": false, "virtual_coils": 4, '
+            '"compression": "geometric"}',
+        ),
+        (
             {"shape": (72, 64), "frames": 6, "coils": 24, "readouts": 300, "samples": 512},
             '{"coil_maps": "none", "density": "none", "consistency": false, "noise_region": '
             '{"outermost": 0.4}}',
@@ -213,6 +225,7 @@ def assert_held(receipt):
         "two sets by espirit",
         "walsh by weights of one frame at a time",
         "projections as a navigator",
+        "geometric compression",
         "noise of a region",
         "copied maps",
     ],
