@@ -2,8 +2,10 @@
 
 import os
 
-# Two workers share two cores: threads that wait have to rest.
+# Two workers share two cores, and arrays are small: more threads mostly wait for each other. What
+# threads change has tests that ask for several.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
