@@ -1,7 +1,7 @@
 """What back-projection takes, in bytes and seconds. Pure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.engine.rates import LATENCY, Rates, fft_flops
@@ -15,6 +15,8 @@ from pipeline.rf.model.scene_tiles import reach
 
 COMPILED_BYTES = 210 * 10**6
 """Of Numba as it compiles, which it does once on a machine; as it loads later, 130 MB. Measured."""
+CHECKED_TOGETHER = 64
+"""Pulses that the canary measures: as many as are interpolated together."""
 _GATHERED, _SCATTERED = 9, 15
 """What a voxel of a pulse takes in compiled loops, in grid points that gridding updates."""
 _PATTERN, _PATTERN_BYTES = 18, 40
@@ -91,8 +93,13 @@ class BackProjectionCosts(ExplicitCosts):
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:
         """Return the seconds of right-hand side and kernels, of all images in single precision."""
         pulses = work.readouts if work.model is self else self.readouts
-        seconds = self._seconds(work.shape, pulses, _GATHERED, rates, compiled=_compiled(work))
-        return work.images * seconds, 0.0
+        compiled = _compiled(work)
+        seconds = self._seconds(work.shape, pulses, _GATHERED, rates, compiled=compiled)
+        if work.model is not self:  # pairs have no canary
+            return work.images * seconds, 0.0
+        checked = replace(self, readouts=min(CHECKED_TOGETHER, pulses))
+        canary = checked.both_ways(work.shape, rates, compiled=compiled)
+        return work.images * seconds + canary, 0.0
 
     def application(self, work: Work, rates: Rates) -> float:
         """Return the seconds that the normal operator takes for one image in single precision."""

@@ -23,13 +23,14 @@ from pipeline.rf.geometry.phase_history import SubAperture, whole_aperture
 from pipeline.rf.geometry.planar_scan import RangeMigration
 from pipeline.rf.geometry.wavefronts import unit_phasor
 from pipeline.rf.model.back_projection import BackProjection
+from pipeline.rf.model.back_projection_costs import CHECKED_TOGETHER
 from pipeline.rf.model.omega_k import OmegaK
 from pipeline.rf.model.referred_pulses import ReferredPulses
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import Calibration
 
-_CHECKED_TOGETHER, _CHECKED_PULSES = 64, 8
-"""Pulses that the canary measures, as many as are interpolated together, and compares of these."""
+_CHECKED_PULSES, _CHECKED_VOXELS = 8, 2**16
+"""Pulses and voxels that the canary sums exactly, of those that it measures."""
 _OPERATORS = 64
 """Of tiles that stay: they hold next to nothing."""
 _VOXELS_AT_ONCE = 2**16
@@ -171,7 +172,7 @@ class ExplicitPulsesMeasurement:
         self._checked = True
         start, stop = (
             tile.pulses.start,
-            min(tile.pulses.start + _CHECKED_TOGETHER, tile.pulses.stop),
+            min(tile.pulses.start + CHECKED_TOGETHER, tile.pulses.stop),
         )
         part = dataclasses.replace(tile, pulses=slice(start, stop))
         step = -(-(stop - start) // _CHECKED_PULSES)
@@ -188,7 +189,12 @@ class ExplicitPulsesMeasurement:
             # Lines are not sampled as finely as any tolerance asks for; the plan says so.
             tolerance = max(self.job.tolerance, operator.sampling.error)
             found = canary.check_exact(
-                operator, exact, backend="back-projection", tolerance=tolerance, who=self.job.who
+                operator,
+                exact,
+                backend="back-projection",
+                tolerance=tolerance,
+                who=self.job.who,
+                voxels=_CHECKED_VOXELS,
             )
         self.job.receipt.record(
             backend=found.backend,
@@ -209,7 +215,9 @@ def exact_sums(
     sums = np.zeros(len(paths), np.complex128)
     lowest = part.wavenumbers()[:, :1]
     flat = image.reshape(-1)
-    for voxels in pieces(scene.voxels, _VOXELS_AT_ONCE):
+    seen = np.flatnonzero(flat)
+    for some in pieces(len(seen), _VOXELS_AT_ONCE):
+        voxels = seen[some]
         places = scene.positions(voxels)
         phasors = unit_phasor(lowest * (paths.path_differences(places) - origin[:, None]))
         if path_loss:

@@ -60,3 +60,19 @@ def test_exact_samples_are_the_plain_sum():
     points = trajectory(samples=5).double()
     expected = exact_forward(image.numpy(), points.numpy())
     np.testing.assert_allclose(canary.exact_samples(image, points).numpy(), expected)
+
+
+def test_few_voxels_are_enough_where_exact_sums_take_long():
+    seen = []
+
+    def exact(image):
+        seen.append(int(image.count_nonzero()))
+        values = canary.exact_samples(image, trajectory()[:, :8])
+        return torch.arange(8), values
+
+    told = {"backend": "finufft", "tolerance": 1e-4, "who": "scan"}
+    found = canary.check_exact(build(trajectory()), exact, voxels=50, **told)
+    assert found.forward_error < 1e-4
+    assert 20 < seen[0] < 100 < np.prod(SHAPE)
+    with pytest.raises(CanaryError, match="forward check"):
+        canary.check_exact(Drifting(SHAPE, trajectory(), tolerance=1e-4), exact, voxels=50, **told)
