@@ -24,7 +24,7 @@ from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import Need
 from pipeline.errors import DataError
 from pipeline.mri.calibration import whitening
-from pipeline.mri.calibration.geometric import aligned, covariances_along
+from pipeline.mri.calibration.geometric import aligned, covariances_along, lines_at_once
 from pipeline.mri.corrected import mixing_bytes
 from pipeline.mri.raw import RawData
 from pipeline.pieces import pieces
@@ -92,12 +92,17 @@ def needs(job: Calibrating) -> list[Need]:
     acquired = job.acquired
     samples = min(acquired.readouts, _readouts(acquired.samples)) * acquired.samples
     axes = len(acquired.shape)
-    inside = int(samples * share_in_centre(acquired, job.settings.calibration.calibration_width))
+    width = job.settings.calibration.calibration_width
+    inside = int(samples * share_in_centre(acquired, width))
+    if job.methods[NAME] == "geometric":
+        inside = min(samples, lines_at_once(acquired.shape, width) * acquired.samples)
+    # As read, and for its product; at each position, transformed and in another order too.
+    each = 40 if job.methods[NAME] == "geometric" else 24
     return [
         Need(
             {
                 "compression: trajectory": (12 * axes + 24) * samples,
-                "compression: samples": 24 * acquired.coils * inside + 24 * samples,
+                "compression: samples": each * acquired.coils * inside + 24 * samples,
                 "compression: chunks": 2 * CHUNK_BYTES,
                 "compression: covariance": 96 * acquired.coils**2 * _positions(job),
             }

@@ -12,7 +12,8 @@ References
 """
 
 import itertools
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,12 +64,13 @@ def covariances_along(
     with track(f"{who}: covariances of the coils", raw.frames * len(slabs)) as advance:
         for frame, slab in itertools.product(range(raw.frames), slabs):
             inside, cells = centre(frame, slab)
-            samples = np.empty((raw.coils, len(inside), raw.samples), np.complex64)
-            for coil in range(raw.coils):
-                samples[coil] = raw.kspace(frame, slice(coil, coil + 1), slab)[0, inside]
-            samples /= np.sqrt(counts[cells]).astype(np.float32)[:, None]
-            for some in pieces(len(inside), max(1, len(inside) // 8)):
-                there = along.to_positions(torch.from_numpy(samples[:, some])).permute(2, 0, 1)
+            for some in pieces(len(inside), lines_at_once(raw.shape, width)):
+                lines = inside[some]
+                samples = np.empty((raw.coils, len(lines), raw.samples), np.complex64)
+                for coil in range(raw.coils):
+                    samples[coil] = raw.kspace(frame, slice(coil, coil + 1), slab)[0, lines]
+                samples /= np.sqrt(counts[cells][some]).astype(np.float32)[:, None]
+                there = along.to_positions(torch.from_numpy(samples)).permute(2, 0, 1)
                 total += there @ there.mH
             advance()
     if not total.any():
@@ -78,6 +80,11 @@ def covariances_along(
             "calibration.virtual_coils to all"
         )
     return np.fft.fftshift(total.numpy(), axes=0)
+
+
+def lines_at_once(shape: Sequence[int], width: int) -> int:
+    """Return how many readouts are transformed together: about as many as the centre has cells."""
+    return math.ceil(0.8 * float(width + 2) ** (len(shape) - 1))
 
 
 def aligned(components: NDArray[np.complex128], start: int) -> NDArray[np.complex128]:
