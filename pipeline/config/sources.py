@@ -18,7 +18,7 @@ from pipeline.files import matching
 Axis = Literal[
     "frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1",
     "pair", "freq", "m1", "m2", "m3", "n1", "n2", "n3", "tx", "rx", "element", "coordinate",
-    "pulse", "target", "coefficient", "slice",
+    "pulse", "target", "coefficient", "slice", "set",
 ]  # fmt: skip
 MriArrayName = Literal[
     "kspace",
@@ -129,12 +129,12 @@ class ArraySettings(Settings):
     positions: names of the arrays of x, y and z."""
     axes: tuple[str, ...]
     """Meaning of each stored axis in its stored order. MRI: slice, frame, coil, readout, sample,
-    axis, z, y, x, coefficient. RF: frame, pair, freq, m1, m2, m3 (or tx, rx), n1, n2, n3, element,
-    coordinate, pulse, target, z, y, x. `1` for an axis of length one to drop, `[0]` for the first
-    of a longer one, `[2]` for the third; `readout sample` for a joined axis, slowest first (see
-    `samples_per_readout` and `readouts_per_frame`); `pulse` may stand several times, as for the
-    rows and columns of a scan, the slowest first. MATLAB's axes appear in reverse in HDF5 files
-    (v7.3)."""
+    axis, z, y, x, coefficient, and of coil maps set. RF: frame, pair, freq, m1, m2, m3 (or tx, rx),
+    n1, n2, n3, element, coordinate, pulse, target, z, y, x. `1` for an axis of length one to drop,
+    `[0]` for the first of a longer one, `[2]` for the third; `readout sample` for a joined axis,
+    slowest first (see `samples_per_readout` and `readouts_per_frame`); `pulse` may stand several
+    times, as for the rows and columns of a scan, the slowest first. MATLAB's axes appear in reverse
+    in HDF5 files (v7.3)."""
     axis_order: tuple[Literal["z", "y", "x"], ...] | None = None
     """Trajectory: which image axis each stored component belongs to (of complex numbers: real part,
     imaginary part); default: in image order."""

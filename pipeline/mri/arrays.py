@@ -49,10 +49,13 @@ ARRAYS = ArrayTable(
             compressed=False,
         ),
         "sensitivities": _field(
-            ("coil", "z", "y", "x"),
+            ("coil", "z", "y", "x", "set"),
             np.complex64,
-            "coil maps; in 2D z has length 1, or is that of the slices",
-            own=("z",),
+            "coil maps; in 2D z has length 1, or is that of the slices; several sets of them, as "
+            "of soft SENSE, have an axis more",
+            lacks=1,
+            own=("z", "set"),
+            apart=("coil", "set"),
         ),
         "field_map": _field(
             ("frame", "z", "y", "x"),

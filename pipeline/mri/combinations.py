@@ -49,8 +49,8 @@ def require_possible(
     if sets > 1 and (settings.joins_images or settings.single_kernel or not settings.stacks):
         raise ConfigError(
             f"{who}: coil maps of {sets} sets have an image each, which `series`, `unrolled` and "
-            "the preconditioners circulant and kronecker do not know; choose another, or set "
-            "calibration.espirit.sets to 1"
+            "the preconditioners circulant and kronecker do not know; choose another, or one set "
+            "of the source's maps, or of calibration.espirit.sets"
         )
     joined = settings.frames_per_image
     if joined == "bins":

@@ -112,12 +112,12 @@ class CorrectedData(RawData):
         return np.asarray(np.sqrt(powers.reshape(-1, self.coils).mean(axis=0)))
 
     def sensitivities(
-        self, coils: slice = ALL, planes: slice = ALL
+        self, coils: slice = ALL, planes: slice = ALL, number: int = 0
     ) -> NDArray[np.complex64] | None:
-        """Return the source's maps, of the virtual coils, complex64 ``[coil, z, y, x]``."""
+        """Return a set of the source's maps, of virtual coils, complex64 ``[coil, z, y, x]``."""
         if self._mixing is None:
-            return super().sensitivities(coils, planes)
-        maps = super().sensitivities(ALL, planes)
+            return super().sensitivities(coils, planes, number)
+        maps = super().sensitivities(ALL, planes, number)
         if maps is None:
             return None
         matrix = self._mixing[..., coils, :]

@@ -55,6 +55,8 @@ class RawData(Acquisition):
             self.frames, self.coils, self.readouts, self.samples = self._stored["kspace"].shape
             self.own_trajectory = self._stored["trajectory"].shape[0] > 1
             self.own_weights = "weights" in self.arrays and self._stored["weights"].shape[0] > 1
+            maps = self._stored["sensitivities"].shape[4:] if "sensitivities" in self.arrays else ()
+            self.map_sets = int(maps[0]) if maps else 1
             self.own_times = "times" in self.arrays and self._stored["times"].shape[0] > 1
             self.pattern: Pattern | None = attributes.get("pattern")
             self.dwell_time: float | None = attributes.get("dwell_time")
@@ -135,10 +137,11 @@ class RawData(Acquisition):
         return noise * np.float32(np.sqrt(self.noise_dwell_time / self.dwell_time))
 
     def sensitivities(
-        self, coils: slice = ALL, planes: slice = ALL
+        self, coils: slice = ALL, planes: slice = ALL, number: int = 0
     ) -> NDArray[np.complex64] | None:
-        """Return the source's coil maps, complex64 ``[coil, z, y, x]``; 2D maps have z = 1."""
-        return self._optional("sensitivities", (coils, planes))
+        """Return a set of the source's maps, complex64 ``[coil, z, y, x]``; 2D maps have z = 1."""
+        of_set = (number,) if self.map_sets > 1 else ()
+        return self._optional("sensitivities", (coils, planes, ALL, ALL, *of_set))
 
 
 def open_group(group: "zarr.Group", marker: Path) -> RawData:

@@ -6,7 +6,7 @@ is read, what a source's files may hold, and the documentation come from it.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,11 @@ class ArrayField:
     """Whether chunks are compressed; measurements do not compress. All have a checksum."""
     even: bool = True
     """Whether an axis is cut into chunks of about equal sizes, or into full ones and a rest."""
+
+    def axes_of(self, named: Container[str]) -> tuple[str, ...]:
+        """Return the axes without those that may be left out and are not ``named``."""
+        sure = len(self.axes) - self.lacks
+        return self.axes[:sure] + tuple(axis for axis in self.axes[sure:] if axis in named)
 
     def chunks(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return chunks of at most 8 MiB for an array of this shape."""

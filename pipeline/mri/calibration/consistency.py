@@ -68,7 +68,8 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
     trajectory of half the scale.
     """
     settings = job.settings.calibration
-    folded = settings.espirit.sets > 1 and sensitivities.method(job, raw) == "espirit"
+    maps = {sensitivities.NAME: sensitivities.method(job, raw)}
+    folded = sensitivities.map_sets(replace(job, methods=maps)) > 1
     return "checked" if settings.consistency and not folded else NONE
 
 

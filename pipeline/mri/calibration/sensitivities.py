@@ -1,5 +1,6 @@
 """Coil maps, copied from the source or estimated from the centre of k-space."""
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -94,6 +95,8 @@ def _grid(job: Calibrating) -> CentreGrid:
 
 def map_sets(job: Calibrating) -> int:
     """Return how many sets of maps there will be."""
+    if job.methods[NAME] == "source":
+        return math.prod(job.acquired.arrays["sensitivities"][4:])
     return job.settings.calibration.espirit.sets if job.methods[NAME] == "espirit" else 1
 
 
@@ -236,10 +239,16 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
     if job.methods[NAME] == "source":
         with receipt.phase("copy_maps"):
             depth = job.acquired.arrays["sensitivities"][1]
+            sets = (raw.map_sets,) if raw.map_sets > 1 else ()
             volume = (data.coils, depth, *as_volume(raw.shape)[1:])
-            stored = create_sensitivities(group, volume)
-            for planes in pieces(stored.shape[1], stored.chunks[1]):
-                stored[:, planes] = np.asarray(data.sensitivities(planes=planes))
+            stored = create_sensitivities(group, (*sets, *volume))
+            for number, planes in itertools.product(
+                range(raw.map_sets), pieces(depth, stored.chunks[-3])
+            ):
+                of_set = (number,) if sets else ()
+                maps = data.sensitivities(planes=planes, number=number)
+                stored[(*of_set, slice(None), planes)] = np.asarray(maps)
+        receipt.record(map_sets=raw.map_sets)
         return {}
     shape = as_volume(raw.shape) if raw.slices == 1 else (raw.slices, *raw.shape[-2:])
     sets = (map_sets(job),) if map_sets(job) > 1 else ()

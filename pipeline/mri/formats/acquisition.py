@@ -55,13 +55,13 @@ def image_matrix(
 ) -> tuple[int, ...]:
     """Return the image matrix: from the settings, else of the source's maps or reference.
 
-    The last three axes of ``images`` are ``(z, y, x)``.
+    All but the first axis of ``images`` begin with ``(z, y, x)``.
     """
     if settings.details.shape is not None:
         return settings.details.shape
     for name in ("sensitivities", "reference"):
         if name in images:
-            return images[name].shape[-dimensions:]
+            return images[name].shape[1:4][-dimensions:]
     raise ConfigError(
         f"{dataset}: the image matrix is unknown; set `sources.{dataset}.shape` "
         f"to {dimensions} sizes, one per image axis"

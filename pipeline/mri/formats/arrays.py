@@ -106,7 +106,8 @@ def _mapped(
         )
     found: dict[str, LazyArray] = {}
     for name, array in mapping.items():
-        axes = GRID_AXES if grid and name == "kspace" else ARRAYS[name].axes
+        named = " ".join(array.axes).split()
+        axes = GRID_AXES if grid and name == "kspace" else ARRAYS[name].axes_of(named)
         if sliced and name == "sensitivities":  # a plane for each slice
             axes = tuple("slice" if axis == "z" else axis for axis in axes)
         elif sliced and axes[0] == "frame":

@@ -9,6 +9,7 @@ number   images, maps      k-space and trajectory
 1        y                 sample
 2        z                 readout
 3        coil              coil
+4        set of maps
 10       frame             frame
 =======  ================  =====================================================
 
@@ -42,7 +43,7 @@ from pipeline.storage.layout import tiles
 _DIMENSIONS: Mapping[str, Mapping[int, str]] = {
     "kspace": {1: "sample", 2: "readout", 3: "coil", 10: "frame"},
     "trajectory": {0: "axis", 1: "sample", 2: "readout", 10: "frame"},
-    "sensitivities": {0: "x", 1: "y", 2: "z", 3: "coil"},
+    "sensitivities": {0: "x", 1: "y", 2: "z", 3: "coil", 4: "set"},
     "reference": {0: "x", 1: "y", 2: "z", 10: "frame"},
 }
 
@@ -133,7 +134,9 @@ def _with_our_axes(stored: FlatFile, name: str, who: str) -> Rearranged:
                 f" Take one with `bart slice {number} 0`"
             )
     axes = [meaning.get(number, "1") for number in range(len(stored.shape))]
-    return Rearranged(stored, axes[::-1], ARRAYS[name].axes, {}, who)
+    several = {meaning[number] for number, size in enumerate(reversed(stored.shape)) if size > 1}
+    axes = [axis if axis != "set" or axis in several else "1" for axis in axes]
+    return Rearranged(stored, axes[::-1], ARRAYS[name].axes_of(several), {}, who)
 
 
 def _is_3d(trajectory: LazyArray) -> bool:

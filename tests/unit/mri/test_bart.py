@@ -119,6 +119,17 @@ def test_phantom_belongs_to_its_maps(tmp_path):
     assert correlation > 0.99 * np.linalg.norm(expected) * np.linalg.norm(measured)
 
 
+def test_sets_of_maps_are_an_axis_of_their_own(tmp_path):
+    rng = np.random.default_rng(10)
+    maps = rng.standard_normal((8, 6, 1, 3, 2)) + 1j * rng.standard_normal((8, 6, 1, 3, 2))
+    write_cfl(tmp_path / "k", np.ones((1, 5, 4, 3)))
+    write_cfl(tmp_path / "t", np.stack([*rng.uniform(-2, 2, (2, 5, 4)), np.zeros((5, 4))]))
+    write_cfl(tmp_path / "s", maps)
+    shape, found = read(settings(tmp_path, sensitivities="s"))
+    assert shape == (6, 8)
+    np.testing.assert_allclose(found["sensitivities"], maps.transpose(3, 2, 1, 0, 4), rtol=1e-6)
+
+
 def test_damaged_files(tmp_path):
     write_cfl(tmp_path / "k", np.ones((1, 5, 4)))
     assert open_cfl(tmp_path / "k").shape == (4, 5, 1)

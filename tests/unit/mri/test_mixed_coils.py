@@ -108,6 +108,32 @@ def test_compressed_coils_are_mixed_alike_in_samples_and_maps(tmp_path, monkeypa
         assert_close(images[frame], dense_solution(tmp_path, found.mixing(), frame), 1e-4)
 
 
+def test_sets_of_the_sources_maps_are_solved_for_together(tmp_path):
+    generator = np.random.default_rng(9)
+    write_raw(tmp_path)
+    raw = RawData.open(tmp_path / "raw.json")
+    arrays = {
+        "trajectory": np.stack([raw.trajectory(frame) for frame in range(FRAMES)]),
+        "kspace": np.stack([raw.kspace(frame) for frame in range(FRAMES)]),
+        "sensitivities": complex_normal(generator, (COILS, 1, *SHAPE, 2)),
+    }
+    with published_store(tmp_path / "raw.json") as group:
+        write_attributes(group, SHAPE, (1e-3,) * 2)
+        for name, values in arrays.items():
+            ARRAYS.create(group, name, values.shape)[...] = values
+    found = calibrated(tmp_path, coil_maps="source", virtual_coils=4)
+    assert found.map_sets == 2
+    images, _ = solved(tmp_path)
+    maps = np.tensordot(found.mixing(), arrays["sensitivities"].reshape(COILS, -1, 2), axes=1)
+    for frame in range(FRAMES):
+        fourier = dense_matrix(SHAPE, arrays["trajectory"][frame].reshape(-1, 2).T)
+        system = np.block([[fourier * one[:, number] for number in (0, 1)] for one in maps])
+        samples = np.tensordot(found.mixing(), arrays["kspace"][frame].reshape(COILS, -1), axes=1)
+        both = np.linalg.lstsq(system, samples.ravel(), rcond=None)[0].reshape(2, -1)
+        root = np.linalg.norm(both, axis=0) * np.exp(1j * np.angle(both[0]))
+        assert_close(images[frame], root, 1e-3)
+
+
 def test_virtual_coils_are_read_in_parts(tmp_path):
     write_raw(tmp_path)
     found = calibrated(tmp_path, coil_maps="none", virtual_coils=2)

@@ -13,7 +13,7 @@ from pipeline.storage.publish import published_store, store_beside
 
 SIZES = {
     "frame": 3, "coil": 4, "readout": 5, "sample": 6, "axis": 2, "z": 1, "y": 7, "x": 8,
-    "coefficient": 9,
+    "coefficient": 9, "set": 2,
 }  # fmt: skip
 
 
@@ -49,7 +49,10 @@ def test_reads_what_was_written(stored):
     np.testing.assert_array_equal(raw.trajectory(2), values["trajectory"][2])
     np.testing.assert_array_equal(raw.weights(2), values["weights"][0])
     np.testing.assert_array_equal(raw.noise(), values["noise"])
-    np.testing.assert_array_equal(raw.sensitivities(slice(2, 4)), values["sensitivities"][2:4])
+    assert raw.map_sets == 2
+    np.testing.assert_array_equal(
+        raw.sensitivities(slice(2, 4), number=1), values["sensitivities"][2:4, ..., 1]
+    )
     np.testing.assert_array_equal(raw.reference(slice(1, 3)), values["reference"][1:3])
 
 
