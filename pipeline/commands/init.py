@@ -106,7 +106,10 @@ def proposal_of(files: list[Path], told: "Told") -> "Proposal":
             )
             if found is not None:
                 return found
-    raise ConfigError(f"init: {files[0]}: nothing that can be read here")
+    raise ConfigError(
+        f"init: {files[0]}: nothing that can be read here; files of a layout of your own are "
+        "written down under `sources`, as config/README.md shows"
+    )
 
 
 def init(

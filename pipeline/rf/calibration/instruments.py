@@ -60,7 +60,10 @@ def _method_of_pulses(job: Calibrating, chosen: InstrumentSettings) -> str:
     names = ("coherent", "pair_correction")
     of_pairs = [name for name in names if getattr(chosen, name) is not None]
     if target is not None:
-        of_pairs += [f"reference_target.{n}" for n in target.model_fields_set - {"position"}]
+        alone = type(target)(position=target.position)
+        of_pairs += [
+            f"reference_target.{name}" for name, value in target if value != getattr(alone, name)
+        ]
     if of_pairs:
         raise ConfigError(
             f"{who}: sources.{who}.{of_pairs[0]} is for pairs of antenna arrays, but this is "

@@ -95,12 +95,12 @@ class _Arrays:
     def _refuse_unused(self, mapping: Mapping[str, ArraySettings]) -> None:
         """Raise `ConfigError` where a setting would change nothing."""
         for name, array in mapping.items():
-            told = array.model_fields_set & {"axis_order", "units"}
-            if told:
-                raise ConfigError(
-                    f"{self.dataset}: arrays.{name} has {', '.join(sorted(told))}, which is for "
-                    "trajectories of MRI; leave it out, and give `scale` for another unit"
-                )
+            for key in ("axis_order", "units"):
+                if getattr(array, key) != ArraySettings.model_fields[key].default:
+                    raise ConfigError(
+                        f"{self.dataset}: arrays.{name} has {key}, which is for trajectories of "
+                        "MRI; leave it out, and give `scale` for another unit"
+                    )
         for grid, elements in (("tx_grid", "tx"), ("rx_grid", "rx")):
             if getattr(self.details, grid) is not None and elements not in mapping:
                 raise ConfigError(

@@ -1,6 +1,6 @@
 """NumPy, HDF5 and MATLAB files whose arrays bear our own names: a phase history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,6 +27,14 @@ def describe(paths: Sequence[Path], told: Told) -> Proposal | None:
             return None
         stored = {name.rpartition("/")[2]: name for name in file.names}
         if not {"y", "frequencies"} <= set(stored) or not {"transmitter", "tx"} & set(stored):
+            if not told.names and _of_radar(stored):
+                held = (f"{n} {_times(file.array(stored[n], 'init').shape)}" for n in stored)
+                raise ConfigError(
+                    f"init: {path} seems to hold a radar's measurements ({', '.join(held)}), by "
+                    "names that are not ours; write `sources` by hand: `scene`, and `arrays` with "
+                    "y, frequencies, tx and rx, their axes as stored, and `scale` where units are "
+                    "not m and Hz; or say --array, if it is MRI"
+                )
             return None
         if "transmitter" not in stored:
             raise ConfigError(
@@ -57,6 +65,16 @@ def describe(paths: Sequence[Path], told: Told) -> Proposal | None:
         )
     propose_scene(found, told)
     return found
+
+
+def _of_radar(names: Iterable[str]) -> bool:
+    """Tell whether arrays bear names of frequencies, transmitters and receivers."""
+    words = (("freq",), ("tx", "transmit"), ("rx", "receiv"))
+    return all(any(name.lower().startswith(some) for name in names) for some in words)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _axes(arrays: Mapping[str, LazyArray], found: Proposal) -> dict[str, tuple[str, ...]]:

@@ -337,7 +337,7 @@ def test_bad_measurements_are_named(tmp_path, data, message):
         ({"tx": None}, "one of tx and rx; give both"),
         ({"tx": None, "rx": None}, "there are no positions; call them m1 and m2"),
         ({"frequencies": None}, "at least y and frequencies"),
-        ({"tx": MAPPING["tx"] | {"units": "rad_per_voxel"}}, "arrays.tx has units, which is for"),
+        ({"tx": MAPPING["tx"] | {"units": "cycles_per_m"}}, "arrays.tx has units, which is for"),
     ],
 )
 def test_bad_mappings(tmp_path, change, message):

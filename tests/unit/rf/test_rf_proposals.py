@@ -14,6 +14,7 @@ from pipeline.config.base import load_yaml
 from pipeline.config.datasets import load_datasets, stage_settings
 from pipeline.config.file import load_config
 from pipeline.engine.budget import Budget
+from pipeline.errors import ConfigError
 from pipeline.rf.formats.gotcha import is_gotcha
 from pipeline.rf.preview import preview
 
@@ -185,3 +186,11 @@ def test_what_does_not_fit_is_told(change, options, message, tmp_path):
     with pytest.raises(Exception, match=message):
         init(tmp_path, "scan.npz", *options)
     assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_a_radar_by_other_names_is_no_mri(tmp_path):
+    sizes = {"S": (16, 12, 41), "freq": (1, 41), "txPos": (3, 12), "rxPos": (3, 16)}
+    held = {name: np.ones(size) for name, size in sizes.items()}
+    scipy.io.savemat(tmp_path / "mimo.mat", held | {"S": held["S"] * 1j})
+    with pytest.raises(ConfigError, match=r"a radar's .*txPos 3 x 12.*write `sources"):
+        init(tmp_path, "mimo.mat")
