@@ -1,6 +1,7 @@
 """What holds for all tests. Read before numpy and torch are."""
 
 import os
+import sys
 
 # Two workers share two cores, and arrays are small: more threads mostly wait for each other. What
 # threads change has tests that ask for several.
@@ -12,3 +13,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 def pytest_collection_modifyitems(items):
     """Begin with the files that take longest, so that all workers end together."""
     items.sort(key=lambda item: "unit" in item.path.parts)
+
+
+def pytest_runtest_teardown():
+    """Undo the threads of torch that a stage has set, where one ran in this process."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
