@@ -139,13 +139,14 @@ class PairCosts(ModelCosts):
         }
         if not work.makes_kernels:
             return [gather]
-        made_together = work.readouts * (work.channels if self.form == "collapsed" else 1)
+        together = work.channels * self.cut.parts if self.form == "collapsed" else 1
+        blocks = work.readouts * together
         making = plane_wave_spectrum_workspace_bytes(
-            work.shape, self.rows, made_together, itemsize=itemsize
+            work.shape, self._rows, blocks, itemsize=itemsize
         )
         kernel: Parts = {
             **common,
-            "wavenumbers": 2 * 8 * made_together * sum(self.rows),
+            "wavenumbers": 2 * 8 * blocks * sum(self._rows),
             "spectra": spectrum_bytes(work, work.kernels),
             "plane-wave kernel": making + spectrum_bytes(work, 1),
         }

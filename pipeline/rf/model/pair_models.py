@@ -1,7 +1,8 @@
 """How each pair measures, from what the acquisition knows: positions, wave vectors or factors."""
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -132,29 +133,40 @@ class PairModels:
 
     def part_spectra(self, pair: int, frequencies: slice) -> Iterator[Tensor]:
         """Yield the Toeplitz spectrum of each of a pair's parts, real ``(*padded,)``."""
-        own = np.abs(self.weights(pair, frequencies)) ** 2
-        for _, model, relative in self._split(pair):
-            weights = own * np.abs(relative[frequencies]) ** 2
-            yield self._spectrum([model.band(frequencies)], weights)
+        for model, weights in self._parts(pair, frequencies):
+            yield self._spectrum([model], [weights])
 
     def spectrum(self, pairs: list[int], frequencies: slice) -> Tensor:
         """Return the Toeplitz spectrum of some pairs of equal measurements, real ``(*padded,)``."""
-        if self.cut != WHOLE:
-            spectra = (one for pair in pairs for one in self.part_spectra(pair, frequencies))
-            total = next(spectra)
-            for spectrum in spectra:
-                total += spectrum
-            return total
-        models = [self._model(pair).band(frequencies) for pair in pairs]
-        weights = np.stack([np.abs(self.weights(pair, frequencies)) ** 2 for pair in pairs])
-        return self._spectrum(models, weights)
+        alike = defaultdict(list)  # parts of an array may differ by one antenna
+        for pair in pairs:
+            for model, weights in self._parts(pair, frequencies):
+                alike[tuple(each.shape for each in model.wavenumbers)].append((model, weights))
+        spectra = (self._spectrum(*zip(*parts, strict=True)) for parts in alike.values())
+        total = next(spectra)
+        for spectrum in spectra:
+            total += spectrum
+        return total
 
-    def _spectrum(self, models: list[PairModel], weights: NDArray[np.float64]) -> Tensor:
+    def _parts(
+        self, pair: int, frequencies: slice
+    ) -> Iterator[tuple[PairModel, NDArray[np.float64]]]:
+        """Yield the models of a pair's parts, and their squared weights ``(freq,)``."""
+        own = np.abs(self.weights(pair, frequencies)) ** 2
+        if self.cut == WHOLE:
+            yield self._model(pair).band(frequencies), own
+            return
+        for _, model, relative in self._split(pair):
+            yield model.band(frequencies), own * np.abs(relative[frequencies]) ** 2
+
+    def _spectrum(
+        self, models: Sequence[PairModel], weights: Sequence[NDArray[np.float64]]
+    ) -> Tensor:
         rows = zip(*(model.wavenumbers for model in models), strict=True)
         return plane_wave_spectrum(
             self.raw.shape,
             [self.job.on_device(np.stack(each), torch.float64) for each in rows],
-            self.job.on_device(weights.reshape(len(models), -1), torch.float64),
+            self.job.on_device(np.stack(weights).reshape(len(models), -1), torch.float64),
             dtype=self.job.complex,
             threads=self.job.receipt.content["threads"],
         )
