@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline.algorithms.base import Problem, SolverSettings
 from pipeline.errors import ConfigError
-from pipeline.operators.toeplitz_memory import circulant_bytes, padded_shape
+from pipeline.operators.toeplitz_memory import INVERTED_AT_ONCE, circulant_bytes, padded_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,12 +25,13 @@ class PreconditionedSettings(SolverSettings):
     """Preconditioner of the conjugate gradients. `spectrum` is the mean gain of each spatial
     frequency and its Wiener weight, as `calibrate` found them (cg-sense). `kronecker` is used where
     a Kronecker product holds 99 % of the normal operator's energy, else `circulant`, which knows
-    the coils where their maps stay in memory and have squares that sum to about one. `auto` is
+    the coils where their maps stay in memory and have squares that sum to about one. Of a temporal
+    basis both are a circulant matrix between the coefficients. `auto` is
     `spectrum` for cg-sense with `regularization: wiener`, else none."""
 
     @property
     def single_kernel(self) -> bool:
-        """Whether its preconditioner is that of a single Toeplitz kernel."""
+        """Whether its preconditioner is that of a single Toeplitz kernel, or a matrix of them."""
         return self.preconditioner in ("circulant", "kronecker")
 
     @property
@@ -46,6 +47,9 @@ class PreconditionedSettings(SolverSettings):
             return vectors
         if self.preconditioner == "spectrum":
             return vectors + circulant_bytes(batch[1:], itemsize=itemsize, images=0)
+        if self.subspace:
+            resident, setup = matrix_preconditioner_bytes(batch, itemsize=itemsize, kernels=kernels)
+            return max(vectors + resident, setup)
         resident, setup = preconditioner_bytes(
             batch[1:],
             itemsize=itemsize,
@@ -62,7 +66,7 @@ class PreconditionedSettings(SolverSettings):
         Raises
         ------
         ConfigError
-            If the normal operator is not of a single Toeplitz kernel.
+            If the normal operator is not of a single Toeplitz kernel, nor of a matrix of them.
         DataError
             If it needs the spectrum and that is not known.
         """
@@ -71,9 +75,11 @@ class PreconditionedSettings(SolverSettings):
         if self.preconditioner == "spectrum":
             regularised, mean = prior is not None, float(shift.mean())
             return problem.known_spectrum().preconditioner(mean, regularised=regularised)
+        from pipeline.operators.terms import MatrixNormal
         from pipeline.solvers.normal import ScaledGram
         from pipeline.solvers.preconditioners import (
             CirculantPreconditioner,
+            MatrixCirculantPreconditioner,
             toeplitz_preconditioner,
         )
 
@@ -81,14 +87,26 @@ class PreconditionedSettings(SolverSettings):
         factor = 1.0
         if isinstance(gram, ScaledGram):
             factor, gram = gram.factor, gram.gram
-        kernel: SingleKernel | None = getattr(gram, "kernel", None)
+        maps: Tensor | None = getattr(gram, "maps", None)
+        kernel: SingleKernel | MatrixNormal | None = getattr(gram, "kernel", None)
         if kernel is None:
             raise ConfigError(
                 f"{problem.who}: `preconditioner: {self.preconditioner}` needs a normal operator "
                 "of a single Toeplitz kernel: MRI with `normal: toeplitz`, RF pairs with "
                 "`model: W`; leave it out"
             )
-        spectrum, shape = kernel.spectrum, kernel.shape
+        shape = kernel.shape
+        if isinstance(kernel, MatrixNormal):
+            # That of the operator without its factor, times the inverse of that.
+            inverse = MatrixCirculantPreconditioner(
+                kernel.spectra,
+                kernel.domain[0],
+                shape,
+                regularization=float(shift.mean()) / factor,
+                maps=maps,
+            )
+            return (lambda r: inverse(r).div_(factor)) if factor != 1 else inverse
+        spectrum = kernel.spectrum
         if factor != 1:
             spectrum = spectrum * factor
         if spectrum.ndim > len(shape) and len(spectrum) == 1:
@@ -97,7 +115,6 @@ class PreconditionedSettings(SolverSettings):
         weight: Tensor | float = shift if framed else float(shift.mean())
         circulant = spectrum.shape[-len(shape) :] == shape
         if self.preconditioner == "circulant" or framed or circulant:
-            maps: Tensor | None = getattr(gram, "maps", None)
             return CirculantPreconditioner(spectrum, shape, regularization=weight, maps=maps)
         return toeplitz_preconditioner(spectrum, shape, regularization=float(weight))
 
@@ -129,3 +146,20 @@ def preconditioner_bytes(
         return (frames + 1) * voxels * itemsize, circulant
     bases = 16 * sum(int(size) ** 2 for size in shape)
     return 4 * voxels * itemsize + bases, max(circulant, 3 * padded * itemsize + 6 * bases)
+
+
+def matrix_preconditioner_bytes(
+    batch: Sequence[int], *, itemsize: int, kernels: int
+) -> tuple[int, int]:
+    """Predict the same of a matrix of circulant operators between images ``(image, *shape)``.
+
+    Besides the workspace of an application.
+    """
+    images, *shape = batch
+    voxels, padded = math.prod(shape), math.prod(padded_shape(shape))
+    means = 8 * max(n * p for n, p in zip(shape, padded_shape(shape), strict=True))
+    inverse = kernels * voxels * (itemsize // 2)
+    # Means along one axis and the spectrum of the next one; matrices, and their inverses.
+    matrices = 4 * 16 * images**2 * max(INVERTED_AT_ONCE, math.prod(shape[1:]))
+    making = max(2 * padded * (itemsize // 2) + 6 * means, 4 * voxels * itemsize, matrices)
+    return inverse, inverse + making

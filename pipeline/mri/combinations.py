@@ -82,9 +82,9 @@ def require_possible(
                 f"{who}: a `series` with the basis {settings.series.basis} knows no off-resonance; "
                 "set calibration.off_resonance to none, or series.basis to frames"
             )
-    if settings.single_kernel and (settings.normal == "explicit" or off_resonance or subspace):
+    if settings.single_kernel and (settings.normal == "explicit" or off_resonance):
         raise ConfigError(
             f"{who}: `preconditioner: circulant` and `kronecker` need a normal operator of a "
-            "single Toeplitz kernel, and `normal: explicit`, off-resonance and a temporal basis "
-            "have none; leave it out"
+            "single Toeplitz kernel, and `normal: explicit` and off-resonance have none; leave it "
+            "out"
         )

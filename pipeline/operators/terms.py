@@ -1,5 +1,7 @@
 """Normal operators of several terms, and of several images that are measured together."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 import torch
@@ -88,17 +90,23 @@ class MatrixNormal(LinearOperator):
                 f"MatrixNormal: found {len(spectra)} spectra for {images} images; needed are "
                 f"{pairs}, or with imaginary parts {images**2}."
             )
-        self._spectra = [each.detach() for each in spectra]
+        self.spectra = [each.detach() for each in spectra]
         self._one = toeplitz(spectra[0])
-        domain = (images, *self._one.shape)
+        self.shape = self._one.shape
+        domain = (images, *self.shape)
         super().__init__(domain, domain, dtype=self._one.dtype, device=self._one.device)
 
     def _forward(self, x: Tensor) -> Tensor:
         batch = x.detach().resolve_conj().resolve_neg().contiguous().view(-1, *self.domain)
         result = torch.empty_like(batch)
         for images, mixed in zip(batch, result, strict=True):
-            self._one.convolution.mix(images, self._spectra, out=mixed)
+            self._one.convolution.mix(images, self.spectra, out=mixed)
         return result.view(x.shape)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self._forward(y)
+
+    @property
+    def kernel(self) -> MatrixNormal:
+        """The kernels of one coil, which preconditioners ask a normal operator for."""
+        return self

@@ -12,6 +12,9 @@ from pipeline.operators.tiling import Tiling
 KERNEL_TOLERANCE = 1e-6
 """Relative l2 error of a kernel; that of the operator is up to 20 times larger in 3D."""
 
+INVERTED_AT_ONCE = 2**14
+"""Frequencies whose matrices between images a preconditioner inverts together."""
+
 _GRID_LIMIT = 2**28
 """Bytes of the FFT grid above which the kernel is computed in pieces."""
 

@@ -1,6 +1,6 @@
 """Preconditioners of Toeplitz normal operators: circulant, and nearest Kronecker product.
 
-Both are made from the spectrum that `pipeline.operators.toeplitz` convolves with, and are applied
+They are made from the spectrum that `pipeline.operators.toeplitz` convolves with, and are applied
 to images of shape ``(..., *shape)``. They approximate ``(G + regularization)^-1`` and serve
 `conjugate_gradient` and, with ``rho`` for the regularisation, `admm`.
 
@@ -12,6 +12,8 @@ References
    Large Scale and Real-Time Applications, Kluwer, 293-314 (1993).
 .. [3] J. Kamm, J. G. Nagy, "Optimal Kronecker product approximation of block Toeplitz matrices",
    SIAM J. Matrix Anal. Appl. 22, 155-172 (2000).
+.. [4] T. F. Chan, J. A. Olkin, "Circulant preconditioners for Toeplitz-block matrices", Numer.
+   Algorithms 6, 89-101 (1994).
 """
 
 import math
@@ -25,8 +27,10 @@ from pipeline.operators.base import LinearOperator
 from pipeline.operators.circulant import Circulant
 from pipeline.operators.kronecker import Kronecker
 from pipeline.operators.sense import SenseNormal
+from pipeline.operators.terms import MatrixNormal
 from pipeline.operators.toeplitz import Toeplitz
-from pipeline.operators.toeplitz_memory import padded_shape
+from pipeline.operators.toeplitz_memory import INVERTED_AT_ONCE, padded_shape
+from pipeline.pieces import pieces
 
 _SWEEPS = 10
 """Most alternating updates of the factors in 3D; in 2D the start is the solution already."""
@@ -84,14 +88,11 @@ class CirculantPreconditioner:
     ) -> None:
         self.axes = tuple(range(-len(shape), 0))
         _check_spectrum(spectrum, shape, "CirculantPreconditioner")
-        values = spectrum.detach()
-        for axis, size in zip(self.axes, shape, strict=True):
-            means = _fejer_means(int(size), values.shape[axis], values)
-            values = torch.tensordot(values, means, dims=([axis], [1])).movedim(-1, axis)
+        values = _circulant(spectrum, shape)
         if maps is not None and not _normalised(maps):
             maps = None
         if maps is not None:
-            values = self._met_through(values, maps)
+            values = _met(values, _meeting(maps))
         self.eigenvalues = values.clamp_(min=0)
         inverse = _inverse(self.eigenvalues, regularization, floor, self.axes)
         self._inverse: LinearOperator = Circulant(inverse, shape)
@@ -103,15 +104,115 @@ class CirculantPreconditioner:
         """Apply the preconditioner to images ``(..., [frame,] *shape)``."""
         return self._inverse(r)
 
-    def _met_through(self, values: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-        """Return eigenvalues averaged over what the maps make of a wave: their own spectrum."""
-        power = torch.zeros(maps.shape[1:], dtype=values.dtype, device=values.device)
-        for one in maps:
-            power += torch.fft.fftn(one).abs().square_()
-        shifted = torch.fft.fftn(power / power.sum()).conj()
-        averaged = torch.fft.fftn(values, dim=self.axes).mul_(shifted)
-        found: torch.Tensor = torch.fft.ifftn(averaged, dim=self.axes).real.contiguous()
-        return found
+
+class MatrixCirculantPreconditioner:
+    """The inverse of the circulant operators nearest to a matrix of Toeplitz ones [4]_.
+
+    Together they are a Hermitian matrix between the images at each spatial frequency.
+
+    Parameters
+    ----------
+    spectra, images
+        Of the `MatrixNormal`; see there.
+    shape
+        Image axes.
+    regularization
+        Tikhonov weight of the system.
+    floor
+        What is added to eigenvalues at least, relative to the largest; as of
+        `CirculantPreconditioner`.
+    maps
+        Complex ``(coil, *shape)`` of the system, where it is a `SenseNormal` of the matrix. Where
+        their squares sum to about one, eigenvalues are those that the operator has for waves which
+        the maps have multiplied. Images pass no maps: what these would save in iterations is less
+        than a product more with each coil takes.
+
+    Notes
+    -----
+    Applied to images ``(..., image, *shape)``.
+    """
+
+    def __init__(
+        self,
+        spectra: Sequence[torch.Tensor],
+        images: int,
+        shape: Sequence[int],
+        *,
+        regularization: float = 0.0,
+        floor: float = 1e-3,
+        maps: torch.Tensor | None = None,
+    ) -> None:
+        meeting = None if maps is None or not _normalised(maps) else _meeting(maps)
+        values = []
+        for spectrum in spectra:
+            _check_spectrum(spectrum, shape, "MatrixCirculantPreconditioner")
+            found = _circulant(spectrum, shape)
+            values.append(found if meeting is None else _met(found, meeting))
+        del meeting
+        places = [(one, other) for one in range(images) for other in range(one, images)]
+        largest = max(
+            float(value.max())
+            for value, (one, other) in zip(values, places, strict=False)
+            if one == other
+        )
+        # Nothing measured, nothing to precondition.
+        weight = max(regularization, floor * largest) or 1.0
+        dtype = torch.complex128 if len(spectra) > len(places) else torch.float64
+        planes = max(1, INVERTED_AT_ONCE // math.prod(shape[1:]))
+        for some in pieces(int(shape[0]), planes):
+            matrix = values[0].new_zeros(*values[0][some].shape, images, images, dtype=dtype)
+            upper = iter(values)
+            for one, other in places:
+                matrix[..., one, other] = matrix[..., other, one] = next(upper)[some].to(dtype)
+            for (one, other), value in zip(_apart(places), upper, strict=False):
+                matrix[..., one, other] += 1j * value[some]
+                matrix[..., other, one] -= 1j * value[some]
+            matrix.diagonal(dim1=-2, dim2=-1).add_(weight)
+            # As the transforms are unscaled.
+            inverse = torch.linalg.inv(matrix).div_(math.prod(shape))
+            upper = iter(values)
+            for one, other in places:
+                next(upper)[some] = inverse[..., one, other].real
+            for (one, other), value in zip(_apart(places), upper, strict=False):
+                value[some] = inverse[..., one, other].imag
+        self._inverse = MatrixNormal(values, images, lambda each: Toeplitz(each, shape))
+
+    def __call__(self, r: torch.Tensor) -> torch.Tensor:
+        """Apply the preconditioner."""
+        return self._inverse(r)
+
+
+def _apart(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [(one, other) for one, other in places if one < other]
+
+
+def _circulant(spectrum: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Return the eigenvalues of the nearest circulant operator, ``([frame,] *shape)``."""
+    values = spectrum.detach()
+    for axis, size in zip(range(-len(shape), 0), shape, strict=True):
+        means = _fejer_means(int(size), values.shape[axis], values)
+        values = torch.tensordot(values, means, dims=([axis], [1])).movedim(-1, axis)
+    return values
+
+
+def _meeting(maps: torch.Tensor) -> torch.Tensor:
+    """Return by what to multiply the transform of eigenvalues, to average them over a wave.
+
+    One that the maps have multiplied: with the spectrum of the maps.
+    """
+    power = torch.zeros(maps.shape[1:], dtype=maps.dtype.to_real(), device=maps.device)
+    for one in maps:
+        power += torch.fft.fftn(one).abs().square_()
+    shifted: torch.Tensor = torch.fft.fftn(power / power.sum()).conj()
+    return shifted
+
+
+def _met(values: torch.Tensor, meeting: torch.Tensor) -> torch.Tensor:
+    """Return eigenvalues as they are for waves that the maps of `_meeting` have multiplied."""
+    axes = tuple(range(-meeting.ndim, 0))
+    averaged = torch.fft.fftn(values, dim=axes).mul_(meeting)
+    found: torch.Tensor = torch.fft.ifftn(averaged, dim=axes).real.contiguous()
+    return found
 
 
 def _normalised(maps: torch.Tensor) -> bool:

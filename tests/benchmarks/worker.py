@@ -151,7 +151,7 @@ def measure_convergence(
     damping = DAMPING * implementation.trajectory.shape[1]
     gradual = implementation.prior != "tv"  # for which methods differ by much
     iterations, most = plain, 3 * plain if gradual else 3000
-    if implementation.preconditioned and implementation.prior == "l2":
+    if implementation.preconditioned and gradual:
         iterations = max(1, plain // 8)
     setups: list[float] = []
 

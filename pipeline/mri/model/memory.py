@@ -1,7 +1,7 @@
 """What the MRI forward model takes in memory. Pure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.engine.memory import reading_bytes
@@ -216,6 +216,9 @@ class MriMemory(ModelCosts):
             product = matrix_normal_bytes(tiling, self.coefficients, work.machine.threads)
             images = 4 * self.coefficients * coils * work.voxel_bytes
             spectra = spectrum_bytes(work, work.kernels)
+            if work.settings.single_kernel:
+                circular = replace(tiling, padded=tiling.shape)
+                product += matrix_normal_bytes(circular, self.coefficients, work.machine.threads)
             return {"spectra": spectra, "Toeplitz product": product, "coefficients": images}
         parts = convolution_bytes(work, together, work.image_batch)
         if self.maps and self.resident and self.sets == 1 and work.settings.single_kernel:

@@ -20,7 +20,10 @@ from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.fista import fista
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.penalties.tv import TotalVariation
-from pipeline.solvers.preconditioners import CirculantPreconditioner
+from pipeline.solvers.preconditioners import (
+    CirculantPreconditioner,
+    MatrixCirculantPreconditioner,
+)
 
 _TILE_BYTES = 64_000_000  # of coil images at one moment, as the plan chooses it on a CPU
 
@@ -140,11 +143,19 @@ class Kronufft(Implementation):
             dict(encoding.kernels(sampling)),
             lambda one: SenseNormal(one, self._maps, self._normal_batch),
         )
+        preconditioner = MatrixCirculantPreconditioner(
+            normal.kernel.spectra,
+            self.basis.shape[1],
+            self.shape,
+            regularization=damping,
+            maps=self._maps,
+        )
         self.synchronize()
         setup_seconds = time.perf_counter() - start
         solution = conjugate_gradient(
             NormalEquations(right.b, lambda x: normal(x[0])[None], right.energy),
             regularization=damping,
+            preconditioner=preconditioner,
             iterations=iterations,
             image_axes=1 + axes,
         )

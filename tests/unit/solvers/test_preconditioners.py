@@ -1,5 +1,6 @@
 """Preconditioners against Chan's formula, dense Frobenius minima, and what they are for."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,10 @@ import torch
 from adjointness import random_complex
 from allocations import Allocations
 
-from pipeline.algorithms.preconditioned import preconditioner_bytes
+from pipeline.algorithms.preconditioned import (
+    matrix_preconditioner_bytes,
+    preconditioner_bytes,
+)
 from pipeline.algorithms.registry import parse_algorithm
 from pipeline.config.transforms import NufftSettings
 from pipeline.engine.machine import Machine
@@ -15,6 +19,7 @@ from pipeline.engine.work import Work
 from pipeline.errors import ShapeError
 from pipeline.mri.model.costs import MriCosts
 from pipeline.operators.sense import SenseNormal
+from pipeline.operators.terms import MatrixNormal
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.solvers.cg import conjugate_gradient
@@ -22,6 +27,7 @@ from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.preconditioners import (
     CirculantPreconditioner,
     KroneckerPreconditioner,
+    MatrixCirculantPreconditioner,
     toeplitz_preconditioner,
 )
 
@@ -222,6 +228,71 @@ def test_a_circulant_that_knows_the_coils_saves_iterations():
     assert iterations(maps) < 0.8 * iterations(None)
 
 
+def matrix_of_kernels(shape, real, samples=900):
+    """Return spectra of a `MatrixNormal` of samples that are sums of three images."""
+    generator = torch.Generator().manual_seed(6)
+    double = {"dtype": torch.float64, "generator": generator}
+    trajectory = (1.2 * torch.randn(len(shape), samples, **double)).clamp(-3.1, 3.1)
+    basis = torch.randn(samples, 3, dtype=torch.complex128, generator=generator)
+    basis = basis.real.to(basis.dtype) if real else basis
+    # So that images are measured very differently, and much of one is in another.
+    basis = basis @ torch.tensor([[2, 1, 0], [0, 1, 0.3], [0, 0, 0.2]], dtype=basis.dtype)
+    pairs = [(one, other) for one in range(3) for other in range(one, 3)]
+    weights = [(basis[:, one].conj() * basis[:, other]).real for one, other in pairs]
+    if not real:
+        apart = [(one, other) for one, other in pairs if one < other]
+        weights += [(basis[:, one].conj() * basis[:, other]).imag for one, other in apart]
+    options = {"dtype": torch.complex128, "tolerance": 1e-10}
+    return [toeplitz_spectrum(shape, trajectory, each, **options) for each in weights]
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["real basis", "complex basis"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_matrix_is_inverted_at_each_frequency(shape, real):
+    """Of Rayleigh quotients between images, from the dense matrix."""
+    spectra = matrix_of_kernels(shape, real, samples=60)
+    system = MatrixNormal(spectra, 3, lambda each: Toeplitz(each, shape))
+    voxels = math.prod(shape)
+    unit = torch.eye(3 * voxels, dtype=torch.complex128).reshape(-1, 3, *shape)
+    matrix = system(unit).reshape(3 * voxels, 3, voxels).movedim(0, -1)
+    axes = tuple(range(-len(shape), 0))
+    waves = torch.eye(voxels, dtype=torch.complex128).reshape(voxels, *shape)
+    waves = torch.fft.ifftn(waves, dim=axes, norm="ortho").reshape(voxels, voxels)
+    matrix = matrix.reshape(3, voxels, 3, voxels)
+    quotients = torch.einsum("wv,kvlu,wu->wkl", waves.conj(), matrix, waves)
+    expected = torch.linalg.inv(quotients + 0.5 * torch.eye(3))
+    preconditioner = MatrixCirculantPreconditioner(spectra, 3, shape, regularization=0.5, floor=0)
+    x = random_complex(2, 3, *shape)
+    transformed = torch.fft.fftn(x, dim=axes).reshape(2, 3, voxels)
+    product = torch.einsum("wkl,blw->bkw", expected, transformed).reshape(x.shape)
+    torch.testing.assert_close(
+        preconditioner(x), torch.fft.ifftn(product, dim=axes), rtol=1e-7, atol=1e-7
+    )
+
+
+def test_a_matrix_saves_iterations_where_images_mix():
+    shape = (24, 20)
+    spectra, maps = matrix_of_kernels(shape, real=False), smooth_maps(4, shape)
+    system = SenseNormal(MatrixNormal(spectra, 3, lambda each: Toeplitz(each, shape)), maps)
+    b = system(random_complex(1, 3, *shape))
+    settings = {"regularization": 20.0, "iterations": 400, "residual": 1e-6, "image_axes": 3}
+    found = {}
+    for name, known in {"plain": None, "alone": None, "with maps": maps}.items():
+        preconditioner = None
+        if name != "plain":
+            preconditioner = MatrixCirculantPreconditioner(
+                spectra, 3, shape, regularization=20.0, maps=known
+            )
+        found[name] = conjugate_gradient(
+            NormalEquations(b, system), **settings, preconditioner=preconditioner
+        )
+    for name in ("alone", "with maps"):
+        torch.testing.assert_close(found[name].image, found["plain"].image, rtol=0, atol=1e-3)
+    plain, alone, with_maps = (each.evaluations for each in found.values())
+    assert with_maps < alone
+    assert with_maps < 0.6 * plain
+
+
 def test_exact_preconditioners_need_one_iteration():
     x = random_complex(2, 3, 4)
     diagonal = torch.linspace(1, 50, 4, dtype=torch.float64)
@@ -277,6 +348,35 @@ def test_memory_stays_below_the_prediction(kind, shape):
     kept = 2 * 4 * x.numel()  # eigenvalues and their reciprocals
     assert 0.4 * setup < making.peak <= setup
     assert 0.4 * resident < kept + applying.peak - 8 * x.numel() <= resident
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["real basis", "complex basis"])
+def test_memory_of_a_matrix_stays_below_the_prediction(real):
+    shape, images = (40, 36, 28), 3
+    kernels = 6 if real else 9
+    spectra = [torch.rand(padded_shape(shape)) for _ in range(kernels)]
+    resident, setup = matrix_preconditioner_bytes((images, *shape), itemsize=8, kernels=kernels)
+    maps = smooth_maps(2, shape).to(torch.complex64)
+    with Allocations() as making:
+        kept = MatrixCirculantPreconditioner(spectra, images, shape, regularization=0.1, maps=maps)
+    assert 0.4 * setup < making.peak <= setup
+    x = random_complex(images, *shape, dtype=torch.complex64)
+    settings = parse_algorithm(
+        {
+            "algorithm": "cg-sense",
+            "preconditioner": "circulant",
+            "series": {"basis": "t2-decay", "times": [0.01, 0.02, 0.04]},
+        }
+    )
+    machine = Machine(False, torch.get_num_threads(), 8, NufftSettings())
+    model = MriCosts(2, 10, 8, shared_trajectory=True, maps=True, coefficients=images)
+    work = Work.whole(shape, settings, model, machine, 1)
+    plain = replace(work, settings=settings.model_copy(update={"preconditioner": "none"}))
+    product = model.normal(work)["Toeplitz product"] - model.normal(plain)["Toeplitz product"]
+    with Allocations() as applying:
+        kept(x)
+    assert resident == kernels * 4 * x[0].numel()
+    assert 0.2 * product < applying.peak - x.nbytes <= product
 
 
 def test_memory_of_coils_is_counted_where_their_maps_stay():
