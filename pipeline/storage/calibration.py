@@ -21,6 +21,7 @@ off_resonance/          MRI, optional: the signal's factors of time and voxel
 bins (MRI, optional)    float32    bin, frame, readout: what each counts there
 navigator/signal        float32    frame, readout (MRI, optional)
 navigator/spectrum      float64    quantity, frequency: [Hz]; amplitude
+navigator/heart/...     the same two, of the heart (MRI, optional)
 spectrum (MRI, opt.)    float64    quantity, shell of k-space: radius [rad/m];
                                    power of signal and noise of a sample, sums
                                    over coils; what weights make of noise

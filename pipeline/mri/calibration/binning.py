@@ -19,12 +19,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.binning import BinningSettings
+from pipeline.config.binning import MOST_BINS, BinningSettings
 from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import Need
 from pipeline.errors import DataError
 from pipeline.mri.calibration.compression import mixed_bytes
-from pipeline.mri.calibration.navigator import FEATURES_AT_ONCE, find_navigator, most_windows
+from pipeline.mri.calibration.navigator import (
+    FEATURES_AT_ONCE,
+    Navigator,
+    find_navigators,
+    most_windows,
+)
 from pipeline.mri.corrected import CorrectedData
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import SAMPLES_AT_A_TIME
@@ -37,7 +42,6 @@ if TYPE_CHECKING:
 
 NAME = "binning"
 
-_MOST_BINS = 256
 _SCIPY_BYTES = 36 * 2**20
 """Of its filters and eigenvectors, once they are loaded."""
 
@@ -83,7 +87,7 @@ def needs(job: Calibrating) -> list[Need]:
         factor = 4 if settings.table.endswith(".npy") else 24
         return [Need({"binning: table": factor * size, "binning: weights": 16 * readouts})]
     slab = min(acquired.readouts, max(1, SAMPLES_AT_A_TIME // acquired.samples)) * acquired.samples
-    windows = most_windows(readouts, settings.repetition_time, settings.band[1])
+    windows = most_windows(readouts, settings.repetition_time, settings.highest[1])
     samples = 1
     if settings.navigator == "projections":
         samples = acquired.samples
@@ -106,7 +110,7 @@ def needs(job: Calibrating) -> list[Need]:
                 "binning: covariance": 24 * windows**2,
             }
         ),
-        Need({"binning: weights": 72 * readouts}),
+        Need({"binning: weights": (72 if settings.heart is None else 112) * readouts}),
     ]
 
 
@@ -128,11 +132,8 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
         else:
             data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
             repetition = _repetition_time(settings, job.acquired, job.dataset)
-            navigator = find_navigator(data, settings, repetition, job.dataset)
-            axes = ("frame", "readout")
-            store_array(group, "navigator/signal", navigator.signal.astype(np.float32), axes)
-            axes = ("quantity", "frequency")
-            store_array(group, "navigator/spectrum", navigator.spectrum, axes)
+            navigator, *heart = find_navigators(data, settings, repetition, job.dataset)
+            _store(group, "navigator", navigator)
             sorted_into = soft_bins(navigator.signal, settings.bins, settings.overlap)
             found = {
                 "navigator_hz": round(navigator.frequency, 4),
@@ -140,6 +141,15 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
                 "navigator_readouts": navigator.readouts,
                 "repetition_time": repetition,
             }
+            for beat in heart:
+                assert settings.heart is not None
+                _store(group, "navigator/heart", beat)
+                by_heart = soft_bins(beat.signal, settings.heart.bins, settings.heart.overlap)
+                sorted_into = sorted_into.times(by_heart)
+                found |= {
+                    "heart_hz": round(beat.frequency, 4),
+                    "heart_explains": round(beat.explained, 4),
+                }
         bins = sorted_into.bins
         stored = create_samples(
             group,
@@ -150,11 +160,22 @@ def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -
         counts = []
         for number, index in enumerate(np.ndindex(bins)):
             weights = sorted_into.weights(index)
+            if not weights.any():
+                raise DataError(
+                    f"{job.dataset}: calibration.binning finds no readout in bin "
+                    f"{', '.join(map(str, index))} of {' x '.join(map(str, bins))}; take fewer"
+                )
             stored[number] = weights
             counts.append(round(float(weights.sum(dtype=np.float64)), 1))
         found |= {"bins": list(bins), "readouts_of_bins": counts}
     receipt.record(**found)
     return found
+
+
+def _store(group: "zarr.Group", name: str, navigator: Navigator) -> None:
+    signal = navigator.signal.astype(np.float32)
+    store_array(group, f"{name}/signal", signal, ("frame", "readout"))
+    store_array(group, f"{name}/spectrum", navigator.spectrum, ("quantity", "frequency"))
 
 
 @dataclass(frozen=True)
@@ -165,6 +186,17 @@ class SortedReadouts:
     """Along each axis of them."""
     weights: Callable[[tuple[int, ...]], NDArray[np.float32]]
     """Of a bin by its numbers, ``[frame, readout]``."""
+
+    def times(self, other: "SortedReadouts") -> "SortedReadouts":
+        """Return the bins of both, whose axes follow; a readout counts the product of both."""
+        axes = len(self.bins)
+
+        def weights(index: tuple[int, ...]) -> NDArray[np.float32]:
+            found = self.weights(index[:axes])
+            found *= other.weights(index[axes:])
+            return found
+
+        return SortedReadouts(self.bins + other.bins, weights)
 
 
 def soft_bins(signal: NDArray[np.floating], bins: int, overlap: float) -> SortedReadouts:
@@ -231,11 +263,11 @@ def table_bins(file: str, shape: tuple[int, int], who: str) -> SortedReadouts:
 
 def _numbers_of_bins(table: NDArray[Any], who: str) -> tuple[int, ...]:
     """Return how many bins there are along each axis of numbers ``[readout, axis]``."""
-    if (table != np.floor(table)).any() or table.max() >= _MOST_BINS:
-        raise DataError(f"{who} has bins that are not whole numbers below {_MOST_BINS}")
+    if (table != np.floor(table)).any() or table.max() >= MOST_BINS:
+        raise DataError(f"{who} has bins that are not whole numbers below {MOST_BINS}")
     bins = tuple(int(largest) + 1 for largest in table.max(axis=0))
     if min(bins) < 1:
         raise DataError(f"{who} has no bin: all its numbers are below 0")
-    if math.prod(bins) > _MOST_BINS:
-        raise DataError(f"{who} has {math.prod(bins)} bins; expected {_MOST_BINS} at most")
+    if math.prod(bins) > MOST_BINS:
+        raise DataError(f"{who} has {math.prod(bins)} bins; expected {MOST_BINS} at most")
     return bins

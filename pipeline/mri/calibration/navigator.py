@@ -6,6 +6,10 @@ component [2]_; so do those of all samples of readouts that are repeated, which 
 signal is this sum of coils and samples, less what is faster than breathing, and less a straight
 line: that one breath is deeper than the next is slower than the band, and stays.
 
+The heart is found likewise in its own band, in what is left of samples once all that goes with the
+breath, as a polynomial of its signal, is taken away: harmonics of breathing lie within that band,
+and may be the stronger ones.
+
 References
 ----------
 .. [1] A. C. Larson, R. D. White, G. Laub, E. R. McVeigh, D. Li, O. P. Simonetti, "Self-gated
@@ -37,6 +41,8 @@ _FEWEST_CYCLES = 3
 """Of the lowest frequency of the band, in the whole measurement."""
 _CENTRE = 0.5
 """Farthest from the centre of k-space [cycles per field of view]."""
+_POWERS = 3
+"""Of the signal of the breath, from the zeroth on, that go with it."""
 _SAME = 1e-5
 """Readouts that are no farther apart repeat each other [rad/voxel]."""
 
@@ -57,10 +63,10 @@ class Navigator:
     """How many readouts told of it."""
 
 
-def find_navigator(
+def find_navigators(
     data: CorrectedData, settings: BinningSettings, repetition: float, who: str
-) -> Navigator:
-    """Return the principal component of what changes within the band.
+) -> list[Navigator]:
+    """Return the principal component of what changes within the band; then that of the heart.
 
     Parameters
     ----------
@@ -74,7 +80,7 @@ def find_navigator(
     """
     total = data.frames * data.readouts
     duration = total * repetition
-    low, high = settings.band
+    low, (name, high) = settings.band[0], settings.highest
     if duration * low < _FEWEST_CYCLES:
         raise DataError(
             f"{who}: {total} readouts of {repetition:.4g} s last {duration:.3g} s, fewer than "
@@ -85,7 +91,7 @@ def find_navigator(
     if windows < duration * high * _FEWEST_PER_CYCLE:
         raise DataError(
             f"{who}: the navigator is found at {windows} moments of {duration:.4g} s, too few for "
-            f"calibration.binning.band up to {high:g} Hz; lower its second frequency"
+            f"calibration.binning.{name} up to {high:g} Hz; lower its second frequency"
         )
     window = np.arange(total) * windows // total
     means, counts = _means(data, settings, window.reshape(data.frames, -1), windows, who)
@@ -95,21 +101,28 @@ def find_navigator(
         do = "pass the centre" if settings.navigator == "centre" else "repeat the first"
         raise DataError(
             f"{who}: up to {longest:.3g} s pass between readouts that {do}, too long for "
-            f"calibration.binning.band up to {high:g} Hz; choose another `navigator`, lower the "
-            "band, or give a `table`"
+            f"calibration.binning.{name} up to {high:g} Hz; choose another `navigator`, lower "
+            "that, or give a `table`"
         )
-    signal, raw, explained = _component(means, known, settings.band, windows / duration)
     frequencies = np.fft.rfftfreq(windows, duration / windows)
-    amplitudes = np.abs(np.fft.rfft((raw - raw.mean()) * np.hanning(windows)))
-    within = amplitudes * ((frequencies >= low) & (frequencies <= high))
     moments = np.bincount(window, np.arange(total)) / np.bincount(window)
-    return Navigator(
-        np.interp(np.arange(total), moments, signal).reshape(data.frames, -1),
-        np.stack([frequencies, amplitudes]),
-        float(frequencies[within.argmax()]),
-        explained,
-        int(counts.sum()),
-    )
+    found: list[Navigator] = []
+    breath: NDArray[np.float64] | None = None
+    for band in [settings.band] + ([] if settings.heart is None else [settings.heart.band]):
+        signal, raw, explained = _component(means, known, band, windows / duration, breath)
+        amplitudes = np.abs(np.fft.rfft((raw - raw.mean()) * np.hanning(windows)))
+        within = amplitudes * ((frequencies >= band[0]) & (frequencies <= band[1]))
+        found.append(
+            Navigator(
+                np.interp(np.arange(total), moments, signal).reshape(data.frames, -1),
+                np.stack([frequencies, amplitudes]),
+                float(frequencies[within.argmax()]),
+                explained,
+                int(counts.sum()),
+            )
+        )
+        breath = signal
+    return found
 
 
 def most_windows(readouts: int, repetition: float | None, highest: float) -> int:
@@ -169,11 +182,13 @@ def _component(
     known: NDArray[np.intp],
     band: tuple[float, float],
     rate: float,
+    breath: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Return the signal, the component that it is of before it was filtered, and its energy.
 
     This is relative to all energy within the band. Real and imaginary parts of all samples are
-    features; ``rate`` is of the windows [Hz].
+    features; ``rate`` is of the windows [Hz]. With the signal of the ``breath`` the component is of
+    what does not go with it, and its signal stays within the band from below too.
     """
     from scipy.linalg import eigh
     from scipy.signal import butter, detrend, sosfiltfilt
@@ -182,11 +197,16 @@ def _component(
     inside = butter(3, band, "bandpass", fs=rate, output="sos")
     below = butter(3, band[1], "lowpass", fs=rate, output="sos")
     everywhere = np.arange(windows)
+    goes_with_breath = None
+    if breath is not None:
+        goes_with_breath, _ = np.linalg.qr(np.vander(breath, _POWERS))
 
     def features(some: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         columns = np.ascontiguousarray(means[:, some]).view(np.float32).astype(np.float64)
         if len(known) < windows:
             columns = np.stack([np.interp(everywhere, known, each[known]) for each in columns.T], 1)
+        if goes_with_breath is not None:
+            columns -= goes_with_breath @ (goes_with_breath.T @ columns)
         return columns, sosfiltfilt(inside, columns, axis=0)
 
     some = pieces(means.shape[1], FEATURES_AT_ONCE // 2)
@@ -199,9 +219,10 @@ def _component(
     for part in some:
         columns, filtered = features(part)
         raw += columns @ (filtered.T @ vectors[:, 0])
-    signal = sosfiltfilt(below, detrend(raw))
+    signal = sosfiltfilt(below if breath is None else inside, detrend(raw))
     scale = 1 / (np.std(signal) or 1.0)
-    # Breathing rests at the end of expiration, and so does the signal near its median.
+    # Breathing rests at the end of expiration, the heart in diastole; and so does the signal near
+    # its median.
     if np.mean(signal) < np.median(signal):
         scale = -scale
     return signal * scale, raw * scale, float(values[0] / (gram.trace() or 1.0))

@@ -7,14 +7,21 @@ from calibrating import calibrated_in
 from exact import dense_matrix, relative_error
 from stage_runs import files_in, reconstructed
 
+from pipeline.config.binning import BinningSettings
 from pipeline.config.sources import IngestSettings
+from pipeline.config.trajectories import TrajectorySettings
 from pipeline.engine.table import read_plan, write_plan
 from pipeline.errors import ConfigError, DataError
 from pipeline.in_process import run
 from pipeline.mri.binning_pictures import binning_panels
 from pipeline.mri.calibration.binning import soft_bins
+from pipeline.mri.formats.breathing import breathing_body, breathing_depths
+from pipeline.mri.formats.coil_arrays import coils_around
+from pipeline.mri.formats.phantoms import Ellipsoid, fourier_transform
 from pipeline.mri.formats.simulation import SimulatedScan
+from pipeline.mri.generators.registry import GeneratedTrajectory
 from pipeline.mri.raw import RawData
+from pipeline.mri.trajectories import wrapped
 from pipeline.stages.ingest import ingest
 from pipeline.storage.archives import open_archive
 from pipeline.storage.calibration import Calibration
@@ -132,7 +139,7 @@ def test_the_centre_of_kspace_tells_the_breath(tmp_path):
     labels = [
         panel.label for panel, _ in binning_panels(found, RawData.open(tmp_path / "raw.json"))
     ]
-    assert [label.split()[0] for label in labels] == ["navigator,", "spectrum", "readouts"]
+    assert [label.split()[0] for label in labels] == ["navigator", "spectrum", "readouts"]
 
 
 def test_repeated_projections_tell_it_too(tmp_path):
@@ -143,6 +150,86 @@ def test_repeated_projections_tell_it_too(tmp_path):
     assert np.corrcoef(found.array("navigator/signal").ravel(), depths)[0, 1] >= 0.95
     assert read_json(tmp_path / "calibrate.json")["navigator_readouts"] == 180
     assert [np.count_nonzero(found.bin(number)) for number in range(4)] == [360] * 4
+
+
+def beats(seconds, seed=8):
+    """Return how far a heart has contracted, in beats of 0.75 to 1.05 s that differ in strength."""
+    drawn = np.random.default_rng(seed)
+    periods = drawn.uniform(0.75, 1.05, int(seconds.max() / 0.75) + 2)
+    ends = np.cumsum(periods)
+    beat = np.searchsorted(ends, seconds, side="right")
+    phase = 1 - (ends[beat] - seconds) / periods[beat]
+    # Of which systole is a third.
+    contracted = np.sin(np.pi * np.minimum(phase / 0.45, 1)) ** 2
+    return drawn.uniform(0.85, 1.15, len(periods))[beat] * contracted
+
+
+@pytest.mark.parametrize("heart_first", [False, True], ids=["left", "behind the liver"])
+def test_heart_and_breath_are_told_by_one_navigator(tmp_path, heart_first):
+    """Exact k-space of a body that breathes, with a heart that moves with the breath and beats."""
+    shape, readouts, coils, repetition = (20, 20, 20), 4800, 4, 0.0075
+    settings = TrajectorySettings(kind="kooshball")
+    generated = GeneratedTrajectory(settings, shape, readouts, 4, "scan")
+    k = wrapped(generated(0, slice(None)))
+    seconds = np.arange(readouts) * repetition
+    breath, beat = breathing_depths(seconds, 5), beats(seconds)
+    points = k.reshape(-1, 3).astype(float)
+    array = coils_around(shape, coils)
+    depths, contracted = (np.repeat(each, k.shape[1]) for each in (breath, beat))
+    parts = list(breathing_body(shape, depths))
+    place = (0.0, 0.1, -0.1) if heart_first else (-0.05, 0.15, 0.15)
+    moved = np.zeros((len(points), 3))
+    moved[:, 0] = 0.1 * shape[0] / 2 * depths
+    moved[:, 1] = 0.04 * shape[1] / 2 * contracted
+    moved[:, 2] = 0.03 * shape[2] / 2 * contracted
+    heart, ventricle = Ellipsoid(0.9, (0.2, 0.17, 0.18), place), Ellipsoid(-0.5, (0.12,) * 3, place)
+
+    def measured(part, by):
+        return fourier_transform(part, shape, points, array.shifts, array.coefficients, by)
+
+    values = sum(measured(part, by) for part, by in [*parts, ([heart], moved)])
+    values += contracted * measured([ventricle], moved)  # which empties
+    random = np.random.default_rng(3)
+    noise = random.normal(size=(2, *values.shape)) * 0.003 * np.sqrt(np.mean(np.abs(values) ** 2))
+    kspace = (values + noise[0] + 1j * noise[1]).reshape(1, coils, *k.shape[:2])
+    write_acquisition(
+        tmp_path, shape=shape, coils=coils, readouts=readouts, samples=4, frames=1,
+        trajectory=k[None], measured=kspace,
+    )  # fmt: skip
+    binning = {"repetition_time": repetition, "bins": 4, "heart": {"bins": 3}}
+    found = calibrated_in(tmp_path, binning=binning, **PLAIN)
+    signals = [found.array(f"navigator/{name}").ravel() for name in ("signal", "heart/signal")]
+    for signal, true in zip(signals, (breath, beat), strict=True):
+        assert np.corrcoef(signal, true)[0, 1] >= 0.9
+    receipt = read_json(tmp_path / "calibrate.json")
+    assert receipt["navigator_hz"] == pytest.approx(0.25, abs=0.04)
+    assert receipt["heart_hz"] == pytest.approx(1.1, abs=0.15)
+    assert receipt["bins"] == [4, 3]
+    assert found.bins == 12
+    weights = np.stack([found.bin(number).ravel() for number in range(12)])
+    assert (weights.sum(axis=0) == 1).all()
+    means = np.array([weights @ each / weights.sum(axis=1) for each in (breath, beat)])
+    assert np.all(np.diff(means[0].reshape(4, 3), axis=0) > 0)
+    assert np.all(np.diff(means[1].reshape(4, 3), axis=1) > 0)
+    panels = binning_panels(found, RawData.open(tmp_path / "raw.json"))
+    assert [panel.label.split(",")[0] for panel, _ in panels] == [
+        "navigator of breathing", "spectrum of the navigator",
+        "navigator of the heart", "spectrum of the navigator", "readouts of bins",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("binning", "fault"),
+    [
+        ({"heart": {"band": [2.0, 0.6]}}, "`heart.band`: the first frequency must be lower"),
+        ({"heart": {"band": [0.2, 0.6]}}, "the heart must be the faster one"),
+        ({"bins": 30, "heart": {"bins": 10}}, "30 bins of breathing times 10 of the heart"),
+        ({"heart": {}, "table": "bins.csv"}, "`table` stands in place of `heart`"),
+    ],
+)
+def test_bins_of_the_heart_that_cannot_be_are_refused(binning, fault):
+    with pytest.raises(ValueError, match=fault):
+        BinningSettings.model_validate(binning)
 
 
 def test_without_overlap_each_readout_is_in_one_bin():
