@@ -79,7 +79,8 @@ def write_acquisition(
             ).astype(np.float32)
         if "trajectory" in given:
             trajectory[:] = given["trajectory"]
-        for name in given.keys() & {"times", "field_map", "relaxation", "basis"}:
+        signals = {"basis", "dictionary", "parameters"}
+        for name in given.keys() & {"times", "field_map", "relaxation", *signals}:
             ARRAYS.create(group, name, given[name].shape)[:] = given[name]
     with published_store(calibration) as group:
         group.attrs.update({"coil_maps": "source" if maps else "none", "density": "source"})

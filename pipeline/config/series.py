@@ -9,6 +9,7 @@ from pipeline.config.base import Settings
 _NEEDED = {
     "frames": (),
     "source": (),
+    "dictionary": (),
     "t1-recovery": ("times",),
     "t2-decay": ("times",),
     "flip-angles": ("flip_angles", "repetition_time"),
@@ -17,21 +18,25 @@ _NEEDED = {
 """Settings that each basis needs; those of others are refused."""
 
 Positive = Annotated[float, Field(gt=0)]
+Parameter = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
 
 
 class SeriesSettings(Settings):
     """All images of a dataset as one problem, each by itself or as a sum of few."""
 
     basis: Literal[
-        "frames", "source", "t1-recovery", "t2-decay", "flip-angles", "fingerprinting"
+        "frames", "source", "dictionary", "t1-recovery", "t2-decay", "flip-angles", "fingerprinting"
     ] = "frames"
     """`frames`: every image is an unknown; a penalty along the series couples them. Else images are
     sums of few `coefficients`: with the array `basis` of the source, or the principal components of
-    a signal model for many relaxation times: recovery after an inversion, decay after an
-    excitation, the steady state of a spoiled gradient echo at several flip angles, or the signals
-    of a fingerprinting sequence (FISP)."""
+    its array `dictionary`, or of a signal model for many relaxation times: recovery after an
+    inversion, decay after an excitation, the steady state of a spoiled gradient echo at several
+    flip angles, or the signals of a fingerprinting sequence (FISP)."""
     coefficients: Annotated[int, Field(ge=1, le=32)] = 3
-    """Components of the signal model; of a `source` all that it has."""
+    """Components of the signals; of a `source` all that it has."""
+    parameters: tuple[Parameter, ...] = ()
+    """Of a dictionary: names of the columns of the array `parameters`, such as T1 and T2, of each
+    of which `output.maps` makes a map; none without that array."""
     times: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     """Of each image, after the inversion or the excitation [s]."""
     flip_angles: tuple[Positive, ...] | None = None
@@ -67,6 +72,14 @@ class SeriesSettings(Settings):
                     f"`basis: {self.basis}` "
                     + (f"has no use for `{name}`" if given else f"needs `{name}`")
                 )
+        if self.parameters and self.basis != "dictionary":
+            raise ValueError(f"`basis: {self.basis}` has no use for `parameters`")
+        taken = {"amplitude", "basis", "dictionary", "image"}.intersection(self.parameters)
+        if taken or len(set(self.parameters)) < len(self.parameters):
+            raise ValueError(
+                "`parameters` are names of maps: each once, and none of amplitude, basis, "
+                "dictionary and image"
+            )
         if self.images == "coefficients" and not self.subspace:
             raise ValueError("`images: coefficients` needs a `basis` other than frames")
         if self.inversion_time is not None and self.basis != "fingerprinting":

@@ -18,7 +18,7 @@ from pipeline.files import matching
 Axis = Literal[
     "frame", "coil", "readout", "sample", "axis", "z", "y", "x", "1",
     "pair", "freq", "m1", "m2", "m3", "n1", "n2", "n3", "tx", "rx", "element", "coordinate",
-    "pulse", "target", "coefficient", "slice", "set",
+    "pulse", "target", "coefficient", "slice", "set", "entry", "parameter",
 ]  # fmt: skip
 MriArrayName = Literal[
     "kspace",
@@ -30,6 +30,8 @@ MriArrayName = Literal[
     "field_map",
     "relaxation",
     "basis",
+    "dictionary",
+    "parameters",
     "reference",
 ]
 RfArrayName = Literal[

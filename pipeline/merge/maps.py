@@ -33,6 +33,8 @@ _AMPLITUDE = "amplitude"
 def write_maps(path: Path, merged: Merged) -> None:
     """Write ``T1.nii.gz`` or ``T2.nii.gz`` [s] and ``amplitude.nii.gz`` into a folder.
 
+    Of a source's dictionary a map of each of its parameters, in whatever unit they are.
+
     The amplitude is the length of the voxel's part along the signal that fits best.
     """
     path.mkdir()
@@ -116,12 +118,13 @@ def _check(shape: tuple[int, ...]) -> None:
 
 
 def _unsuited(acquisition: Acquisition, tables: Mapping[str, Table]) -> str:
-    """Return why not, unless images are of a signal model."""
-    return "" if "dictionary" in tables else "for a series with a signal model alone"
+    """Return why not, unless images are of a signal model, or of signals with parameters."""
+    known = any(axes == ("entry",) for _, axes in tables.values())
+    return "" if known else "for a series with a signal model, or a dictionary with parameters"
 
 
 OUTPUT = Output(
-    about="Relaxation times of a series, NIfTI-1",
+    about="Relaxation times or parameters of a series, NIfTI-1",
     encoding="application/gzip",
     write=write_maps,
     needs=_needs,

@@ -73,6 +73,20 @@ ARRAYS = ArrayTable(
             own=("coefficient",),
             apart=(),
         ),
+        "dictionary": _field(
+            ("entry", "frame"),
+            np.complex64,
+            "signals over the images of a series, of which `series.basis: dictionary` is made",
+            own=("entry",),
+            apart=(),
+        ),
+        "parameters": _field(
+            ("entry", "parameter"),
+            np.float32,
+            "of the dictionary's signals, such as T1 and T2, in the order of `series.parameters`",
+            own=("entry", "parameter"),
+            apart=(),
+        ),
         "reference": _field(("frame", "z", "y", "x"), np.complex64, "true or good images"),
     }
 )

@@ -24,5 +24,5 @@ def check_settings(settings: AlgorithmSettings, job: Calibrating, who: str) -> N
         maps=methods[sensitivities.NAME] != NONE,
         sets=sensitivities.map_sets(job),
         off_resonance=methods[off_resonance.NAME] != NONE,
-        basis=acquired.arrays.get("basis"),
+        signals=acquired.arrays,
     )

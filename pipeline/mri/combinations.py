@@ -1,6 +1,6 @@
 """Which settings of a reconstruction go with an MRI measurement, as far as sizes tell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.algorithms.base import AlgorithmSettings
 from pipeline.config.equations import image_count
@@ -18,7 +18,7 @@ def require_possible(
     maps: bool,
     sets: int,
     off_resonance: bool,
-    basis: Sequence[int] | None,
+    signals: Mapping[str, Sequence[int]],
     bins: Sequence[int] = (),
 ) -> None:
     """Refuse settings that do not go with a measurement and its calibration.
@@ -31,8 +31,8 @@ def require_possible(
         Whether there are coil maps, and terms of off-resonance.
     sets
         Of coil maps.
-    basis
-        Shape of the source's temporal basis; `None` if it has none.
+    signals
+        Shapes of what the source tells of signals over a series, by name, maybe among others.
     bins
         Along each axis of them; none where they are not known yet.
 
@@ -76,7 +76,7 @@ def require_possible(
         )
     subspace = settings.series is not None and settings.subspace
     if settings.series is not None and subspace:
-        require_basis(settings.series, image_count(frames, joined), basis, who)
+        require_basis(settings.series, image_count(frames, joined), signals, who)
         if off_resonance:
             raise ConfigError(
                 f"{who}: a `series` with the basis {settings.series.basis} knows no off-resonance; "

@@ -82,7 +82,7 @@ class MriMeasurement:
         transforms = job.transforms(self.shape, on_grid=on_grid)
         if self.settings.series is not None and self.settings.subspace:
             images, each = self.made_of.images, len(self.made_of.frames(0))
-            basis = temporal_basis(self.settings.series, images, self.raw.basis(), job.who)
+            basis = temporal_basis(self.settings.series, images, self.raw.signals(), job.who)
             job.receipt.record(coefficients=basis.matrix.shape[1], left_by_basis=basis.left)
             keeps = self.settings.keeps_coefficients
             return Subspace(transforms, job.device, basis, each, keeps_coefficients=keeps)

@@ -65,7 +65,7 @@ def models(
     coefficients, real_basis, signals = 0, True, 0
     made_of = image_readouts(data, settings.frames_per_image, calibration)
     binned, joined = isinstance(made_of, Bins), len(made_of.frames(0))
-    source = data.basis() if isinstance(data, RawData) and settings.subspace else None
+    source = data.signals() if isinstance(data, RawData) and settings.subspace else {}
     require_possible(
         settings,
         who,
@@ -75,7 +75,7 @@ def models(
         maps=maps,
         sets=sets,
         off_resonance=segments is not None,
-        basis=None if source is None else source.shape,
+        signals={name: each.shape for name, each in source.items()},
         bins=() if calibration is None else calibration.bin_axes,
     )
     if settings.series is not None and settings.subspace:

@@ -113,9 +113,14 @@ class RawData(Acquisition):
         count = len(range(*readouts.indices(self.readouts)))
         return np.broadcast_to(times, (count, self.samples))
 
-    def basis(self) -> NDArray[np.complex64] | None:
-        """Return the source's temporal basis, complex64 ``[frame, coefficient]``."""
-        return self._optional("basis", ())
+    def signals(self) -> dict[str, NDArray[Any]]:
+        """Return what the source tells of signals over a series, by name.
+
+        ``basis``, complex64 ``[frame, coefficient]``; ``dictionary``, complex64 ``[entry, frame]``,
+        and ``parameters``, float32 ``[entry, parameter]``.
+        """
+        names = ("basis", "dictionary", "parameters")
+        return {name: self._read(name, ()) for name in names if name in self.arrays}
 
     def field_map(self, planes: slice = ALL) -> NDArray[np.float32] | None:
         """Return the source's off-resonance [Hz], float32 ``[frame or 1, z, y, x]``."""

@@ -71,7 +71,7 @@ def test_a_subspace_is_least_squares_over_all_frames(tmp_path, basis, normal, pr
     series = {"basis": basis}
     if basis != "source":
         series |= {"times": TIMES, "coefficients": 2}
-    made = temporal_basis(SeriesSettings(**series), FRAMES, complex_basis, "test")
+    made = temporal_basis(SeriesSettings(**series), FRAMES, {"basis": complex_basis}, "test")
     used = made.matrix
     np.testing.assert_allclose(used.conj().T @ used, np.eye(2), atol=1e-12)
     gram, right, diagonal, voxels = dense(tmp_path, used)
@@ -121,7 +121,7 @@ def test_maps_are_the_times_of_signals_that_fit(tmp_path):
     """Of voxels with one T2 each, whatever their phase; as images, and as coefficients."""
     write(tmp_path)
     made = temporal_basis(
-        SeriesSettings(basis="t2-decay", times=TIMES, coefficients=3), FRAMES, None, "test"
+        SeriesSettings(basis="t2-decay", times=TIMES, coefficients=3), FRAMES, {}, "test"
     )
     random = np.random.default_rng(2)
     times = random.choice(made.times["T2"][20:-20], SHAPE)
@@ -142,6 +142,67 @@ def test_maps_are_the_times_of_signals_that_fit(tmp_path):
         np.testing.assert_allclose(found["amplitude"], lengths, rtol=1e-5)
 
 
+@pytest.mark.parametrize("real", [True, False], ids=["real", "complex"])
+def test_a_dictionary_of_the_source_gives_basis_and_maps(tmp_path, real):
+    """Of voxels that hold one signal each: exact samples, signals and parameters by a file."""
+    random = np.random.default_rng(11)
+    signals = random.normal(size=(9, 2)) @ random.normal(size=(2, FRAMES))  # of rank 2
+    if not real:
+        signals = signals * np.exp(2j * np.pi * random.uniform(size=FRAMES))
+    parameters = random.uniform(0.1, 2, (9, 2)).astype(np.float32)
+    entry = random.integers(9, size=SHAPE)
+    size = random.uniform(1, 3, SHAPE) * np.exp(2j * np.pi * random.uniform(size=SHAPE))
+    images = np.moveaxis(signals[entry], -1, 0) * size
+    trajectory = random.uniform(-3, 3, (FRAMES, READOUTS, SAMPLES, 2)).astype(np.float32)
+    maps = random.normal(size=(2, COILS, 1, *SHAPE)).astype(np.float32)
+    maps = maps[0] + 1j * maps[1]
+    maps = (maps / np.linalg.norm(maps, axis=0)).astype(np.complex64)
+    measured = np.empty((FRAMES, COILS, READOUTS, SAMPLES), complex)
+    for frame, image in enumerate(images):
+        fourier = dense_matrix(SHAPE, trajectory[frame].reshape(-1, 2).T)
+        for coil, one in enumerate(maps):
+            measured[frame, coil] = (fourier @ (one * image).ravel()).reshape(READOUTS, SAMPLES)
+    write(
+        tmp_path, trajectory=trajectory, measured=measured, sensitivities=maps,
+        dictionary=signals.astype(np.complex64), parameters=parameters,
+    )  # fmt: skip
+    series = {"basis": "dictionary", "coefficients": 2, "parameters": ["T1", "B1"]}
+    settings = {"algorithm": "cg-sense", "iterations": 60, "residual": 1e-7, "tolerance": 1e-9}
+    found, receipt = reconstructed(tmp_path, **settings, series=series, precision="double")
+    assert receipt["left_by_basis"] < 1e-3
+    assert relative_error(found.reshape(images.shape), images) < 1e-4
+    source = RawData.open(tmp_path / "raw.json").signals()
+    made = temporal_basis(SeriesSettings(**series), FRAMES, source, "test")
+    assert made.matrix.imag.any() != real
+    merged = merged_of(tmp_path, found, along="frame", tables=made.tables())
+    write_maps(tmp_path / "maps", merged)
+    for column, name in enumerate(series["parameters"]):
+        of_voxels = nibabel.load(tmp_path / "maps" / f"{name}.nii.gz").get_fdata().squeeze().T
+        np.testing.assert_allclose(of_voxels, parameters[entry, column], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "named", "fault"),
+    [
+        ({}, (), "the source has no array `dictionary`"),
+        ({"dictionary": (9, 4)}, (), r"has shape \(9, 4\); expected signals of 5 images"),
+        ({"dictionary": (2, 5)}, (), r"has shape \(2, 5\); .* as many of them as"),
+        ({"dictionary": (9, 5), "parameters": (8, 1)}, ("T1",), r"`parameters` has shape \(8, 1\)"),
+        ({"dictionary": (9, 5), "parameters": (9, 2)}, ("T1",), "`series.parameters` names 1"),
+        ({"dictionary": (9, 5)}, ("T1",), r"`parameters` has shape \(9, 0\) .* names 1"),
+    ],
+)
+def test_a_dictionary_that_does_not_fit_is_refused(source, named, fault):
+    settings = SeriesSettings(basis="dictionary", parameters=named)
+    arrays = {name: np.ones(shape) for name, shape in source.items()}
+    with pytest.raises(DataError, match=f"scan: .*{fault}"):
+        temporal_basis(settings, 5, arrays, "scan")
+    with pytest.raises(ValueError, match="`basis: source` has no use for `parameters`"):
+        SeriesSettings(basis="source", parameters=("T1",))
+    with pytest.raises(ValueError, match="`parameters` are names of maps"):
+        SeriesSettings(basis="dictionary", parameters=("T1", "T1"))
+
+
 @pytest.mark.parametrize("own_trajectory", [True, False])
 def test_frames_as_one_problem_without_a_prior_are_the_frames(tmp_path, own_trajectory):
     write(tmp_path, own_trajectory=own_trajectory)
@@ -158,12 +219,12 @@ def test_frames_as_one_problem_without_a_prior_are_the_frames(tmp_path, own_traj
 def test_a_basis_that_does_not_fit_is_refused():
     decay = SeriesSettings(basis="t2-decay", times=TIMES, coefficients=2)
     with pytest.raises(ConfigError, match=r"5 times or flip angles and 2 .* there are 4 images"):
-        temporal_basis(decay, 4, None, "scan")
+        temporal_basis(decay, 4, {}, "scan")
     source = SeriesSettings(basis="source")
     with pytest.raises(DataError, match="the source has no array `basis`"):
-        temporal_basis(source, 5, None, "scan")
+        temporal_basis(source, 5, {}, "scan")
     with pytest.raises(DataError, match="linearly dependent"):
-        temporal_basis(source, 5, np.ones((5, 2)), "scan")
+        temporal_basis(source, 5, {"basis": np.ones((5, 2))}, "scan")
     with pytest.raises(ValueError, match="`basis: t1-recovery` needs `times`"):
         SeriesSettings(basis="t1-recovery")
     with pytest.raises(ValueError, match="`basis: frames` has no use for `times`"):
@@ -188,7 +249,7 @@ def test_a_basis_holds_the_signals_of_its_model():
         coefficients=3,
         relaxation_times=(0.2, 4.0),
     )
-    made = temporal_basis(settings, 6, None, "scan")
+    made = temporal_basis(settings, 6, {}, "scan")
     basis = made.matrix
     for t1 in (0.23, 0.9, 3.3):
         e1 = np.exp(-repetition / t1)
@@ -222,7 +283,7 @@ def test_fingerprints_are_those_of_spins_that_dephase():
         across = across * turns * np.exp(-interval / t2)
         along = 1 + (along - 1) * np.exp(-interval / t1)
     assert relative_error(found, np.array(truth)) < 1e-3
-    made = temporal_basis(settings, 90, None, "scan")
+    made = temporal_basis(settings, 90, {}, "scan")
     assert made.left < 0.05
     best, _ = matched(made.matrix.conj().T @ found, made.dictionary)
     for name, times in (("T1", t1), ("T2", t2)):
