@@ -30,7 +30,7 @@ _FEW = 4
 class AdmmSettings(PenalisedSettings, PreconditionedSettings):
     """Least squares with a penalty, by the alternating direction method of multipliers."""
 
-    usual_iterations: ClassVar = {"mri": 12, "rf": 100}
+    usual_iterations: ClassVar = {"mri": 16, "rf": 100}
     usual_tolerance: ClassVar = {"mri": 1e-3, "rf": 1e-3}
     usual_inner: ClassVar[Mapping[Kind, int]] = {"mri": 4, "rf": 20}
     usual_rho: ClassVar[Mapping[Kind, float]] = {"mri": 0.3, "rf": 1.0}

@@ -33,8 +33,13 @@ else:
 
 _SPARSITY = 0.05
 """Where neither settings nor noise say more."""
-_STREAKS = 0.02
-"""Of the brightest voxel: streaks and ringing that are there without any noise."""
+_NOISE_RULES: Mapping[str, tuple[int, float]] = {
+    "noise": (1, 0.0),
+    "noise/3": (3, 0.02),
+    "noise/6": (6, 0.014),
+}
+"""Which part of the noise's weight a rule takes, and the least of the brightest voxel: streaks and
+ringing are there without any noise."""
 BOUND_EVALUATIONS = 4
 """Of the operator, for the length of the steps of fista and primal-dual."""
 
@@ -77,15 +82,17 @@ class PenalisedSettings(SolverSettings):
     penalties: tuple[PenaltySettings, ...] = ()
     """admm, primal-dual: several at once, in place of `penalty`, `along` and `sparsity`."""
     sparsity: (
-        Literal["auto", "noise", "noise/3", "discrepancy"] | Annotated[float, Field(gt=0, lt=1)]
+        Literal["auto", "noise", "noise/3", "noise/6", "discrepancy"]
+        | Annotated[float, Field(gt=0, lt=1)]
     ) = "auto"
     """Weight of the penalty, relative to the brightest voxel of the adjoint (RF: the matched
     filter); `noise` takes what noise alone seldom exceeds, `noise/3` a third of it, but no less
-    than 0.02 (l1, tv, tgv and wavelet), `discrepancy` the weight that leaves as much of the data
-    as there is noise. `auto` is `noise` for l1 and `noise/3` for tv, tgv and wavelet where the
-    noise is known, else, along a `series` and with a temporal basis, 0.05."""
+    than 0.02, `noise/6` a sixth, but no less than 0.014 (l1, tv, tgv and wavelet), `discrepancy`
+    the weight that leaves as much of the data as there is noise. Where the noise is known `auto` is
+    `noise` for l1, `noise/3` for wavelet, and for tv and tgv `noise/3`, in 3D `noise/6`; else,
+    along a `series` and with a temporal basis, it is 0.05."""
     iterations: Literal["auto"] | Annotated[int, Field(ge=1, le=10000)] = "auto"
-    """Iterations at most; `auto` is fista's 60 (RF: 300), admm's 12 (RF: 100) and primal-dual's 100
+    """Iterations at most; `auto` is fista's 60 (RF: 300), admm's 16 (RF: 100) and primal-dual's 100
     (RF: 500)."""
     tolerance: Literal["auto"] | Annotated[float, Field(gt=0, lt=1)] = "auto"
     """fista, primal-dual: relative change of the image at which it has converged; `auto` is fista's
@@ -120,8 +127,8 @@ class PenalisedSettings(SolverSettings):
         if any(term.penalty == "llr" for term in self.terms) and not self.joins_images:
             raise ValueError("`penalty: llr` needs a `series`")
         possible = [penalty_class(name) for name in self._possible]
-        if self.sparsity in ("noise", "noise/3") and not possible[0].usual_weight:
-            allowed = [name for name in PENALTIES if penalty_class(name).usual_weight]
+        if self.sparsity in _NOISE_RULES and not possible[0].usual_weight(1):
+            allowed = [name for name in PENALTIES if penalty_class(name).usual_weight(1)]
             raise ValueError(
                 f"`sparsity: {self.sparsity}` is for the penalties {', '.join(allowed)}; give a "
                 "number or `discrepancy`"
@@ -138,7 +145,7 @@ class PenalisedSettings(SolverSettings):
         """Return the settings with what ``auto`` means; see `EquationSettings.decided`."""
         settings = super().decided(known)
         penalty = self._possible[-1 if known.kind == "mri" else 0]
-        rule = penalty_class(penalty).usual_weight
+        rule = penalty_class(penalty).usual_weight(known.axes)
         if self.along != "space" or self.subspace or self.penalties:
             rule = None  # noise alone says nothing of changes along a series, nor of coefficients
         auto = {
@@ -188,7 +195,7 @@ class PenalisedSettings(SolverSettings):
     @property
     def uses_noise(self) -> bool:
         """Whether the weight goes by the noise."""
-        return self.sparsity in ("noise", "noise/3", "discrepancy")
+        return self.sparsity == "discrepancy" or self.sparsity in _NOISE_RULES
 
     @property
     def most_iterations(self) -> int:
@@ -302,14 +309,14 @@ class PenalisedSettings(SolverSettings):
 
         if self.penalties:
             return brightest  # what the weights of several are relative to
-        if self.sparsity not in ("noise", "noise/3"):
+        rule = _NOISE_RULES.get(str(self.sparsity))
+        if rule is None:
             share = _SPARSITY if isinstance(self.sparsity, str) else self.sparsity
             return share * brightest
         noise = problem.known_noise(f"sparsity: {self.sparsity}")
         weight = noise_weight(1.0, noise.adjoint.square(), problem.voxels)
-        if self.sparsity == "noise/3":
-            return torch.maximum(weight / 3, _STREAKS * brightest)
-        return weight
+        part, least = rule
+        return torch.maximum(weight / part, least * brightest)
 
     def run(self, problem: Problem, report: Report, checkpoint: Checkpoint) -> Outcome:
         """Solve a problem, with the weight that the settings or their rule give."""

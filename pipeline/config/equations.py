@@ -40,12 +40,14 @@ class Known:
     """Whether there are density weights."""
     noise: bool = True
     """Whether signal and noise can be told apart: MRI at each spatial frequency, RF in all."""
+    axes: int = 2
+    """Along which an image has more than one voxel."""
 
     def told(self) -> str:
         """Return it as a phrase for a person."""
         noise = "known" if self.noise else "not known"
         density = "density weights" if self.density else "no density weights"
-        return f"signal and noise are {noise}, there are {density}"
+        return f"signal and noise are {noise}, there are {density}, images are {self.axes}D"
 
 
 class EquationSettings(Settings):

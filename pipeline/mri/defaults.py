@@ -8,5 +8,8 @@ from pipeline.storage.calibration import Calibration
 def known(data: RawData, calibration: Calibration) -> Known:
     """Return what `calibrate` has found; see `pipeline.config.equations.decided`."""
     return Known(
-        "mri", density=calibration.density != "none", noise="spectrum" in calibration.arrays
+        "mri",
+        density=calibration.density != "none",
+        noise="spectrum" in calibration.arrays,
+        axes=sum(size > 1 for size in data.shape),
     )

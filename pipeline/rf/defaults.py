@@ -8,4 +8,5 @@ from pipeline.storage.calibration import Calibration
 def known(data: RfRawData, calibration: Calibration) -> Known:
     """Return what the data state; see `pipeline.config.equations.decided`."""
     noise, density = data.noise_std() is not None, calibration.density != "none"
-    return Known("rf", density=density, noise=noise)
+    axes = sum(size > 1 for size in data.shape)
+    return Known("rf", density=density, noise=noise, axes=axes)

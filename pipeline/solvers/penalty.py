@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     Weight = float | torch.Tensor
 
+NoiseRule = Literal["noise", "noise/3", "noise/6"]
+"""`pipeline.solvers.regularization.noise_weight`, which noise alone seldom exceeds, or a part."""
+
 
 class Penalty(ABC):
     """A convex penalty with a weight.
@@ -47,10 +50,6 @@ class Penalty(ABC):
         Whether ``D`` is the identity.
     sparse
         Whether it makes voxels exactly zero, so that least squares on the others undo its dimming.
-    usual_weight
-        The rule for the weight that gives good images by default where the noise is known: `noise`,
-        `pipeline.solvers.regularization.noise_weight`, which noise alone seldom exceeds; or
-        `noise/3`, about a third of it. `None` where neither is for this penalty.
     joins
         Whether it couples images, along the axis that is then the first of the problem: those of a
         series, or of antenna pairs.
@@ -62,7 +61,6 @@ class Penalty(ABC):
     identity: ClassVar[bool] = True
     restless: ClassVar[bool] = False
     sparse: ClassVar[bool] = False
-    usual_weight: ClassVar[Literal["noise", "noise/3"] | None] = None
     joins: ClassVar[bool] = False
     directions: ClassVar[tuple[str, ...]] = ("space",)
 
@@ -78,6 +76,14 @@ class Penalty(ABC):
             raise ConfigError(
                 f"{type(self).__name__}: found weight {weight}; it may not be negative."
             )
+
+    @staticmethod
+    def usual_weight(axes: int) -> NoiseRule | None:
+        """Return the rule for a weight that gives good images by default, along so many axes.
+
+        It needs the noise. `None` where no such rule is for this penalty.
+        """
+        return None
 
     @staticmethod
     def components_along(axes: int) -> int:

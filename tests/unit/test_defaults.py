@@ -5,6 +5,7 @@ import pytest
 from pipeline.algorithms.registry import parse_algorithm
 from pipeline.config.equations import Known, decided
 
+VOLUME, RELIEF = Known("mri", axes=3), Known("rf", density=False, axes=3)
 MRI, NOISY = Known("mri"), Known("mri", density=True, noise=False)
 RF, SILENT = Known("rf", density=False), Known("rf", density=False, noise=False)
 
@@ -56,6 +57,24 @@ RF, SILENT = Known("rf", density=False), Known("rf", density=False, noise=False)
         ),
         (
             {"algorithm": "fista"},
+            VOLUME,
+            {
+                "weights": "density", "penalty": "tv", "sparsity": "noise/6", "iterations": 60,
+                "tolerance": 2e-3,
+            },
+        ),
+        (
+            {"algorithm": "fista", "penalty": "wavelet"},
+            VOLUME,
+            {"weights": "density", "sparsity": "noise/3", "iterations": 60, "tolerance": 2e-3},
+        ),
+        (
+            {"algorithm": "primal-dual", "penalty": "tgv"},
+            RELIEF,
+            {"weights": "none", "sparsity": "noise/6", "iterations": 500, "tolerance": 1e-5},
+        ),
+        (
+            {"algorithm": "fista"},
             RF,
             {
                 "weights": "none",
@@ -69,7 +88,7 @@ RF, SILENT = Known("rf", density=False), Known("rf", density=False, noise=False)
             {"algorithm": "admm", "penalty": "wavelet", "weights": "none"},
             NOISY,
             {
-                "sparsity": 0.05, "iterations": 12, "tolerance": 1e-3, "preconditioner": "none",
+                "sparsity": 0.05, "iterations": 16, "tolerance": 1e-3, "preconditioner": "none",
                 "inner_iterations": 4, "rho": 0.3,
             },
         ),

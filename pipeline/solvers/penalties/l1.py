@@ -9,12 +9,18 @@ from pipeline.solvers.penalty import Penalty
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.solvers.penalty import NoiseRule
+
 
 class L1(Penalty):
     """``weight * sum |x|``: few voxels that are not zero."""
 
     sparse = True
-    usual_weight = "noise"
+
+    @staticmethod
+    def usual_weight(axes: int) -> NoiseRule:
+        """Return what keeps hardly any noise: few voxels stand alone."""
+        return "noise"
 
     def value(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``R(x)`` for each problem, float64."""

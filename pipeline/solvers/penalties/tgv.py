@@ -12,7 +12,7 @@ from pipeline.solvers.penalty import Penalty
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.solvers.penalty import Weight
+    from pipeline.solvers.penalty import NoiseRule, Weight
 
 
 class TotalGeneralizedVariation(Penalty):
@@ -42,10 +42,14 @@ class TotalGeneralizedVariation(Penalty):
     """
 
     identity = False
-    usual_weight = "noise/3"
     directions = ("space", "series", "both")
     ratio = 2.0
     """Weight of the second differences over that of the first."""
+
+    @staticmethod
+    def usual_weight(axes: int) -> NoiseRule:
+        """Return that of total variation, which noise pays for likewise."""
+        return "noise/6" if axes > 2 else "noise/3"
 
     def __init__(self, weight: Weight, image_axes: int, axes: Sequence[int] | None = None) -> None:
         super().__init__(weight, image_axes, axes)

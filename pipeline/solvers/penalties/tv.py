@@ -10,7 +10,7 @@ from pipeline.solvers.penalty import Penalty
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.solvers.penalty import Weight
+    from pipeline.solvers.penalty import NoiseRule, Weight
 
 
 class TotalVariation(Penalty):
@@ -41,8 +41,15 @@ class TotalVariation(Penalty):
     """
 
     identity = False
-    usual_weight = "noise/3"
     directions = ("space", "series", "both")
+
+    @staticmethod
+    def usual_weight(axes: int) -> NoiseRule:
+        """Return a part of what noise alone seldom exceeds.
+
+        Along more axes more differences share the noise of a voxel, so that less removes it.
+        """
+        return "noise/6" if axes > 2 else "noise/3"
 
     @staticmethod
     def proximal_images(axes: int) -> float:

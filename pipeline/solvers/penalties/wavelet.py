@@ -9,6 +9,8 @@ from pipeline.solvers.penalty import Penalty
 if TYPE_CHECKING:
     import torch
 
+    from pipeline.solvers.penalty import NoiseRule
+
 
 class WaveletSparsity(Penalty):
     """``weight * sum |details of W x|``, ``W`` an orthonormal wavelet transform.
@@ -31,7 +33,11 @@ class WaveletSparsity(Penalty):
 
     identity = False
     restless = True
-    usual_weight = "noise/3"
+
+    @staticmethod
+    def usual_weight(axes: int) -> NoiseRule:
+        """Return a part of what noise alone seldom exceeds: images have detail below it."""
+        return "noise/3"
 
     @staticmethod
     def shrink_images() -> float:
