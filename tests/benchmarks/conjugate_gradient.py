@@ -27,19 +27,25 @@ def conjugate_gradient(
     return deque(islice(iterates(normal, b, damping), iterations), maxlen=1).pop()
 
 
-def iterates(normal: Callable[[Any], Any], b: Any, damping: float = 0.0) -> Iterator[Any]:
+def iterates(
+    normal: Callable[[Any], Any],
+    b: Any,
+    damping: float = 0.0,
+    preconditioner: Callable[[Any], Any] = lambda residual: residual,
+) -> Iterator[Any]:
     """Yield the iterates without end."""
     x = 0 * b
-    residual, direction = b, b
-    energy = _inner(residual, residual)
+    residual, direction = b, preconditioner(b)
+    energy = _inner(residual, direction)
     while True:
         image = normal(direction) + damping * direction
         step = _broadcast(energy / _inner(direction, image), b)
         x = x + step * direction
         yield x
         residual = residual - step * image
-        previous, energy = energy, _inner(residual, residual)
-        direction = residual + _broadcast(energy / previous, b) * direction
+        ahead = preconditioner(residual)
+        previous, energy = energy, _inner(residual, ahead)
+        direction = ahead + _broadcast(energy / previous, b) * direction
 
 
 def _inner(a: Any, b: Any) -> Any:

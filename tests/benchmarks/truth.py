@@ -56,7 +56,7 @@ def make_truth(problem: Problem, operation: str, folder: Path, threads: int) -> 
     elif operation == "cg-sense":
         content["values"] = _solution(problem, threads)
     else:
-        problem = replace(problem, kspace=_scan(problem, threads))
+        problem = replace(problem, kspace=scan(problem, threads))
         np.save(folder / "scan.npy", problem.kspace)
         content["values"], content["weight"] = _minimiser(problem, threads)
         content["iterations"] = _iterations(problem, content["values"], threads)
@@ -141,7 +141,7 @@ def _solution(problem: Problem, threads: int) -> NDArray[np.complex128]:
     return exact.to_numpy(solution)
 
 
-def _scan(problem: Problem, threads: int) -> NDArray[np.complex64]:
+def scan(problem: Problem, threads: int) -> NDArray[np.complex64]:
     """Return noisy k-space of an object of ellipsoids, another one in each frame.
 
     Of images that belong together: the object of each coefficient, or some of which each lights up
