@@ -2,7 +2,6 @@
 # make test   the test suite
 # make test-slow    tests of whole runs, faults and memory; KRONUFFT_DATA=FOLDER adds those on measured
 #             data, which lie in the folder as the README's examples want them
-# make test-all     both, in one run
 # make test-slurm   the workflow on a SLURM that it starts on this machine (root; apt: slurm-wlm)
 # make test-faults  two hundred runs that are hit by a fault at a random moment, and run again
 # make test-input   a thousand bad and good inputs, made from SEED; a few of them are in make test
@@ -21,7 +20,7 @@ BIN := .venv/bin
 # So that commands find each other without an activated environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all demo test test-slow test-all test-slurm test-faults test-input lint format docs bench schema lock clean
+.PHONY: all demo test test-slow test-slurm test-faults test-input lint format docs bench schema lock clean
 
 all: demo
 
@@ -47,9 +46,6 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(TEST) -m "slow and not slurm"
-
-test-all: .venv/installed
-	$(TEST) -m "not slurm"
 
 test-slurm: .venv/installed
 	python -m pytest -m slurm tests/cluster
