@@ -49,6 +49,7 @@ CASES = (
     Case("radial-2d", (256, 256), coils=12, frames=1, readouts=402, samples=512),
     Case("radial-2d-series", (192, 192), coils=12, frames=24, readouts=34, samples=384),
     Case("kooshball-3d", (128, 128, 128), coils=8, frames=1, readouts=10_000, samples=512),
+    Case("kooshball-96", (96, 96, 96), coils=8, frames=1, readouts=6_000, samples=192),
     Case("subspace", (96, 96), coils=8, frames=32, readouts=8, samples=192, prior="basis"),
     Case("series", (96, 96), coils=8, frames=20, readouts=24, samples=192, prior="tv"),
 )
