@@ -1,82 +1,130 @@
-"""Normal operators of pairs, in processor seconds against what a plan predicts of them.
+"""Reconstructions from pairs, in processor seconds against what their plans predict.
 
-``python tests/benchmarks/pair_seconds.py`` times the models of the wavefronts at twenty shapes on
-one thread, each without and with what has to be made anew for each product. What is measured is one
-pair of each; the others take as long.
+``python tests/benchmarks/pair_seconds.py`` draws twenty acquisitions of pairs, none of which the
+constants of the prediction were fitted to: two and three axes, few and many voxels, frequencies and
+elements, frequencies that are evenly spaced and not. Each is planned and reconstructed on one
+thread of this process. Compared is a product of the normal operator, with its share of the
+solver, or the right-hand side of a matched filter. How fast the machine is at the moment is told by
+its matrix products, against the rate that plans assume.
 """
 
+import math
 import statistics
 import sys
+import tempfile
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from rf_acquisitions import write_pairs
+from stage_runs import reconstructed
+
+from benchmarks.defaults import say
+from pipeline.engine import plan
 from pipeline.engine.rates import Rates
+from pipeline.engine.seconds import predicted_phases
 from pipeline.rf.geometry.antennas import Pair
-from pipeline.rf.geometry.pair_model import pair_model
 from pipeline.rf.geometry.scene import Scene
-from pipeline.rf.model.pair_blocks import pair_blocks
-from pipeline.rf.model.pair_costs import PairCosts
+from pipeline.storage import receipts
 
-CASES = [  # shape, elements of both arrays, frequencies
-    ((64, 64, 64), (8, 8), 64),
-    ((48, 40, 32), (16, 24), 32),
-    ((32, 32, 32), (8, 8), 16),
-    ((128, 128, 96), (8, 8), 64),
-    ((96, 64, 24), (12, 10), 24),
-    ((128, 128), (32, 64), 64),
-    ((128, 128), (8, 8), 64),
-    ((96, 72), (16, 32), 48),
-    ((256, 200), (16, 16), 32),
-    ((40, 300), (24, 6), 100),
-]
-ROUNDS = 5
+SEED, CASES = 7, 20
+MOST = 2**22  # voxels times frequencies of a pair
+MODELS = ("W+D", "W+D(fc)", "W+D", "F", "W")
+ALGORITHMS = (
+    {"algorithm": "tikhonov", "iterations": 8, "converged": 1e-9},
+    {"algorithm": "fista", "iterations": 12, "sparsity": 0.1, "converged": 1e-9},
+    {"algorithm": "admm", "iterations": 2, "sparsity": 0.1, "converged": 1e-9},
+    {"algorithm": "matched-filter"},
+)
 
 
-def cpu_seconds(work):
-    """Return the least processor time of some rounds."""
-    times = []
-    for _ in range(ROUNDS):
+def drawn(random, number):
+    """Return scene, pairs and frequencies of an acquisition."""
+
+    def between(least, most):
+        return round(math.exp(random.uniform(math.log(least), math.log(most))))
+
+    axes = 2 + number % 2
+    shape = tuple(between(24, 300) if axes == 2 else between(10, 64) for _ in range(axes))
+    count = min(between(2, 200), max(2, MOST // math.prod(shape)))
+    frequencies = np.linspace(9e9, 10e9, count)
+    if number % 3 == 2 and count > 2:
+        frequencies[1:-1] += random.uniform(-1e6, 1e6, count - 2)
+    scene = Scene(shape, (0.02,) * axes, (0.0, 0.0, 3.0))
+    elements, pairs = (between(2, 64), between(2, 64)), between(1, 6)
+    places = [np.zeros((size, 3)) for size in elements]
+    for axis, place in enumerate(places):
+        place[:, axis] = np.linspace(-0.2, 0.2, len(place))
+    return scene, [Pair(*places)] * pairs, frequencies
+
+
+def compared(folder, settings):
+    """Reconstruct; return predicted and measured seconds of a product, or of a right-hand side."""
+    phases = []
+
+    def predicted(work, rates):
+        phases.append((predicted_phases(work, rates), work.settings.applications))
+        return sum(phases[-1][0].values())
+
+    clock = SimpleNamespace(**vars(time) | {"perf_counter": time.process_time})
+    with (
+        patch.object(plan, "predicted_seconds", predicted),
+        patch.object(receipts, "time", clock),
+        redirect_stdout(StringIO()),
+        redirect_stderr(StringIO()),
+    ):
+        _, receipt = reconstructed(folder, kind="rf", threads=1, force_model=True, **settings)
+    planned, applications = phases[-1]
+    took = receipt["phases"]
+    if not applications:
+        return receipt, planned["right_hand_side"], took["right_hand_side"]["seconds"]
+    solving = took["solve"]["seconds"] / receipt["operator_evaluations"]
+    return receipt, planned["solve"] / applications, solving
+
+
+def speed():
+    """Return how fast matrix products are, relative to what plans assume."""
+    square, times = torch.randn(1024, 1024, dtype=torch.complex64), []
+    for _ in range(5):
         start = time.process_time()
-        work()
+        square @ square
         times.append(time.process_time() - start)
-    return min(times)
-
-
-def write(line):
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    return 8 * 1024**3 / min(times) / Rates.host(1).gemm
 
 
 def main():
     torch.set_num_threads(1)
-    rates, ratios = Rates.host(1), []
-    write("| model | scene | elements | frequencies | product | ratio | making | ratio |")
-    write("|---|---|---|---|---|---|---|---|")
-    for level in ("W+D", "F"):
-        for shape, elements, count in CASES:
-            scene = Scene(shape, (0.02,) * len(shape), (0.0, 0.0, 3.0))
-            places = [np.zeros((size, 3)) for size in elements]
-            for axis, place in enumerate(places):
-                place[:, axis] = np.linspace(-0.2, 0.2, len(place))
-            frequencies = np.linspace(9e9, 10e9, count)
-            model = pair_model(scene, Pair(*places), frequencies, level)
-            rows = (*elements, 1)[: len(shape)]
-            costs = PairCosts(channels=1, readouts=count, rows=rows, level=level, form="factors")
-            blocks = pair_blocks(model, dtype=torch.complex64)
-            image = torch.randn(shape, dtype=torch.complex64)
-            product = cpu_seconds(lambda: blocks.adjoint(blocks(image)))  # noqa: B023
-            making = cpu_seconds(lambda: pair_blocks(model, dtype=torch.complex64))  # noqa: B023
-            predicted = costs.product_seconds(shape, rates)
-            made = costs._streaming_seconds(shape, rates)
-            ratios += [product / predicted]
-            write(
-                f"| {level} | {' x '.join(map(str, shape))} | {' x '.join(map(str, elements))} | "
-                f"{count} | {1e3 * product:.2f} ms | {product / predicted:.2f} | "
-                f"{1e3 * making:.2f} ms | {making / made:.2f} |"
-            )
-    write(f"\nmedian {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
+    random, ratios = np.random.default_rng(SEED), []
+    say(f"matrix products at {speed():.2f} of the rate that plans assume")
+    say("| voxels | frequencies | elements | pairs | model | normal | algorithm | took | ratio |")
+    say("|---|---|---|---|---|---|---|---|---|")
+    for number in range(CASES):
+        scene, pairs, frequencies = drawn(random, number)
+        settings = {"model": MODELS[number % 5], **ALGORITHMS[number // 2 % 4]}
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "scene"
+            folder.mkdir()
+            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+                write_pairs(folder, scene, pairs, frequencies)
+            receipt, planned, took = compared(folder, settings)
+        ratios.append(took / planned)
+        say(
+            f"| {' x '.join(map(str, scene.shape))} | {len(frequencies)}"
+            f"{' uneven' if number % 3 == 2 else ''} | "
+            f"{' x '.join(map(str, pairs[0].measurement_shape))} | {len(pairs)} | "
+            f"{receipt['model']} | {receipt.get('normal', '')} | {settings['algorithm']} | "
+            f"{1e3 * took:.3g} ms | {ratios[-1]:.2f} |"
+        )
+    say(f"\nmedian {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
+    say(f"matrix products at {speed():.2f} of the rate that plans assume")
 
 
 if __name__ == "__main__":
