@@ -1,13 +1,15 @@
 """What holds for all tests. Read before numpy and torch are."""
 
 import os
-import sys
+from unittest.mock import patch
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
 
 # Two workers share two cores, and arrays are small: more threads mostly wait for each other. What
-# threads change has tests that ask for several.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# threads change has tests that ask for several, and programs of their own choose for themselves.
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+with patch.dict(os.environ, THREADS):
+    import torch
 
 
 def pytest_collection_modifyitems(items):
@@ -17,5 +19,4 @@ def pytest_collection_modifyitems(items):
 
 def pytest_runtest_teardown():
     """Undo the threads of torch that a stage has set, where one ran in this process."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch.set_num_threads(1)
