@@ -13,7 +13,7 @@ from pipeline.storage.publish import published_store, store_beside
 
 SIZES = {
     "frame": 3, "coil": 4, "readout": 5, "sample": 6, "axis": 2, "z": 1, "y": 7, "x": 8,
-    "coefficient": 9, "set": 2,
+    "coefficient": 9, "set": 2, "entry": 10, "parameter": 11,
 }  # fmt: skip
 
 
