@@ -209,8 +209,8 @@ def _minimiser(problem: Problem, threads: int) -> tuple[NDArray[np.complex128], 
                 torch.zeros(1),
             ),
             regularization=damping,
-            iterations=200,
-            residual=1e-4,
+            iterations=1000,
+            residual=1e-6,
             image_axes=axes + 1,
         )
         return exact.to_numpy(sums(problem.basis, found.image[0])), 0.0

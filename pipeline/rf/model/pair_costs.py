@@ -148,7 +148,7 @@ class PairCosts(ModelCosts):
             **common,
             "wavenumbers": 2 * 8 * blocks * sum(self._rows),
             "spectra": spectrum_bytes(work, work.kernels),
-            "plane-wave kernel": making + spectrum_bytes(work, 1),
+            "plane-wave kernel": making,
         }
         return [gather, kernel]
 

@@ -22,7 +22,7 @@ from pipeline.rf.geometry.phase_history import paths_of_pair
 from pipeline.rf.geometry.sub_arrays import WHOLE, model_of, sub_pairs
 from pipeline.rf.model.exact_pair import ExactPair
 from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
-from pipeline.rf.model.plane_wave import plane_wave_spectrum
+from pipeline.rf.model.plane_wave import summed_spectrum
 from pipeline.rf.model.split_pair import PairPart, SplitPair
 from pipeline.rf.model.voxel_phases import curvature_paths, path_phases
 from pipeline.rf.raw import RfRawData
@@ -133,20 +133,12 @@ class PairModels:
 
     def part_spectra(self, pair: int, frequencies: slice) -> Iterator[Tensor]:
         """Yield the Toeplitz spectrum of each of a pair's parts, real ``(*padded,)``."""
-        for model, weights in self._parts(pair, frequencies):
-            yield self._spectrum([model], [weights])
+        for part in self._parts(pair, frequencies):
+            yield self._spectrum([part])
 
-    def spectrum(self, pairs: list[int], frequencies: slice) -> Tensor:
-        """Return the Toeplitz spectrum of some pairs of equal measurements, real ``(*padded,)``."""
-        alike = defaultdict(list)  # parts of an array may differ by one antenna
-        for pair in pairs:
-            for model, weights in self._parts(pair, frequencies):
-                alike[tuple(each.shape for each in model.wavenumbers)].append((model, weights))
-        spectra = (self._spectrum(*zip(*parts, strict=True)) for parts in alike.values())
-        total = next(spectra)
-        for spectrum in spectra:
-            total += spectrum
-        return total
+    def spectrum(self, pairs: Sequence[int], frequencies: slice) -> Tensor:
+        """Return the Toeplitz spectrum of some pairs together, real ``(*padded,)``."""
+        return self._spectrum([part for pair in pairs for part in self._parts(pair, frequencies)])
 
     def _parts(
         self, pair: int, frequencies: slice
@@ -159,14 +151,19 @@ class PairModels:
         for _, model, relative in self._split(pair):
             yield model.band(frequencies), own * np.abs(relative[frequencies]) ** 2
 
-    def _spectrum(
-        self, models: Sequence[PairModel], weights: Sequence[NDArray[np.float64]]
-    ) -> Tensor:
-        rows = zip(*(model.wavenumbers for model in models), strict=True)
-        return plane_wave_spectrum(
+    def _spectrum(self, parts: Sequence[tuple[PairModel, NDArray[np.float64]]]) -> Tensor:
+        alike = defaultdict(list)  # those of equal measurements are multiplied together
+        for part in parts:
+            alike[tuple(each.shape for each in part[0].wavenumbers)].append(part)
+        stacked = []
+        for equal in alike.values():
+            rows = zip(*(model.wavenumbers for model, _ in equal), strict=True)
+            wavenumbers = [self.job.on_device(np.stack(each), torch.float64) for each in rows]
+            weights = np.stack([each.reshape(-1) for _, each in equal])
+            stacked.append((wavenumbers, self.job.on_device(weights, torch.float64)))
+        return summed_spectrum(
             self.raw.shape,
-            [self.job.on_device(np.stack(each), torch.float64) for each in rows],
-            self.job.on_device(np.stack(weights).reshape(len(models), -1), torch.float64),
+            stacked,
             dtype=self.job.complex,
             threads=self.job.receipt.content["threads"],
         )

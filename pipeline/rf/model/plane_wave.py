@@ -58,13 +58,31 @@ def plane_wave_spectrum(
         Real, ``(*padded_shape(shape),)``, laid out and scaled as by
         `pipeline.operators.toeplitz.toeplitz_spectrum`.
     """
+    return summed_spectrum(shape, [(wavenumbers, weights)], dtype=dtype, threads=threads)
+
+
+def summed_spectrum(
+    shape: Sequence[int],
+    parts: Sequence[tuple[Sequence[torch.Tensor], torch.Tensor | None]],
+    *,
+    dtype: torch.dtype = torch.complex64,
+    threads: int | None = None,
+) -> torch.Tensor:
+    """Compute the sum of `plane_wave_spectrum` over parts: their wavenumbers and weights.
+
+    Parts may have different numbers of rows and of blocks. They are added before the transform.
+    """
     shape = tuple(int(size) for size in shape)
-    blocks = _check(shape, wavenumbers, weights)
-    if weights is None:
-        weights = torch.ones(blocks, dtype=torch.float64, device=wavenumbers[0].device)
-    weights = weights.detach().reshape(-1)
-    rows = [k.detach().reshape(len(weights), -1) for k in wavenumbers]
-    half = _half_kernel(shape, rows, weights).to(dtype)
+    counts = [_check(shape, wavenumbers, weights) for wavenumbers, weights in parts]
+    device = parts[0][0][0].device
+    half = torch.zeros(half_shape(padded_shape(shape)), dtype=torch.complex128, device=device)
+    for (wavenumbers, weights), blocks in zip(parts, counts, strict=True):
+        each = torch.ones(math.prod(blocks), dtype=torch.float64, device=device)
+        if weights is not None:
+            each = weights.detach().reshape(-1)
+        rows = [k.detach().reshape(len(each), -1) for k in wavenumbers]
+        _add_half_kernel(half, shape, rows, each)
+    half = half.to(dtype)
     return irfftn(half, padded_shape(shape), threads=threads)
 
 
@@ -118,15 +136,14 @@ def plane_wave_factor(
     return factor
 
 
-def _half_kernel(
-    shape: Sequence[int], rows: Sequence[torch.Tensor], weights: torch.Tensor
-) -> torch.Tensor:
-    """Return the conjugate kernel over the padded points, FFT order, last axis from 0 to half.
+def _add_half_kernel(
+    half: torch.Tensor, shape: Sequence[int], rows: Sequence[torch.Tensor], weights: torch.Tensor
+) -> None:
+    """Add the conjugate kernel over the padded points, FFT order, last axis from 0 to half.
 
     Its inverse transform is the spectrum. Rows are ``(block, M_i)``, weights ``(block,)``.
     """
     padded = padded_shape(shape)
-    half = torch.zeros(half_shape(padded), dtype=torch.complex128, device=weights.device)
     at_once = blocks_at_once(shape, [k.shape[1] for k in rows], len(weights))
     for start in range(0, len(weights), at_once):
         chunk = slice(start, start + at_once)
@@ -141,7 +158,6 @@ def _half_kernel(
         for kernel in reversed(others):
             right = (kernel[:, :, None] * right[:, None, :]).flatten(1)
         half.view(left.shape[1], -1).addmm_(left.T, right)
-    return half
 
 
 def _conjugate_kernel(
