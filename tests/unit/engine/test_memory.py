@@ -53,6 +53,6 @@ def test_measured_is_below_predicted_is_below_the_limit(tmp_path, case, record_p
         record_property(f"{row.stage}-{row.shard} predicted_mb", row.host_mb)
         assert receipt["predicted_host_bytes"] == row.host_mb * 10**6
         assert measured <= row.host_mb <= row.limit_host_mb
-        # Not by reserving too much: a job that could run must not be refused. What Intel's MKL takes
-        # is counted on every processor.
+        # Not by reserving too much: a job that could run must not be refused. What Intel's MKL
+        # takes is counted on every processor.
         assert row.host_mb <= 1.2 * measured
