@@ -39,7 +39,8 @@ def opened_source(
     """
     reader = import_module(reader_module(settings.kind, settings.format))
     with reader.open_source(settings, dataset, budget) as acquisition:
-        content = part_of(settings.kind, "ingest").content_of(acquisition, settings, dataset)
+        part = part_of(settings.kind, "ingest")
+        content = part.content_of(acquisition, settings, dataset, budget)
         budget.hold_in_memory(content.arrays.values())
         extents = planned_tiles(content, raw, dataset, budget.fits)
         need = budget.require(largest(copying_needs(content, extents)))

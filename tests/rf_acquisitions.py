@@ -10,6 +10,7 @@ from calibrating import calibrated_in
 from stage_runs import reconstructed
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.formats.content import planned_tiles, store_content
 from pipeline.formats.lazy import InMemory
 from pipeline.geometry.axes import as_volume
@@ -30,7 +31,7 @@ def store(
         {"kind": "rf", "format": "native", "source": "made up", "details": details}
     )
     record = Receipt(marker.with_name("ingest.json"), "ingest")
-    content = content_of(acquisition, settings, dataset)
+    content = content_of(acquisition, settings, dataset, Budget(dataset, 600))
     extents = planned_tiles(content, marker, dataset, lambda parts: True)
     store_content(content, extents, marker, dataset, record)
     return RfRawData.open(marker)

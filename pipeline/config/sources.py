@@ -44,7 +44,14 @@ Kind = Literal["mri", "rf"]
 
 _TIMES = ("dwell_time", "first_sample_time", "noise_dwell_time", "frame_duration")
 _EVERY: Mapping[Kind, tuple[str, ...]] = {
-    "mri": ("shape", "voxel_size", "slice_thickness", *_TIMES, "calibration"),
+    "mri": (
+        "shape",
+        "voxel_size",
+        "slice_thickness",
+        *_TIMES,
+        "calibration",
+        "decouple_partitions",
+    ),
     "rf": (*InstrumentSettings.model_fields, "calibration"),
 }
 """Settings of a source that all formats of a kind use."""
@@ -258,6 +265,10 @@ class SourceSettings(InstrumentSettings):
     """Length of a readout where an axis of the source joins readouts and samples."""
     readouts_per_frame: Annotated[int, Field(ge=1)] | None = None
     """Readouts of a frame where an axis of the source joins frames and readouts."""
+    decouple_partitions: bool = False
+    """MRI: a stack whose partitions (along z) are all measured, each along the same trajectory in
+    its plane, is Fourier transformed along z, so that a 3D problem becomes one of parallel slices.
+    """
     readouts: ReadoutSettings | None = None
     """MRI: which readouts of a scanner's file are the measurement."""
     trajectory: TrajectorySettings | None = None

@@ -68,7 +68,7 @@ def planned_tiles(
     DataError
         If arrays are missing, empty or contradictory, or the disk cannot hold them.
     """
-    _require_arrays(content, dataset)
+    require_arrays(content, dataset)
     order = list(content.table.fields)
     paths = sorted(content.arrays, key=lambda path: order.index(content.table.pattern(path)))
     _require_room(content, {path: content.arrays[path].shape for path in paths}, raw, dataset)
@@ -161,7 +161,7 @@ def _require_room(
         )
 
 
-def _require_arrays(content: Content, dataset: str) -> None:
+def require_arrays(content: Content, dataset: str) -> None:
     """Raise `DataError` if an array is missing, empty, of another rank or type, or contradicts."""
     for name, expected in content.table.fields.items():
         if not expected.optional and name not in content.arrays:

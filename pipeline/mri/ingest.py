@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings, SourceSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.formats.checks import (
     Check,
@@ -20,17 +21,18 @@ from pipeline.formats.checks import (
     ranges_within,
     require_squares,
 )
-from pipeline.formats.content import Content
+from pipeline.formats.content import Content, require_arrays
 from pipeline.formats.faults import Measured
 from pipeline.formats.lazy import Selection
 from pipeline.formats.measurement import Measurement
 from pipeline.geometry.axes import as_volume, centred_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition
+from pipeline.mri.formats.partitions import decoupled
 from pipeline.mri.formats.units import likely_units, to_rad_per_voxel
 from pipeline.mri.raw import RawData
 from pipeline.mri.readouts import sampling_pattern
-from pipeline.mri.trajectories import wrapped
+from pipeline.mri.trajectories import OFF_GRID, wrapped
 from pipeline.storage.receipts import Receipt
 
 if TYPE_CHECKING:
@@ -40,8 +42,6 @@ _SHORTEST, _LONGEST = 1e-12, 1e6  # of a voxel [m]
 _FLATTEST = 1e-6  # volume of the cell that three unit vectors along the voxels' axes span
 _SKEW = 2e-3  # of unit vectors along them: headers have few digits
 _EDGE = np.pi * (1 + 1e-5)  # single precision and units of few digits round pi upwards
-_OFF_GRID = 1e-3
-"""Cycles per field of view by which samples may miss the grid and still be taken for Cartesian."""
 _POINTS_AT_A_TIME = 2**14
 _VOXELS_LOOKED_AT = 2**16
 _OUTSIDE = 0.01  # of the largest root sum of squares: outside the maps' masks
@@ -49,8 +49,18 @@ _NORM_APART = 3.0  # of root sums of squares from 1: those of unscaled fields re
 _SUSPICIOUSLY_SMALL = 0.5 * (1 + 1e-3)  # what a trajectory in cycles/voxel reaches
 
 
-def content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: str) -> Content:
+def content_of(
+    acquisition: MriAcquisition, settings: IngestSettings, dataset: str, budget: Budget
+) -> Content:
     """Return what the store of an acquisition is to hold."""
+    content = _content_of(acquisition, settings, dataset)
+    if settings.details.decouple_partitions:
+        require_arrays(content, dataset)
+        content = _content_of(decoupled(acquisition, dataset, budget), settings, dataset)
+    return content
+
+
+def _content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: str) -> Content:
     shape, arrays = acquisition.shape, acquisition.arrays
     affine, details = acquisition.affine, settings.details
     if affine is None:
@@ -271,7 +281,7 @@ def _lie_on_grid(points: NDArray[Any], shape: NDArray[np.integer]) -> bool:
     """Tell whether points ``[point, axis]`` [rad/voxel] lie on the grid of a matrix."""
     for start in range(0, len(points), _POINTS_AT_A_TIME):
         cycles = points[start : start + _POINTS_AT_A_TIME] * (shape / (2 * np.pi))
-        if not np.all(np.abs(cycles - np.rint(cycles)) < _OFF_GRID):
+        if not np.all(np.abs(cycles - np.rint(cycles)) < OFF_GRID):
             return False
     return True
 

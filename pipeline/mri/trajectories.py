@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+OFF_GRID = 1e-3
+"""Cycles per field of view by which samples may miss the grid and still be taken for Cartesian."""
+
 
 def wrapped(trajectory: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return a trajectory in single precision, within ``[-pi, pi)`` [rad/voxel].

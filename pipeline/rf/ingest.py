@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.config.base import validate
 from pipeline.config.scenes import AntennaSettings
 from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.formats.checks import Check, Found, Labels, Largest, NotNegative, NotZero
 from pipeline.formats.content import Content, Sizes
@@ -36,7 +37,9 @@ _APART, _FAR_AWAY = 100, 20_000
 above which they are too far apart for it: such antennas stand where waves are plane."""
 
 
-def content_of(acquisition: RfAcquisition, settings: IngestSettings, dataset: str) -> Content:
+def content_of(
+    acquisition: RfAcquisition, settings: IngestSettings, dataset: str, budget: Budget
+) -> Content:
     """Return what the store of an acquisition is to hold.
 
     `DataError` if frequencies are not in Hz, or positions and measurements of a pair disagree.

@@ -232,6 +232,18 @@ def arrays_of(make: Make, folder: Path, readouts: int) -> IngestSettings:
     return IngestSettings(kind="mri", format="arrays", source=str(folder), details=details)
 
 
+def stack(folder: Path, readouts: int) -> IngestSettings:
+    """64 partitions one after the other, which become slices."""
+    settings = arrays_of(npy, folder, readouts)
+    k = np.load(folder / "trajectory.npy").reshape(64, -1, SAMPLES, 3)
+    k[..., 1:] = k[0, ..., 1:]
+    k[..., 0] = (np.arange(64) - 32)[:, None, None] * (2 * np.pi / 64)
+    np.save(folder / "trajectory.npy", k.reshape(readouts, SAMPLES, 3))
+    return settings.model_copy(
+        update={"details": settings.details.model_copy(update={"decouple_partitions": True})}
+    )
+
+
 def _zarr(folder: Path, readouts: int, chunks: tuple[int, ...], **options: Any) -> IngestSettings:
     import zarr
 
@@ -322,6 +334,7 @@ SOURCES: dict[str, Callable[[Path, int], IngestSettings]] = {
     "Zarr, a shard a coil": zarr_shards,
     "Zarr, one chunk": zarr_whole,
     "BART": bart,
+    "NumPy, partitions into slices": stack,
     "simulation": simulation,
 }
 

@@ -49,7 +49,9 @@ def ingested(acquisition, folder, kind="mri"):
         for name, each in acquisition.arrays.items()
     }
     acquisition = replace(acquisition, arrays=arrays)
-    content = part_of(kind, "ingest").content_of(acquisition, settings(kind, "made up"), "scan")
+    content = part_of(kind, "ingest").content_of(
+        acquisition, settings(kind, "made up"), "scan", BUDGET
+    )
     record = Receipt(folder / "ingest.json", "ingest")
     extents = planned_tiles(content, folder / "raw.json", "scan", lambda parts: True)
     store_content(content, extents, folder / "raw.json", "scan", record)

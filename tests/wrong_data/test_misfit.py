@@ -39,7 +39,7 @@ def told(folder, change=lambda arrays: {}, *, snr_db=30.0, **settings):
     arrays = {name: InMemory(each) for name, each in {**arrays, **change(arrays)}.items()}
     changed = replace(acquisition, arrays=arrays)
     record = Receipt(folder / "ingest.json", "ingest")
-    content = content_of(changed, source, "scan")
+    content = content_of(changed, source, "scan", Budget("scan", 600))
     extents = planned_tiles(content, folder / "raw.json", "scan", lambda parts: True)
     store_content(content, extents, folder / "raw.json", "scan", record)
     files = run(
