@@ -60,7 +60,7 @@ def test_breathing_is_found_and_its_states_are_sharp(tmp_path, record_property):
     (joined,) = images_in(files_in(tmp_path).block("0000"))
     ((row, receipt),) = run_jobs(tmp_path, BINNED)
     measured = receipt["peak_host_bytes"] / 1e6
-    assert measured <= row.host_mb <= 1.15 * measured
+    assert measured <= row.host_mb <= 1.2 * measured
     binned = images_in(files_in(tmp_path).block("0000"))
     errors = []
     for number in range(8):
