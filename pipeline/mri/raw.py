@@ -90,6 +90,11 @@ class RawData(Acquisition):
         """
         return self._read("trajectory", (self._of_frame("trajectory", frame), readouts))
 
+    def cycles(self, frame: int, readouts: slice = ALL) -> NDArray[np.float32]:
+        """Return the trajectory of one frame in Cartesian samples [cycles per field of view]."""
+        per_voxel = np.asarray(self.shape, np.float32) / np.float32(2 * np.pi)
+        return self.trajectory(frame, readouts) * per_voxel
+
     def readouts_of(self, frame: int) -> "StoredReadouts":
         """Return the trajectory of one frame, to be read some readouts at a time."""
         return StoredReadouts(self, frame)

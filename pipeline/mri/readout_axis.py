@@ -32,7 +32,7 @@ class ReadoutAxis:
     @classmethod
     def of(cls, raw: RawData) -> Self | None:
         """Return the axis of the first readout; None if it does not sample one axis fully."""
-        cycles = _cycles(raw, 0, slice(0, 1))[0]
+        cycles = raw.cycles(0, slice(0, 1))[0]
         moving = np.flatnonzero(np.ptp(cycles, axis=0) > _OFF_GRID)
         if len(moving) != 1:
             return None
@@ -48,7 +48,7 @@ class ReadoutAxis:
 
         None if they do not all sample the axis, in this order.
         """
-        cycles = _cycles(raw, frame, readouts)
+        cycles = raw.cycles(frame, readouts)
         size = raw.shape[self.axis]
         along = cycles[..., self.axis] - self.order
         across = np.delete(cycles, self.axis, axis=-1)
@@ -102,7 +102,3 @@ class ReadoutAxis:
     def _at_once(self, coils: int, readouts: int) -> list[slice]:
         # As read, by frequency, by position and mixed.
         return pieces(readouts, max(1, WORKING_BYTES // (4 * 8 * coils * len(self.order))))
-
-
-def _cycles(raw: RawData, frame: int, readouts: slice) -> NDArray[np.floating]:
-    return raw.trajectory(frame, readouts) * (np.asarray(raw.shape, np.float32) / (2 * np.pi))

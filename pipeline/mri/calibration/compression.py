@@ -197,7 +197,7 @@ def _centre(
     data: RawData, frame: int, slab: slice, width: int
 ) -> Iterator[tuple[NDArray[np.bool_], tuple[NDArray[np.intp], ...]]]:
     """Yield which samples of some readouts lie in the centre, and the cells they are in, if any."""
-    cycles = data.trajectory(frame, slab) * (np.asarray(data.shape, np.float32) / (2 * np.pi))
+    cycles = data.cycles(frame, slab)
     inside = np.linalg.norm(cycles, axis=-1) <= width / 2
     if inside.any():
         cells = np.rint(cycles[inside]).astype(np.intp) + (width + 2) // 2

@@ -77,8 +77,9 @@ def summed_spectrum(
     device = parts[0][0][0].device
     half = torch.zeros(half_shape(padded_shape(shape)), dtype=torch.complex128, device=device)
     for (wavenumbers, weights), blocks in zip(parts, counts, strict=True):
-        each = torch.ones(math.prod(blocks), dtype=torch.float64, device=device)
-        if weights is not None:
+        if weights is None:
+            each = torch.ones(math.prod(blocks), dtype=torch.float64, device=device)
+        else:
             each = weights.detach().reshape(-1)
         rows = [k.detach().reshape(len(each), -1) for k in wavenumbers]
         _add_half_kernel(half, shape, rows, each)
