@@ -38,6 +38,9 @@ from pipeline.operators.nufft_accuracy import (
 _SMALL = 2.0**-30
 """Of the largest of some samples: below, ducc0 gets them enlarged."""
 
+_COUNTABLE = 2**31 - 1
+"""What cuFINUFFT counts to, which stores sizes in 32 bits."""
+
 
 @dataclass(eq=False)
 class Plan(ABC):
@@ -188,9 +191,17 @@ class _CufinufftPlan(Plan):
     """
 
     def _prepare(self) -> None:
+        factor = _one_oversampling(self, "cufinufft")
+        if math.prod(math.ceil(factor * size) for size in self.shape) > _COUNTABLE:
+            raise ConfigError(
+                f"NUFFT backend cufinufft: found the matrix {self.shape} at oversampling "
+                f"{factor:g}, allowed are grids below 2^31 points; use a smaller matrix or "
+                "oversampling, or the backend torchkbnufft."
+            )
+        # Strengths of a call are counted in 32 bits, too.
+        self.group = min(self.group, max(1, _COUNTABLE // max(1, self.trajectory.shape[1])))
         self._device = self.trajectory.device
         self._stream = torch.cuda.current_stream(self._device)
-        factor = _one_oversampling(self, "cufinufft")
         self._options = {
             "eps": finufft_accuracy(self.tolerance),
             "dtype": str(self.dtype).removeprefix("torch."),

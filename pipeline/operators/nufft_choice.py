@@ -20,11 +20,6 @@ INSTALL = {
     "torchkbnufft": "pip install 'kronufft[torchkbnufft]'",
 }
 
-_LIBRARIES_OF_CUFINUFFT = {
-    "nvidia.cuda_runtime": "libcudart.so.12",
-    "nvidia.cufft": "libcufft.so.11",
-}
-
 _DEVICES: dict[str, tuple[str, ...]] = {
     "ducc0": ("cpu",),
     "finufft": ("cpu",),
@@ -129,15 +124,40 @@ def _why_missing(backend: Backend) -> str:
 def _why_cufinufft_fails() -> str:
     """Return why cuFINUFFT cannot be loaded; nothing where it can.
 
-    It needs libraries of CUDA 12, which pip puts where the loader does not look, and which may be
-    others than those of torch: what is loaded already is found by name.
+    It needs libraries of CUDA, which pip puts where the loader does not look: into folders of the
+    namespace package ``nvidia``, ``cufft/lib`` up to CUDA 12 and ``cu13/lib`` since.
     """
+    places = [path for folder in _folders("nvidia") for path in folder.glob("*/lib/*.so.*")]
+    libraries = {path.name: path for path in places}
     try:
-        for package, library in _LIBRARIES_OF_CUFINUFFT.items():
-            spec = find_spec(package) if find_spec("nvidia") else None
-            for folder in (spec and spec.submodule_search_locations) or ():
-                ctypes.CDLL(str(Path(folder, "lib", library)), ctypes.RTLD_GLOBAL)
+        for folder in _folders("cufinufft"):
+            for library in folder.glob("libcufinufft.so"):
+                _load(library, libraries)
         importlib.import_module("cufinufft")
     except (ImportError, OSError) as error:
         return f"does not load ({error})"
     return ""
+
+
+def _folders(package: str) -> list[Path]:
+    spec = find_spec(package)
+    return [Path(folder) for folder in (spec and spec.submodule_search_locations) or ()]
+
+
+def _load(library: Path, others: dict[str, Path]) -> None:
+    """Load a library after those of `others` that the loader misses, which are taken out.
+
+    Raises
+    ------
+    OSError
+        If one is missing that is not among them; its name comes first.
+    """
+    while True:
+        try:
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+            return
+        except OSError as error:
+            missing = others.pop(str(error).partition(":")[0], None)
+            if missing is None:
+                raise
+        _load(missing, others)

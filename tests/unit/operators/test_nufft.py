@@ -1,6 +1,7 @@
 """Every NUFFT backend against the exact sum."""
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pipeline.errors import ConfigError, DependencyError, ShapeError
 from pipeline.operators import nufft_choice
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.nufft_accuracy import smallest_tolerance
+from pipeline.operators.nufft_backends import PLANS
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.toeplitz import kernel_dtype
 
@@ -312,6 +314,41 @@ def test_a_backend_that_does_not_load_says_why(monkeypatch):
     assert not nufft_choice.usable("cufinufft")
     with pytest.raises(DependencyError, match=r"cufinufft does not load \(libcudart.*kronufft\[cu"):
         choose_backend((8, 9), "cuda", "cufinufft", tolerance=1e-3, dtype=torch.complex64)
+
+
+def test_libraries_of_cuda_are_found_where_pip_puts_them(monkeypatch, tmp_path):
+    """In the folders of CUDA 12 and 13; what one needs that is nowhere is named."""
+    needs = {
+        "libcufinufft.so": ["libcudart.so.13", "libcufft.so.12", "libm.so.6"],
+        "libcufft.so.12": ["libnvJitLink.so.13", "libcudart.so.13"],
+    }
+    files = ["nvidia/cu13/lib/libcudart.so.13", "nvidia/cufft/lib/libcufft.so.12"]
+    for file in [*files, "cufinufft/__init__.py", "cufinufft/libcufinufft.so"]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    loaded = ["libm.so.6"]
+
+    def load(path, mode):
+        name = Path(path).name
+        for other in needs.get(name, []):
+            if other not in loaded:
+                raise OSError(f"{other}: cannot open shared object file: No such file or directory")
+        loaded.append(name)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(nufft_choice.ctypes, "CDLL", load)
+    monkeypatch.setattr(nufft_choice.importlib, "import_module", loaded.append)
+    why = nufft_choice._why_cufinufft_fails.__wrapped__
+    assert why().startswith("does not load (libnvJitLink.so.13: cannot open")
+    needs["libcufft.so.12"].remove("libnvJitLink.so.13")
+    assert why() == ""
+    assert loaded[-3:] == ["libcufft.so.12", "libcufinufft.so", "cufinufft"]
+
+
+def test_cufinufft_counts_points_of_its_grid_in_32_bits():
+    trajectory = torch.zeros(3, 5)
+    with pytest.raises(ConfigError, match=r"\(1100, 1000, 1024\).*1\.25.*2\^31"):
+        PLANS["cufinufft"]((1100, 1000, 1024), trajectory, 1e-3, torch.complex64, threads=1)
 
 
 def test_devices_are_checked():
