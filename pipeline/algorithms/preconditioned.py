@@ -76,12 +76,12 @@ class PreconditionedSettings(SolverSettings):
             regularised, mean = prior is not None, float(shift.mean())
             return problem.known_spectrum().preconditioner(mean, regularised=regularised)
         from pipeline.operators.terms import MatrixNormal
-        from pipeline.solvers.normal import ScaledGram
-        from pipeline.solvers.preconditioners import (
+        from pipeline.solvers.circulant_preconditioners import (
             CirculantPreconditioner,
             MatrixCirculantPreconditioner,
-            toeplitz_preconditioner,
         )
+        from pipeline.solvers.kronecker_preconditioner import toeplitz_preconditioner
+        from pipeline.solvers.normal import ScaledGram
 
         gram: Gram = problem.normal.gram
         factor = 1.0

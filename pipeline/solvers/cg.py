@@ -50,8 +50,8 @@ def conjugate_gradient(
     image_axes
         Number of trailing axes that make one image.
     preconditioner
-        ``r -> M^-1 r`` as those of `pipeline.solvers.preconditioners`; it must not modify ``r``.
-        The residuals remain those of the system itself.
+        ``r -> M^-1 r`` as those of `pipeline.solvers.circulant_preconditioners`; it must not modify
+        ``r``. The residuals remain those of the system itself.
 
     Returns
     -------

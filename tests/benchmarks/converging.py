@@ -45,8 +45,8 @@ from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.solvers.cg import conjugate_gradient
+from pipeline.solvers.circulant_preconditioners import CirculantPreconditioner
 from pipeline.solvers.normal import NormalEquations
-from pipeline.solvers.preconditioners import CirculantPreconditioner
 
 CASES = (
     Case("radial-2d", (192, 192), coils=20, frames=1, readouts=96, samples=384),

@@ -184,10 +184,10 @@ def _minimiser(problem: Problem, threads: int) -> tuple[NDArray[np.complex128], 
     from pipeline.operators.sense import SenseNormal
     from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
     from pipeline.solvers.cg import conjugate_gradient
+    from pipeline.solvers.circulant_preconditioners import CirculantPreconditioner
     from pipeline.solvers.fista import fista
     from pipeline.solvers.normal import NormalEquations
     from pipeline.solvers.penalties.tv import TotalVariation
-    from pipeline.solvers.preconditioners import CirculantPreconditioner
 
     axes = len(problem.shape)
     damping = DAMPING * problem.trajectory.shape[1]

@@ -17,13 +17,13 @@ from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz
 from pipeline.solvers.cg import conjugate_gradient
-from pipeline.solvers.fista import fista
-from pipeline.solvers.normal import NormalEquations
-from pipeline.solvers.penalties.tv import TotalVariation
-from pipeline.solvers.preconditioners import (
+from pipeline.solvers.circulant_preconditioners import (
     CirculantPreconditioner,
     MatrixCirculantPreconditioner,
 )
+from pipeline.solvers.fista import fista
+from pipeline.solvers.normal import NormalEquations
+from pipeline.solvers.penalties.tv import TotalVariation
 
 _TILE_BYTES = 64_000_000  # of coil images at one moment, as the plan chooses it on a CPU
 

@@ -10,7 +10,7 @@ from pipeline.errors import ShapeError
 from pipeline.operators.grid_fourier import GridFourier, grid_spectrum
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz
-from pipeline.solvers.preconditioners import CirculantPreconditioner
+from pipeline.solvers.circulant_preconditioners import CirculantPreconditioner
 
 SHAPES = [(16, 21), (15, 12), (8, 11, 6), (9, 6, 10)]  # all sizes differ; odd and even
 SAMPLES = 90

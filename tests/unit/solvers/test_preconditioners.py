@@ -23,13 +23,15 @@ from pipeline.operators.terms import MatrixNormal
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 from pipeline.operators.toeplitz_memory import padded_shape
 from pipeline.solvers.cg import conjugate_gradient
-from pipeline.solvers.normal import NormalEquations
-from pipeline.solvers.preconditioners import (
+from pipeline.solvers.circulant_preconditioners import (
     CirculantPreconditioner,
-    KroneckerPreconditioner,
     MatrixCirculantPreconditioner,
+)
+from pipeline.solvers.kronecker_preconditioner import (
+    KroneckerPreconditioner,
     toeplitz_preconditioner,
 )
+from pipeline.solvers.normal import NormalEquations
 
 SHAPES = [(6, 5), (4, 3, 5)]
 

@@ -1,4 +1,4 @@
-"""Preconditioners of Toeplitz normal operators: circulant, and nearest Kronecker product.
+"""Circulant preconditioners of Toeplitz normal operators.
 
 They are made from the spectrum that `pipeline.operators.toeplitz` convolves with, and are applied
 to images of shape ``(..., *shape)``. They approximate ``(G + regularization)^-1`` and serve
@@ -8,11 +8,7 @@ References
 ----------
 .. [1] T. F. Chan, "An optimal circulant preconditioner for Toeplitz systems", SIAM J. Sci. Stat.
    Comput. 9, 766-771 (1988).
-.. [2] C. F. Van Loan, N. Pitsianis, "Approximation with Kronecker products", in Linear Algebra for
-   Large Scale and Real-Time Applications, Kluwer, 293-314 (1993).
-.. [3] J. Kamm, J. G. Nagy, "Optimal Kronecker product approximation of block Toeplitz matrices",
-   SIAM J. Matrix Anal. Appl. 22, 155-172 (2000).
-.. [4] T. F. Chan, J. A. Olkin, "Circulant preconditioners for Toeplitz-block matrices", Numer.
+.. [2] T. F. Chan, J. A. Olkin, "Circulant preconditioners for Toeplitz-block matrices", Numer.
    Algorithms 6, 89-101 (1994).
 """
 
@@ -25,24 +21,14 @@ import torch
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.circulant import Circulant
-from pipeline.operators.kronecker import Kronecker
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.terms import MatrixNormal
 from pipeline.operators.toeplitz import Toeplitz
 from pipeline.operators.toeplitz_memory import INVERTED_AT_ONCE, padded_shape
 from pipeline.pieces import pieces
 
-_SWEEPS = 10
-"""Most alternating updates of the factors in 3D; in 2D the start is the solution already."""
-
-_SETTLED = 1e-6
-"""Relative change of the product's norm at which the updates end."""
-
 _NORMALISED = 2.0
 """By how much the squares of maps may sum to more, or less, than one."""
-
-_NEGLIGIBLE = 1e-3
-"""Eigenvalues relative to what is added to them that make no difference."""
 
 
 class CirculantPreconditioner:
@@ -87,14 +73,14 @@ class CirculantPreconditioner:
         maps: torch.Tensor | None = None,
     ) -> None:
         self.axes = tuple(range(-len(shape), 0))
-        _check_spectrum(spectrum, shape, "CirculantPreconditioner")
+        check_spectrum(spectrum, shape, "CirculantPreconditioner")
         values = _circulant(spectrum, shape)
         if maps is not None and not _normalised(maps):
             maps = None
         if maps is not None:
             values = _met(values, _meeting(maps))
         self.eigenvalues = values.clamp_(min=0)
-        inverse = _inverse(self.eigenvalues, regularization, floor, self.axes)
+        inverse = reciprocals(self.eigenvalues, regularization, floor, self.axes)
         self._inverse: LinearOperator = Circulant(inverse, shape)
         if maps is not None:
             scaled = inverse.div_(math.prod(shape))  # as the transforms are unscaled
@@ -106,7 +92,7 @@ class CirculantPreconditioner:
 
 
 class MatrixCirculantPreconditioner:
-    """The inverse of the circulant operators nearest to a matrix of Toeplitz ones [4]_.
+    """The inverse of the circulant operators nearest to a matrix of Toeplitz ones [2]_.
 
     Together they are a Hermitian matrix between the images at each spatial frequency.
 
@@ -145,7 +131,7 @@ class MatrixCirculantPreconditioner:
         meeting = None if maps is None or not _normalised(maps) else _meeting(maps)
         values = []
         for spectrum in spectra:
-            _check_spectrum(spectrum, shape, "MatrixCirculantPreconditioner")
+            check_spectrum(spectrum, shape, "MatrixCirculantPreconditioner")
             found = _circulant(spectrum, shape)
             values.append(found if meeting is None else _met(found, meeting))
         del meeting
@@ -235,13 +221,23 @@ def _fejer_means(size: int, padded: int, like: torch.Tensor) -> torch.Tensor:
     return means.to(like.dtype)
 
 
-def _inverse(
+def reciprocals(
     eigenvalues: torch.Tensor,
     regularization: float | torch.Tensor,
     floor: float,
     axes: tuple[int, ...],
 ) -> torch.Tensor:
-    """Return the reciprocals of shifted eigenvalues, none larger than the floor allows."""
+    """Return the reciprocals of shifted eigenvalues, none larger than the floor allows.
+
+    Parameters
+    ----------
+    eigenvalues
+        Real, ``([frame,] *shape)``, not negative.
+    regularization, floor
+        As of `CirculantPreconditioner`.
+    axes
+        Those of an image.
+    """
     if isinstance(regularization, torch.Tensor):
         regularization = regularization.to(eigenvalues)[(..., *(None,) * len(axes))]
     shifted = eigenvalues + regularization
@@ -251,7 +247,8 @@ def _inverse(
     return inverse
 
 
-def _check_spectrum(spectrum: torch.Tensor, shape: Sequence[int], who: str) -> None:
+def check_spectrum(spectrum: torch.Tensor, shape: Sequence[int], who: str) -> None:
+    """Raise a `ShapeError` unless a spectrum is real, ``([frame,] *padded)`` or ``*shape``."""
     expected = padded_shape(shape)
     found = tuple(spectrum.shape[-len(expected) :])
     if spectrum.is_complex() or found not in (expected, tuple(shape)):
@@ -259,151 +256,3 @@ def _check_spectrum(spectrum: torch.Tensor, shape: Sequence[int], who: str) -> N
             f"{who}: found a spectrum of shape {tuple(spectrum.shape)} and {spectrum.dtype}; the "
             f"matrix {tuple(shape)} needs a real one of shape ([frame,] {expected})."
         )
-
-
-class KroneckerPreconditioner:
-    """The inverse of the Kronecker product nearest to a Toeplitz operator [2]_, [3]_.
-
-    The parameters are those of `CirculantPreconditioner`, for a single frame.
-
-    Attributes
-    ----------
-    energy
-        Share of the squared Frobenius norm that the product holds, 0 to 1. Above 0.99 it is the
-        better preconditioner, because it has no wrap-around; below, the circulant one is.
-    factors
-        Hermitian Toeplitz matrices ``(n_i, n_i)``.
-    rank
-        Eigenvectors that are told apart; the others have eigenvalues of no account.
-
-    Notes
-    -----
-    Lag ``d`` occurs ``prod(N_i - |d_i|)`` times in the matrix, so the nearest Kronecker product is
-    the nearest product of one vector an axis to the kernel times the root of that: a singular value
-    decomposition in 2D, alternating least squares from the leading vectors in 3D.
-    """
-
-    def __init__(
-        self,
-        spectrum: torch.Tensor,
-        shape: Sequence[int],
-        *,
-        regularization: float = 0.0,
-        floor: float = 1e-3,
-    ) -> None:
-        _check_spectrum(spectrum, shape, "KroneckerPreconditioner")
-        if spectrum.ndim != len(shape):
-            raise ShapeError(
-                f"KroneckerPreconditioner: found a spectrum of shape {tuple(spectrum.shape)}, but "
-                "it takes a single frame."
-            )
-        kernel = _weighted_kernel(spectrum.detach(), shape)
-        total = float(torch.linalg.vector_norm(kernel)) ** 2
-        vectors, size = _nearest_product(kernel)
-        self.energy = size**2 / total if total > 0 else 1.0
-        self.factors = [
-            _hermitian_toeplitz(vector, int(n)) for vector, n in zip(vectors, shape, strict=True)
-        ]
-        self.factors[0] = self.factors[0] * size
-        parts = [torch.linalg.eigh(factor) for factor in self.factors]
-        largest = math.prod(float(values[-1]) for values, _ in parts)
-        # Vectors whose eigenvalues vanish beside what is added to them are not needed one by one.
-        small = _NEGLIGIBLE * max(regularization, floor * largest)
-        eigenvalues = torch.ones((), dtype=torch.float64, device=spectrum.device)
-        bases = []
-        for values, basis in parts:
-            kept = values * largest >= small * values[-1]
-            eigenvalues = eigenvalues[..., None] * values[kept]
-            bases.append(basis[:, kept].mH.to(spectrum.dtype.to_complex()))
-        self._analysis = Kronecker(bases)
-        self.rank = math.prod(self._analysis.codomain)
-        axes = tuple(range(-len(shape), 0))
-        # The largest eigenvalue is kept, so that the floor is as if none were left out.
-        inverse = _inverse(eigenvalues.clamp(min=0), regularization, floor, axes)
-        whole = self._analysis.codomain == self._analysis.domain
-        least = max(regularization, floor * (largest + regularization))
-        self._elsewhere = 0.0 if whole else 1 / least
-        self._beyond_elsewhere = (inverse - self._elsewhere).to(spectrum.dtype)
-
-    def __call__(self, r: torch.Tensor) -> torch.Tensor:
-        """Apply the preconditioner to images ``(..., *shape)``."""
-        inside = self._analysis.adjoint(self._analysis(r).mul_(self._beyond_elsewhere))
-        return inside.add_(r, alpha=self._elsewhere) if self._elsewhere else inside
-
-
-def _weighted_kernel(spectrum: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Return the kernel at lags ``1 - N .. N - 1`` an axis, times the root of their numbers."""
-    axes = tuple(range(spectrum.ndim))
-    kernel = torch.fft.ifftn(spectrum, dim=axes, norm="forward")
-    for axis, size in enumerate(shape):
-        lags = torch.arange(1 - int(size), int(size), device=spectrum.device)
-        roots = (int(size) - lags.abs()).to(spectrum.dtype).sqrt()
-        kernel = kernel.index_select(axis, lags % kernel.shape[axis])
-        kernel.mul_(roots.reshape(-1, *(1,) * (kernel.ndim - axis - 1)))
-    weighted: torch.Tensor = kernel
-    return weighted
-
-
-def _nearest_product(kernel: torch.Tensor) -> tuple[list[torch.Tensor], float]:
-    """Return unit vectors in double precision whose outer product, times a size, is nearest."""
-    vectors = []
-    for axis in range(kernel.ndim):
-        unfolded = kernel.movedim(axis, 0).flatten(1)
-        squared = (unfolded @ unfolded.mH).to(torch.complex128)
-        vectors.append(torch.linalg.eigh(squared).eigenvectors[:, -1])
-    size, last = torch.zeros(()), 0.0
-    for _ in range(1 if kernel.ndim == 1 else _SWEEPS):
-        for axis in range(kernel.ndim):
-            rest = kernel
-            # From the last axis to the first, so that the numbers of the others stay.
-            for other in reversed(range(kernel.ndim)):
-                if other != axis:
-                    vector = vectors[other].conj().to(kernel.dtype)
-                    rest = torch.tensordot(rest, vector, dims=([other], [0]))
-            rest = rest.to(torch.complex128)
-            size = torch.linalg.vector_norm(rest)
-            vectors[axis] = rest / torch.where(size > 0, size, 1.0)
-        settled, last = float(size) <= (1 + _SETTLED) * last, float(size)
-        if settled:
-            break
-    # The phases of the vectors cancel in their product; take each as near to Hermitian as it gets.
-    return [_without_phase(vector) for vector in vectors], float(size)
-
-
-def _without_phase(vector: torch.Tensor) -> torch.Tensor:
-    """Multiply a vector over lags by the phase with which ``v[-d] = conj(v[d])``, ``v[0] > 0``."""
-    asymmetry = torch.sum(vector * vector.flip(0))
-    vector = vector * torch.polar(torch.ones_like(asymmetry.real), -asymmetry.angle() / 2)
-    middle = vector[len(vector) // 2].real
-    return vector * (-1.0 if float(middle) < 0 else 1.0)
-
-
-def _hermitian_toeplitz(vector: torch.Tensor, size: int) -> torch.Tensor:
-    """Return the matrix with ``vector / sqrt(N - |d|)`` on its diagonals, made Hermitian."""
-    lags = torch.arange(1 - size, size, dtype=torch.float64, device=vector.device)
-    diagonals = vector / (size - lags.abs()).sqrt()
-    diagonals = (diagonals + diagonals.flip(0).conj()) / 2
-    index = torch.arange(size, device=vector.device)
-    matrix: torch.Tensor = diagonals[index[:, None] - index[None, :] + size - 1]
-    return matrix
-
-
-def toeplitz_preconditioner(
-    spectrum: torch.Tensor,
-    shape: Sequence[int],
-    *,
-    regularization: float = 0.0,
-    floor: float = 1e-3,
-    energy: float = 0.99,
-) -> CirculantPreconditioner | KroneckerPreconditioner:
-    """Return the nearest Kronecker product if it holds enough of the energy, else the circulant.
-
-    The parameters are those of the preconditioners; several frames are always circulant.
-    """
-    if spectrum.ndim == len(shape):
-        nearest = KroneckerPreconditioner(
-            spectrum, shape, regularization=regularization, floor=floor
-        )
-        if nearest.energy > energy:
-            return nearest
-    return CirculantPreconditioner(spectrum, shape, regularization=regularization, floor=floor)
