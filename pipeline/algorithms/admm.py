@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.algorithms.base import Problem
-from pipeline.algorithms.penalised import PenalisedSettings
+from pipeline.algorithms.penalised import PenalisedSolver
 from pipeline.algorithms.preconditioned import PreconditionedSettings
 from pipeline.config.equations import Known
 from pipeline.config.sources import Kind
@@ -27,7 +27,7 @@ _FEW = 4
 """Conjugate gradients, all of which an update takes."""
 
 
-class AdmmSettings(PenalisedSettings, PreconditionedSettings):
+class AdmmSettings(PenalisedSolver, PreconditionedSettings):
     """Least squares with a penalty, by the alternating direction method of multipliers."""
 
     usual_iterations: ClassVar = {"mri": 16, "rf": 100}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from pipeline.algorithms.base import Problem
-from pipeline.algorithms.penalised import BOUND_EVALUATIONS, PenalisedSettings
+from pipeline.algorithms.penalised import BOUND_EVALUATIONS, PenalisedSolver
 from pipeline.operators.inner import inner_product_bytes
 from pipeline.solvers.penalties import penalty_class
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.solvers.solution import Report, Solution
 
 
-class FistaSettings(PenalisedSettings):
+class FistaSettings(PenalisedSolver):
     """Least squares with a penalty, by accelerated proximal gradients."""
 
     usual_iterations: ClassVar = {"mri": 60, "rf": 300}

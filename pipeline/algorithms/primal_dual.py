@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pipeline.algorithms.base import Problem
-from pipeline.algorithms.penalised import BOUND_EVALUATIONS, PenalisedSettings
+from pipeline.algorithms.penalised import BOUND_EVALUATIONS, PenalisedSolver
 from pipeline.operators.inner import inner_product_bytes
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.solvers.solution import Report, Solution
 
 
-class PrimalDualSettings(PenalisedSettings):
+class PrimalDualSettings(PenalisedSolver):
     """Least squares with one penalty or several, each of whose transforms has a dual image."""
 
     usual_iterations: ClassVar = {"mri": 100, "rf": 500}

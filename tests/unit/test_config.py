@@ -108,7 +108,7 @@ def test_a_job_loads_only_its_own_algorithm_and_settings_load_no_torch():
     said = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    shared = {"base", "registry", "penalised", "discrepancy"}
+    shared = {"base", "registry", "penalised", "penalty_settings", "discrepancy"}
     loaded = {name.removeprefix("pipeline.") for name in said[0].split()}
     expected = {f"algorithms.{name}" for name in (*shared, "fista")} | {"solvers.penalties.tv"}
     assert loaded == expected
