@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.mri.raw import RawData
+from pipeline.mri.trajectories import OFF_GRID
 from pipeline.pieces import pieces
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 WORKING_BYTES = 8 * 2**20
 """What mixing at each position takes beside samples and result."""
-_OFF_GRID = 1e-2
-"""Cycles per field of view by which a readout may miss the first one's frequencies."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,13 @@ class ReadoutAxis:
     def of(cls, raw: RawData) -> Self | None:
         """Return the axis of the first readout; None if it does not sample one axis fully."""
         cycles = raw.cycles(0, slice(0, 1))[0]
-        moving = np.flatnonzero(np.ptp(cycles, axis=0) > _OFF_GRID)
+        moving = np.flatnonzero(np.ptp(cycles, axis=0) > OFF_GRID)
         if len(moving) != 1:
             return None
         axis = int(moving[0])
         size = raw.shape[axis]
         order = np.rint(cycles[:, axis]).astype(np.intp) % size
-        on_grid = np.abs(cycles[:, axis] - np.rint(cycles[:, axis])).max() < _OFF_GRID
+        on_grid = np.abs(cycles[:, axis] - np.rint(cycles[:, axis])).max() < OFF_GRID
         whole = np.array_equal(np.sort(order), np.arange(size))
         return cls(axis, order) if on_grid and whole else None
 
@@ -55,7 +54,7 @@ class ReadoutAxis:
         # Both ends of the band are one frequency.
         missed = np.abs(along - size * np.rint(along / size)).max()
         moved = np.ptp(across, axis=1).max(initial=0.0)
-        return None if max(missed, moved) > _OFF_GRID else across[:, 0]
+        return None if max(missed, moved) > OFF_GRID else across[:, 0]
 
     def to_positions(self, samples: "Tensor") -> "Tensor":
         """Transform samples ``[..., sample]`` to positions, that of voxel N // 2 first."""
