@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engine.chain import Calibrating
+from pipeline.engine.chain import NONE, Calibrating
 from pipeline.engine.needs import Need
+from pipeline.mri.calibration import whitening
 from pipeline.mri.calibration.noise_samples import (
     most_samples,
     noise_covariance,
     region_bytes,
-    region_noise,
-    signal_in,
-    signal_warning,
+    region_covariance,
 )
 from pipeline.mri.corrected import CorrectedData, coil_pieces
 from pipeline.mri.raw import RawData
@@ -56,13 +55,13 @@ def method(job: Calibrating, raw: RawData | None = None) -> str:
 
 def needs(job: Calibrating) -> list[Need]:
     """Return what the noise measurement needs, or stretches of one coil and their transforms."""
-    acquired = job.acquired
-    if job.methods[NAME] == "region":  # as read, and of the virtual coils
+    acquired, method = job.acquired, job.methods[NAME]
+    phases = [] if method == "region" else needs_of_extracts(job, NAME, 48)
+    if method == "estimated" or job.methods[whitening.NAME] != NONE:  # which has read the noise
+        return phases
+    if method == "region":
         return [Need({"noise": 24 * acquired.coils * most_samples(job), **region_bytes(job)})]
-    estimate = needs_of_extracts(job, NAME, 48)
-    if job.methods[NAME] == "measured":
-        return [Need({"noise": 24 * acquired.coils * acquired.arrays["noise"][1]}), *estimate]
-    return estimate
+    return [Need({"noise": 24 * acquired.coils * acquired.arrays["noise"][1]}), *phases]
 
 
 def needs_of_extracts(job: Calibrating, step: str, sample_bytes: int) -> list[Need]:
@@ -96,25 +95,29 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write ``noise_level``, the standard deviation of a complex sample of each coil, as mixed."""
-    data = CorrectedData(raw, CalibrationArrays(group, raw.marker))
-    region = job.settings.calibration.noise_region
+    calibration = CalibrationArrays(group, raw.marker)
+    data = CorrectedData(raw, calibration)
     with receipt.phase("noise"):
-        if region is not None:
-            noise = region_noise(raw, region, job.dataset)
-            found = signal_in(noise)
-            receipt.record(noise_region={"samples": noise.samples.shape[1], **found})
-            warning = signal_warning(found, noise, job.dataset)
-            levels = data.noise_levels(noise_covariance(noise.samples))
-        elif (measured := raw.noise()) is not None:
-            levels = data.noise_levels(noise_covariance(measured))
-            del measured
+        covariance = _covariance(raw, calibration, job, receipt)
+        levels = estimated_noise(data) if covariance is None else data.noise_levels(covariance)
+        if job.methods[NAME] == "measured":
             warning = other_bandwidth(levels, estimated_noise(data), raw, job.dataset)
-        else:
-            levels, warning = estimated_noise(data), None
-        if warning is not None:
-            receipt.warn(warning)
+            if warning is not None:
+                receipt.warn(warning)
         store_array(group, "noise_level", levels.astype(np.float32), ("coil",))
     return {}
+
+
+def _covariance(
+    raw: RawData, calibration: CalibrationArrays, job: Calibrating, receipt: Receipt
+) -> NDArray[np.complexfloating] | None:
+    """Return the covariance of acquired coils' noise, ``(coil, coil)``; None if it is not known."""
+    if job.methods[whitening.NAME] != NONE:
+        return calibration.array("noise_covariance")
+    if job.methods[NAME] == "region":
+        return region_covariance(raw, job, receipt)
+    measured = raw.noise()
+    return None if measured is None else noise_covariance(measured)
 
 
 def other_bandwidth(

@@ -23,6 +23,7 @@ from pipeline.errors import DataError
 from pipeline.mri.raw import RawData
 from pipeline.pieces import pieces
 from pipeline.storage.chunks import CHUNK_BYTES
+from pipeline.storage.receipts import Receipt
 
 SAMPLES_PER_COIL = 10
 """Samples of noise for each coil that tell a covariance well enough to be used unasked."""
@@ -114,6 +115,27 @@ def most_samples(job: Calibrating) -> int:
     acquired = job.acquired
     slab = _slab_readouts(acquired.samples) * acquired.samples
     return min(_ENOUGH + slab, acquired.frames * acquired.readouts * acquired.samples)
+
+
+def region_covariance(raw: RawData, job: Calibrating, receipt: Receipt) -> NDArray[np.complex128]:
+    """Return the covariance of the noise of a region, complex128 ``(coil, coil)``.
+
+    How much it is like noise is recorded, and warned of where it holds signal.
+
+    Raises
+    ------
+    DataError
+        If too few samples of it were measured.
+    """
+    region = job.settings.calibration.noise_region
+    assert region is not None
+    noise = region_noise(raw, region, job.dataset)
+    found = signal_in(noise)
+    receipt.record(noise_region={"samples": noise.samples.shape[1], **found})
+    warning = signal_warning(found, noise, job.dataset)
+    if warning is not None:
+        receipt.warn(warning)
+    return noise_covariance(noise.samples)
 
 
 def region_noise(raw: RawData, region: NoiseRegionSettings, who: str) -> RegionNoise:

@@ -26,7 +26,7 @@ from pipeline.mri.calibration.noise_samples import (
     most_samples,
     noise_covariance,
     region_bytes,
-    region_noise,
+    region_covariance,
     require_region,
 )
 from pipeline.mri.raw import RawData
@@ -78,11 +78,13 @@ def advice(job: Calibrating, need: Need) -> list[str]:
 
 def run(raw: RawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:
     """Write ``whitening``, and the noise covariance as it was measured."""
-    region = job.settings.calibration.noise_region
     with receipt.phase("whitening"):
-        noise = raw.noise() if region is None else region_noise(raw, region, job.dataset).samples
-        assert noise is not None
-        covariance = noise_covariance(noise)
+        if job.methods[NAME] == "region":
+            covariance = region_covariance(raw, job, receipt)
+        else:
+            noise = raw.noise()
+            assert noise is not None
+            covariance = noise_covariance(noise)
         matrix = whitening_matrix(covariance, job.dataset)
         store_array(group, "noise_covariance", covariance.astype(np.complex64), ("coil", "coil_2"))
         store_array(group, NAME, matrix.astype(np.complex64), ("coil", "acquired_coil"))
