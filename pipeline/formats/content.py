@@ -68,7 +68,7 @@ def planned_tiles(
     DataError
         If arrays are missing, empty or contradictory, or the disk cannot hold them.
     """
-    require_arrays(content, dataset)
+    require_arrays(content.arrays, content.table, content.sizes, dataset)
     order = list(content.table.fields)
     paths = sorted(content.arrays, key=lambda path: order.index(content.table.pattern(path)))
     _require_room(content, {path: content.arrays[path].shape for path in paths}, raw, dataset)
@@ -161,14 +161,16 @@ def _require_room(
         )
 
 
-def require_arrays(content: Content, dataset: str) -> None:
+def require_arrays(
+    arrays: Mapping[str, LazyArray], table: ArrayTable, sizes: Sizes, dataset: str
+) -> None:
     """Raise `DataError` if an array is missing, empty, of another rank or type, or contradicts."""
-    for name, expected in content.table.fields.items():
-        if not expected.optional and name not in content.arrays:
-            held = ", ".join(content.arrays) or "nothing"
+    for name, expected in table.fields.items():
+        if not expected.optional and name not in arrays:
+            held = ", ".join(arrays) or "nothing"
             raise DataError(f"{dataset}: the source has no {name}; it has {held}")
-    for path, array in content.arrays.items():
-        expected = content.table[path]
+    for path, array in arrays.items():
+        expected = table[path]
         axes = ", ".join(expected.axes)
         if not 0 <= len(expected.axes) - len(array.shape) <= expected.lacks:
             raise DataError(
@@ -181,7 +183,7 @@ def require_arrays(content: Content, dataset: str) -> None:
             raise DataError(f"{dataset}: {path} holds {array.dtype}; expected numbers")
         if array.dtype.kind == "c" and np.dtype(expected.dtype).kind != "c":
             raise DataError(f"{dataset}: {path} holds complex numbers; expected real ones")
-    require_agreement(content.arrays, content.table, content.sizes, dataset)
+    require_agreement(arrays, table, sizes, dataset)
 
 
 def require_agreement(

@@ -21,7 +21,7 @@ from pipeline.formats.checks import (
     ranges_within,
     require_squares,
 )
-from pipeline.formats.content import Content, require_arrays
+from pipeline.formats.content import Content, Sizes, require_arrays
 from pipeline.formats.faults import Measured
 from pipeline.formats.lazy import Selection
 from pipeline.formats.measurement import Measurement
@@ -53,23 +53,16 @@ def content_of(
     acquisition: MriAcquisition, settings: IngestSettings, dataset: str, budget: Budget
 ) -> Content:
     """Return what the store of an acquisition is to hold."""
-    content = _content_of(acquisition, settings, dataset)
+    _require_planes(acquisition, dataset)
     if settings.details.decouple_partitions:
-        require_arrays(content, dataset)
-        content = _content_of(decoupled(acquisition, dataset, budget), settings, dataset)
-    return content
-
-
-def _content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: str) -> Content:
+        require_arrays(acquisition.arrays, ARRAYS, _sizes(acquisition.shape), dataset)
+        acquisition = decoupled(acquisition, dataset, budget)
     shape, arrays = acquisition.shape, acquisition.arrays
     affine, details = acquisition.affine, settings.details
     if affine is None:
         affine = centred_affine(shape, acquisition.voxel_size, details.slice_thickness)
     oriented = acquisition.affine is not None and acquisition.oriented
     _require_places(affine, acquisition.voxel_size, dataset, oriented=oriented)
-    matrix = f"the image matrix is {shape}"
-    _require_planes(acquisition, dataset)
-    sizes = {"axis": len(shape), **dict(zip("zyx", as_volume(shape), strict=True))}
     return Content(
         table=ARRAYS,
         attributes={
@@ -86,7 +79,7 @@ def _content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: 
             **_times(acquisition, settings.details),
         },
         arrays=arrays,
-        sizes={axis: (size, matrix) for axis, size in sizes.items()},
+        sizes=_sizes(shape),
         checks={
             "trajectory": partial(_Trajectory, acquisition, dataset),
             "kspace": partial(_measured, dataset),
@@ -96,6 +89,12 @@ def _content_of(acquisition: MriAcquisition, settings: IngestSettings, dataset: 
         },
         finish=partial(_finish, acquisition.doubts),
     )
+
+
+def _sizes(shape: tuple[int, ...]) -> Sizes:
+    """Return the lengths of axes that the image matrix tells."""
+    sizes = {"axis": len(shape), **dict(zip("zyx", as_volume(shape), strict=True))}
+    return {axis: (size, f"the image matrix is {shape}") for axis, size in sizes.items()}
 
 
 def _times(acquisition: MriAcquisition, details: SourceSettings) -> dict[str, float]:

@@ -42,6 +42,7 @@ def content_of(
 ) -> Content:
     """Return what the store of an acquisition is to hold.
 
+    What it looks at has been read, within the budget, where the source was opened.
     `DataError` if frequencies are not in Hz, or positions and measurements of a pair disagree.
     """
     scene = acquisition.scene
