@@ -19,7 +19,7 @@ from pipeline.commands.run import CONFIG
 from pipeline.config.datasets import Dataset, load_datasets
 from pipeline.config.file import load_config, read_config, results_folder
 from pipeline.errors import ConfigError, ShapeError
-from pipeline.in_process import Files, doubts
+from pipeline.in_process import ResultPaths, doubts
 from pipeline.in_process import run as run_stages
 from pipeline.storage.publish import open_published
 
@@ -144,7 +144,7 @@ def run(
     reconstruction: str | None = None,
     *,
     results: str | Path | None = None,
-) -> dict[tuple[str, str], Files]:
+) -> dict[tuple[str, str], ResultPaths]:
     """Run what a config file asks for, one stage after the other in this process.
 
     The same code on the same settings as `kronufft run`, and the same files at the same places.
@@ -262,6 +262,6 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _warn(files: Files) -> None:
+def _warn(files: ResultPaths) -> None:
     for text in doubts(files):
         warnings.warn(text, stacklevel=3)

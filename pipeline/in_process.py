@@ -22,7 +22,7 @@ Stage = Literal[
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
-class Files:
+class ResultPaths:
     """Where the stages of one reconstruction of one dataset leave their files.
 
     `raw`, `calibration` and `image` are markers of stores, `plan` and `metrics` tables, and
@@ -67,7 +67,7 @@ def run(
     *,
     first: Stage = "ingest",
     until: Stage = "report",
-) -> Files:
+) -> ResultPaths:
     """Run the stages of one reconstruction of one dataset.
 
     Parameters
@@ -80,13 +80,13 @@ def run(
     reconstruction
         One of the row's reconstructions.
     results
-        Folder that the files go below; see `Files`. It need not be there.
+        Folder that the files go below; see `ResultPaths`. It need not be there.
     first, until
         The first and the last stage to run. What stages before `first` make has to be there.
 
     Returns
     -------
-    Files
+    ResultPaths
         Where everything lies.
 
     Raises
@@ -103,7 +103,7 @@ def run(
             f"run of `{dataset.dataset}`: its row has the reconstructions "
             f"{', '.join(dataset.reconstructions)}, and not `{reconstruction}`; choose one of them"
         )
-    files = Files(results, dataset.dataset, reconstruction)
+    files = ResultPaths(results, dataset.dataset, reconstruction)
     threads = settings.compute.threads
     known = {
         **vars(files),
@@ -116,7 +116,7 @@ def run(
     }
     start = settings.reconstructions[reconstruction].starts_from
     if start is not None:
-        known["start"] = Files(results, dataset.dataset, start).image
+        known["start"] = ResultPaths(results, dataset.dataset, start).image
     with leased_device(settings.compute.device) as device:
         known["device"] = device
         for stage in STAGES[STAGES.index(first) : STAGES.index(until) + 1]:
@@ -131,7 +131,7 @@ def run(
     return files
 
 
-def doubts(files: Files) -> list[str]:
+def doubts(files: ResultPaths) -> list[str]:
     """Return what makes the images of a run doubtful, as the report of a workflow would say it."""
     from pipeline.engine.table import read_plan
     from pipeline.metrics.misfit import misfit_warning
@@ -145,7 +145,7 @@ def doubts(files: Files) -> list[str]:
     return [*warnings_of([*before, *jobs]), *([implausible] if implausible else [])]
 
 
-def _jobs(stage: Stage, files: Files) -> Iterator[tuple[str, dict[str, Any]]]:
+def _jobs(stage: Stage, files: ResultPaths) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the name of each job of a stage, and what only this job or stage is given."""
     from pipeline.engine.table import read_plan
     from pipeline.storage.shares import share_path

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.config.base import load_yaml
 from pipeline.config.datasets import load_datasets
 from pipeline.config.file import load_config
-from pipeline.in_process import Files, Stage, run
+from pipeline.in_process import ResultPaths, Stage, run
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ class Example:
         self.datasets = load_datasets(ROOT / self.config.datasets, self.config)
         self.folder = folder
 
-    def run(self, dataset: str, *, until: Stage) -> dict[str, Files]:
+    def run(self, dataset: str, *, until: Stage) -> dict[str, ResultPaths]:
         """Run all reconstructions of a dataset; return where each lies."""
         made = {}
         first: Stage = "ingest"

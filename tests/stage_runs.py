@@ -7,14 +7,14 @@ import numpy as np
 from acquisitions import config_of, dataset_in
 
 from pipeline.engine.table import read_plan
-from pipeline.in_process import Files, run
+from pipeline.in_process import ResultPaths, run
 from pipeline.storage.archives import open_archive
 from pipeline.storage.publish import read_json
 
 
-def files_in(folder: Path) -> Files:
+def files_in(folder: Path) -> ResultPaths:
     """Return where a run on the ``raw`` and ``calibration`` of a folder leaves its files."""
-    return Files(folder.parent, folder.name, "test")
+    return ResultPaths(folder.parent, folder.name, "test")
 
 
 def reconstructed(
