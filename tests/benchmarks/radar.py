@@ -114,7 +114,9 @@ def ours(problem: Problem) -> Iterator[Timed]:
 def collapsed(problem: Problem) -> tuple[Toeplitz, float]:
     """Return the normal operator of all blocks as one convolution, and the time to make it."""
     start = time.perf_counter()
-    spectrum = plane_wave_spectrum(problem.case.shape, problem.wavenumbers, dtype=problem.dtype)
+    spectrum = plane_wave_spectrum(
+        problem.case.shape, [(problem.wavenumbers, None)], dtype=problem.dtype
+    )
     operator = Toeplitz(spectrum, problem.case.shape)
     return operator, time.perf_counter() - start
 

@@ -22,7 +22,7 @@ from pipeline.rf.geometry.phase_history import paths_of_pair
 from pipeline.rf.geometry.sub_arrays import WHOLE, model_of, sub_pairs
 from pipeline.rf.model.exact_pair import ExactPair
 from pipeline.rf.model.pair_blocks import PairBlocks, pair_blocks
-from pipeline.rf.model.plane_wave import summed_spectrum
+from pipeline.rf.model.plane_wave import plane_wave_spectrum
 from pipeline.rf.model.split_pair import PairPart, SplitPair
 from pipeline.rf.model.voxel_phases import curvature_paths, path_phases
 from pipeline.rf.raw import RfRawData
@@ -161,7 +161,7 @@ class PairModels:
             wavenumbers = [self.job.on_device(np.stack(each), torch.float64) for each in rows]
             weights = np.stack([each.reshape(-1) for _, each in equal])
             stacked.append((wavenumbers, self.job.on_device(weights, torch.float64)))
-        return summed_spectrum(
+        return plane_wave_spectrum(
             self.raw.shape,
             stacked,
             dtype=self.job.complex,

@@ -24,8 +24,7 @@ from pipeline.rf.model.plane_wave_memory import blocks_at_once, half_shape, voxe
 
 def plane_wave_spectrum(
     shape: Sequence[int],
-    wavenumbers: Sequence[torch.Tensor],
-    weights: torch.Tensor | None = None,
+    parts: Sequence[tuple[Sequence[torch.Tensor], torch.Tensor | None]],
     *,
     dtype: torch.dtype = torch.complex64,
     threads: int | None = None,
@@ -40,13 +39,12 @@ def plane_wave_spectrum(
     ----------
     shape
         Scene axes.
-    wavenumbers
-        For each axis a real tensor ``(*blocks, M_i)`` [rad/voxel]: the rows of the factor are
-        ``exp(-j wavenumber (n - N_i // 2))``. All have the same block axes, such as
-        ``(pair, frequency)``, or none.
-    weights
-        Real tensor ``(*blocks,)``: the squared magnitude of a block's gain, over its noise
-        variance where it has one; ones if `None`.
+    parts
+        Wavenumbers and weights; parts may have different numbers of rows and of blocks.
+        Wavenumbers: for each axis a real tensor ``(*blocks, M_i)`` [rad/voxel]: the rows of the
+        factor are ``exp(-j wavenumber (n - N_i // 2))``. All have the same block axes, such as
+        ``(pair, frequency)``, or none. Weights: real ``(*blocks,)``, the squared magnitude of a
+        block's gain, over its noise variance where it has one; ones if `None`.
     dtype
         complex64 or complex128, of the operator that the spectrum is for.
     threads
@@ -57,20 +55,6 @@ def plane_wave_spectrum(
     Tensor
         Real, ``(*padded_shape(shape),)``, laid out and scaled as by
         `pipeline.operators.toeplitz.toeplitz_spectrum`.
-    """
-    return summed_spectrum(shape, [(wavenumbers, weights)], dtype=dtype, threads=threads)
-
-
-def summed_spectrum(
-    shape: Sequence[int],
-    parts: Sequence[tuple[Sequence[torch.Tensor], torch.Tensor | None]],
-    *,
-    dtype: torch.dtype = torch.complex64,
-    threads: int | None = None,
-) -> torch.Tensor:
-    """Compute the sum of `plane_wave_spectrum` over parts: their wavenumbers and weights.
-
-    Parts may have different numbers of rows and of blocks. They are added before the transform.
     """
     shape = tuple(int(size) for size in shape)
     counts = [_check(shape, wavenumbers, weights) for wavenumbers, weights in parts]

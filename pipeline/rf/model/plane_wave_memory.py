@@ -52,7 +52,7 @@ def plane_wave_factor_workspace_bytes(rows: int, size: int, *, itemsize: int) ->
 def plane_wave_spectrum_workspace_bytes(
     shape: Sequence[int], rows: Sequence[int], blocks: int, *, itemsize: int
 ) -> int:
-    """Predict the bytes of `summed_spectrum` besides its arguments and the spectrum.
+    """Predict the bytes of `plane_wave_spectrum` besides its arguments and the spectrum.
 
     ``rows`` are those of each factor, ``itemsize`` is of the operator's precision: 8 or 16.
     """

@@ -33,7 +33,7 @@ def measured(shape, rows, dtype=torch.complex128):
 
 def spectra_of(shape, wavenumbers, weights, dtype):
     pairs = [
-        plane_wave_spectrum(shape, [k[pair] for k in wavenumbers], of_pair, dtype=dtype)
+        plane_wave_spectrum(shape, [([k[pair] for k in wavenumbers], of_pair)], dtype=dtype)
         for pair, of_pair in enumerate(weights)
     ]
     return torch.stack(pairs)

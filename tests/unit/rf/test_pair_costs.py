@@ -99,7 +99,7 @@ def test_counts_are_those_of_the_operators(itemsize):
     assert flops == pytest.approx(2 * math.prod(blocks) * contraction_flops(rows, shape))
     waves = [torch.ones(*blocks, m, dtype=dtype.to_real()) for m in rows]
     collapsed, _ = parts("W", "collapsed")
-    spectrum = plane_wave_spectrum(shape, waves, dtype=dtype)
+    spectrum = plane_wave_spectrum(shape, [(waves, None)], dtype=dtype)
     assert collapsed["spectra"] == spectrum.nbytes
     separate, _ = parts("W", "pairs", coherent=False)
     assert separate["spectra"] == 2 * spectrum.nbytes

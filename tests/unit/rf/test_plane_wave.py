@@ -53,7 +53,7 @@ def explicit_normal(shape, wavenumbers, weights, dtype=torch.complex128):
 )
 def test_matches_all_blocks_one_by_one(shape, rows, blocks, dtype, allowed):
     wavenumbers, weights = random_waves(rows, blocks)
-    spectrum = plane_wave_spectrum(shape, wavenumbers, weights, dtype=dtype)
+    spectrum = plane_wave_spectrum(shape, [(wavenumbers, weights)], dtype=dtype)
     assert spectrum.dtype == dtype.to_real()
     assert tuple(spectrum.shape) == padded_shape(shape)
     collapsed = Toeplitz(spectrum, shape)
@@ -72,7 +72,8 @@ def test_matches_dense(shape, rows):
         for k, n in zip(wavenumbers, shape, strict=True):
             matrix = np.kron(matrix, np.exp(-1j * np.outer(k[block], np.arange(n) - n // 2)))
         dense = dense + weight * matrix.conj().T @ matrix
-    spectrum = plane_wave_spectrum(shape, wavenumbers, weights, dtype=torch.complex128)
+    parts = [([k[some] for k in wavenumbers], weights[some]) for some in (slice(1), slice(1, 3))]
+    spectrum = plane_wave_spectrum(shape, parts, dtype=torch.complex128)
     x = random_complex(*shape)
     found = Toeplitz(spectrum, shape)(x).flatten().numpy()
     assert relative_error(found, dense @ x.flatten().numpy()) <= 1e-13
@@ -91,7 +92,7 @@ def test_is_the_nufft_of_the_outer_grid(shape, rows):
     )
     x = random_complex(*shape)
     truth = Toeplitz(spectrum, shape)(x).numpy()
-    found = plane_wave_spectrum(shape, wavenumbers, weights, dtype=torch.complex128)
+    found = plane_wave_spectrum(shape, [(wavenumbers, weights)], dtype=torch.complex128)
     assert relative_error(Toeplitz(found, shape)(x), truth) <= 1e-8
 
 
@@ -99,20 +100,20 @@ def test_equal_weights_and_single_precision_wavenumbers():
     shape, rows = CASES[0]
     wavenumbers, _ = random_waves(rows, (4,))
     rounded = [k.to(torch.float32) for k in wavenumbers]
-    found = plane_wave_spectrum(shape, rounded)
-    truth = plane_wave_spectrum(shape, [k.double() for k in rounded], torch.ones(4))
+    found = plane_wave_spectrum(shape, [(rounded, None)])
+    truth = plane_wave_spectrum(shape, [([k.double() for k in rounded], torch.ones(4))])
     torch.testing.assert_close(found, truth)
 
 
 @pytest.mark.parametrize(("shape", "rows"), CASES, ids=str)
 def test_chunks_make_no_difference(shape, rows, monkeypatch):
     wavenumbers, weights = random_waves(rows, (3, 5))
-    whole = plane_wave_spectrum(shape, wavenumbers, weights, dtype=torch.complex128)
+    whole = plane_wave_spectrum(shape, [(wavenumbers, weights)], dtype=torch.complex128)
     monkeypatch.setattr(
         plane_wave_memory, "_CHUNK", 2 * plane_wave_memory._block_bytes(shape, rows)
     )
     assert plane_wave_memory.blocks_at_once(shape, rows, 15) == 2
-    parts = plane_wave_spectrum(shape, wavenumbers, weights, dtype=torch.complex128)
+    parts = plane_wave_spectrum(shape, [(wavenumbers, weights)], dtype=torch.complex128)
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12 * float(whole.abs().max()))
 
 
@@ -125,7 +126,7 @@ def test_memory_is_within_the_prediction(shape, rows, chunk, dtype, monkeypatch)
     monkeypatch.setattr(plane_wave_memory, "_CHUNK", chunk)
     wavenumbers, weights = random_waves(rows, (60,))
     predicted = plane_wave_spectrum_workspace_bytes(shape, rows, 60, itemsize=dtype.itemsize)
-    peak, spectrum = peak_bytes(plane_wave_spectrum, shape, wavenumbers, weights, dtype=dtype)
+    peak, spectrum = peak_bytes(plane_wave_spectrum, shape, [(wavenumbers, weights)], dtype=dtype)
     assert peak - spectrum.nbytes <= predicted
     assert predicted <= 3 * (peak - spectrum.nbytes)
 
@@ -143,7 +144,7 @@ def test_memory_is_within_the_prediction(shape, rows, chunk, dtype, monkeypatch)
 )
 def test_arguments_must_fit(wavenumbers, weights, message):
     with pytest.raises(ShapeError, match=message):
-        plane_wave_spectrum((4, 5), wavenumbers, weights)
+        plane_wave_spectrum((4, 5), [(wavenumbers, weights)])
 
 
 @pytest.mark.gpu
@@ -152,7 +153,9 @@ def test_arguments_must_fit(wavenumbers, weights, message):
 def test_device_agrees_with_the_cpu(shape, rows):
     wavenumbers, weights = random_waves(rows, (2, 3))
     options = {"dtype": torch.complex128}
-    here = plane_wave_spectrum(shape, wavenumbers, weights, **options)
-    there = plane_wave_spectrum(shape, [k.cuda() for k in wavenumbers], weights.cuda(), **options)
+    here = plane_wave_spectrum(shape, [(wavenumbers, weights)], **options)
+    there = plane_wave_spectrum(
+        shape, [([k.cuda() for k in wavenumbers], weights.cuda())], **options
+    )
     assert there.is_cuda
     torch.testing.assert_close(there.cpu(), here)
