@@ -53,6 +53,8 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What a readout is for that has one of these flags; later ones come before earlier ones."""
 _TRAJECTORIES = {1: "cartesian", 2: "radial", 4: "spiral", 8: "blade"}
+_LIBRARY_BYTES = 77 * 10**6
+"""Of twixtools, which loads SciPy and matplotlib; measured."""
 _WALKED = 2**24
 """Bytes of a file between two words on progress."""
 
@@ -91,6 +93,7 @@ class TwixFile(ListedSource):
                 f"{dataset}: Siemens files need twixtools, which is not installed; "
                 "`pip install 'kronufft[scanners]'`"
             ) from None
+        budget.load(_LIBRARY_BYTES)
         self._flags: Mapping[str, int] = mdh_def.mask_dict
         self.told: dict[str, Any] = {}
         try:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.sources import IngestSettings
+from pipeline.engine import processes
 from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.formats.lazy import InMemory, describe_files
@@ -80,6 +81,7 @@ def read_fresnel(path: Path, dataset: str, budget: Budget) -> PhaseHistory:
     zero.
     """
     who = f"{dataset}: {path}"
+    budget.load(processes.SCIPY)
     if path.is_file():
         budget.require({"a table, read whole": _COPIES * path.stat().st_size})
     counts, header = _header(path, who)
