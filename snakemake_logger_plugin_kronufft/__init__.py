@@ -10,6 +10,7 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
@@ -65,8 +66,10 @@ class LogHandler(LogHandlerBase):
                 # Its first picture takes the same lock.
                 if self._live is None and self._begun:
                     self._start()
-                if line or (record.levelno >= logging.WARNING and "event" not in vars(record)):
-                    self._print(line or record.getMessage())
+                said = record.getMessage()
+                warns = record.levelno >= logging.WARNING and "event" not in vars(record)
+                if line or warns or said == NOTHING_TO_BE_DONE_MSG:
+                    self._print(line or said)
             except Exception:
                 self.handleError(record)
 

@@ -23,7 +23,7 @@ Files = Annotated[
              readable=False),
 ]  # fmt: skip
 Shape = Annotated[str | None, Option(help="Image matrix z, y, x, such as 256x256; RF: x, y, z.")]
-VoxelSize = Annotated[str | None, Option(help="Of each image axis [m], such as 0.001,0.001.")]
+VoxelSize = Annotated[str | None, Option(help="Of each image axis, in m, such as 0.001,0.001.")]
 Units = Annotated[str | None, Option(help="Of the trajectory, such as cycles_per_voxel.")]
 Order = Annotated[
     str | None, Option(help="Image axis of each component of the trajectory, such as x,y.")
@@ -39,6 +39,9 @@ Axes = Annotated[
 DEMO = ("config/config.yaml", "config/datasets.tsv")
 _CERTAIN_FIRST = ("rf", "mri")
 """Kinds in the order in which they are tried: RF knows its files for certain, or not at all."""
+
+_NAMED = 4
+"""Files of a folder, in a message."""
 
 _QUESTIONS = (
     ("arrays.trajectory.axis_order", "order", ",", "Image axis of each component, as stored"),
@@ -106,9 +109,11 @@ def proposal_of(files: list[Path], told: "Told") -> "Proposal":
             )
             if found is not None:
                 return found
+    inside = sorted(path.name for path in files[0].iterdir()) if files[0].is_dir() else []
+    several = f" ({', '.join(inside[:_NAMED])}); name one file of them" if inside else ""
     raise ConfigError(
-        f"init: {files[0]}: nothing that can be read here; files of a layout of your own are "
-        "written down under `sources`, as config/README.md shows"
+        f"init: {files[0]}: nothing that can be read here{several}; files of a layout of your own "
+        "are written down under `sources`, as config/README.md shows"
     )
 
 
@@ -166,13 +171,15 @@ def init(
     config.write_text(text, encoding="utf-8")
     settings = load_config(load_yaml(config), str(config))
     row = load_datasets(table, settings)[dataset]
-    for line in check_source(settings, row).told:
-        echo(f"reads: {line}")
-    written = f"{config}, {table}"
-    if picture:
-        _draw(settings, row, image)
-        written += f", {image}"
-    echo(f"wrote: {written}")
+    written = [config, table]
+    try:
+        for line in check_source(settings, row).told:
+            echo(f"reads: {line}")
+        if picture:
+            _draw(settings, row, image)
+            written.append(image)
+    finally:  # data that are refused may need a line in the config
+        echo(f"wrote: {', '.join(map(str, written))}")
     echo(f"next: look at the picture and the guesses, then kronufft run {config}")
 
 

@@ -138,6 +138,8 @@ def validate(model: type[AnySettings], content: Any, source: str) -> AnySettings
                 said = fault["msg"].removeprefix("Value error, ")
                 if fault["type"] == "model_type":
                     said = "expected keys with values"
+                elif fault["type"] in ("tuple_type", "list_type"):
+                    said = "expected a list in brackets"
                 faults.append(f"`{where}`: {said}{found}" if where else f"{said}{found}")
         more = f"; and {rest} more" if (rest := error.error_count() - len(faults)) else ""
         raise ConfigError(f"{source}: {'; '.join(faults)}{more}") from None

@@ -137,8 +137,10 @@ def check_row(row: Dataset, config: Config, who: str) -> None:
             )
     missing = details.missing(row.kind, row.format)
     if missing:
+        others = "" if row.dataset in config.sources else ", ".join(map(repr, config.sources))
         raise ConfigError(
             f"{who}: the format {row.format} needs `sources.{row.dataset}.{missing}` in the config"
+            + (f", whose sources are {others}" if others else "")
         )
     if (foreign := details.foreign(row.kind, row.format)) is not None:
         key, formats = foreign

@@ -218,7 +218,11 @@ def test_nothing_is_assumed_in_silence(measured, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arrays", "options", "message"),
     [
-        ({"kspace": np.ones((2, 5, 6), "c8")}, (), "looks like a trajectory .*--array trajectory"),
+        (
+            {"kspace": np.ones((2, 5, 6), "c8")},
+            (),
+            "looks like a trajectory .*--array trajectory.*--axes kspace=coil,y,x",
+        ),
         ({"traj": np.ones((5, 6, 2))}, (), "looks like a kspace .*--array kspace"),
         (
             {
@@ -246,6 +250,23 @@ def test_nothing_is_assumed_in_silence(measured, tmp_path, monkeypatch):
         ),
         ({"a": np.ones(3)}, ("--array", "kspace=b"), "holds no array b; it holds a"),
         ({"a": np.ones(3)}, ("--array", "b"), "found `b`; give NAME=VALUE"),
+        ({"a": np.ones(3)}, ("--array", "traj=a"), "`traj`; did you mean `trajectory`"),
+        *(
+            (
+                {"kspace": np.ones((2, 5, 6), "c8"), "traj": np.ones((5, 6, 2))},
+                ("--axes", told),
+                message,
+            )
+            for told, message in (
+                (
+                    "kspace=coil,sample",
+                    r"kspace has axes of \(2, 5, 6\), and --axes names coil, sam",
+                ),
+                ("kspac=coil,readout,sample", "did you mean `kspace`"),
+                ("trajectory=axis,readout,axis", "of which `axis` are the components"),
+                ("trajectory=readout,sample", "a name for each, --axes trajectory="),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_known_is_asked_for(arrays, options, message, tmp_path):
@@ -256,6 +277,26 @@ def test_what_cannot_be_known_is_asked_for(arrays, options, message, tmp_path):
     with pytest.raises(Exception, match=message):
         raise done.exception
     assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_axes_of_the_image_make_k_space_a_grid(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    grid = np.random.default_rng(0).standard_normal((3, 8, 12, 2)) @ np.array([1, 1j])
+    grid[:, 2] = 0
+    maps = np.ones((3, 8, 12), "c8")
+    np.savez("grid.npz", ksp=grid.astype("c8"), maps=maps)
+    said = invoke("init", "grid.npz", "--axes", "kspace=coil,y,x")
+    assert "found: trajectory.kind = cartesian" in said
+    assert "kspace: frame 1, coil 3, readout 7, sample 12" in said
+    assert "sensitivities: coil 3, z 1, y 8, x 12" in said
+    assert Path("grid.png").is_file()
+
+
+def test_a_folder_of_files_that_are_read_one_by_one_names_them(tmp_path):
+    for name in ("meas.dat", "other.dat"):
+        (tmp_path / name).touch()
+    done = CliRunner().invoke(app, ["init", str(tmp_path)])
+    assert r"nothing that can be read here (meas.dat, other.dat); name one" in str(done.exception)
 
 
 def test_the_folder_where_one_stands_is_looked_into(measured, tmp_path, monkeypatch):
@@ -282,6 +323,8 @@ def test_check_opens_the_data(measured, tmp_path, monkeypatch):
     assert "kspace: frame 1, coil 3, readout 61, sample 96" in invoke("check", "plain.yaml")
     text = Path("plain.yaml").read_text()
     for wrong, message in (
+        (("plain:\n", "plane:\n"), "needs `sources.plain.arrays` in the config, whose sources are"),
+        (("shape: [48, 48]", "shape: 48, 48"), "expected a list in brackets (found '48, 48')"),
         (("name: kspace", "name: data"), "holds no array `data`"),
         (("axes: [coil, readout, sample]", "axes: [readout, coil, sample]"), "along `readout`"),
         (("units: cycles_per_voxel", "units: rad_per_voxel"), "It looks like cycles_per_voxel"),

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.config.base import nearest
+from pipeline.errors import ConfigError, DataError
 from pipeline.formats.array_files import ArrayFile, open_file
 from pipeline.formats.proposal import Held, Proposal, Told, unknown
 from pipeline.mri.proposals.roles import Role, roles
@@ -32,7 +33,9 @@ def describe(paths: Sequence[Path], told: Told) -> Proposal | None:
         opened = {file: open_file(file, stack, "init") for file in files}
         arrays = _arrays(opened)
         held = [Held.of(name, array) for name, (array, _, _) in arrays.items()]
-        found = roles(held, told.names)
+        grid = bool({*SPATIAL} & {*told.axes.get("kspace", ())})
+        found = roles(held, told.names, grid=grid)
+        _check_axes(told, found)
         source = files[0] if len(files) == 1 else files[0].parent
         proposal = Proposal("mri", "arrays", source.name, str(source.parent), held)
         entries: dict[str, dict[str, Any]] = {}
@@ -40,9 +43,14 @@ def describe(paths: Sequence[Path], told: Told) -> Proposal | None:
             entries[name] = _entry(role, arrays, several=len(files) > 1)
             proposal.say(f"arrays.{name}", role.reason, guess=role.guess)
         draft = Draft(proposal, told, found, entries, arrays)
-        axes, dimensions = propose_trajectory(draft)
-        measured = _kspace_axes(draft, axes)
-        _others(draft, measured, dimensions)
+        if grid:
+            measured = _grid(draft)
+            spatial = {axis: measured[axis] for axis in SPATIAL if axis in measured}
+        else:
+            axes, dimensions = propose_trajectory(draft)
+            measured = _kspace_axes(draft, axes)
+            spatial = dict(zip(SPATIAL[-dimensions:], proposal.settings["shape"], strict=True))
+        _others(draft, measured, spatial)
     proposal.settings["arrays"] = entries
     if told.voxel_size is not None:
         proposal.settings["voxel_size"] = list(told.voxel_size)
@@ -81,6 +89,37 @@ def _entry(role: Role, arrays: Opened, *, several: bool) -> dict[str, Any]:
         stored["components"] = [arrays[name][2] for name in stored["components"]]
     file = {"file": arrays[role.held.name][1].name} if several else {}
     return {**file, **stored}
+
+
+def _check_axes(told: Told, found: Mapping[str, Role]) -> None:
+    """Raise `ConfigError` where axes are told of no array, or more or fewer than it has."""
+    for name, axes in told.axes.items():
+        if name not in found:
+            raise ConfigError(f"init: --axes: no array is `{name}`{nearest(name, list(found))}")
+        role = found[name]
+        components = name == "trajectory" and not (role.components or role.complex)
+        if len(axes) != len(role.shape) or axes.count("axis") != components:
+            which = ", of which `axis` are the components" if components else ""
+            raise unknown(
+                f"{name} has axes of {role.shape}{which}, and --axes names {', '.join(axes)}",
+                f"a name for each, --axes {name}=...",
+            )
+
+
+def _grid(draft: Draft) -> dict[str, int]:
+    """Set the axes of Cartesian k-space, as told; return their sizes."""
+    if draft.told.units or draft.told.order or draft.told.shape:
+        raise ConfigError(
+            "init: k-space that is a grid has no units or order, and is the matrix; "
+            "leave out --units, --order and --shape"
+        )
+    names, shape = draft.told.axes["kspace"], draft.found["kspace"].shape
+    draft.entries["kspace"]["axes"] = list(names)
+    draft.proposal.settings["trajectory"] = {"kind": "cartesian"}
+    draft.proposal.say(
+        "trajectory.kind", "k-space has axes of the image: what is zero there was not measured"
+    )
+    return {name: size for name, size in zip(names, shape, strict=True) if name != "1"}
 
 
 def _kspace_axes(draft: Draft, known: Sizes) -> dict[str, int]:
@@ -147,8 +186,7 @@ def _coils(draft: Draft, shape: tuple[int, ...], rest: Sequence[int]) -> int | N
     return long[-1] if long else None
 
 
-def _others(draft: Draft, measured: Mapping[str, int], dimensions: int) -> None:
-    spatial = dict(zip(SPATIAL[-dimensions:], draft.proposal.settings["shape"], strict=True))
+def _others(draft: Draft, measured: Mapping[str, int], spatial: Mapping[str, int]) -> None:
     wanted = {
         "weights": ("frame", "readout", "sample"),
         "noise": ("coil", "sample"),

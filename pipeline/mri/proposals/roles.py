@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pipeline.config.base import nearest
+from pipeline.errors import ConfigError
 from pipeline.formats.proposal import Held, unknown
 
 _NAMES = {
@@ -42,18 +44,20 @@ class Role:
         return self.held.shape
 
 
-def roles(held: Iterable[Held], named: Mapping[str, str]) -> dict[str, Role]:
-    """Return what each array is, of those that are needed or known.
+def roles(held: Iterable[Held], named: Mapping[str, str], *, grid: bool) -> dict[str, Role]:
+    """Return what each array is, of those that are needed or known; a grid has no trajectory.
 
     Raises
     ------
     ConfigError
-        If there is no k-space or no trajectory to be seen; says how to name it.
+        If there is no k-space or no trajectory to be seen, or what is named is unknown; says how to
+        name it.
     """
     by_name = {one.name: one for one in held}
-    found = {
-        name: _named(by_name, name, stored) for name, stored in named.items() if name in _NAMES
-    }
+    for name in named:
+        if name not in _NAMES:
+            raise ConfigError(f"init: --array: unknown `{name}`{nearest(name, list(_NAMES))}")
+    found = {name: _named(by_name, name, stored) for name, stored in named.items()}
     left = [
         role
         for role in _grouped(by_name)
@@ -61,7 +65,7 @@ def roles(held: Iterable[Held], named: Mapping[str, str]) -> dict[str, Role]:
         & {s for role in found.values() for s in _stored(role.settings)}
     ]
     for name, pattern in _NAMES.items():
-        if name in found:
+        if name in found or (grid and name == "trajectory"):
             continue
         fitting = [
             role
@@ -72,15 +76,16 @@ def roles(held: Iterable[Held], named: Mapping[str, str]) -> dict[str, Role]:
             best = max(fitting, key=lambda role: _size(role.shape))
             found[name] = _for(name, best, f"by its name, {best.held.name}")
             left.remove(best)
-    for name in ("kspace", "trajectory"):
+    for name in ("kspace",) if grid else ("kspace", "trajectory"):
         if name in found:
             continue
         possible = [role for role in left if _possible(name, role)]
         if not possible:
             known = ", ".join(map(str, by_name.values()))
-            raise unknown(
-                f"none of the arrays looks like a {name} ({known})", f"--array {name}=NAME"
-            )
+            flag = f"--array {name}=NAME"
+            if name == "trajectory":
+                flag += ", or the axes of k-space that is a grid with --axes kspace=coil,y,x"
+            raise unknown(f"none of the arrays looks like a {name} ({known})", flag)
         best = max(possible, key=lambda role: _size(role.shape))
         kind = "complex" if name == "kspace" else "real, with two or three components,"
         found[name] = _for(

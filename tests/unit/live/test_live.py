@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 
 from pipeline.engine.needs import Need
 from pipeline.engine.table import PlanRow, write_plan
@@ -140,3 +141,13 @@ def test_elsewhere_than_on_a_terminal_snakemake_logs_as_it_does(capsys):
     handler.emit(logging.makeLogRecord({"msg": "x", "levelno": logging.ERROR}))
     assert capsys.readouterr() == ("", "")
     handler.close()
+
+
+def test_that_nothing_is_to_be_done_is_said_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    common = SimpleNamespace(dryrun=False, verbose=False, printshellcmds=False, quiet=set())
+    handler = LogHandler(common, None)
+    for said in ("Building DAG of jobs...", NOTHING_TO_BE_DONE_MSG):
+        handler.emit(logging.makeLogRecord({"msg": said, "levelno": logging.INFO}))
+    handler.close()
+    assert capsys.readouterr().err == f"{NOTHING_TO_BE_DONE_MSG}\n"
