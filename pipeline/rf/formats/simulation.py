@@ -228,15 +228,26 @@ SCENES: Mapping[str, Callable[[int], PointScene]] = {
     "gorham-moore-single": lambda seed: spotlight(targets=1),
 }
 """From the seed of what is drawn at random in them."""
+_RANDOM = ("rf6",)
+"""Those in which anything is."""
 
 
 @contextmanager
 def open_source(settings: IngestSettings, dataset: str, budget: Budget) -> Iterator[RfAcquisition]:
-    """Simulate the scene that the source names; raise `ConfigError` if there is none."""
+    """Simulate the scene that the source names.
+
+    `ConfigError` if there is none, or if it has no use for the seed.
+    """
+    seed = settings.details.seed
     if settings.source not in SCENES:
         raise ConfigError(
             f"{dataset}: unknown scene `{settings.source}`; the source of an RF simulation is one "
             f"of {', '.join(SCENES)}"
         )
+    if seed and settings.source not in _RANDOM:
+        raise ConfigError(
+            f"{dataset}: `sources.{dataset}.seed` is {seed}, but nothing in the scene "
+            f"`{settings.source}` is random; leave it out, or take {' or '.join(_RANDOM)}"
+        )
     budget.load(processes.TORCH)
-    yield SCENES[settings.source](settings.details.seed).acquisition(dataset)
+    yield SCENES[settings.source](seed).acquisition(dataset)

@@ -10,6 +10,8 @@ from rf_acquisitions import reconstructed_rf
 from stage_runs import files_in
 
 from pipeline.config.datasets import Dataset
+from pipeline.config.sources import IngestSettings
+from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, PlanError
 from pipeline.in_process import run
 from pipeline.rf.formats import simulation
@@ -124,6 +126,16 @@ def test_a_model_that_is_wrong_is_refused_by_how_much(near_scene):
         image_of(folder, algorithm="matched-filter", model="W")
     image, _ = image_of(folder, algorithm="matched-filter", model="W", force_model=True)
     assert np.isfinite(image).all()
+
+
+def test_a_seed_is_refused_where_nothing_is_random():
+    content = {"kind": "rf", "format": "simulation", "source": "gorham-moore"}
+    settings = IngestSettings.model_validate({**content, "details": {"seed": 3}})
+    with (
+        pytest.raises(ConfigError, match=r"`sources\.scan\.seed` is 3, .* take rf6"),
+        simulation.open_source(settings, "scan", Budget("scan", 600)),
+    ):
+        pass
 
 
 def test_an_unknown_scene_is_named(tmp_path):
