@@ -90,6 +90,7 @@ class FlatFile(FlatLayout):
                     read = np.empty(run.shape, self.dtype)
                     self._fill(read, file)
                     place[...] = read[run.cut]
+                    del read  # before the next one is made
         return part
 
     def _fill(self, values: NDArray[Any], file: Any) -> None:
