@@ -3,6 +3,8 @@
 import os
 from unittest.mock import patch
 
+import pytest
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command itself does
 
 # Two workers share two cores, and arrays are small: more threads mostly wait for each other. What
@@ -20,3 +22,15 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_teardown():
     """Undo the threads of torch that a stage has set, where one ran in this process."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _device(request):
+    """Give tests of devices a pretended one where there is none."""
+    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
+        from pretend_cuda import pretend_cuda
+
+        with pretend_cuda():
+            yield
+    else:
+        yield

@@ -85,7 +85,6 @@ def test_who_stops_early_leaves_no_thread_behind():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_tiles_reach_the_gpu_whole():
     generator = np.random.default_rng(2)
     tiles = [generator.normal(size=10**6) for _ in range(8)]

@@ -158,7 +158,6 @@ def test_maps_do_not_depend_on_the_phases_that_a_library_gives_eigenvectors(monk
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_agrees():
     measured = measure((32, 37), [golden_radial(34, 64)], coils=4)
     on_cpu = walsh_maps(low_resolution(measured))

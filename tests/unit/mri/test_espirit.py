@@ -149,7 +149,6 @@ def test_what_is_held_was_planned(monkeypatch, region, grid, coils, width):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_agrees():
     grid = CentreGrid((32, 37), 16, box=True)
     images = low_resolution(measure((32, 37), [golden_radial(34, 64)], coils=4), 16, box=True)

@@ -114,7 +114,6 @@ def test_shape_errors_are_value_errors_of_ours():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_agrees_and_is_checked():
     here, there = Diagonal(A), Diagonal(A.cuda())
     x = random_complex(4, 3)

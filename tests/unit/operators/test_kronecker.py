@@ -228,7 +228,6 @@ def test_description():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("tile_bytes", [None, 1])
 @pytest.mark.parametrize("dtype", DTYPES, ids=["single", "double"])
 @pytest.mark.parametrize(

@@ -407,12 +407,13 @@ def test_gradients_of_the_trajectory_of_a_normal_operator_and_of_every_order():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("backend", ["cufinufft", "torchkbnufft"])
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 def test_device_agrees_with_the_exact_sum(backend, shape, dtype):
     host_backend(backend)
+    if backend == "torchkbnufft" and torch.version.cuda is None:
+        pytest.skip("TorchScript knows nothing of a pretended device")
     trajectory = trajectory_of(shape, frames=(2,), dtype=dtype.to_real())
     operator = NUFFT(
         shape, trajectory.cuda(), coils=3, tolerance=1e-4, backend=backend, dtype=dtype

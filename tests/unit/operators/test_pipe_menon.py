@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from pipeline.config.transforms import NufftSettings
 from pipeline.mri.calibration.radial_density import radial_weights
@@ -64,7 +63,6 @@ def test_gridded_object_has_its_intensity(trajectory):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_agrees():
     trajectory = golden_radial(55, 64)
     on_cpu = weights_of(trajectory, (32, 30))

@@ -117,7 +117,6 @@ def test_refuses_wrong_shapes():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("coil_batch", [None, 2])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_device_agrees_with_the_cpu(shape, coil_batch):

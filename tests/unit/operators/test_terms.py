@@ -162,7 +162,6 @@ def test_images_that_are_measured_together_match_dense(shape, real, fft):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("shape", "rows"), CASES, ids=str)
 def test_device_agrees_with_the_cpu(shape, rows):
     wavenumbers, weights, phases = measured(shape, rows)

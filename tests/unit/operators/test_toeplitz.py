@@ -251,7 +251,6 @@ def test_fft_libraries_are_checked(monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("shape", [(9, 12), (20, 24, 30)], ids=str)
 def test_device_agrees_with_the_cpu(shape):
     trajectory, weights = measured(shape, frames=(2,), dtype=torch.float32)

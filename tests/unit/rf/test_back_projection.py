@@ -207,7 +207,6 @@ def test_lines_and_measurements_are_transposes(k):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_on_a_device():
     scene, paths, k, _ = measured_by("near, two", True)
     on_cpu, on_gpu = (

@@ -197,7 +197,6 @@ def test_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_cuda_agrees(dimensions):
     operators = [

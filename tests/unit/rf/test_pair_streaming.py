@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from acquisitions import complex_normal
 from planned_jobs import run_jobs
 from rf_acquisitions import reconstructed_rf, write_pairs
@@ -148,7 +147,6 @@ def test_stored_factors_larger_than_memory_are_read_in_every_iteration(tmp_path)
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gpu_agrees_with_cpu(by_positions):
     folder, *_ = by_positions
     settings = SOLVED | {"model": "W", "force_model": True, "normal": "factors"}

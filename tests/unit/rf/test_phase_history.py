@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from acquisitions import complex_normal
 from calibrating import calibrated_in
 from rf_acquisitions import pulses, reconstructed_rf, store
@@ -182,7 +181,6 @@ def test_shards_may_end_inside_a_sub_aperture(tmp_path, measured, shards):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_gpu_agrees_with_cpu(tmp_path, measured):
     settings = {"algorithm": "tikhonov", "model_error": 0.03, "iterations": 5}
     on_cpu, _ = run(tmp_path, **settings)

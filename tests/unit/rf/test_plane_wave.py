@@ -148,7 +148,6 @@ def test_arguments_must_fit(wavenumbers, weights, message):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("shape", "rows"), CASES, ids=str)
 def test_device_agrees_with_the_cpu(shape, rows):
     wavenumbers, weights = random_waves(rows, (2, 3))

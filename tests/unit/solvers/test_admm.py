@@ -279,7 +279,6 @@ def test_kronecker_inverse_is_of_one_block():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_agrees_with_the_cpu():
     problem = dense_problem(30, (2, 5, 6), problems=(3,), nonzero=5, noise=0.01)
     for penalty in PENALTIES[:3]:

@@ -204,7 +204,6 @@ def test_cost_is_the_weighted_misfit():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_agrees_with_the_cpu():
     matrix, b = system((3,))
     options = {"iterations": 8, "residual": 1e-9, "regularization": 0.1, "image_axes": 2}

@@ -227,7 +227,6 @@ def test_the_published_weak_threshold(share, recovered):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_agrees_with_the_cpu():
     problem = dense_problem(30, (2, 5, 6), problems=(3,), nonzero=5, noise=0.01)
     for penalty in (L1(0.05, 3), GroupSparsity(0.05, 3), TotalVariation(0.01, 3)):

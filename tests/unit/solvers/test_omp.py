@@ -131,7 +131,6 @@ def test_memory_is_as_predicted():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_agrees_with_the_cpu():
     problem = dense_problem(60, (8, 12), problems=(2,), nonzero=5, noise=0.01)
     here, there = (

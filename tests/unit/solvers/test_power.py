@@ -50,7 +50,6 @@ def test_easy_operators_and_repeatability():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_agrees_with_the_cpu():
     problem = dense_problem(20, (5, 6), problems=(2,))
     here, there = (

@@ -400,7 +400,6 @@ def test_memory_of_coils_is_counted_where_their_maps_stay():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("kind", [CirculantPreconditioner, KroneckerPreconditioner])
 def test_device_agrees_with_the_cpu(kind):
     shape = (6, 5)

@@ -198,7 +198,6 @@ def test_memory_is_as_predicted(names, algorithm, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("penalty", penalties(), ids=named)
 def test_device_agrees_with_the_cpu(penalty):
     problem = dense_problem(40, (2, 3, 5), noise=0.05)

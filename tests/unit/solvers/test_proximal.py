@@ -185,13 +185,12 @@ def test_refuses_nonsense():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_agrees_with_the_cpu():
     x = random_complex(2, 4, 5, 3)
     for here, there in (
         (soft_threshold(x, 0.5), soft_threshold(x.cuda(), 0.5)),
         (group_soft_threshold_(x.clone(), 0.5, 1), group_soft_threshold_(x.cuda(), 0.5, 1)),
         (total_variation_proximal(x, 0.5, 3), total_variation_proximal(x.cuda(), 0.5, 3)),
-        (differences(x, 3), differences(x.cuda(), 3)),
+        (differences(x, 3, (-1, -3)), differences(x.cuda(), 3, (-1, -3))),
     ):
         torch.testing.assert_close(there.cpu(), here)

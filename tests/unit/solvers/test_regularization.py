@@ -79,7 +79,6 @@ def test_says_what_is_wrong_with_the_noise_level():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_agrees_with_the_cpu():
     problem = dense_problem(40, (5, 6), noise=0.2)
     results = [

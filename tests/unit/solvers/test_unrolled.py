@@ -219,7 +219,6 @@ def test_refuses_wrong_settings(wrong, message):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_device_agrees_with_the_cpu():
     problem, net = dense_problem(30, SHAPE, nonzero=5), perturbed(network())
     here = net(problem.normal)

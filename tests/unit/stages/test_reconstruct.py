@@ -197,7 +197,6 @@ def test_a_block_that_the_plan_lacks_is_refused(tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_gpu_reconstructs_what_the_cpu_does(tmp_path, shape):
     write_acquisition(tmp_path, shape=shape, coils=3, readouts=11, samples=13, frames=2)
