@@ -36,7 +36,8 @@ class NUFFT(torch.nn.Module):
         For experts, with torchkbnufft only: width of the interpolation kernel [grid points], one
         number or one per axis. Together with `oversampling` it replaces `tolerance`.
     backend
-        ``"auto"``, ``"ducc0"``, ``"finufft"``, ``"cufinufft"`` or ``"torchkbnufft"``.
+        ``"auto"``, ``"ducc0"``, ``"finufft"``, ``"cufinufft"``, ``"triton"`` or
+        ``"torchkbnufft"``.
     threads
         Threads on the CPU; torch's own number if not given.
     deterministic

@@ -19,8 +19,9 @@ class NufftSettings(Settings):
 
     tolerance: Tolerance = 1e-3
     """Relative error allowed in each transform."""
-    backend: Literal["auto", "ducc0", "finufft", "cufinufft", "torchkbnufft"] = "auto"
-    """`auto` takes cufinufft on CUDA, ducc0 on a CPU, or the next one that is installed."""
+    backend: Literal["auto", "ducc0", "finufft", "cufinufft", "triton", "torchkbnufft"] = "auto"
+    """`auto` takes cufinufft or triton on CUDA, ducc0 or finufft on a CPU, else torchkbnufft:
+    the first that is installed and reaches the tolerance."""
     oversampling: Oversampling | OversamplingPerAxis | None = None
     """For experts: oversampling of the grid, one number or one per axis; none derives it from
     the tolerance."""
@@ -42,7 +43,7 @@ class ArithmeticSettings(Settings):
 class TransformChoice(Settings):
     """What a plan chose, by measurement or as the settings insist; jobs find it in their row."""
 
-    backend: Literal["auto", "ducc0", "finufft", "cufinufft", "torchkbnufft"] = "auto"
+    backend: Literal["auto", "ducc0", "finufft", "cufinufft", "triton", "torchkbnufft"] = "auto"
     """Library of the non-uniform transforms."""
     tolerance: Tolerance | None = None
     """What the library is asked for, so that the measured error is below the tolerance of the

@@ -68,7 +68,7 @@ def choose_transforms(
         for found in measurement.transforms
         if backend in ("auto", found.backend)
         and (measurement.machine.device == "cuda" or find_spec(found.backend))
-        and not (deterministic and found.backend == "cufinufft")
+        and not (deterministic and found.backend in ("cufinufft", "triton"))
     }
     choice: dict[str, Any] = {}
     if chosen := measurement.fastest(tolerance, precision, backends):

@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.errors import ConfigError, ShapeError
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.nufft_accuracy import PerAxis
-from pipeline.operators.nufft_backends import PLANS
+from pipeline.operators.nufft_backends import plan_class
 from pipeline.operators.nufft_choice import choose_backend
 from pipeline.operators.nufft_memory import SMALL_IMAGE, parallel_transforms
 from pipeline.operators.threads import share, thread_count
@@ -33,7 +33,8 @@ class NUFFT(LinearOperator):
     tolerance
         Relative l2 error allowed in each transform.
     backend
-        ``"auto"`` or one of ``"ducc0"``, ``"finufft"``, ``"cufinufft"``, ``"torchkbnufft"``.
+        ``"auto"`` or one of ``"ducc0"``, ``"finufft"``, ``"cufinufft"``, ``"triton"``,
+            ``"torchkbnufft"``.
     oversampling
         For experts: ratio of the FFT grid to the matrix; with torchkbnufft also one per axis.
     kernel_width
@@ -115,9 +116,10 @@ class NUFFT(LinearOperator):
         # Each worker that may be busy with a frame needs a plan of its own.
         replicas = min(coils or 1, -(-self._workers // self.frames))
         small = math.prod(self.shape) <= SMALL_IMAGE
+        plan = plan_class(self.backend)
         self._plans = [
             [
-                PLANS[self.backend](
+                plan(
                     self.shape,
                     frame,
                     tolerance=tolerance,

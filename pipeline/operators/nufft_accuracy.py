@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 
 from pipeline.errors import ConfigError
 
-Backend = Literal["ducc0", "finufft", "cufinufft", "torchkbnufft"]
-BACKENDS: tuple[Backend, ...] = ("ducc0", "finufft", "cufinufft", "torchkbnufft")
+Backend = Literal["ducc0", "finufft", "cufinufft", "triton", "torchkbnufft"]
+BACKENDS: tuple[Backend, ...] = ("ducc0", "finufft", "cufinufft", "triton", "torchkbnufft")
 
 PerAxis = float | Sequence[float] | None
 
@@ -32,13 +32,15 @@ class Precision(Protocol):
 def smallest_tolerance(backend: Backend, shape: Sequence[int], dtype: Precision) -> float:
     """Return the smallest relative error that a backend reaches.
 
-    In single precision all but ducc0 round the coordinates to float32 before they scale them, so
-    that their error grows with the matrix: 6e-8 a voxel was measured. torchkbnufft reads its kernel
-    from a table, which takes seconds to fill for 1e-5 and minutes beyond.
+    In single precision all but ducc0 and triton round the coordinates to float32 before they scale
+    them, so that their error grows with the matrix: 6e-8 a voxel was measured. torchkbnufft reads
+    its kernel from a table, which takes seconds to fill for 1e-5 and minutes beyond.
     """
     single = dtype.itemsize == _SINGLE
     if backend == "ducc0":
         return 1e-6 if single else 1e-12
+    if backend == "triton":
+        return 3e-6 if single else 1e-12
     rounding = max(1e-5, 1e-7 * max(shape)) if single else 1e-11
     return max(rounding, 1e-5) if backend == "torchkbnufft" else rounding
 
@@ -50,7 +52,8 @@ def choose_oversampling(
 
     The least at which the backend has a kernel for the tolerance: in 3D that is also the fastest,
     or nearly so, and the grid is most of the memory. FINUFFT's kernels at 1.25 reach an error of
-    2.5e-5 in single precision and 2e-10 in double.
+    2.5e-5 in single precision and 2e-10 in double. On GPUs grids are transformed fast, and
+    triton has a kernel for 1e-3 of 5 points per axis at 2 and at 1.75, but of 7 at 1.25.
     """
     single = dtype.itemsize == _SINGLE
     if backend == "ducc0":
@@ -65,7 +68,7 @@ def choose_oversampling(
         return 2.4
     if backend in ("finufft", "cufinufft"):
         return 1.25 if tolerance >= (1e-4 if single else 1e-8) else 2.0
-    return 2.0
+    return 1.75 if backend == "triton" and tolerance >= 1e-3 else 2.0
 
 
 def ducc0_accuracy(tolerance: float, dtype: Precision) -> float:

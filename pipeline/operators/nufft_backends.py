@@ -82,7 +82,7 @@ class Plan(ABC):
         return zip(*(torch.split(array, self.group) for array in arrays), strict=True)
 
 
-def _one_oversampling(plan: Plan, backend: Backend) -> float:
+def one_oversampling(plan: Plan, backend: Backend) -> float:
     """Return the oversampling as one number, for the backends that know nothing finer."""
     if plan.kernel_width is not None:
         raise ConfigError(
@@ -110,7 +110,7 @@ class _Ducc0Plan(Plan):
     def _prepare(self) -> None:
         from ducc0.nufft import plan
 
-        factor = _one_oversampling(self, "ducc0")
+        factor = one_oversampling(self, "ducc0")
         low, high = ducc0_window(factor)
         try:
             self._plan = plan(
@@ -157,7 +157,7 @@ class _FinufftPlan(Plan):
         self._options = {
             "eps": finufft_accuracy(self.tolerance),
             "dtype": str(self.dtype).removeprefix("torch."),
-            "upsampfac": _one_oversampling(self, "finufft"),
+            "upsampfac": one_oversampling(self, "finufft"),
             "nthreads": self.threads,
         }
         self._coordinates = [axis.contiguous().numpy() for axis in self.trajectory]
@@ -191,7 +191,7 @@ class _CufinufftPlan(Plan):
     """
 
     def _prepare(self) -> None:
-        factor = _one_oversampling(self, "cufinufft")
+        factor = one_oversampling(self, "cufinufft")
         if math.prod(math.ceil(factor * size) for size in self.shape) > _COUNTABLE:
             raise ConfigError(
                 f"NUFFT backend cufinufft: found the matrix {self.shape} at oversampling "
@@ -302,6 +302,15 @@ PLANS: dict[Backend, type[Plan]] = {
     "cufinufft": _CufinufftPlan,
     "torchkbnufft": _TorchKbNufftPlan,
 }
+
+
+def plan_class(backend: Backend) -> type[Plan]:
+    """Return the plans of a backend; Triton is imported for its own alone."""
+    if backend == "triton":
+        from pipeline.operators.nufft_triton import TritonPlan
+
+        return TritonPlan
+    return PLANS[backend]
 
 
 @cache

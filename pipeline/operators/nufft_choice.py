@@ -5,6 +5,9 @@ Torch is not loaded here: a machine that only plans needs no more.
 
 import ctypes
 import importlib
+import os
+import shutil
+import sysconfig
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -17,6 +20,7 @@ INSTALL = {
     "ducc0": "pip install 'kronufft[ducc]' (GPL-2.0-or-later)",
     "finufft": "pip install finufft",
     "cufinufft": "pip install 'kronufft[cuda]' (needs an NVIDIA GPU)",
+    "triton": "pip install triton (CUDA builds of torch bring it; needs a C compiler, python3-dev)",
     "torchkbnufft": "pip install 'kronufft[torchkbnufft]'",
 }
 
@@ -24,6 +28,7 @@ _DEVICES: dict[str, tuple[str, ...]] = {
     "ducc0": ("cpu",),
     "finufft": ("cpu",),
     "cufinufft": ("cuda",),
+    "triton": ("cuda",),
     "torchkbnufft": ("cpu", "cuda"),
 }
 
@@ -40,11 +45,11 @@ def choose_backend(
 ) -> Backend:
     """Choose the library that computes a NUFFT, or check the one that was asked for.
 
-    On GPUs cuFINUFFT, else torchkbnufft, which reaches 1e-5 at best: too little for the kernel of
-    a Toeplitz operator. On CPUs ducc0, then FINUFFT; whichever is installed and reaches the
-    tolerance. Measured on 2 cores, complex64, adjoint at 1e-3: 8 coils of 128^3 and
-    5.1 M samples 0.93 s with ducc0, 1.84 with FINUFFT; 12 coils of 256^2 0.053 and 0.066; 24 frames
-    of 12 coils of 192^2 0.15 and 0.21.
+    On GPUs cuFINUFFT, else triton, which has not yet run on one, else torchkbnufft, which reaches
+    1e-5 at best: too little for the kernel of a Toeplitz operator. On CPUs ducc0, then FINUFFT;
+    whichever is installed and reaches the tolerance. Measured on 2 cores, complex64, adjoint at
+    1e-3: 8 coils of 128^3 and 5.1 M samples 0.93 s with ducc0, 1.84 with FINUFFT; 12 coils of 256^2
+    0.053 and 0.066; 24 frames of 12 coils of 192^2 0.15 and 0.21.
 
     Parameters
     ----------
@@ -77,7 +82,7 @@ def choose_backend(
     if backend == "auto":
         order: tuple[Backend, ...] = ("ducc0", "finufft", "torchkbnufft")
         if device != "cpu":
-            order = ("cufinufft", "torchkbnufft")
+            order = ("cufinufft", "triton", "torchkbnufft")
         reach = [name for name in order if tolerance >= smallest_tolerance(name, shape, dtype)]
         for name in reach:
             if usable(name) or (elsewhere and device != "cpu"):
@@ -117,7 +122,17 @@ def usable(backend: Backend) -> bool:
 def _why_missing(backend: Backend) -> str:
     if not find_spec(backend):
         return "is not installed"
+    if backend == "triton":
+        return _why_triton_fails()
     return _why_cufinufft_fails() if backend == "cufinufft" else ""
+
+
+def _why_triton_fails() -> str:
+    """Return why Triton cannot build what it starts its kernels with; nothing where it can."""
+    if not any(map(shutil.which, (os.environ.get("CC", ""), "gcc", "clang"))):
+        return "finds no C compiler"
+    headers = Path(sysconfig.get_path("include", "posix_prefix"))
+    return "" if (headers / "Python.h").exists() else f"misses Python.h in {headers}"
 
 
 @cache

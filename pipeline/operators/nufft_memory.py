@@ -10,6 +10,29 @@ from pipeline.operators.nufft_accuracy import Backend, PerAxis, choose_oversampl
 SMALL_IMAGE = 2**18
 """Voxels below which whole transforms are shared between threads, rather than each one split."""
 
+_GROUPED = 2**29
+"""Bytes of FFT grids that are filled together, where a sample serves many transforms at once."""
+
+
+def good_size(size: int) -> int:
+    """Return the least length of at least `size` whose largest prime factor is 7 or less.
+
+    Such lengths are fast in every library, and the answer does not depend on the machine.
+    """
+    while True:
+        rest = size
+        for prime in (2, 3, 5, 7):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return size
+        size += 1
+
+
+def grouped_grids(grid: int) -> int:
+    """Return how many transforms, each with a grid of so many bytes, triton does in one call."""
+    return max(1, _GROUPED // grid)
+
 
 def parallel_transforms(
     shape: Sequence[int],
@@ -21,7 +44,7 @@ def parallel_transforms(
     deterministic: bool,
 ) -> int:
     """Return how many transforms run at a time, each on one thread; 1 where each uses them all."""
-    if backend in ("cufinufft", "torchkbnufft"):
+    if backend in ("cufinufft", "triton", "torchkbnufft"):
         return 1
     if deterministic or (math.prod(shape) <= SMALL_IMAGE and frames * coils >= threads):
         return min(threads, frames * coils)
@@ -85,6 +108,17 @@ def nufft_workspace_bytes(
         at_once = min(transforms, 8) if small else 1
         plan = 8 * samples + 2 * at_once * grid
         return frames * (coordinates + 2 * plan), frames * (coordinates + plan)
+    if backend == "triton":
+        grid = itemsize * math.prod(
+            good_size(math.ceil(f * n)) for f, n in zip(factors, shape, strict=True)
+        )
+        # Of each sample three grid points, three distances and its place in the order.
+        plan = samples * (12 + 3 * itemsize // 2 + 8)
+        # Sorting holds them twice, and coordinates, keys, their order and as much to work in.
+        sorting = coordinates + samples * (12 + 3 * itemsize // 2 + 56)
+        # What is transformed, what comes of it, and a work area of cuFFT's.
+        grids = 3 * min(transforms, grouped_grids(grid)) * grid
+        return frames * plan + max(sorting, grids), frames * plan
     # torchkbnufft: indices, coefficients and products of every sample are tensors of their own.
     interpolation = samples * itemsize // 8 * (60 + 100 * len(shape) + 124 * transforms)
     return int(2.3 * transforms * grid) + 3 * math.prod(shape) * itemsize + interpolation, 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.operators.nufft_accuracy import Backend, choose_oversampling, smallest_tolerance
-from pipeline.operators.nufft_memory import nufft_workspace_bytes
+from pipeline.operators.nufft_memory import good_size, nufft_workspace_bytes
 from pipeline.operators.tiling import Tiling
 
 KERNEL_TOLERANCE = 1e-6
@@ -17,21 +17,6 @@ INVERTED_AT_ONCE = 2**14
 
 _GRID_LIMIT = 2**28
 """Bytes of the FFT grid above which the kernel is computed in pieces."""
-
-
-def good_size(size: int) -> int:
-    """Return the least length of at least `size` whose largest prime factor is 7 or less.
-
-    Such lengths are fast in every library, and the answer does not depend on the machine.
-    """
-    while True:
-        rest = size
-        for prime in (2, 3, 5, 7):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 1
 
 
 def padded_shape(shape: Sequence[int]) -> tuple[int, ...]:

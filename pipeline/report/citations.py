@@ -26,6 +26,13 @@ _ENTRIES = {
   booktitle = {IEEE International Parallel and Distributed Processing Symposium Workshops},
   pages = {688--697}, year = {2021}, doi = {10.1109/IPDPSW52791.2021.00105}
 }""",
+    "triton": """@inproceedings{triton,
+  author = {Tillet, P. and Kung, H. T. and Cox, D.},
+  title = {{Triton}: an intermediate language and compiler for tiled neural network computations},
+  booktitle = {3rd {ACM} {SIGPLAN} International Workshop on Machine Learning and Programming
+    Languages},
+  pages = {10--19}, year = {2019}, doi = {10.1145/3315508.3329973}
+}""",
     "torchkbnufft": """@inproceedings{torchkbnufft,
   author = {Muckley, M. J. and Stern, R. and Murrell, T. and Knoll, F.},
   title = {{TorchKbNufft}: a high-level, hardware-agnostic non-uniform fast {Fourier} transform},

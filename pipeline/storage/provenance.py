@@ -15,7 +15,8 @@ PROVENANCE = "provenance.json"
 REMAKE = "remake.sh"
 
 _MAIN_PACKAGES = (
-    "kronufft", "torch", "numpy", "zarr", "dask", "finufft", "cufinufft", "ducc0", "torchkbnufft",
+    "kronufft", "torch", "numpy", "zarr", "dask", "finufft", "cufinufft", "ducc0", "triton",
+    "torchkbnufft",
 )  # fmt: skip
 _OF_A_JOB = (
     "stage", "block", "shard", "started", "seconds", "device", "threads", "peak_host_bytes",

@@ -11,6 +11,7 @@ _COLOURS = {
     "ducc0": "tab:blue",
     "finufft": "tab:orange",
     "cufinufft": "tab:green",
+    "triton": "tab:purple",
     "torchkbnufft": "tab:red",
 }
 _MARKERS = {"single": "o", "double": "s"}

@@ -40,6 +40,7 @@ _OVERSAMPLING: dict[Backend, tuple[float, ...]] = {
     "ducc0": (1.25, 1.5, 1.75, 2.0),
     "finufft": (1.25, 2.0),
     "cufinufft": (1.25, 2.0),
+    "triton": (1.25, 1.5, 2.0),
 }
 _KAISER_BESSEL = ((2.0, 3), (2.0, 4), (2.0, 6), (1.5, 4), (1.5, 6), (1.25, 5), (1.25, 7))
 """Oversampling and width for torchkbnufft."""
@@ -137,7 +138,7 @@ def candidates(
     backends: tuple[Backend, ...] = (
         ("ducc0", "finufft", "torchkbnufft")
         if acquisition.device.type == "cpu"
-        else ("cufinufft", "torchkbnufft")
+        else ("cufinufft", "triton", "torchkbnufft")
     )
     axes = len(acquisition.shape)
     found: dict[Candidate, None] = {}  # in order, each once
@@ -160,7 +161,8 @@ def candidates(
                 found |= dict.fromkeys(
                     Candidate(backend, precision, asked, each)
                     for each in (default, *others)
-                    if each >= default or backend == "ducc0"  # FINUFFT would warn and do less
+                    if each >= default
+                    or backend in ("ducc0", "triton")  # FINUFFT would warn and do less
                 )
     # The usual precision first, and last what is by far the slowest.
     return sorted(

@@ -237,7 +237,7 @@ def pairs(chance: Random) -> Trial:
     made = simulated(frames=chance.choice([1, 2]), coils=chance.choice([1, 2, 3]))
     pick = chance.choice
     made.config["nufft"] = {"tolerance": pick([1e-1, 1e-6, 1e-12, 1e-16]), "backend": pick(
-        ["ducc0", "finufft", "torchkbnufft", "cufinufft", "auto"]), "oversampling": pick(
+        ["ducc0", "finufft", "torchkbnufft", "cufinufft", "triton", "auto"]), "oversampling": pick(
         [None, 1.25, 2.0, 4.0, [2.0, 2.0], [0, 0], [1e9, 1e9], [2.0, 2.0, 2.0]]), "kernel_width":
         pick([None, 4, 16, [4, 4], [0, 0], [100, 100]])}  # fmt: skip
     made.config["calibration"] = {"coil_maps": pick(["auto", "source", "espirit", "walsh", "none"]),

@@ -286,6 +286,8 @@ def test_automatic_choice_falls_back(monkeypatch):
     installed.remove("ducc0")
     assert choose_backend((8, 9, 10), "cpu", "auto", **choose) == "finufft"
     assert choose_backend((8, 9, 10), "cuda", "auto", **choose) == "torchkbnufft"
+    installed.add("triton")
+    assert choose_backend((8, 9, 10), "cuda", "auto", **choose) == "triton"
     installed.add("cufinufft")
     assert choose_backend((8, 9, 10), "cuda", "auto", **choose) == "cufinufft"
     with pytest.raises(ConfigError, match=r"set compute\.device to cpu"):
@@ -300,7 +302,7 @@ def test_what_is_planned_for_another_device_need_not_be_installed_here(monkeypat
     assert choose_backend((8, 9, 10), "cpu", "ducc0", **choose) == "ducc0"
 
 
-def test_a_device_needs_cufinufft_for_kernels(monkeypatch):
+def test_a_device_needs_another_than_torchkbnufft_for_kernels(monkeypatch):
     """Torchkbnufft is not accurate enough, in double precision neither."""
     monkeypatch.setattr(nufft_choice, "usable", lambda name: name == "torchkbnufft")
     with pytest.raises(ConfigError, match=r"torchkbnufft reaches 1.0e-05 .* install cufinufft"):
@@ -408,7 +410,7 @@ def test_gradients_of_the_trajectory_of_a_normal_operator_and_of_every_order():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("backend", ["cufinufft", "torchkbnufft"])
+@pytest.mark.parametrize("backend", ["cufinufft", "triton", "torchkbnufft"])
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
 def test_device_agrees_with_the_exact_sum(backend, shape, dtype):
     host_backend(backend)
