@@ -44,11 +44,13 @@ if TYPE_CHECKING:
     import h5py
 
 _HEADERS_AT_ONCE = 256
+_LISTS_AT_ONCE = 32
+"""Readouts whose lists HDF5 reads together, all of each."""
 _VALUES = ("traj", "data")
 """Columns of varying length."""
 _HDF5_CACHE = 2**21
 _HDF5_BYTES = 32 * 2**20
-"""HDF5 caches where values lie, and keeps some of what it frees."""
+"""HDF5 caches where values lie, and keeps some of what it frees; twice a small file at most."""
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -72,17 +74,21 @@ class MrdFile(ListedSource):
         If it is none, or damaged, or cut off and not to be read ``incomplete``.
     """
 
-    held_bytes = _HDF5_BYTES
-
     @property
     def copies(self) -> int:
-        """Copies of what is read: HDF5 has its own, and a list of readouts."""
-        return 1 if self._as_it_lies else 3
+        """Copies of what is read: of lists that HDF5 reads, there is its own of the last ones."""
+        return 1 if self._as_it_lies else 2
+
+    @property
+    def held_bytes(self) -> int:
+        """What HDF5 keeps."""
+        return min(_HDF5_BYTES, 2 * self._size)
 
     def __init__(
         self, path: Path, dataset: str, budget: Budget, stack: ExitStack, *, incomplete: bool
     ) -> None:
         self._who = f"{dataset}: {path}"
+        self._size = path.stat().st_size
         with _understood(self._who):
             file, cut_off = _opened(path, self._who, stack)
             _bound_cache(file)
@@ -139,10 +145,11 @@ class MrdFile(ListedSource):
         layout = np.dtype({"names": names, "formats": types, "offsets": places})
         rows = np.empty(some.stop - some.start, layout)
         if not self._as_it_lies:
-            read = self._read(some)
-            rows["head"] = read["head"]
-            for name in _VALUES:
-                rows[name]["count"] = [values.size for values in read[name]]
+            for part in pieces(len(rows), _LISTS_AT_ONCE):
+                read = self._read(slice(some.start + part.start, some.start + part.stop))
+                rows["head"][part] = read["head"]
+                for name in _VALUES:
+                    rows[name]["count"][part] = [values.size for values in read[name]]
             return rows
         # HDF5 would read all samples beside them, and not free them.
         try:
@@ -184,13 +191,14 @@ class MrdFile(ListedSource):
                 except OSError as error:
                     raise self._unreadable(slice(int(rows[0]), int(rows[-1]) + 1), error) from None
             return found
-        at = 0
-        for run in progressions(rows):
-            lists = self._read(run.selection)[name]
-            some = slice(at, at + run.length)
-            self._require_length(name, rows[some], np.array([len(v) for v in lists]), length)
-            found[some] = np.stack(list(lists))
-            at += run.length
+        for part in pieces(len(rows), _LISTS_AT_ONCE):
+            at = part.start
+            for run in progressions(rows[part]):
+                lists = self._read(run.selection)[name]
+                some = slice(at, at + run.length)
+                self._require_length(name, rows[some], np.array([len(v) for v in lists]), length)
+                found[some] = np.stack(list(lists))
+                at += run.length
         return found
 
     def _require_length(

@@ -1,5 +1,6 @@
 """Readouts of ISMRMRD files, written by the package of its makers, become arrays."""
 
+import tracemalloc
 from contextlib import contextmanager
 
 import h5py
@@ -358,3 +359,27 @@ def test_whole_readouts_of_a_file_that_is_cut_off_are_counted(tmp_path, part):
         assert 0.9 * part * 40 - 2 < whole_ones <= 40 * part + 1
         np.testing.assert_array_equal(whole(found.arrays["kspace"])[:, :, 0], kspace[:whole_ones])
         assert found.provenance["whole_readouts"] == [whole_ones, 40]
+
+
+def test_a_trajectory_is_read_without_all_the_samples_beside_it(tmp_path):
+    """Where rows are packed, HDF5 reads the samples of each row whose trajectory is asked for."""
+    count, samples = 300, 400
+    kspace, k = complex_normal(RNG, (COILS, samples)), RNG.uniform(-0.5, 0.5, (samples, 2))
+    plain = write_mrd(
+        tmp_path / "plain.h5", header((1, 8, 8)), [readout(kspace, k) for _ in range(count)]
+    )
+    packed = tmp_path / "packed.h5"
+    with h5py.File(plain) as source, h5py.File(packed, "w") as target:
+        group, stored = target.create_group("dataset"), source["dataset/data"]
+        source.copy("dataset/xml", group)
+        group.create_dataset("data", data=stored[:], dtype=stored.dtype, chunks=(10,), shuffle=True)
+    with opened(packed) as acquisition:
+        tracemalloc.start()
+        try:
+            found = whole(acquisition.arrays["trajectory"])
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    np.testing.assert_allclose(found[0, -1], 2 * np.pi * k[:, ::-1], rtol=1e-5)
+    everything = 8 * count * COILS * samples
+    assert peak < 3 * found.nbytes + everything // 4
