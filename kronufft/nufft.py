@@ -9,6 +9,7 @@ from torch import Tensor
 from pipeline.errors import ShapeError
 from pipeline.operators.base import LinearOperator
 from pipeline.operators.nufft import NUFFT as Transform  # noqa: N811
+from pipeline.operators.nufft import check_trajectory
 from pipeline.operators.nufft_accuracy import PerAxis
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
@@ -198,6 +199,7 @@ class NUFFT(torch.nn.Module):
         used = self.trajectory if trajectory is None else trajectory
         if used is None:
             raise ShapeError("NUFFT: no trajectory; give one to the module or to the call")
+        check_trajectory(used, self.shape)
         return used
 
     def _apply_to(

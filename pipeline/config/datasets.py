@@ -73,7 +73,10 @@ def load_datasets(path: Path, config: Config) -> dict[str, Dataset]:
     try:
         text = read_text(path, _LARGEST_TABLE)
     except ValueError as error:
-        raise ConfigError(f"dataset table {path}: {error}; set `datasets` in the config") from None
+        begins = "" if path.is_absolute() else f", a path from where this runs, {Path.cwd()}"
+        raise ConfigError(
+            f"dataset table {path}: {error}; set `datasets` in the config{begins}"
+        ) from None
     lines = [
         (number, line)
         for number, line in enumerate(re.split("\r\n?|\n", text), start=1)

@@ -315,7 +315,10 @@ def _check_units(extent: NDArray[np.float64], acquisition: MriAcquisition, datas
         advice = "It looks like degrees per voxel: set its `scale` to pi / 180"
     elif likely is not None and acquisition.units_setting is not None:
         key = f"sources.{dataset}.{acquisition.units_setting}"
+        factors = np.unique(to_rad_per_voxel(likely, shape, voxel_size))
         advice = f"It looks like {likely}: set `{key}: {likely}`"
+        if units == "rad_per_voxel" and len(factors) == 1:  # from Python there is no such setting
+            advice += f", or multiply it by {factors[0]:.6g}"
     elif likely is not None:
         advice = f"It looks like {likely}: convert it to {units}"
     else:

@@ -15,6 +15,16 @@ from pipeline.operators.nufft_memory import SMALL_IMAGE, parallel_transforms
 from pipeline.operators.threads import share, thread_count
 
 
+def check_trajectory(trajectory: Tensor, shape: Sequence[int]) -> None:
+    """Raise `ShapeError` unless it is ``([frame,] axis, sample)`` of the axes of a matrix."""
+    if trajectory.ndim not in (2, 3) or trajectory.shape[-2] != len(shape):
+        raise ShapeError(
+            f"NUFFT: found a trajectory of shape {tuple(trajectory.shape)} for the matrix "
+            f"{tuple(shape)}; allowed are (axis, sample) and (frame, axis, sample) with "
+            f"{len(shape)} axes; join readouts and samples with `flatten`"
+        )
+
+
 class NUFFT(LinearOperator):
     """Evaluate the Fourier transform of images along trajectories.
 
@@ -86,12 +96,7 @@ class NUFFT(LinearOperator):
             dtype=dtype,
             deterministic=deterministic,
         )
-        if trajectory.ndim not in (2, 3) or trajectory.shape[-2] != len(self.shape):
-            raise ShapeError(
-                f"NUFFT: found a trajectory of shape {tuple(trajectory.shape)} for the matrix "
-                f"{self.shape}; allowed are (axis, sample) and (frame, axis, sample) with "
-                f"{len(self.shape)} axes."
-            )
+        check_trajectory(trajectory, self.shape)
         frames = trajectory.shape[:-2]
         group = () if coils is None else (coils,)
         samples = trajectory.shape[-1]

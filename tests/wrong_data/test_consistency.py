@@ -3,6 +3,9 @@
 What is measured are exact Fourier transforms of ellipses, in coils whose maps are known.
 """
 
+import itertools
+import re
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -16,6 +19,7 @@ from pipeline.config.transforms import NufftSettings
 from pipeline.mri.calibration import consistency
 from pipeline.mri.calibration.coarse_fit import CoarseGrid, fitted
 from pipeline.mri.calibration.consistency import judged
+from pipeline.mri.calibration.mistakes import Samples, mistakes
 from pipeline.mri.calibration.noise import estimated_noise
 from pipeline.stages.calibrate import calibrate
 from pipeline.storage.publish import open_published, read_json
@@ -55,6 +59,23 @@ def test_most_mistakes_have_a_name():
     """Of 55 datasets."""
     named = sum(case.mistake is not None for case in CASES.values())
     assert named >= 0.75 * len(CASES)
+
+
+def test_the_advice_on_components_holds_whatever_their_order_is_said_to_be():
+    stored, axes = np.random.default_rng(0).standard_normal((2, 5, 3)), ("z", "y", "x")
+    samples = Samples(stored, np.zeros((1, 2, 5), "c8"), np.ones(1), stored[None], True, {})
+
+    def loaded(order):  # its component i belongs to image axis order[i]
+        return stored[..., [order.index(axis) for axis in axes]]
+
+    every = mistakes(samples, "scan", np.zeros(1), np.zeros(2))
+    swapped = [each for each in every if each.name.startswith("axes") and "sign" not in each.name]
+    assert len(swapped) == 5
+    for each, said in itertools.product(swapped, itertools.permutations(axes)):
+        instead = {old: new for new, old in re.findall(r"\b([xyz]) for ([xyz])", each.advice)}
+        wrong = replace(samples, k=loaded(said))
+        right = loaded([instead.get(axis, axis) for axis in said])
+        np.testing.assert_array_equal(each.undone(wrong).k, right)
 
 
 SCANS = [

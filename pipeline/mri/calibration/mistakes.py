@@ -86,10 +86,17 @@ def _orientations(axes: tuple[str, ...], where: str) -> Iterator[Mistake[Samples
                 continue
             found, advice, names = [], [], []
             if turned:
-                components = ", ".join(axes[index] for index in np.argsort(order))
+                instead = [
+                    f"{axes[index]} for {axis}"
+                    for axis, index in zip(axes, np.argsort(order), strict=True)
+                    if axes[index] != axis
+                ]
                 names.append("axes " + " ".join(axes[index] for index in order))
                 found.append("the trajectory's components are in another order")
-                advice.append(f"set {where}.trajectory.axis_order to [{components}]")
+                advice.append(
+                    f"in {where}.trajectory.axis_order, [{', '.join(axes)}] if left out, write "
+                    + " and ".join(instead)
+                )
             if len(mirrored) == len(axes):
                 names.append("all signs")
                 found.append("the trajectory has the other sign")
