@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.formats.proposal import Proposal
 
 _NAME = "image"
+_ALGORITHMS = {"mri": "cg-sense", "rf": "matched-filter"}
 
 
 def quick(
@@ -30,7 +31,10 @@ def quick(
     output: Annotated[
         Path, Option("--output", "-o", help="image.nii.gz, or .ome.zarr, .zarr, .npy.")
     ],
-    algorithm: Annotated[str, Option(help="As in `reconstructions`.")] = "cg-sense",
+    algorithm: Annotated[
+        str | None,
+        Option(help="As in `reconstructions`; if not given, cg-sense, of radar matched-filter."),
+    ] = None,
     option: Annotated[
         list[str] | None,
         Option("--set", help="Another setting of `reconstructions`, such as iterations=20."),
@@ -66,7 +70,9 @@ def quick(
             "compute": {"device": device, "threads": threads or "auto"},
             "output": {"nifti": ending == "nifti", "ome_zarr": ending == "ome_zarr"},
             "sources": {_NAME: found.settings},
-            "reconstructions": {_NAME: {"algorithm": algorithm, **options_of(option)}},
+            "reconstructions": {
+                _NAME: {"algorithm": algorithm or _ALGORITHMS[found.kind], **options_of(option)}
+            },
         },
         "quick",
     )
@@ -82,6 +88,7 @@ def quick(
         for warning in doubts(files_made):
             echo(f"kronufft: warning: {warning}", err=True)
         _move(files_made.folder / made, output)
+    echo(f"wrote: {output}")
 
 
 _ENDINGS = {

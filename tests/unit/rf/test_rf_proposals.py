@@ -130,6 +130,17 @@ def test_the_picture_shows_the_brightest_target_where_it_is(write, format_, targ
     assert (np.abs(brightest(config, row) - target[:2]) <= spacing).all()
 
 
+def test_quick_back_projects_what_no_algorithm_is_named_for(tmp_path):
+    source, made = tmp_path / npz(tmp_path), tmp_path / "image.npy"
+    options = ["--shape", "48x40", "--voxel-size", "0.5,0.5"]
+    done = CliRunner().invoke(app, ["quick", str(source), "-o", str(made), *options])
+    assert done.output.endswith(f"wrote: {made}\n"), done.exception
+    image = np.abs(np.load(made)).squeeze().T  # its last axis is x
+    place = np.unravel_index(image.argmax(), image.shape)
+    found = (np.array(place) - np.array(image.shape) // 2) * 0.5
+    assert (np.abs(found - TARGETS[1][:2]) <= 0.5).all()
+
+
 def test_a_structure_of_other_fields_or_an_array_is_not_gotcha(tmp_path):
     scipy.io.savemat(tmp_path / "structure.mat", {"data": {"fp": np.ones(3), "name": "x"}})
     scipy.io.savemat(tmp_path / "array.mat", {"data": np.ones((3, 4), complex)})
