@@ -13,6 +13,9 @@ THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 with patch.dict(os.environ, THREADS):
     import torch
 
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
+
 
 def pytest_collection_modifyitems(items):
     """Begin with the files that take longest, so that all workers end together."""

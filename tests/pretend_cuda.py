@@ -5,7 +5,7 @@ device would refuse it:
 
 - an operation on tensors of two devices, and one that CUDA has no kernel for;
 - access to a tensor's memory from the host (NumPy, a library for CPUs);
-- memory beyond that of the device, counted as torch's allocator counts it: `torch.OutOfMemoryError`;
+- memory beyond that of the device, counted as torch's allocator does: `torch.OutOfMemoryError`;
 - use of a tensor in two streams that are not ordered, found by torch's own CUDA Sanitizer.
 
 It does not show what a device computes, nor how fast. A tensor on it is a `DeviceTensor` around one
@@ -20,8 +20,9 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -220,7 +221,7 @@ def cuda_operations() -> frozenset[str]:
 
 
 def each(change: Callable, value: object) -> object:
-    """Return what `change` makes of a value, or of each in its lists; pytree does so more slowly."""
+    """Return what `change` makes of a value, or of each in its lists; pytree is slower."""
     if isinstance(value, list | tuple):
         return type(value)(each(change, item) for item in value)
     return change(value)
@@ -276,9 +277,9 @@ def run(func: torch._ops.OpOverload, args: tuple, kwargs: dict) -> object:
     to_host = func in ON_HOST or (device is not None and torch.device(device).type == "cpu")
     options = {key: each(here, value) for key, value in kwargs.items() if key != "pin_memory"}
     result = func(*each(here, args), **options)
-    memory.passing(passing_bytes(func, result))
     if not to_host:
         result = each(there, result)
+        memory.passing(passing_bytes(func, result))
         result = return_and_correct_aliasing(func, args, kwargs, result)
     accessed.parse_outputs(func._schema, result, is_factory=factory)
     launched(
@@ -334,6 +335,17 @@ class CufinufftPlan:
         with in_stream(self.stream):
             launched("cufinufft", {data.data_ptr()}, {out.data_ptr()})
         return out
+
+
+def _interpreted(call: Callable) -> Callable:
+    """Let Triton's interpreter run a kernel on tensors of the device."""
+
+    @functools.wraps(call)
+    def called(executor: object, *args: object, **kwargs: object) -> None:
+        call(executor, *map(here, args), **kwargs)
+        launched("triton", set(), {tensor.data_ptr() for tensor in tensors_in(args)})
+
+    return called
 
 
 def _with_index(function: Callable) -> Callable:
@@ -408,6 +420,7 @@ def pretend_cuda(limit: int = 8 * 10**9) -> Iterator[Memory]:
             "Event": Event,
             "synchronize": lambda device=None: races._handle_device_synchronization(),
             "empty_cache": lambda: None,
+            "device_of": lambda tensor: nullcontext(),
             "reset_peak_memory_stats": reset,
             "max_memory_allocated": lambda device=None: memory.peak,
             "memory_allocated": lambda device=None: memory.now,
@@ -434,5 +447,10 @@ def pretend_cuda(limit: int = 8 * 10**9) -> Iterator[Memory]:
         change.setitem(sys.modules, "pynvml", driver)
         change.setitem(sys.modules, "cufinufft", cufinufft)
         change.setattr(nufft_choice, "_why_cufinufft_fails", lambda: "")
+        if find_spec("triton"):
+            from triton.runtime.interpreter import GridExecutor
+
+            change.setattr(GridExecutor, "__call__", _interpreted(GridExecutor.__call__))
+            change.setattr(nufft_choice, "_why_triton_fails", lambda: "")
         change.setattr(limits, "_torch_has_cuda", lambda: True)
         yield memory

@@ -353,6 +353,23 @@ def test_cufinufft_counts_points_of_its_grid_in_32_bits():
         PLANS["cufinufft"]((1100, 1000, 1024), trajectory, 1e-3, torch.complex64, threads=1)
 
 
+def test_triton_is_chosen_where_it_can_build(monkeypatch, tmp_path):
+    """It compiles what starts its kernels, when they are first used."""
+    choose = {"tolerance": 1e-6, "dtype": torch.complex128}
+    monkeypatch.setattr(nufft_choice, "_why_cufinufft_fails", lambda: "does not load")
+    monkeypatch.setattr(nufft_choice, "find_spec", lambda name: True)
+    for file in ("Python.h", "gcc"):
+        (tmp_path / file).touch(mode=0o755)
+    monkeypatch.setattr(nufft_choice.sysconfig, "get_path", lambda *names: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert choose_backend((8, 9), "cuda", "auto", **choose) == "triton"
+    (tmp_path / "Python.h").unlink()
+    assert nufft_choice._why_missing("triton").startswith("misses Python.h in")
+    (tmp_path / "gcc").unlink()
+    assert nufft_choice._why_missing("triton") == "finds no C compiler"
+
+
 def test_devices_are_checked():
     with pytest.raises(ConfigError, match="ducc0 works on cpu, found cuda"):
         choose_backend((8, 9), "cuda", "ducc0", tolerance=1e-3, dtype=torch.complex64)
@@ -416,6 +433,8 @@ def test_device_agrees_with_the_exact_sum(backend, shape, dtype):
     host_backend(backend)
     if backend == "torchkbnufft" and torch.version.cuda is None:
         pytest.skip("TorchScript knows nothing of a pretended device")
+    if backend == "triton" and torch.version.cuda is None:
+        pytest.skip("its interpreter takes minutes; test_nufft_triton.py has less to compute")
     trajectory = trajectory_of(shape, frames=(2,), dtype=dtype.to_real())
     operator = NUFFT(
         shape, trajectory.cuda(), coils=3, tolerance=1e-4, backend=backend, dtype=dtype
