@@ -105,6 +105,8 @@ def _nifti(values: NDArray[np.float32], slope: float, affine: NDArray[np.float64
     header.set_data_shape(shape[::-1])
     header.set_data_dtype(np.int16)
     header.set_sform(affine, code="aligned")
+    # NiiVue draws planes by these.
+    header.set_zooms((*np.linalg.norm(affine[:3, :3], axis=0), 1.0)[: len(shape)])
     header.set_xyzt_units("mm")
     header.set_slope_inter(slope, 0.0)
     buffer = io.BytesIO()

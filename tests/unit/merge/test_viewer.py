@@ -36,6 +36,9 @@ def test_small_images_are_copied_whole(tmp_path):
     expected = np.abs(values).T
     np.testing.assert_allclose(image.get_fdata(), expected, atol=expected.max() / 65534)
     np.testing.assert_allclose(image.affine, ras_affine(affine), rtol=1e-5, atol=1e-4)
+    sizes = 1000 * np.linalg.norm(affine[:3, :3], axis=0)[::-1]  # x, y, z [mm], as planes are drawn
+    assert len({*sizes.round(6)}) == 3
+    np.testing.assert_allclose(image.header.get_zooms(), [*sizes, 1], rtol=1e-5)
     assert (content["along"], content["frames"]) == ("frame", [0, 1, 2])
     assert content["window"] == [0, pytest.approx(np.percentile(np.abs(values), 99.5))]
 
@@ -67,6 +70,7 @@ def test_radar_is_in_decibels_of_the_brightest_voxel(tmp_path):
     expected = [[-40, -20, -90], [0, -90, 20 * np.log10(0.5)]]
     np.testing.assert_allclose(image.get_fdata()[..., 0].T, expected, atol=0.006)
     np.testing.assert_allclose(image.affine[:2, :2], np.diag([100, 200]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(image.header.get_zooms()[:2], [50, 100], rtol=1e-6)
     assert (content["unit"], content["window"]) == ("dB", [-50, 0])
 
 
