@@ -9,6 +9,7 @@ from stage_runs import files_in, reconstructed
 from pipeline.errors import DataError, DeviceError
 from pipeline.geometry.axes import voxel_positions
 from pipeline.mri.raw import RawData
+from pipeline.operators import nufft_choice
 from pipeline.stages.reconstruct import reconstruct
 from pipeline.storage.calibration import Calibration
 
@@ -203,5 +204,18 @@ def test_gpu_reconstructs_what_the_cpu_does(tmp_path, shape):
     settings = {"algorithm": "cg-sense", "iterations": 8, "regularization": 0.5}
     on_cpu, _ = reconstructed(tmp_path, **settings)
     on_gpu, receipt = reconstructed(tmp_path, device="cuda", **settings)
+    assert relative(on_gpu, on_cpu) < 5e-3
+    assert receipt["peak_device_bytes"] <= receipt["predicted_device_bytes"]
+
+
+@pytest.mark.gpu
+def test_gpu_needs_torch_alone(monkeypatch, tmp_path):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(nufft_choice, "_why_cufinufft_fails", lambda: "is not there")
+    write_acquisition(tmp_path, shape=(10, 7), coils=2, readouts=9, samples=11, frames=1)
+    settings = {"algorithm": "cg-sense", "iterations": 8, "regularization": 0.5}
+    on_cpu, _ = reconstructed(tmp_path, **settings)
+    on_gpu, receipt = reconstructed(tmp_path, device="cuda", **settings)
+    assert receipt["backend"] == "triton"
     assert relative(on_gpu, on_cpu) < 5e-3
     assert receipt["peak_device_bytes"] <= receipt["predicted_device_bytes"]
