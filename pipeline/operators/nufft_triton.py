@@ -112,27 +112,11 @@ class TritonPlan(Plan):
         widths = [*missing, *[self._width] * len(self._grid)]
         with torch.cuda.device_of(grid):  # type: ignore[no-untyped-call]
             _gridding[-(-count // points), -(-2 * transforms // lanes)](
-                torch.view_as_real(grid),
-                torch.view_as_real(samples),
-                self._cells,
-                self._distances,
-                self._order,
-                count,
-                *missing,
-                *self._grid,
-                TRANSFORMS=transforms,
-                WIDTH0=widths[0],
-                WIDTH1=widths[1],
-                WIDTH2=widths[2],
-                HALF=self._width / 2,
-                SLOPE=self._slope,
-                SPREAD=spread,
-                POINTS=points,
-                NEIGHBOURS=neighbours,
-                LANES=lanes,
-                num_warps=4,
-                enable_fp_fusion=True,
-            )
+                torch.view_as_real(grid), torch.view_as_real(samples),
+                self._cells, self._distances, self._order, count, *missing, *self._grid,
+                transforms, *widths, self._width / 2, self._slope, spread,
+                points, neighbours, lanes, num_warps=4, enable_fp_fusion=True,
+            )  # fmt: skip
 
 
 @cache
