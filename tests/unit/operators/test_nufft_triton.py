@@ -163,32 +163,41 @@ def test_memory_is_predicted(monkeypatch, shape, samples, coils, dtype):
 
 
 COMPILE = """
-import triton
+from types import SimpleNamespace
+import torch
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from pipeline.operators.nufft_triton import _gridding
-for real, capability, spread in (("fp32", 90, True), ("fp32", 80, False), ("fp64", 80, True)):
-    names = ("grid", "samples", "cells", "distances", "order")
-    types = ("*" + real, "*" + real, "*i32", "*" + real, "*i64")
-    sizes = dict.fromkeys(("count", "size0", "size1", "size2"), "i32")
-    constants = {"TRANSFORMS": 8, "WIDTH0": 5, "WIDTH1": 5, "WIDTH2": 5, "HALF": 2.5, "SLOPE": 4.5,
-                 "SPREAD": spread, "POINTS": 16, "NEIGHBOURS": 8, "LANES": 16}
-    source = ASTSource(
-        _gridding,
-        dict(zip(names, types)) | sizes | dict.fromkeys(constants, "constexpr"),
-        constants,
-        {(number,): [["tt.divisibility", 16]] for number in range(5)},
-    )
-    options = {"num_warps": 4, "enable_fp_fusion": True}
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    print(len(compiled.asm["cubin"]) > 0, compiled.asm["ptx"].count("relaxed.add.v4.f32"))
+from triton.runtime import driver
+from pipeline.operators import nufft_triton
+
+class Compiled:
+    def __init__(self, kernel):
+        self.kernel = kernel
+    def __getitem__(self, grid):
+        def launch(*arguments, **options):
+            made = self.kernel.warmup(*arguments, grid=grid, **options).asm
+            print(len(made["cubin"]) > 0, made["ptx"].count("relaxed.add.v4.f32"))
+        return launch
+
+nufft_triton._gridding = Compiled(nufft_triton._gridding)
+for capability in (80, 90):
+    driver.set_active(SimpleNamespace(
+        get_current_device=lambda: capability,
+        get_current_stream=lambda device: 0,
+        get_current_target=lambda: GPUTarget("cuda", capability, 32),
+    ))
+    for shape, coils, dtype in (((5, 6, 7), 8, torch.complex64), ((5, 6), 3, torch.complex128)):
+        trajectory = torch.zeros(len(shape), 9)
+        plan = nufft_triton.TritonPlan(shape, trajectory, 1e-3, dtype, threads=1)
+        images = torch.zeros(coils, *shape, dtype=dtype)
+        samples = torch.zeros(coils, 9, dtype=dtype)
+        plan.forward(images, samples)
+        plan.adjoint(samples, images)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="Triton is for Linux")
 def test_it_compiles_for_gpus_that_are_not_there(tmp_path):
-    """To machine code; eight coils are added four numbers at a time where the GPU can."""
+    """To machine code, as launched; eight coils are added four numbers at a time from 9.0 on."""
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", COMPILE],
@@ -197,4 +206,5 @@ def test_it_compiles_for_gpus_that_are_not_there(tmp_path):
         text=True,
         check=False,
     )
-    assert done.stdout.split() == ["True", "4", "True", "0", "True", "0"], done.stderr
+    expected = ["True 0"] * 5 + ["True 4"] + ["True 0"] * 2
+    assert done.stdout.splitlines() == expected, done.stderr
