@@ -92,7 +92,7 @@ class Allocation:
         if self.size:
             with self.memory.lock:
                 self.memory.now -= self.size
-                races.tensors_accessed.delete_tensor(self.address)
+                races.tensors_accessed.accesses.pop(self.address, None)
 
 
 class DeviceTensor(torch.Tensor):
@@ -128,7 +128,8 @@ class DeviceTensor(torch.Tensor):
         return torch._neg_view(inner) if self.is_neg() else inner
 
     def data_ptr(self) -> int:
-        return self.inner.data_ptr()
+        """Name what is accessed, for the sanitizer: by a view, all that it is a view of."""
+        return self.allocation.address
 
     def tolist(self) -> object:
         return self.inner.tolist()
@@ -278,9 +279,8 @@ def run(func: torch._ops.OpOverload, args: tuple, kwargs: dict) -> object:
     options = {key: each(here, value) for key, value in kwargs.items() if key != "pin_memory"}
     result = func(*each(here, args), **options)
     if not to_host:
-        result = each(there, result)
-        memory.passing(passing_bytes(func, result))
-        result = return_and_correct_aliasing(func, args, kwargs, result)
+        result = return_and_correct_aliasing(func, args, kwargs, each(there, result))
+    memory.passing(passing_bytes(func, result))
     accessed.parse_outputs(func._schema, result, is_factory=factory)
     launched(
         func.__name__,
