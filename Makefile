@@ -7,6 +7,7 @@
 # make test-input   a thousand bad and good inputs, made from SEED; a few of them are in make test
 # make lint   every check of the code
 # make docs   the documentation as a site, built with its examples; fails on a warning
+# make bench-gpu  the first figures of a GPU, each step by itself, into results/first-figures
 # make bench  speed, memory and accuracy against other packages
 # make format, make schema, make lock   what lint compares with
 # make clean  remove .venv, and all results
@@ -20,7 +21,7 @@ BIN := .venv/bin
 # So that commands find each other without an activated environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all demo test test-slow test-slurm test-faults test-input lint format docs bench schema lock clean
+.PHONY: all demo test test-slow test-slurm test-faults test-input lint format docs bench bench-gpu schema lock clean
 
 all: demo
 
@@ -85,6 +86,9 @@ bench: build/peers
 	python tests/benchmarks/run.py
 	python tests/benchmarks/run.py radar
 	python tests/benchmarks/run.py back-projection
+
+bench-gpu: build/peers
+	python tests/benchmarks/run.py gpu
 
 # The JSON schema of config.yaml, for editors.
 schema: .venv/installed

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from acquisitions import config_of, dataset_in, write_acquisition
+from device_memory import DeviceMemory
 
 from pipeline.config.base import canonical_json
 from pipeline.config.datasets import stage_settings
@@ -17,7 +18,10 @@ from pipeline.storage.shares import share_path
 
 
 class Job(NamedTuple):
-    """A job of a plan, and the receipt that it left."""
+    """A job of a plan, and the receipt that it left.
+
+    With what the driver saw of the device's memory besides, ``used_device_bytes``; 0 on a CPU.
+    """
 
     row: PlanRow
     receipt: dict[str, Any]
@@ -43,7 +47,7 @@ def run_jobs(
     files = run(config, dataset, "test", folder.parent, first="plan", until="plan")
     settings_of = partial(stage_settings, config, dataset, reconstruction="test")
     common = (
-        *("--device", "cpu", "--threads", "2"),
+        *("--device", settings.get("device", "cpu"), "--threads", "2"),
         *("--dataset", files.dataset, "--reconstruction", files.reconstruction),
         *("--raw", files.raw, "--calibration", files.calibration, "--plan", files.plan),
     )
@@ -53,27 +57,30 @@ def run_jobs(
         for row in plan.shards(block):
             receipt = files.receipt(f"accumulate-{block}-{row.shard}")
             share = share_path(files.shares, block, row.shard)
-            _run(
+            used = _run(
                 *("accumulate", "--settings", canonical_json(settings_of("accumulate"))),
                 *(*common, "--block", block, "--shard", row.shard),
                 *("--share", share, "--receipt", receipt),
             )
-            jobs.append(Job(row, read_json(receipt)))
+            jobs.append(Job(row, {**read_json(receipt), "used_device_bytes": used}))
         receipt = files.receipt(f"reconstruct-{block}")
-        _run(
+        used = _run(
             *("reconstruct", "--settings", canonical_json(settings_of("reconstruct"))),
             *(*common, "--block", block, "--shares", files.shares),
             *("--image", files.block(block), "--receipt", receipt),
         )
-        jobs.append(Job(plan.blocks[block], read_json(receipt)))
+        receipt = {**read_json(receipt), "used_device_bytes": used}
+        jobs.append(Job(plan.blocks[block], receipt))
     return jobs
 
 
-def _run(*arguments: object) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _run(*arguments: object) -> int:
+    with DeviceMemory() as used:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
+    return used.peak_bytes

@@ -100,6 +100,13 @@ def driver() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
+def device_handle(nvml: Any, device: str) -> Any:
+    """Return what `driver` calls a device that `visible_devices` names."""
+    if device.isdigit():
+        return nvml.nvmlDeviceGetHandleByIndex(int(device))
+    return nvml.nvmlDeviceGetHandleByUUID(device)
+
+
 def _device_count() -> int:
     with driver() as nvml:
         if nvml is not None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pipeline.engine.leases import driver, visible_devices
+from pipeline.engine.leases import device_handle, driver, visible_devices
 from pipeline.errors import DeviceError, PlanError
 
 Megabytes = Literal["auto"] | int
@@ -88,11 +88,8 @@ def device_memory_mb(number: int) -> int | None:
     device = visible[number]
     with driver() as nvml:
         if nvml is not None:
-            if device.isdigit():
-                handle = nvml.nvmlDeviceGetHandleByIndex(int(device))
-            else:
-                handle = nvml.nvmlDeviceGetHandleByUUID(device)
-            return int(nvml.nvmlDeviceGetMemoryInfo(handle).total // MEGABYTE)
+            memory = nvml.nvmlDeviceGetMemoryInfo(device_handle(nvml, device))
+            return int(memory.total // MEGABYTE)
     return None
 
 

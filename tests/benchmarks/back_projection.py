@@ -5,6 +5,7 @@ names a folder that holds them, else noise of the same sizes. All ways are timed
 process, and compared with exact sums at some voxels.
 """
 
+import csv
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -72,19 +73,19 @@ class History:
         return total
 
 
-def ways(history: History, threads: int) -> Iterator[tuple[str, Callable[[], Image]]]:
+def ways(history: History, threads: int, device: str) -> Iterator[tuple[str, Callable[[], Image]]]:
     """Yield what can make the image here, by name."""
-    data = torch.from_numpy(history.measured)
+    data = torch.from_numpy(history.measured).to(device)
     for tolerance, factorised in ((1e-2, True), (1e-3, True), (1e-3, False)):
         operator = BackProjection(
             history.scene, history.paths, history.k,
-            tolerance=tolerance, factorised=factorised, threads=threads,
+            tolerance=tolerance, factorised=factorised, threads=threads, device=device,
         )  # fmt: skip
         yield (
             f"Kronufft, to {tolerance:g}" + ", each voxel read" * (not factorised),
-            lambda operator=operator: operator.adjoint(data).numpy(),
+            lambda operator=operator: operator.adjoint(data).cpu().numpy(),
         )
-    if history.scene.voxels > _LARGE:
+    if history.scene.voxels > _LARGE or device != "cpu":
         return  # the others take minutes
     yield "Kronufft, sub-apertures to 0.1", lambda: by_sub_apertures(history, threads)
     yield "NumPy, interpolated", lambda: interpolated(history)
@@ -157,6 +158,8 @@ def main(
     pulses: Annotated[int, typer.Option(help="The first so many pulses; 0: all.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads; 0: all cores.", min=0)] = 0,
     repeats: Annotated[int, typer.Option(help="Of each way; the best counts.")] = 3,
+    device: Annotated[str, typer.Option(help="cpu or cuda, which ours alone use.")] = "cpu",
+    output: Annotated[Path | None, typer.Option(help="Table to write besides.")] = None,
 ) -> None:
     """Time back-projection side by side on this machine."""
     threads = threads or len(os.sched_getaffinity(0))
@@ -165,10 +168,10 @@ def main(
     voxels = np.random.default_rng(1).integers(history.scene.voxels, size=_COMPARED)
     exact = history.exact(voxels)
     columns = ("way", "seconds", "of processors", "projections / s", "correlation", "error")
-    table = Table(*columns)
+    table, rows = Table(*columns), []
     best: dict[str, list[float]] = {}
     images: dict[str, Image] = {}
-    made = list(ways(history, threads))
+    made = list(ways(history, threads, device))
     for repeat in range(repeats + 1):  # the first only warms up
         for name, make in made:
             if repeat > 1 and best[name][0] > 2:
@@ -187,7 +190,14 @@ def main(
         error = np.linalg.norm(scale * found - exact) / np.linalg.norm(exact)
         rate = len(history.measured) * history.scene.voxels / seconds
         numbers = (seconds, of_processors, rate)
-        table.add_row(name, *(f"{n:.3g}" for n in numbers), f"{correlation:.6f}", f"{error:.1e}")
+        cells = (name, *(f"{n:.3g}" for n in numbers), f"{correlation:.6f}", f"{error:.1e}")
+        table.add_row(*cells)
+        rows.append(cells)
+    if output is not None:
+        sizes = (f"{size} x {size}", *history.measured.shape)
+        columns = ("matrix", "pulses", "frequencies", *columns)
+        with output.open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *((*sizes, *cells) for cells in rows)])
     Console(width=110).print(table)
 
 

@@ -7,6 +7,7 @@ measured also makes what it is measured on.
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,13 @@ class Case:
         """What is measured; of images that belong together only whole reconstructions."""
         every = ("forward", "adjoint", "normal", "cg-sense", "converged")
         return every if self.prior == "l2" else ("converged",)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What stands beside a time; samples are those of a frame."""
+        samples = self.readouts * self.samples
+        counts = {"coils": self.coils, "frames": self.frames, "samples": samples}
+        return {"matrix": " x ".join(map(str, self.shape)), **counts}
 
     def __str__(self) -> str:
         size = " x ".join(str(extent) for extent in self.shape)

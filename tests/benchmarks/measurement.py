@@ -71,7 +71,7 @@ def measure(
             too_slow: set[str] = set()
             for operation in (each for each in operations if each in case.operations):
                 say(f"{case.name} {operation}: computing the exact result")
-                make_truth(problem, operation, Path(folder), effort.threads)
+                make_truth(problem, operation, Path(folder), effort.threads, effort.device)
                 for name in names:
                     entry = ENTRIES[name]
                     if operation not in entry.operations or case.prior not in entry.priors:
@@ -86,6 +86,7 @@ def measure(
                         too_slow.add(name)
                     yield {
                         "case": case.name,
+                        **case.sizes,
                         "operation": operation,
                         "implementation": name,
                         "device": effort.device,
@@ -102,7 +103,7 @@ def _one(folder: Path, operation: str, name: str, effort: Effort) -> dict[str, A
     entry = ENTRIES[name]
     patient = entry.slow or operation == "converged"
     limit = effort.limit * (_PATIENCE if patient else 1)
-    if missing := entry.missing():
+    if missing := entry.missing(effort.device):
         return {"note": f"not installed: {', '.join(missing)}"}
     command = [sys.executable, "-m", "benchmarks.worker", str(folder), name, operation]
     command += [effort.device, str(effort.threads), str(effort.tolerance), str(effort.seconds)]

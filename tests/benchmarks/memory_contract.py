@@ -4,9 +4,11 @@
 to ``results/memory_contract.csv``. Two idle cores take about ten minutes. With ``--large`` it runs
 whole workflows instead, of 256^3 from 20 coils (random samples: to simulate them takes hours) and
 of 2,000 frames: 8 GB of memory, 20 GB of disk and an hour. Words after that choose the cases whose
-names contain them.
+names contain them. With ``--device cuda`` the jobs run on a GPU, and its memory is compared: what
+torch allocated at most, and what the driver saw in use, the context included.
 """
 
+import argparse
 import csv
 import itertools
 import subprocess
@@ -27,10 +29,12 @@ from pipeline.metrics.tables import read_table, rows_of
 from pipeline.mri.generators.radial import kooshball
 from pipeline.mri.trajectories import wrapped
 
-TABLE = Path("results/memory_contract.csv")
 Case = tuple[str, dict[str, Any], dict[str, Any]]
-Cells = tuple[str, float, float, float, float | None]
-"""Job, measured and predicted memory [MB], seconds taken and, of the plan's jobs, predicted."""
+Cells = tuple[str, float, float, float, float | None, dict[str, float]]
+"""Job, measured and predicted memory [MB], seconds taken and, of the plan's jobs, predicted; on a
+GPU also its limit and what its driver saw."""
+DEVICE_MB = 2000
+"""Of a GPU, for cases without a limit of their own."""
 
 VOLUME = {"readouts": 104_000, "samples": 384, "coils": 20}
 SERIES = {"trajectory": "golden-radial", "readouts": 21, "samples": 256, "coils": 8, "frames": 2000}
@@ -78,13 +82,26 @@ def cases() -> Iterator[Case]:
     yield "3d, limit of 660 MB, 2 sets of maps", {**volumes["3d"], "sets": 2}, limited
 
 
+def on_device() -> Iterator[Case]:
+    """Yield the cases that a GPU can compute, under a limit of its memory."""
+    for name, acquisition, settings in cases():
+        if "deterministic" not in settings and settings.get("backend") != "finufft":
+            limit = 500 if "500 MB" in name else DEVICE_MB
+            changes = {"device": "cuda", "device_mb": limit, "host_mb": "auto"}
+            yield name, acquisition, {**settings, **changes}
+
+
 def planned(acquisition: dict[str, Any], settings: dict[str, Any]) -> Iterator[Cells]:
     """Run the jobs of a plan."""
+    kind = "device" if "device" in settings else "host"
     with tempfile.TemporaryDirectory() as folder:
         for row, receipt in run_plan(Path(folder), acquisition, settings):
-            measured = receipt["peak_host_bytes"] / 1e6
-            job = f"{row.stage} {row.shard}".strip()
-            yield job, measured, row.host_mb, receipt["seconds"], row.seconds
+            measured, predicted = receipt[f"peak_{kind}_bytes"] / 1e6, getattr(row, f"{kind}_mb")
+            job, seen = f"{row.stage} {row.shard}".strip(), {}
+            if kind == "device":
+                used = receipt["used_device_bytes"] / 1e6
+                seen = {"used_mb": used, "limit_mb": row.limit_device_mb}
+            yield job, measured, predicted, receipt["seconds"], row.seconds, seen
 
 
 def write_random(folder: Path, readouts: int, samples: int, coils: int) -> dict[str, Any]:
@@ -148,29 +165,38 @@ def workflow(
         for job in rows_of([read_table(folder / "results/metrics.csv")]):
             if "predicted_host_mb" in job:
                 name = f"{job['stage']} {job.get('block', '')}".strip()
-                yield name, job["peak_host_mb"], job["predicted_host_mb"], job["seconds"], None
+                measured, predicted = job["peak_host_mb"], job["predicted_host_mb"]
+                yield name, measured, predicted, job["seconds"], None, {}
 
 
 def main() -> None:
     """Run all cases, or those whose names contain the words on the command line."""
-    words = [word for word in sys.argv[1:] if word != "--large"]
-    if "--large" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--output", type=Path, default=Path("results/memory_contract.csv"))
+    chosen = parser.parse_args()
+    if chosen.large:
         runs = {name: workflow(*sizes) for name, sizes in LARGE.items()}
     else:
-        runs = {name: planned(*sizes) for name, *sizes in cases()}
-    TABLE.parent.mkdir(exist_ok=True)
-    with TABLE.open("w", newline="") as file:
+        all_cases = on_device() if chosen.device == "cuda" else cases()
+        runs = {name: planned(*sizes) for name, *sizes in all_cases}
+    chosen.output.parent.mkdir(exist_ok=True)
+    with chosen.output.open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["case", "job", "measured_mb", "predicted_mb", "ratio", "seconds", "said"])
+        columns = ["case", "job", "measured_mb", "predicted_mb", "ratio", "seconds", "said"]
+        table.writerow([*columns, "used_mb", "limit_mb"])
         _say("| case | job | measured MB | predicted MB | ratio |\n|---|---|---|---|---|")
         for name, run in runs.items():
-            if not all(word in name for word in words):
+            if not all(word in name for word in chosen.words):
                 continue
-            for job, measured, predicted, seconds, said in run:
+            for job, measured, predicted, seconds, said, seen in run:
                 ratio = f"{predicted / measured:.2f}"
                 _say(f"| {name} | {job} | {measured:.0f} | {predicted:.0f} | {ratio} |")
                 cells = [name, job, round(measured), round(predicted), ratio]
-                table.writerow([*cells, round(seconds, 2), said])
+                table.writerow([*cells, round(seconds, 2), said, *seen.values()])
+                file.flush()
 
 
 def _say(line: str) -> None:

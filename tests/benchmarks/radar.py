@@ -58,20 +58,21 @@ CASES = (
 class Problem:
     """Factors, an image and measurements of a case in one precision."""
 
-    def __init__(self, case: Case, dtype: torch.dtype) -> None:
-        self.case, self.dtype = case, dtype
+    def __init__(self, case: Case, dtype: torch.dtype, device: str = "cpu") -> None:
+        self.case, self.dtype, self.device = case, dtype, device
         generator = torch.Generator().manual_seed(1)
         blocks = (case.pairs, case.frequencies)
         self.wavenumbers = [
-            (torch.rand(*blocks, m, generator=generator, dtype=torch.float64) - 0.5) * 2
+            (torch.rand(*blocks, m, generator=generator, dtype=torch.float64) - 0.5).to(device) * 2
             for m in case.rows
         ]
         self.factors = [
             plane_wave_factor(k, n, dtype=dtype)
             for k, n in zip(self.wavenumbers, case.shape, strict=True)
         ]
-        self.image = torch.randn(*case.shape, dtype=dtype, generator=generator)
-        self.measured = torch.randn(*blocks, *case.rows, dtype=dtype, generator=generator)
+        image = torch.randn(*case.shape, dtype=dtype, generator=generator)
+        measured = torch.randn(*blocks, *case.rows, dtype=dtype, generator=generator)
+        self.image, self.measured = image.to(device), measured.to(device)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """Yield the index of each block."""
@@ -89,15 +90,15 @@ def ours(problem: Problem) -> Iterator[Timed]:
         lambda: operator.adjoint(problem.measured),
         "",
     )
-    arrays = [factor.numpy() for factor in problem.factors]
-    measured = problem.measured.numpy()
+    arrays = [factor.cpu().numpy() for factor in problem.factors]
+    measured = problem.measured.cpu().numpy()
 
     def tiles(*, adjoint: bool) -> Iterator[tuple[torch.Tensor, ...]]:
         reads = [
             lambda pair=pair: (*(a[pair] for a in arrays), *((measured[pair],) * adjoint))
             for pair in range(problem.case.pairs)
         ]
-        return stream(reads, "cpu", StreamAccount())
+        return stream(reads, problem.device, StreamAccount())
 
     def forward() -> torch.Tensor:
         return torch.stack([Kronecker(list(tile))(problem.image) for tile in tiles(adjoint=False)])
@@ -118,6 +119,8 @@ def collapsed(problem: Problem) -> tuple[Toeplitz, float]:
         problem.case.shape, [(problem.wavenumbers, None)], dtype=problem.dtype
     )
     operator = Toeplitz(spectrum, problem.case.shape)
+    if problem.device == "cuda":
+        torch.cuda.synchronize()
     return operator, time.perf_counter() - start
 
 
@@ -246,37 +249,45 @@ def _orders(axes: int) -> list[tuple[int, ...]]:
     return [(0, 1), (1, 0)] if axes == 2 else [(0, 1, 2), (2, 1, 0), (1, 0, 2), (2, 0, 1)]
 
 
-def _seconds(work: Callable[[], Any], budget: float) -> float:
+def _seconds(work: Callable[[], Any], budget: float, device: str = "cpu") -> float:
     """Return the shortest time of repeats, the first of which only warms up.
 
     Whatever else the machine does can only add to it. With a single thread it is the time of the
     processor, to which a busy machine adds little.
     """
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    start = clock()
-    work()
-    once = clock() - start
-    times = []
-    for _ in range(max(1, min(20, int(budget / max(once, 1e-6))))):
+    alone = torch.get_num_threads() == 1 and device == "cpu"
+    clock = time.process_time if alone else time.perf_counter
+
+    def once() -> float:
         start = clock()
         work()
-        times.append(clock() - start)
-    return min(times)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return clock() - start
+
+    repeats = max(1, min(20, int(budget / max(once(), 1e-6))))
+    return min(once() for _ in range(repeats))
 
 
-def gemm_peak(dtype: torch.dtype, budget: float) -> float:
-    """Return the operations a second of a complex matrix product of 1536 x 1536."""
-    left, right = (torch.randn(1536, 1536, dtype=dtype) for _ in range(2))
-    return 8 * 1536**3 / _seconds(lambda: left @ right, budget)
+def gemm_peak(dtype: torch.dtype, budget: float, device: str = "cpu") -> float:
+    """Return the operations a second of a complex matrix product of 1536 x 1536; 8192 on a GPU."""
+    size = 1536 if device == "cpu" else 8192
+    left, right = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+    return 8 * size**3 / _seconds(lambda: left @ right, budget, device)
 
 
-def measure(case: Case, dtype: torch.dtype, budget: float) -> Iterator[dict[str, Any]]:
+def measure(
+    case: Case, dtype: torch.dtype, budget: float, device: str = "cpu"
+) -> Iterator[dict[str, Any]]:
     """Yield a row for each way to apply one case."""
-    problem = Problem(case, dtype)
-    peak = gemm_peak(dtype, budget)
+    problem = Problem(case, dtype, device)
+    peak = gemm_peak(dtype, budget, device)
     common = {"case": case.name, "dtype": str(dtype).removeprefix("torch.")}
+    common |= {"matrix": " x ".join(map(str, case.shape)), "pairs": case.pairs}
+    common |= {"frequencies": case.frequencies, "elements": " x ".join(map(str, case.rows))}
     yield {**common, "implementation": "complex GEMM", "gflops": peak / 1e9, "share_of_peak": 1.0}
-    ways = [ours, textbook, contractions]
+    on_host = device == "cpu"
+    ways = [ours, *([textbook] if on_host else []), contractions]
     if math.prod(case.rows) * math.prod(case.shape) * dtype.itemsize < 2**30:
         ways.append(dense)
     for package, way in (("pylops", pylops), ("linear_operator", linear_operator)):
@@ -284,12 +295,12 @@ def measure(case: Case, dtype: torch.dtype, budget: float) -> Iterator[dict[str,
             yield {**common, "implementation": package, "note": "two factors only"}
         elif find_spec(package) is None:
             yield {**common, "implementation": package, "note": "not installed"}
-        else:
+        elif on_host or package != "pylops":
             ways.append(way)
     yield {**common, "implementation": "pykronecker", "note": "square factors only"}
     for way in ways:
         for name, forward, adjoint, note in way(problem):
-            there, back = _seconds(forward, budget), _seconds(adjoint, budget)
+            there, back = (_seconds(call, budget, device) for call in (forward, adjoint))
             if way is dense:
                 there, back = (t * case.pairs * case.frequencies for t in (there, back))
             rate = 2 * case.flops / (there + back)
@@ -299,13 +310,13 @@ def measure(case: Case, dtype: torch.dtype, budget: float) -> Iterator[dict[str,
                 **{"both": there + back, "gflops": rate / 1e9, "share_of_peak": rate / peak},
             }
     operator, made = collapsed(problem)
-    both = _seconds(lambda: operator(problem.image), budget)
+    both = _seconds(lambda: operator(problem.image), budget, device)
     yield {**common, "implementation": "collapsed", "both": both, "note": f"made in {made:.2g} s"}
 
 
 COLUMNS = (
-    *("case", "dtype", "implementation", "forward", "adjoint", "both"),
-    *("gflops", "share_of_peak", "note"),
+    *("case", "matrix", "elements", "pairs", "frequencies", "dtype", "implementation"),
+    *("forward", "adjoint", "both", "gflops", "share_of_peak", "note"),
 )
 
 
@@ -319,6 +330,7 @@ def main(
         int, typer.Option(help="CPU threads; 0: all cores; 1: count CPU time.", min=0)
     ] = 0,
     seconds: Annotated[float, typer.Option(help="Time for the repeats of a measurement.")] = 2.0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     output: Annotated[Path, typer.Option(help="Table to write.")] = Path(
         "results/benchmarks-radar.csv"
     ),
@@ -327,20 +339,23 @@ def main(
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     rows: list[dict[str, Any]] = []
     progress = Console(stderr=True)
-    for case in (case for case in CASES if case.name in cases.split(",")):
-        small = replace(case, shape=tuple(n // 8 for n in case.shape), frequencies=2)
-        for dtype in (torch.complex64, torch.complex128):
-            for row in measure(small if miniature else case, dtype, 0 if miniature else seconds):
-                rows.append(row)
-                progress.print(row)
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
-    table = Table(*COLUMNS)
+        for case in (case for case in CASES if case.name in cases.split(",")):
+            small = replace(case, shape=tuple(n // 8 for n in case.shape), frequencies=2)
+            for dtype in (torch.complex64, torch.complex128):
+                sizes = (small, dtype, 0.0) if miniature else (case, dtype, seconds)
+                for row in measure(*sizes, device):
+                    rows.append(row)
+                    writer.writerow(row)
+                    file.flush()
+                    progress.print(row)
+    shown = [name for name in COLUMNS if name not in ("matrix", "elements", "pairs", "frequencies")]
+    table = Table(*shown)
     for row in rows:
-        cells = (row.get(name, "") for name in COLUMNS)
+        cells = (row.get(name, "") for name in shown)
         table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else cell for cell in cells))
     Console(width=None if sys.stdout.isatty() else 130).print(table)
 

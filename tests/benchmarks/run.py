@@ -10,7 +10,11 @@ tests = Path(__file__).resolve().parents[1]
 sys.path[0] = str(tests)
 sys.path.append(str(tests.parent / "build/peers"))  # what `make bench` installs there
 module = "benchmarks"
-if sys.argv[1:2] in (["radar"], ["back-projection"]):
+if sys.argv[1:2] == ["gpu"]:
+    module = "benchmarks.first_figures"
+    sys.path.insert(1, str(tests.parent))  # where the package is not installed
+    del sys.argv[1]
+elif sys.argv[1:2] in (["radar"], ["back-projection"]):
     module = f"benchmarks.{sys.argv[1].replace('-', '_')}"
     del sys.argv[1]
     # Threads of one library that wait for work must not take the cores of another that works.

@@ -11,7 +11,8 @@ from rich.table import Table
 
 OURS = "kronufft"
 COLUMNS = (
-    "case", "operation", "implementation", "seconds", "peak_mb", "relative_error",
+    "case", "matrix", "coils", "frames", "samples",
+    "operation", "implementation", "seconds", "peak_mb", "relative_error",
     "setup_seconds", "baseline_mb", "repeats", "iterations", "device", "threads", "note",
 )  # fmt: skip
 

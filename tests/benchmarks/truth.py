@@ -28,7 +28,9 @@ _POINTS = 24  # random samples or voxels of each frame
 _SAMPLES_AT_ONCE = 1 << 18
 
 
-def make_truth(problem: Problem, operation: str, folder: Path, threads: int) -> None:
+def make_truth(
+    problem: Problem, operation: str, folder: Path, threads: int, device: str = "cpu"
+) -> None:
     """Write what ``operation`` should give to ``folder``.
 
     Parameters
@@ -43,6 +45,8 @@ def make_truth(problem: Problem, operation: str, folder: Path, threads: int) -> 
         begins, and ``scan.npy``.
     threads
         CPU threads.
+    device
+        Where ten iterations are computed in double precision; all else is on the CPU.
     """
     content = {}
     if operation in ("forward", "adjoint"):
@@ -54,7 +58,7 @@ def make_truth(problem: Problem, operation: str, folder: Path, threads: int) -> 
     elif operation == "normal":
         content["values"] = _normal(problem, threads)
     elif operation == "cg-sense":
-        content["values"] = _solution(problem, threads)
+        content["values"] = _solution(problem, threads, device)
     else:
         problem = replace(problem, kspace=scan(problem, threads))
         np.save(folder / "scan.npy", problem.kspace)
@@ -133,10 +137,11 @@ def _normal(problem: Problem, threads: int) -> NDArray[np.complex128]:
     return exact.normal(problem.image.astype(np.complex128))
 
 
-def _solution(problem: Problem, threads: int) -> NDArray[np.complex128]:
+def _solution(problem: Problem, threads: int, device: str) -> NDArray[np.complex128]:
     from benchmarks.implementations.padded_fft import PaddedFFT
 
-    exact = PaddedFFT(problem, tolerance=_TOLERANCE, threads=threads, dtype="complex128")
+    how = {"threads": threads, "device": device, "dtype": "complex128"}
+    exact = PaddedFFT(problem, tolerance=_TOLERANCE, **how)
     solution, _ = exact.solve(exact.to_native(problem.kspace), ITERATIONS)
     return exact.to_numpy(solution)
 

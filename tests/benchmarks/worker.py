@@ -6,16 +6,15 @@ the problem from FOLDER and prints a `Measurement` as JSON on its last line.
 
 import json
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
+from device_memory import DeviceMemory
 
 from benchmarks.cases import CASES, Problem, make_problem, quick
 from benchmarks.implementations import ENTRIES
@@ -72,7 +71,11 @@ def main(arguments: list[str]) -> None:
         import torch
 
         torch.set_num_threads(int(threads))
-    with _device_memory(device) as device_memory:
+    if device == "cuda":
+        import torch
+
+        torch.cuda.mem_get_info()  # so that the context on the device is not counted
+    with DeviceMemory() as device_memory:
         kind = ENTRIES[name].load()
         data = "image" if operation in ("forward", "normal") else "kspace"
         converging = operation == "converged"
@@ -204,42 +207,6 @@ def _resident_bytes(field: str) -> int:
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     return 0
-
-
-class _device_memory:  # noqa: N801 (used as a function)
-    """Watch the used memory of a CUDA device; packages that bypass torch's allocator count too."""
-
-    def __init__(self, device: str) -> None:
-        self.peak_bytes = 0
-        self._watches = device == "cuda"
-        self._done = threading.Event()
-
-    def __enter__(self) -> Self:
-        if self._watches:
-            self._before = self._used()
-            self._thread = threading.Thread(target=self._watch, daemon=True)
-            self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        if self._watches:
-            self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.002):
-            self.peak_bytes = max(self.peak_bytes, self._used() - self._before)
-
-    def _used(self) -> int:
-        import torch
-
-        free, total = torch.cuda.mem_get_info()
-        return total - free
 
 
 if __name__ == "__main__":

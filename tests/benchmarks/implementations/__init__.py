@@ -17,8 +17,8 @@ class Entry:
     ----------
     module, kind
         Module in this package and class in it.
-    needs
-        Packages or programmes that must be installed.
+    needs, needs_on_device
+        Packages or programmes that must be installed; and besides where a GPU computes.
     operations
         What it is measured at.
     priors
@@ -36,10 +36,12 @@ class Entry:
     priors: tuple[str, ...] = ("l2", "basis")
     devices: tuple[str, ...] = ("cpu",)
     slow: bool = False
+    needs_on_device: tuple[str, ...] = ()
 
-    def missing(self) -> list[str]:
+    def missing(self, device: str = "cpu") -> list[str]:
         """Return what it needs and this machine lacks."""
-        return [one for one in self.needs if find_spec(one) is None and which(one) is None]
+        needs = self.needs + (self.needs_on_device if device == "cuda" else ())
+        return [one for one in needs if find_spec(one) is None and which(one) is None]
 
     def load(self) -> type[Implementation]:
         """Import it."""
@@ -66,12 +68,23 @@ ENTRIES = {
         devices=("cpu", "cuda"),
     ),
     "mri-nufft": Entry("mri_nufft", "MRINufft", ("mrinufft", "finufft")),
-    "sigpy": Entry("sigpy_linops", "SigPy", ("sigpy",), priors=EVERY),
+    "sigpy": Entry(
+        "sigpy_linops",
+        "SigPy",
+        ("sigpy",),
+        priors=EVERY,
+        devices=("cpu", "cuda"),
+        needs_on_device=("cupy",),
+    ),
     "torchkbnufft": Entry(
         "kaiser_bessel", "TorchKbNufft", ("torchkbnufft", "torch"), devices=("cpu", "cuda")
     ),
     "mrpro": Entry(
-        "mrpro_gram", "MRpro", ("mrpro",), operations=("normal", "cg-sense", "converged")
+        "mrpro_gram",
+        "MRpro",
+        ("mrpro",),
+        operations=("normal", "cg-sense", "converged"),
+        devices=("cpu", "cuda"),
     ),
     "mirtorch": Entry(
         "mirtorch_gram", "MIRTorch", ("mirtorch",), operations=("normal", "cg-sense", "converged")

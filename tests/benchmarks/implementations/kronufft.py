@@ -1,6 +1,7 @@
 """Kronufft: the operators as they are, and for CG-SENSE the parts that a reconstruct job runs."""
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,12 +11,14 @@ from benchmarks.implementations.base import Implementation, sums
 from pipeline.algorithms.penalised import BOUND_EVALUATIONS
 from pipeline.config.transforms import NufftSettings
 from pipeline.engine.machine import Machine, Transforms
+from pipeline.engine.stream import StreamAccount, stream
 from pipeline.mri.model.basis import TemporalBasis
 from pipeline.mri.model.encoding import Encoding, RightHandSide, Sampling
 from pipeline.mri.model.subspace import Subspace
 from pipeline.operators.nufft import NUFFT
 from pipeline.operators.sense import SenseNormal
 from pipeline.operators.toeplitz import Toeplitz
+from pipeline.pieces import pieces
 from pipeline.solvers.cg import conjugate_gradient
 from pipeline.solvers.circulant_preconditioners import (
     CirculantPreconditioner,
@@ -25,6 +28,7 @@ from pipeline.solvers.fista import fista
 from pipeline.solvers.normal import NormalEquations
 from pipeline.solvers.penalties.tv import TotalVariation
 
+_TILES_FROM_HOST = 4
 _TILE_BYTES = 64_000_000  # of coil images at one moment, as the plan chooses it on a CPU
 
 
@@ -37,6 +41,7 @@ class Kronufft(Implementation):
         self, problem: Problem, *, tolerance: float, threads: int, device: str = "cpu"
     ) -> None:
         super().__init__(problem, tolerance=tolerance, threads=threads, device=device)
+        self.account = StreamAccount()  # of k-space that comes from the host
         self._maps = torch.from_numpy(self.maps).to(device)
         points = torch.from_numpy(self.trajectory).mT.contiguous().to(device)
         # Images that share a trajectory are a batch; frames have one each.
@@ -93,11 +98,10 @@ class Kronufft(Implementation):
             return self._solve_for_coefficients(kspace, iterations, damping)
         start = time.perf_counter()
         right = RightHandSide(
-            Encoding(self._transforms, kspace.device), len(kspace), kspace.device, one_coil=False
+            Encoding(self._transforms, self.device), len(kspace), self.device, one_coil=False
         )
-        for tile in self._tiles:
-            # A job reads them into a tensor of its own.
-            right.add(self._sampling, kspace[:, tile].clone(), [self._maps[tile]])
+        for coils, samples in self._samples(kspace):
+            right.add(self._sampling, samples, [self._maps[coils]])
         self.prepare("normal")
         preconditioner = None
         if damping and self.prior == "l2":
@@ -122,6 +126,20 @@ class Kronufft(Implementation):
             image_axes=len(self.shape),
         )
         return solution.image, setup_seconds
+
+    def _samples(self, kspace: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Yield the samples of a tile of coils, in a tensor of their own, as a job reads them.
+
+        From the host to a device they pass as there, copied while the tile before is in work.
+        """
+        if kspace.device == self._maps.device:
+            yield from ((tile, kspace[:, tile].clone()) for tile in self._tiles)
+            return
+        tiles = pieces(len(self._maps), max(1, len(self._maps) // _TILES_FROM_HOST))
+        reads = [lambda tile=tile: (kspace[:, tile].numpy(),) for tile in tiles]
+        for tile, (samples,) in zip(tiles, stream(reads, self.device, self.account), strict=True):
+            yield tile, samples
+            del samples
 
     def _solve_for_coefficients(
         self, kspace: torch.Tensor, iterations: int, damping: float

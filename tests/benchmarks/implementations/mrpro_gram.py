@@ -28,7 +28,7 @@ class MRpro(Implementation):
         super().__init__(problem, tolerance=tolerance, threads=threads, device=device)
         flat = (1,) * (3 - len(self.shape))
         self._volume = (*flat, *self.shape)
-        self._csm = torch.from_numpy(self.maps).reshape(1, len(self.maps), *self._volume)
+        self._csm = self.to_native(self.maps).reshape(1, len(self.maps), *self._volume)
 
     def prepare(self, operation: str) -> None:
         directions = ("z", "y", "x")[-len(self.shape) :]
@@ -42,7 +42,7 @@ class MRpro(Implementation):
             kz, ky, kx = (p.reshape(1, 1, 1, 1, -1) for p in points)
             fourier = NonUniformFastFourierOp(
                 directions, self.shape, self.shape, KTrajectory(kz, ky, kx)
-            )
+            ).to(self.device)
             self._forwards.append(fourier @ maps)
             self._grams.append(maps.H @ fourier.gram @ maps)
         self._norm = float(np.sqrt(np.prod(self.shape)))
@@ -88,7 +88,11 @@ class MRpro(Implementation):
         return torch.stack(images) / self._norm, setup_seconds
 
     def to_native(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array)
+        return torch.from_numpy(array).to(self.device)
 
     def to_numpy(self, result: torch.Tensor) -> np.ndarray:
-        return result.numpy()
+        return result.cpu().numpy()
+
+    def synchronize(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()

@@ -5,6 +5,7 @@ together here with twice oversampled grids, which brings it to the accuracy of t
 """
 
 import time
+from typing import Any
 
 import numpy as np
 import sigpy
@@ -16,25 +17,28 @@ from benchmarks.implementations.base import Implementation
 
 
 class SigPy(Implementation):
-    """`Multiply` by the maps, then `NUFFT`, one operator a frame."""
+    """`Multiply` by the maps, then `NUFFT`, one operator a frame; on CUDA in CuPy's arrays."""
 
     def prepare(self, operation: str) -> None:
         # SigPy counts k-space in cycles per field of view.
         scale = np.array(self.shape, np.float32) / np.float32(2 * np.pi)
+        maps = self.to_native(self.maps)
         self._operators = [
-            sigpy.linop.NUFFT(self.maps.shape, trajectory * scale, oversamp=2.0, width=4)
-            * sigpy.linop.Multiply(self.shape, self.maps)
+            sigpy.linop.NUFFT(
+                self.maps.shape, self.to_native(trajectory * scale), oversamp=2.0, width=4
+            )
+            * sigpy.linop.Multiply(self.shape, maps)
             for trajectory in self.trajectory
         ]
         self._norm = float(np.sqrt(np.prod(self.shape)))
 
     def forward(self, image: np.ndarray) -> np.ndarray:
         pairs = zip(self._operators, image, strict=True)
-        return self._norm * np.stack([operator(one) for operator, one in pairs])
+        return self._norm * _stacked([operator(one) for operator, one in pairs])
 
     def adjoint(self, kspace: np.ndarray) -> np.ndarray:
         pairs = zip(self._operators, kspace, strict=True)
-        return self._norm * np.stack([operator.H(one) for operator, one in pairs])
+        return self._norm * _stacked([operator.H(one) for operator, one in pairs])
 
     def solve(
         self, kspace: np.ndarray, iterations: int, damping: float = 0.0
@@ -59,7 +63,17 @@ class SigPy(Implementation):
             for operator, one in zip(self._operators, kspace, strict=True)
         ]
         setup_seconds = time.perf_counter() - start
-        return np.stack([problem.run() for problem in problems]) / self._norm, setup_seconds
+        return _stacked([problem.run() for problem in problems]) / self._norm, setup_seconds
+
+    def to_native(self, array: np.ndarray) -> Any:
+        return sigpy.to_device(array, 0 if self.device == "cuda" else -1)
+
+    def to_numpy(self, result: Any) -> np.ndarray:
+        return sigpy.to_device(result, -1)
+
+    def synchronize(self) -> None:
+        if self.device == "cuda":
+            sigpy.Device(0).xp.cuda.runtime.deviceSynchronize()
 
     def _total_variation(
         self, kspace: np.ndarray, iterations: int, damping: float
@@ -87,3 +101,7 @@ class SigPy(Implementation):
             max_iter=iterations,
             show_pbar=False,
         )
+
+
+def _stacked(arrays: list[Any]) -> Any:
+    return sigpy.get_array_module(arrays[0]).stack(arrays)

@@ -17,6 +17,7 @@ from pipeline.errors import PlanError
 from pipeline.in_process import run
 from pipeline.stages.plan import plan
 from pipeline.storage.archives import open_archive
+from pipeline.storage.publish import read_json
 
 SIZES = {"shape": (28, 32, 24), "coils": 3, "readouts": 20, "samples": 64, "frames": 6}
 CG = {"algorithm": "cg-sense", "iterations": 2, "regularization": 0.1}
@@ -109,6 +110,25 @@ def test_images_are_those_of_a_device_that_holds_all(tmp_path, monkeypatch, case
         assert relative_error(operator(x).numpy(), once.numpy()) < 1e-6
         assert asked == sorted(asked, reverse=True)
         assert asked[0] > 1 == asked[-1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("case", CASES)
+def test_images_by_way_of_a_gpu_are_those_of_the_cpu(tmp_path, case):
+    acquisition, settings = CASES[case]
+    write_acquisition(tmp_path, **SIZES, **acquisition)
+    on_cpu, _ = reconstructed(tmp_path, **settings)
+    *_, resident = planned(tmp_path, 4000, **settings)
+    on_host(tmp_path, resident, **settings)
+    files = run(
+        config_of(device="cuda", **settings), dataset_in(tmp_path), "test", tmp_path.parent,
+        first="accumulate", until="reconstruct",
+    )  # fmt: skip
+    with open_archive(files.block("0000")) as group:
+        assert relative_error(group["image"][:], on_cpu) < 5e-3
+    receipt = read_json(files.receipt("reconstruct-0000"))
+    assert receipt["peak_device_bytes"] <= receipt["predicted_device_bytes"]
 
 
 def test_a_host_that_is_too_small_is_told_what_of(tmp_path):
