@@ -29,13 +29,15 @@ class DeviceMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        devices = visible_devices()
-        with driver() as nvml:
-            if nvml is not None and devices:
-                device = device_handle(nvml, devices[0])
-                before = nvml.nvmlDeviceGetMemoryInfo(device).used
-                self._begun.set()
-                while not self._done.wait(_SECONDS_BETWEEN_LOOKS):
-                    used = nvml.nvmlDeviceGetMemoryInfo(device).used
-                    self.peak_bytes = max(self.peak_bytes, used - before)
-        self._begun.set()  # also where there is no device
+        try:
+            devices = visible_devices()
+            with driver() as nvml:
+                if nvml is not None and devices:
+                    device = device_handle(nvml, devices[0])
+                    before = nvml.nvmlDeviceGetMemoryInfo(device).used
+                    self._begun.set()
+                    while not self._done.wait(_SECONDS_BETWEEN_LOOKS):
+                        used = nvml.nvmlDeviceGetMemoryInfo(device).used
+                        self.peak_bytes = max(self.peak_bytes, used - before)
+        finally:
+            self._begun.set()  # also where there is no device

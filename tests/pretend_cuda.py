@@ -398,7 +398,8 @@ def pretend_cuda(limit: int = 8 * 10**9) -> Iterator[Memory]:
         nvmlShutdown=lambda: None,
         nvmlDeviceGetCount=lambda: 1,
         nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetMemoryInfo=lambda device: SimpleNamespace(total=memory.limit),
+        nvmlDeviceGetMemoryInfo=lambda device: SimpleNamespace(total=memory.limit, used=memory.now),
+        nvmlSystemGetDriverVersion=lambda: "pretended",
     )
     # What a block before this one has left behind is nobody's.
     memory.limit, memory.peak = limit + memory.now, memory.now

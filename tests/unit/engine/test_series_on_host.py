@@ -113,7 +113,6 @@ def test_images_are_those_of_a_device_that_holds_all(tmp_path, monkeypatch, case
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("case", CASES)
 def test_images_by_way_of_a_gpu_are_those_of_the_cpu(tmp_path, case):
     acquisition, settings = CASES[case]
