@@ -223,7 +223,7 @@ _ABOUT_THE_JOB = frozenset(
     ("stage", "dataset", "reconstruction", "started", "seconds", "phases", "peak_host_bytes",
      "peak_device_bytes", "predicted_host_bytes", "limit_host_bytes", "predicted_device_bytes",
      "limit_device_bytes", "versions", "device", "threads", "inputs", "code", "git",
-     "platform", "command", "checksum", "warnings")
+     "platform", "command", "run", "checksum", "warnings")
 )  # fmt: skip
 
 

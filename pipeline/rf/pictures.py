@@ -125,7 +125,7 @@ def shown_calibration(raw: RfRawData, calibration: Calibration) -> ShownCalibrat
 def scene_thumbnail(series: SceneSeries) -> Picture:
     """Return the middle image for the contact sheet; of a volume the maximum along z."""
     levels = _decibels(_projected(series.middle), float(series.middle.max()))
-    x, y = (size * step for size, step in zip(series.shape, series.scene.spacing, strict=False))
+    x, y = (series.shape[axis] * series.scene.spacing[axis] for axis in (0, 1))
     return Picture(
         source=coloured_png(_thinned(levels).T[::-1], -DYNAMIC_RANGE_DB, 0, COLOURS),
         label="", width=x, height=y, across="x", down="y", up=True,

@@ -78,6 +78,8 @@ def test_planes_of_a_volume_go_through_a_point(known):
     assert [panel.label for panel in figure.panels[3:]] == [
         f"maximum along {axis}" for axis in "zyx"
     ]
+    thumbnail = scene_thumbnail(series)  # along z
+    assert (thumbnail.width, thumbnail.height) == pytest.approx((0.5, 1.2))
     if known:  # (n - N // 2) spacing + origin
         assert "x = 1.2 m, y = 1.4 m, z = 3.9 m" in figure.caption
         assert "known target" in figure.caption
