@@ -146,6 +146,7 @@ class BackProjection(LinearOperator):
             flat = image.view(-1)
             for voxels, some, place, phasors in self._paths(pulses):
                 flat[voxels] += (_read(lines[some], place) * phasors).sum(0)
+                del place, phasors  # before the next ones are made, as below
             return
         from pipeline.rf.model.back_projection_kernels import gather
         from pipeline.rf.model.factorised_kernels import gather_factorised
@@ -175,6 +176,7 @@ class BackProjection(LinearOperator):
                 into = lines[some]
                 into.scatter_add_(1, index, values * (1 - part))
                 into.scatter_add_(1, index + 1, values * part)
+                del place, phasors, whole, part, values, index
             return lines
         from pipeline.rf.model.back_projection_kernels import scatter
         from pipeline.rf.model.factorised_kernels import scatter_factorised

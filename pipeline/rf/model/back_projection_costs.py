@@ -19,10 +19,10 @@ CHECKED_TOGETHER = 64
 """Pulses that the canary measures: as many as are interpolated together."""
 _GATHERED, _SCATTERED = 9, 15
 """What a voxel of a pulse takes in compiled loops, in grid points that gridding updates."""
-_PATTERN, _PATTERN_BYTES = 18, 40
-"""What the pattern of the antennas takes beside: in grid points, and bytes where torch computes."""
-PAIR_BYTES = 160
-"""Of a voxel of a pulse where torch computes: path, phase and values; measured."""
+_PATTERN = 18
+"""What the pattern of the antennas takes beside, in grid points."""
+PAIR_BYTES = 104
+"""Of a voxel of a pulse where torch computes, in double precision: path, phase and values."""
 _PASSES = 30 * 16
 """Bytes that torch moves for a voxel of a pulse, in a number of passes."""
 LEAST_TOLERANCE = 1e-4
@@ -85,9 +85,7 @@ class BackProjectionCosts(ExplicitCosts):
             "lines": together * self.sampling.bins * machine.itemsize
             + self.sampling.workspace_bytes(together, machine.itemsize),
             "images": 2 * work.voxel_bytes,
-            "loops": COMPILED_BYTES
-            if _compiled(work)
-            else PAIRS_AT_ONCE * (PAIR_BYTES + _PATTERN_BYTES * self.pattern),
+            "loops": COMPILED_BYTES if _compiled(work) else PAIRS_AT_ONCE * PAIR_BYTES,
         }
 
     def accumulation(self, work: Work, rates: Rates) -> tuple[float, float]:

@@ -1,14 +1,19 @@
 """Back-projection against dense matrices of exact path lengths, near and far."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from adjointness import assert_adjoint, random_complex
 from exact import relative_error
+from profiling import peak_bytes
 
 from pipeline.rf.geometry.antenna_paths import AntennaPaths
+from pipeline.rf.geometry.antenna_pattern import AntennaPattern
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.back_projection import TILE_VOXELS, BackProjection
+from pipeline.rf.model.back_projection_costs import BackProjectionCosts
 from pipeline.rf.model.factorisation import chebyshev_nodes, interpolation
 from pipeline.rf.model.line_sampling import LineSampling
 from pipeline.rf.model.range_lines import RangeLines
@@ -217,3 +222,20 @@ def test_on_a_device():
     there = on_gpu(image.to("cuda"))
     torch.testing.assert_close(there.cpu(), on_cpu(image))
     torch.testing.assert_close(on_gpu.adjoint(there).cpu(), on_cpu.adjoint(there.cpu()))
+
+
+@pytest.mark.parametrize("pattern", [None, AntennaPattern(power=2.0)], ids=["alike", "pattern"])
+def test_memory_where_torch_computes_is_what_is_predicted(pattern):
+    scene, paths, k, _ = measured_by("far, one antenna", path_loss=True)
+    scene = Scene((300, 170), scene.spacing, scene.origin)
+    operator = BackProjection(
+        scene, paths, k, path_loss=True, pattern=pattern, dtype=torch.complex128, threads=1
+    )
+    costs = BackProjectionCosts.of(scene, PULSES, k, tolerance=1e-3, pattern=pattern is not None)
+    machine = SimpleNamespace(itemsize=16, on_device=False)
+    work = SimpleNamespace(machine=machine, voxel_bytes=16 * scene.voxels)
+    predicted = sum(costs.projected(work, PULSES).values())
+    image = random_complex(*scene.shape)
+    for apply, values in ((operator, image), (operator.adjoint, operator(image))):
+        peak, _ = peak_bytes(apply, values)
+        assert predicted / 1.2 < peak < predicted
