@@ -84,7 +84,8 @@ def check_source(config: Config, row: Dataset) -> Checked:
             axes = ", ".join(f"{axis} {size}" for axis, size in sizes)
             lines.setdefault(f"{content.table.pattern(path)}: {axes}", []).append(path)
         shapes = {path: tuple(array.shape) for path, array in content.arrays.items()}
-        _check_settings(config, row, Acquired.told(content.attributes, shapes))
+        acquired = Acquired.told(content.attributes, shapes)
+        _check_settings(config, row, acquired)
         partly: Sequence[str] = ()
         if row.format != "simulation":
             partly = check_samples(content, source.extents, row.dataset, record)
@@ -92,6 +93,8 @@ def check_source(config: Config, row: Dataset) -> Checked:
         line if len(paths) == 1 else f"{line}, {len(paths)} of them"
         for line, paths in lines.items()
     ]
+    if acquired.slices > 1:
+        told.append(f"slices: {acquired.slices}; frames of the first stand before the second's")
     if row.format in ("arrays", "bart") and row.kind == "mri" and not settings.details.voxel_size:
         told.append("voxel_size: 1 mm, as nothing says it; images are written with it")
     return Checked(row.dataset, tuple(told), tuple(partly))

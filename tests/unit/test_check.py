@@ -61,6 +61,7 @@ def arrays(tmp_path, monkeypatch):
     return source
 
 
+GRIDDING = {"algorithm": "gridding"}
 SERIES = {"algorithm": "cg-sense", "series": {"basis": "frames"}}
 DECAY = {"basis": "t2-decay", "times": [0.01, 0.02], "coefficients": 2}
 CIRCULANT = {"algorithm": "cg-sense", "preconditioner": "circulant"}
@@ -81,15 +82,15 @@ CIRCULANT = {"algorithm": "cg-sense", "preconditioner": "circulant"}
             {"coil_maps": "none"},
             "cg-sense of 4 coils needs coil maps",
         ),
-        (1, {"algorithm": "gridding"}, {"coil_maps": "source"}, "the source has no coil maps"),
+        (1, GRIDDING, {"coil_maps": "source"}, "the source has no coil maps"),
         (
             1,
-            {"algorithm": "gridding"},
+            GRIDDING,
             {"girf": {"file": "data.npz"}},
             "0.002 s apart|needs readout",
         ),
-        (2, {"algorithm": "gridding"}, {}, "`field_map` is one map, but there are 2 slices"),
-        (1, {"algorithm": "gridding"}, {"binning": {}}, "does not tell when readouts were taken"),
+        (2, GRIDDING, {}, "`field_map` is one map, but there are 2 slices"),
+        (1, GRIDDING, {"binning": {}}, "does not tell when readouts were taken"),
     ],
 )
 def test_settings_that_mri_data_do_not_allow(arrays, slices, reconstruction, calibration, said):
@@ -100,6 +101,13 @@ def test_settings_that_mri_data_do_not_allow(arrays, slices, reconstruction, cal
     done = check({"scan": source}, [row], reconstruction, calibration)
     assert isinstance(done.exception, KronufftError)
     assert re.match(f"scan.*({said})", str(done.exception))
+
+
+def test_slices_are_told_from_frames(arrays):
+    source = arrays("kspace", "trajectory", shape=[8, 9])
+    done = check({"scan": source}, [("scan", "mri", "arrays", "data.npz", "one")], GRIDDING)
+    assert "kspace: frame 6, coil 4" in done.output
+    assert "slices: 2; frames of the first stand" in done.output
 
 
 @pytest.mark.parametrize(
