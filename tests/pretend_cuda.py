@@ -49,7 +49,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.tensors: weakref.WeakValueDictionary[int, Allocation] = weakref.WeakValueDictionary()
-        self.limit = self.now = self.peak = 0
+        self.total = self.limit = self.now = self.peak = 0
         self.lock = threading.RLock()
 
     def of(self, inner: torch.Tensor) -> "Allocation":
@@ -398,11 +398,12 @@ def pretend_cuda(limit: int = 8 * 10**9) -> Iterator[Memory]:
         nvmlShutdown=lambda: None,
         nvmlDeviceGetCount=lambda: 1,
         nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetMemoryInfo=lambda device: SimpleNamespace(total=memory.limit, used=memory.now),
+        nvmlDeviceGetMemoryInfo=lambda device: SimpleNamespace(total=memory.total, used=memory.now),
         nvmlSystemGetDriverVersion=lambda: "pretended",
     )
     # What a block before this one has left behind is nobody's.
-    memory.limit, memory.peak = limit + memory.now, memory.now
+    memory.total = memory.limit = limit + memory.now
+    memory.peak = memory.now
 
     def reset(device: object = None) -> None:
         memory.peak = memory.now
@@ -425,7 +426,10 @@ def pretend_cuda(limit: int = 8 * 10**9) -> Iterator[Memory]:
             "reset_peak_memory_stats": reset,
             "max_memory_allocated": lambda device=None: memory.peak,
             "memory_allocated": lambda device=None: memory.now,
-            "mem_get_info": lambda device=None: (memory.limit - memory.now, memory.limit),
+            "mem_get_info": lambda device=None: (memory.total - memory.now, memory.total),
+            "set_per_process_memory_fraction": lambda fraction, device=None: setattr(
+                memory, "limit", int(fraction * memory.total)
+            ),
         }.items():
             change.setattr(torch.cuda, name, value)
         for name in ("tensor", "as_tensor", "asarray"):

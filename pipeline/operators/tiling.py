@@ -18,6 +18,9 @@ Transforms along rows of 512 numbers are three times slower without.
 _DEVICE_SLAB = 2**27
 """Bytes transformed at a time on an accelerator: enough to fill it, little beside a volume."""
 
+_DEVICE_TILE = 2**28
+"""Bytes of small images that are worth doing together there, so that it seldom waits for work."""
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -65,11 +68,16 @@ class Tiling:
 
     def frames(self, frames: int, coils: int) -> int:
         """Frames done together, when `coils` coils of each are."""
-        return min(frames, max(1, _HOST_TILE // (coils * self.image_bytes)))
+        return min(frames, max(1, self._together // (coils * self.image_bytes)))
 
     def coils_at_once(self, coils: int) -> int:
         """Coils that are done together where nobody asks for a number."""
-        return min(coils, max(1, _HOST_TILE // self.image_bytes))
+        return min(coils, max(1, self._together // self.image_bytes))
+
+    @property
+    def _together(self) -> int:
+        """Bytes of small images that are done together."""
+        return _HOST_TILE if self.host else _DEVICE_TILE
 
     def workspace_bytes(self, coils: int, frames: int, threads: int) -> int:
         """Bytes beside spectrum, input and output, with so many coils done together."""

@@ -263,3 +263,21 @@ def test_device_agrees_with_the_cpu(shape):
     torch.testing.assert_close(
         Toeplitz(made_there, shape, coils=3)(x.cuda()).cpu(), here, rtol=1e-4, atol=1e-3
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("shape", "coils", "frames"), [((96, 80), 7, 5), ((52, 60), 12, 24), ((40, 52, 44), 6, 1)]
+)
+def test_memory_of_a_product_on_a_device_is_as_predicted(shape, coils, frames):
+    spectrum = torch.rand(frames, *padded_shape(shape), device="cuda")
+    maps = random_complex(coils, *shape, dtype=torch.complex64).cuda()
+    images = random_complex(frames, *shape, dtype=torch.complex64).cuda()
+    convolution, total = Toeplitz(spectrum, shape).convolution, torch.empty_like(images)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    convolution.combine(images, maps, None, out=total)
+    tiling = convolution.tiling
+    predicted = tiling.workspace_bytes(tiling.coils_at_once(coils), frames, 1)
+    taken = torch.cuda.max_memory_allocated() - before
+    assert 0.5 * predicted <= taken <= 1.1 * predicted
