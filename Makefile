@@ -28,6 +28,7 @@ all: demo
 # The pinned packages and this one, editable. torch first, alone: its pin then satisfies all others.
 .venv/installed: envs/requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, found " + sys.version.split()[0] + "; say which: make PYTHON=python3.12")'
+	@echo "Some $$(grep -c == envs/requirements.txt) packages are installed into .venv, which takes minutes the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' envs/requirements.txt)"
 	$(BIN)/python -m pip install --quiet -r envs/requirements.txt

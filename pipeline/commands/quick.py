@@ -54,6 +54,8 @@ def quick(
     from pipeline.config.sources import STANDARD_INPUT
     from pipeline.in_process import doubts, run
 
+    if output.resolve() in (file.resolve() for file in files):
+        raise ConfigError(f"quick: --output {output} is what is read; choose another name")
     ending, made = _made(output)
     told = told_of(shape, voxel_size, units, order, array, axes)
     if files == [Path(STANDARD_INPUT)]:

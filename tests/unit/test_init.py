@@ -357,8 +357,10 @@ def test_quick_makes_the_image_of_the_workflow(measured, tmp_path, monkeypatch):
     )
     invoke("quick", "plain.npz", "-o", "out/image.nii.gz", *made, "--set", "iterations=2")
     assert Path("out/image.nii.gz").stat().st_size > 1000
-    done = CliRunner().invoke(app, ["quick", "plain.npz", "-o", "image.png"])
-    assert "expected a name with .nii.gz" in str(done.exception)
+    for name, said in (("image.png", "expected a name with .nii.gz"), ("./plain.npz", "is read")):
+        done = CliRunner().invoke(app, ["quick", "plain.npz", "-o", name])
+        assert said in str(done.exception)
+    assert Path("plain.npz").stat().st_size > 1000
 
 
 def test_a_store_of_another_run_needs_nothing_told(measured, tmp_path, monkeypatch):
