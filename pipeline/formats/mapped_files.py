@@ -10,9 +10,7 @@ from pipeline.config.sources import ArraySettings, IngestSettings, RowsSettings
 from pipeline.errors import ConfigError, DataError
 from pipeline.files import matching
 from pipeline.formats.array_files import ArrayFile, open_file
-from pipeline.formats.lazy import InMemory, LazyArray, whole
-from pipeline.formats.mapping import (
-    Rearranged,
+from pipeline.formats.derived import (
     difference,
     joined_components,
     joined_parts,
@@ -21,6 +19,8 @@ from pipeline.formats.mapping import (
     scaled,
     stacked,
 )
+from pipeline.formats.lazy import InMemory, LazyArray, whole
+from pipeline.formats.rearranged import Rearranged
 from pipeline.formats.touchstone import FREQUENCIES
 
 _PULSE = "pulse"

@@ -17,9 +17,9 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.formats.derived import joined_parts
 from pipeline.formats.flat_file import FlatFile
 from pipeline.formats.lazy import LazyArray
-from pipeline.formats.mapping import joined_parts
 from pipeline.formats.unpacked import BLOCK_BYTES, Unpacked, unpack_file
 
 HEADER = 128

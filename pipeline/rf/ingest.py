@@ -15,9 +15,9 @@ from pipeline.engine.budget import Budget
 from pipeline.errors import DataError
 from pipeline.formats.checks import Check, Found, Labels, Largest, NotNegative, NotZero
 from pipeline.formats.content import Content, Sizes
+from pipeline.formats.derived import stacked
 from pipeline.formats.faults import Measured, warn_of_levels
 from pipeline.formats.lazy import LazyArray, whole
-from pipeline.formats.mapping import stacked
 from pipeline.formats.measurement import Measurement
 from pipeline.rf.arrays import GAINS, PAIRS, PULSES
 from pipeline.rf.formats.acquisition import RfAcquisition, resident

@@ -12,9 +12,9 @@ from pipeline.config.sources import ArraySettings, IngestSettings
 from pipeline.config.trajectories import TrajectorySettings
 from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
+from pipeline.formats.derived import frames_of_slices, scaled
 from pipeline.formats.lazy import LazyArray, describe_files, existing_source
 from pipeline.formats.mapped_files import MappedFiles
-from pipeline.formats.mapping import frames_of_slices, scaled
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
 from pipeline.mri.formats.encoding_space import EncodingSpace, Space

@@ -32,9 +32,10 @@ import numpy as np
 from pipeline.config.sources import IngestSettings
 from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
+from pipeline.formats.derived import scaled
 from pipeline.formats.flat_file import FlatFile
 from pipeline.formats.lazy import LazyArray, describe_files, elementwise, existing_source
-from pipeline.formats.mapping import Rearranged, scaled
+from pipeline.formats.rearranged import Rearranged
 from pipeline.mri.arrays import ARRAYS
 from pipeline.mri.formats.acquisition import MriAcquisition, image_matrix, voxel_size
 from pipeline.mri.formats.units import to_rad_per_voxel

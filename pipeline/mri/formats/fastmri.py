@@ -15,7 +15,7 @@ from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError, words_of
 from pipeline.formats.array_files import open_file
 from pipeline.formats.lazy import describe_files, existing_source
-from pipeline.formats.mapping import Rearranged
+from pipeline.formats.rearranged import Rearranged
 from pipeline.geometry.axes import centred_affine
 from pipeline.mri.formats.acquisition import MriAcquisition, voxel_size
 from pipeline.mri.formats.grid import AXES, grid_arrays

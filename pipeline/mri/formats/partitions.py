@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from pipeline.engine.budget import Budget
 from pipeline.errors import ConfigError, DataError
+from pipeline.formats.derived import frames_of_slices
 from pipeline.formats.lazy import Derived, InMemory, LazyArray, Selection, elementwise, part_bytes
-from pipeline.formats.mapping import frames_of_slices
 from pipeline.geometry.axes import centred_affine
 from pipeline.mri.formats.acquisition import MriAcquisition
 from pipeline.mri.trajectories import OFF_GRID

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pipeline.config.scenes import MediumSettings
 from pipeline.config.sources import IngestSettings
 from pipeline.errors import ConfigError, DataError
+from pipeline.formats.derived import stacked
 from pipeline.formats.lazy import InMemory, LazyArray
-from pipeline.formats.mapping import stacked
 from pipeline.rf.arrays import BANDS, PATHS
 from pipeline.rf.geometry.antenna_paths import SPEED_OF_LIGHT, AntennaPaths
 from pipeline.rf.geometry.antennas import Pair, checked_frequencies

@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError
-from pipeline.formats.lazy import InMemory
-from pipeline.formats.mapping import (
-    Rearranged,
+from pipeline.formats.derived import (
     joined_components,
     joined_parts,
     real_and_imaginary,
     scaled,
 )
+from pipeline.formats.lazy import InMemory
+from pipeline.formats.rearranged import Rearranged
 
 KSPACE = ("frame", "coil", "readout", "sample")
 SIZES = {"frame": 3, "coil": 2, "readout": 4, "sample": 5}
