@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import first_figures, radar
+from benchmarks import device_figures, first_figures, radar
 from benchmarks.cases import CASES, Problem, make_problem, quick
 from benchmarks.implementations import ENTRIES
 from benchmarks.measurement import Effort, measure
@@ -158,6 +158,16 @@ def test_a_step_of_a_gpu_that_is_stopped_leaves_its_figures(tmp_path):
     )
     assert "| seconds |\n| --- |\n| 0.5 |" in found
     assert "- rates: over time\n- nufft: missing; no_such\n- normal: not reached" in found
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["rates", "normal", "cg-sense", "streamed"])
+def test_figures_of_a_gpu_are_taken_in_small(name):
+    rows = list(device_figures.FIGURES[name](torch.device("cuda"), True))
+    numbers = [value for row in rows for value in row.values() if isinstance(value, float)]
+    assert np.isfinite(numbers).all()
+    assert all(row.get("from the first", 0) < 1e-3 for row in rows)
+    assert all(row["torch_mb"] > 0 for row in rows if "matrix" in row)
 
 
 @pytest.mark.gpu
