@@ -196,7 +196,7 @@ class _CufinufftPlan(Plan):
             raise ConfigError(
                 f"NUFFT backend cufinufft: found the matrix {self.shape} at oversampling "
                 f"{factor:g}, allowed are grids below 2^31 points; use a smaller matrix or "
-                "oversampling, or the backend torchkbnufft."
+                "oversampling, or another backend."
             )
         # Strengths of a call are counted in 32 bits, too.
         self.group = min(self.group, max(1, _COUNTABLE // max(1, self.trajectory.shape[1])))
