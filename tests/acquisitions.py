@@ -1,5 +1,6 @@
 """Small acquisitions and calibrations on disk, filled with truly complex random numbers."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,9 @@ from pipeline.geometry.axes import as_volume, centred_affine
 from pipeline.mri.arrays import ARRAYS
 from pipeline.storage.calibration import create_sensitivities, create_weights, store_array
 from pipeline.storage.publish import published_store
+
+DEVICE = os.environ.get("KRONUFFT_TEST_DEVICE", "cpu")
+"""Where stages compute that a test runs without saying where: ``cpu`` or ``cuda``."""
 
 
 def complex_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -104,7 +108,7 @@ def write_acquisition(
 
 def config_of(
     *,
-    device: str = "cpu",
+    device: str = DEVICE,
     threads: int = 2,
     precision: str = "single",
     deterministic: bool = False,
@@ -120,7 +124,8 @@ def config_of(
 ) -> Config:
     """Return a config with one reconstruction, ``test``.
 
-    `tolerance` is that of the NUFFT, `converged` that of the reconstruction.
+    `tolerance` is that of the NUFFT, `converged` that of the reconstruction. Nothing is
+    `deterministic` on a device.
     """
     if converged is not None:
         reconstruction["tolerance"] = converged
@@ -130,7 +135,7 @@ def config_of(
                 "device": device,
                 "threads": threads,
                 "precision": precision,
-                "deterministic": deterministic,
+                "deterministic": deterministic and device == "cpu",
             },
             "memory": {"host_mb": host_mb, "device_mb": device_mb, "shards": shards},
             "calibration": calibration or {},

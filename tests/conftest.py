@@ -1,6 +1,7 @@
 """What holds for all tests. Read before numpy and torch are."""
 
 import os
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
@@ -27,13 +28,26 @@ def pytest_runtest_teardown():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True)
-def _device(request):
-    """Give tests of devices a pretended one where there is none."""
-    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
+@contextmanager
+def _a_device(wanted):
+    if wanted and not torch.cuda.is_available():
         from pretend_cuda import pretend_cuda
 
         with pretend_cuda():
             yield
     else:
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _device_for_all():
+    """Give all tests a device where `KRONUFFT_TEST_DEVICE` asks for one; pretended if need be."""
+    with _a_device(os.environ.get("KRONUFFT_TEST_DEVICE") == "cuda"):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _device(request):
+    """Give tests of devices a pretended one where there is none."""
+    with _a_device(request.node.get_closest_marker("gpu")):
         yield

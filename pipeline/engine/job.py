@@ -85,6 +85,13 @@ def prepare_process(receipt: Receipt, device: str, threads: int) -> None:
     receipt.record(device=chosen, threads=threads)
 
 
+def record_device_memory(receipt: Receipt) -> None:
+    """Record the most that torch has held of the device of a process that was prepared."""
+    device = receipt.content["device"]
+    if device.startswith("cuda"):
+        receipt.record(peak_device_bytes=torch.cuda.max_memory_allocated(device))
+
+
 class BlockJob:
     """One block of images, or one shard of it, on one device."""
 
@@ -267,8 +274,7 @@ class BlockJob:
                     for pair, account in sorted(self.pair_accounts.items())
                 ]
             )
-        if self.device.startswith("cuda"):
-            self.receipt.record(peak_device_bytes=torch.cuda.max_memory_allocated(self.device))
+        record_device_memory(self.receipt)
 
 
 def _is_of_memory(error: Exception) -> bool:

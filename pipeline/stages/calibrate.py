@@ -8,10 +8,9 @@ from typing import Any
 
 from pipeline.config.calibration import CalibrateSettings
 from pipeline.engine.chain import NONE, Calibrating, Step, chain_need, with_methods
-from pipeline.engine.limits import Megabytes, planned_limits, torch_device
+from pipeline.engine.limits import Megabytes, planned_limits
 from pipeline.engine.needs import Need, require_fit
 from pipeline.errors import KronufftError
-from pipeline.host_memory import return_freed_memory
 from pipeline.kinds import open_raw, part_of
 from pipeline.storage.acquired import Acquired
 from pipeline.storage.publish import published_store
@@ -54,14 +53,13 @@ def calibrate(
     DeviceError
         If the device is absent.
     """
-    import torch
+    from pipeline.engine.job import prepare_process, record_device_memory
 
     with Receipt(receipt, "calibrate", settings=settings, dataset=dataset) as record:
-        return_freed_memory()
-        torch.set_num_threads(threads)
+        prepare_process(record, device, threads)
         data, acquired = open_raw(raw), Acquired.of(raw)
         steps = _steps(acquired)
-        job = Calibrating(dataset, acquired, settings, threads, torch_device(device))
+        job = Calibrating(dataset, acquired, settings, threads, record.content["device"])
         job = with_methods(steps, job, data)
         need = chain_need(steps, job)
         limits = planned_limits(job.device, device_mb, host_mb)
@@ -71,7 +69,12 @@ def calibrate(
             who=f"{dataset}: calibrate",
             advice=[line for step in steps for line in step.advice(job, need)],
         )
-        record.record(predicted_host_bytes=need.host_bytes, limit_host_bytes=limits.host_mb * 10**6)
+        record.record(
+            predicted_host_bytes=need.host_bytes,
+            predicted_device_bytes=need.device_mb * 10**6,
+            limit_host_bytes=limits.host_mb * 10**6,
+            limit_device_bytes=limits.device_mb * 10**6,
+        )
         # Whoever reads a calibration asks for maps and weights of every kind of data.
         found: dict[str, Any] = {"coil_maps": NONE, "density": NONE, **job.methods}
         with published_store(calibration) as group:
@@ -81,7 +84,8 @@ def calibrate(
             group.attrs.update(
                 {"dataset": dataset, **found, "settings": settings.model_dump(mode="json")}
             )
-        record.record(**found, device=job.device, threads=threads, frames=acquired.frames)
+        record.record(**found, frames=acquired.frames)
+        record_device_memory(record)
 
 
 def _steps(acquired: Acquired) -> tuple[Step, ...]:

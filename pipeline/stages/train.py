@@ -15,7 +15,7 @@ from pipeline.config.planning import MemorySettings, PlanSettings
 from pipeline.config.training import TrainSettings
 from pipeline.engine.accumulation import Measurement
 from pipeline.engine.block import Equations
-from pipeline.engine.job import BlockJob, prepare_process
+from pipeline.engine.job import BlockJob, prepare_process, record_device_memory
 from pipeline.engine.limits import planned_limits
 from pipeline.engine.plan import plan_or_advise
 from pipeline.engine.request import request_for
@@ -105,6 +105,7 @@ def train(
             "held_out_error": after,
         }
         record.record(**figures)
+        record_device_memory(record)
         with record.phase("write"):
             write_network(
                 network,

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from acquisitions import write_attributes
+from acquisitions import DEVICE, write_attributes
 
 from pipeline.config.calibration import CalibrateSettings, CalibrationSettings
 from pipeline.config.transforms import NufftSettings
@@ -40,7 +40,7 @@ def write_raw(marker, shape, trajectories, *, coils=4, frames=None, **arrays) ->
 
 @pytest.fixture
 def run(tmp_path):
-    def run_calibrate(**settings) -> Calibration:
+    def run_calibrate(*, device=DEVICE, **settings) -> Calibration:
         calibrate(
             settings=CalibrateSettings(
                 calibration=CalibrationSettings(**settings), nufft=NufftSettings()
@@ -49,7 +49,7 @@ def run(tmp_path):
             raw=tmp_path / "raw.json",
             calibration=tmp_path / "calibration.json",
             receipt=tmp_path / "receipts" / "calibrate.json",
-            device="cpu",
+            device=device,
             threads=2,
         )
         return Calibration.open(tmp_path / "calibration.json")
@@ -169,3 +169,20 @@ def test_what_the_data_cannot_give(tmp_path, run, settings, message):
     left = {path.name for path in tmp_path.iterdir() if path.name != "receipts"}
     assert left == {"raw.json", "raw.zarr"}
     assert not any((tmp_path / "receipts").iterdir())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("maps", ["walsh", "espirit"])
+def test_device_agrees_with_the_cpu(tmp_path, run, maps):
+    shape, coils = (30, 34), 5
+    write_raw(tmp_path / "raw.json", shape, [golden_radial(60, 68)], coils=coils)
+    settings = {"coil_maps": maps, "density": "pipe-menon", "virtual_coils": coils - 1}
+    expected = run(device="cpu", **settings)
+    weights, sensitivities = expected.weights(0), expected.sensitivities()
+    found = run(device="cuda", **settings)
+    np.testing.assert_allclose(found.weights(0), weights, rtol=2e-3, atol=2e-3 * weights.max())
+    same = np.abs(np.sum(found.sensitivities().conj() * sensitivities, axis=0))
+    inside = voxel_average(shepp_logan(2), shape, supersampling=2).reshape(same.shape) > 0.05
+    assert same[inside].min() > 0.999
+    receipt = read_json(tmp_path / "receipts" / "calibrate.json")
+    assert 0 < receipt["peak_device_bytes"] <= receipt["predicted_device_bytes"]
