@@ -49,6 +49,10 @@ class ResultPaths:
         self.metrics = self.folder / "metrics.csv"
         self.report = results / "report.html"
 
+    def __repr__(self) -> str:
+        """Return what a notebook shows."""
+        return f"ResultPaths({self.folder})"
+
     def block(self, block: str) -> Path:
         """Return the file of a block's images."""
         return self.blocks / f"{block}.zarr.zip"

@@ -221,7 +221,7 @@ def test_a_config_in_one_call(tmp_path, monkeypatch):
         "dataset\tkind\tformat\tsource\treconstruction\nscan\tmri\tsimulation\tshepp-logan\tcg\n"
     )
     made = kronufft.run("tiny.yaml")
-    assert list(made) == [("scan", "cg")]
+    assert str(made) == "{('scan', 'cg'): ResultPaths(results/tiny/scan/cg)}"
     assert made["scan", "cg"].image.resolve() == tmp_path / "results/tiny/scan/cg/image.json"
     assert Path("results/tiny/report.html").is_file()
     with pytest.raises(kronufft.KronufftError, match="found no scam with"):
