@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.config.datasets import Dataset
-from pipeline.in_process import Files, run
+from pipeline.in_process import ResultPaths, run
 from pipeline.storage.publish import open_published, read_json
 
 
@@ -153,7 +153,7 @@ class Search:
         self._errors: dict[str, tuple[float, dict[str, Any]]] = {}
         self._run({"algorithm": "gridding"}, first="ingest", until="calibrate")
 
-    def image(self, settings: Mapping[str, Any]) -> tuple[np.ndarray, Files]:
+    def image(self, settings: Mapping[str, Any]) -> tuple[np.ndarray, ResultPaths]:
         """Return the magnitudes of a reconstruction, ``[frame, z, y, x]``, and its files."""
         files = self._run(settings, first="plan", until="merge")
         return np.abs(np.asarray(open_published(files.image)["image"][:], np.complex128)), files
@@ -169,7 +169,7 @@ class Search:
             self._errors[asked] = float(np.mean(errors)), receipt
         return self._errors[asked]
 
-    def _run(self, settings: Mapping[str, Any], **stages: Any) -> Files:
+    def _run(self, settings: Mapping[str, Any], **stages: Any) -> ResultPaths:
         self._count += 1
         name = f"r{self._count}"
         config = {

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.defaults import error_of
 from pipeline.config.datasets import Dataset
 from pipeline.engine.table import read_plan
-from pipeline.in_process import STAGES, Files, run
+from pipeline.in_process import STAGES, ResultPaths, run
 from pipeline.mri.formats.coil_arrays import coils_around
 from pipeline.mri.formats.phantoms import Ellipsoid, voxel_average
 from pipeline.mri.generators.radial import kooshball
@@ -144,7 +144,7 @@ def main() -> None:
         dataset="volume", kind="mri", format="arrays", source=str(chosen.folder),
         reconstructions=["image"],
     )  # fmt: skip
-    known = Files(results, "volume", "image").calibration.exists()
+    known = ResultPaths(results, "volume", "image").calibration.exists()
     for stage in STAGES[2 if known else 0 : STAGES.index("merge") + 1]:
         began = time.perf_counter()
         files = run(config, row, "image", results, first=stage, until=stage)

@@ -12,7 +12,7 @@ from workflow_runs import CONFIG, changed, pending, snakemake, write_config
 from pipeline.config.datasets import load_datasets
 from pipeline.config.file import load_config
 from pipeline.errors import ConfigError
-from pipeline.in_process import Files
+from pipeline.in_process import ResultPaths
 from pipeline.in_process import run as run_stages
 from pipeline.storage.publish import open_published
 
@@ -63,7 +63,7 @@ def test_one_process_makes_the_same_files_and_images(finished, tmp_path, name, m
     dataset, reconstruction = name.split("/")
     row = load_datasets(Path(config.datasets), config)[dataset]
     files = run_stages(config, row, reconstruction, tmp_path / "results")
-    expected = Files(finished / "results", dataset, reconstruction)
+    expected = ResultPaths(finished / "results", dataset, reconstruction)
     images = [open_published(each.image)["image"][:] for each in (files, expected)]
     np.testing.assert_array_equal(*images)
     made = {path.relative_to(files.folder) for path in files.folder.rglob("*")}
