@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.config.datasets import Dataset
-from pipeline.in_process import Files, run
+from pipeline.in_process import ResultPaths, run
 from pipeline.storage.publish import open_published
 from pipeline.storage.verification import verify
 
@@ -32,7 +32,7 @@ class Run:
     """The stages of one small reconstruction, in a folder."""
 
     def __init__(self, results):
-        self.files = Files(results, "small", "cg")
+        self.files = ResultPaths(results, "small", "cg")
         self.folder = self.files.of_dataset
         self.dataset = Dataset(
             dataset="small", kind="mri", format="simulation", source="shepp-logan",
