@@ -94,7 +94,9 @@ def needs(job: Calibrating) -> list[Need]:
         reading["consistency: coils to mix"] = 8 * coils * slab + mixed
     # Images, their transforms on a grid of twice the size along each axis, and maps twice.
     fitting = {"consistency: fit": 8 * coils * grid * (6 + 2**axes) + held * (16 + 24 * coils) // 2}
-    return [Need({**maps, **data, **reading}), Need({**maps, **data, **fitting})]
+    # What a device fits lies on the host as well.
+    on_device = fitting if job.on_device else {}
+    return [Need({**maps, **data, **reading}), Need({**maps, **data, **fitting}, on_device)]
 
 
 def advice(job: Calibrating, need: Need) -> list[str]:

@@ -33,7 +33,7 @@ from pipeline.rf.geometry.phase_history import SubAperture, paths_of_pair
 from pipeline.rf.geometry.scene import Scene
 from pipeline.rf.model.back_projection_costs import COMPILED_BYTES, PAIR_BYTES
 from pipeline.rf.model.instruments import CorrectedPairs
-from pipeline.rf.model.line_sampling import coarse_line_bytes
+from pipeline.rf.model.line_sampling import PAIRS_AT_ONCE, coarse_line_bytes
 from pipeline.rf.raw import RfRawData
 from pipeline.storage.calibration import CalibrationArrays
 from pipeline.storage.receipts import Receipt
@@ -90,13 +90,14 @@ def needs(job: Calibrating) -> list[Need]:
     }
     read = Need({**held, f"{NAME}: as read": 32 * slab})
     if job.on_device:
-        return [read, Need(held, image)]
+        return [read, Need(held, {**image, f"{NAME}: loops": PAIRS_AT_ONCE * PAIR_BYTES})]
     return [read, Need({**held, **image, f"{NAME}: loops": COMPILED_BYTES})]
 
 
 def advice(job: Calibrating, need: Need) -> list[str]:
     """Return the setting that does without, where it needs most."""
-    return ["calibration.consistency: false"] * any(name.startswith(NAME) for name in need.host)
+    names = (*need.host, *need.device)
+    return ["calibration.consistency: false"] * any(name.startswith(NAME) for name in names)
 
 
 def run(raw: RfRawData, group: "zarr.Group", job: Calibrating, receipt: Receipt) -> dict[str, Any]:

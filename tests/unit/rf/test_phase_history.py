@@ -188,6 +188,17 @@ def test_gpu_agrees_with_cpu(tmp_path, measured):
     assert relative(on_gpu, on_cpu.ravel()) < 1e-6
 
 
+@pytest.mark.gpu
+def test_calibrate_on_a_device_takes_what_was_predicted(tmp_path, measured):
+    on_cpu = read_json(tmp_path / "calibrate.json")
+    calibrated_in(tmp_path, dataset="radar", device="cuda")
+    receipt = read_json(tmp_path / "calibrate.json")
+    assert receipt["consistency"]["coherence"] == pytest.approx(
+        on_cpu["consistency"]["coherence"], abs=2e-3
+    )
+    assert 0 < receipt["peak_device_bytes"] <= receipt["predicted_device_bytes"]
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
