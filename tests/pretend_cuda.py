@@ -9,8 +9,7 @@ device would refuse it:
 - use of a tensor in two streams that are not ordered, found by torch's own CUDA Sanitizer.
 
 It does not show what a device computes, nor how fast. A tensor on it is a `DeviceTensor` around one
-on the CPU; tensors that an operation makes come about in torch's fallback for kernels that are
-missing, which in a build without CUDA is each of them.
+on the CPU, in torch builds for CUDA and in those that are not.
 """
 
 import ctypes
@@ -18,6 +17,7 @@ import functools
 import math
 import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -374,22 +374,31 @@ def _made_on_host(function: Callable) -> Callable:
 
 
 @functools.cache
-def _fallback() -> torch.library.Library:
-    """Answer for the kernels of CUDA, in all threads."""
-    # A build without CUDA does not know which device is current either: what knows nothing of it
-    # for torch's `meta` device has to do.
-    c10 = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))
-    guards = (ctypes.c_void_p * 15).in_dll(c10, "_ZN3c104impl26device_guard_impl_registryE")
-    guards[1] = guards[14]  # c10::DeviceType, CUDA and Meta
-    library = torch.library.Library("_", "IMPL", "CUDA")
-    library.fallback(lambda func, *args, **kwargs: run(func, args, kwargs))
+def _factories() -> torch.library.Library:
+    """Make what torch makes on the device, in all threads: all else is done with what is there."""
+    if torch.version.cuda is None:
+        # Such a build does not know which device is current either: what knows nothing of it for
+        # torch's `meta` device has to do.
+        c10 = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libc10.so"))
+        guards = (ctypes.c_void_p * 15).in_dll(c10, "_ZN3c104impl26device_guard_impl_registryE")
+        guards[1] = guards[14]  # c10::DeviceType, CUDA and Meta
+    else:
+        torch._C._ensureCUDADeviceGuardSet()
+    library = torch.library.Library("aten", "IMPL", "CUDA")
+    with warnings.catch_warnings():  # that a build for CUDA has kernels of its own
+        warnings.simplefilter("ignore")
+        for name, factory in {
+            "empty.memory_format": aten.empty.memory_format,
+            "empty_strided": aten.empty_strided.default,
+        }.items():
+            library.impl(name, lambda *args, of=factory, **kwargs: run(of, args, kwargs))
     return library
 
 
 @contextmanager
 def pretend_cuda(limit: int = 8 * 10**9) -> Iterator[Memory]:
     """Have one CUDA device of `limit` bytes in the block; yields the account of its memory."""
-    _fallback()
+    _factories()
     cufinufft = ModuleType("cufinufft")
     cufinufft.Plan, cufinufft.__spec__ = CufinufftPlan, ModuleSpec("cufinufft", None)
     driver = SimpleNamespace(
