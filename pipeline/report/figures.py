@@ -48,6 +48,8 @@ class Series:
     """Returns the reference ``[z, y, x]`` of a frame, or None."""
     scales: Mapping[int, float]
     """For each frame that was compared, the real factor that brings it closest to its reference."""
+    slices: int = 1
+    """Parallel slices, one after the other."""
 
     @property
     def frames(self) -> int:
@@ -56,13 +58,13 @@ class Series:
 
     @property
     def along(self) -> str:
-        """What the images are: a ``frame`` each, or a ``coefficient`` of a temporal basis."""
-        return first_axis(self.images)
+        """What the images are: a ``frame`` or ``slice`` each, or a ``coefficient`` of a basis."""
+        return "slice" if 1 < self.slices == self.frames else first_axis(self.images)
 
     @property
     def middle(self) -> int:
         """The image that is shown alone; of coefficients the first, with most of the signal."""
-        return self.frames // 2 if self.along == "frame" else 0
+        return 0 if self.along == "coefficient" else self.frames // 2
 
     @property
     def planes(self) -> tuple[Plane, ...]:

@@ -163,7 +163,10 @@ def _dataset_section(
             )
         except (KronufftError, *DAMAGE) as error:  # one damaged chunk must not hide the others
             image = folder / reconstruction / "image.json"
-            unreadable.append(f"{image}: damaged ({error}); {remake(image)}")
+            which = "damaged"
+            if not isinstance(error, KronufftError):
+                which += f", or a defect of Kronufft: `kronufft verify {image.parent}` tells which"
+            unreadable.append(f"{image}: {which} ({error}); {remake(image)}")
     return DatasetSection(
         name=name,
         facts=_dataset_facts(own),

@@ -13,7 +13,6 @@ from pipeline.report.methods import Methods, methods_of
 from pipeline.report.quality import Table
 from pipeline.report.shown import AnySeries, Shown
 from pipeline.report.wording import duration, memory
-from pipeline.storage.archives import first_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +97,7 @@ def _headline(jobs: "pd.DataFrame", images: "pd.DataFrame", series: AnySeries) -
     shape = series.images.shape[1:] if series.images.shape[1] > 1 else series.images.shape[2:]
     words = [" × ".join(str(size) for size in shape)]
     if series.frames > 1:
-        words.append(f"{series.frames} {first_axis(series.images)}s")
+        words.append(f"{series.frames} {series.along}s")
     if made["coils"].notna().any():
         coils = int(made["coils"].max())
         words.append("1 coil" if coils == 1 else f"{coils} coils")

@@ -52,5 +52,9 @@ class AnySeries(Protocol):
     def frames(self) -> int:
         """Number of images."""
 
+    @property
+    def along(self) -> str:
+        """What each image is, such as a ``frame``."""
+
     def shown(self, table: "pd.DataFrame", measured: Mapping[str, Any]) -> Shown:
         """Return what the rows of the metrics and the receipt of `measure` show."""

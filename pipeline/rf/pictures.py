@@ -63,6 +63,11 @@ class SceneSeries:
         return int(self.images.shape[0])
 
     @property
+    def along(self) -> str:
+        """What each image is."""
+        return "frame"
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Image matrix."""
         return self.scene.shape

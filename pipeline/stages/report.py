@@ -182,14 +182,15 @@ def _series(
         first, count = own[frame]["first_frame"], own[frame]["frames"]
         return reference_image(datasets[dataset], range(first, first + count), images.shape[1:])
 
+    acquisition = datasets.get(dataset)
     planes = Series(
         images=images,
         # A slice is drawn alone, so its thickness does not matter.
         voxel_size=[float(size) for size in (voxel_size[-1], *voxel_size)[-3:]],
         reference=reference,
         scales={frame: row["scale"] for frame, row in own.items()},
+        slices=1 if acquisition is None else acquisition.slices,
     )
-    acquisition = datasets.get(dataset)
     if acquisition is None:
         return (dataset, reconstruction), planes
     pictures = part_of(acquisition.kind, "pictures")

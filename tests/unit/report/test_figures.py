@@ -135,12 +135,13 @@ def test_difference_is_of_the_scaled_magnitudes_and_five_times_as_bright():
     np.testing.assert_allclose(shown[2], [[0, 0], [0, 0.5]], atol=1 / 255)
 
 
-def test_strip_takes_first_and_last_frame():
+@pytest.mark.parametrize(("slices", "each"), [(1, "frame"), (10, "frame"), (30, "slice")])
+def test_strip_takes_first_and_last_image(slices, each):
     images = np.random.default_rng(0).random((30, 1, 4, 3))
-    ((_, pictures),) = strip(Series(images, (0.001,) * 3, no_reference, {})).rows
+    ((_, pictures),) = strip(Series(images, (0.001,) * 3, no_reference, {}, slices)).rows
     labels = [picture.label for picture in pictures]
     assert len(labels) == 8
-    assert (labels[0], labels[-1]) == ("frame 0", "frame 29")
+    assert (labels[0], labels[-1]) == (f"{each} 0", f"{each} 29")
 
 
 def test_curves_follow_the_theme_and_repeat():
