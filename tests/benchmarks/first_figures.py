@@ -90,6 +90,7 @@ def steps(device: str, small: bool, output: Path) -> list[Step]:
         return Step(name, (run, name, *on, "--output", table, *options), limit, zarr, table=table)
 
     sanitizer = {"TORCH_CUDA_SANITIZER": "1"} if device == "cuda" else {}
+    stages = ["tests/unit/stages/test_shards.py"] if small else ["tests/unit/stages"]
     marked = sorted(
         str(path.relative_to(ROOT))
         for path in (ROOT / "tests/unit").rglob("test_*.py")
@@ -124,6 +125,7 @@ def steps(device: str, small: bool, output: Path) -> list[Step]:
         figures("end-to-end", 420, workflow),
         figures("profile", 90),
         tested("sanitizer", 120, _STREAMS, "-m", "gpu", **sanitizer),
+        tested("stages", 400, stages, "-m", "not slow and not gpu", KRONUFFT_TEST_DEVICE=device),
     ]
 
 
