@@ -263,6 +263,7 @@ class _TorchKbNufftPlan(Plan):
     def _prepare(self) -> None:
         with warnings.catch_warnings():  # of torch.jit, which it is written in
             warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)  # since torch 2.14
             from torchkbnufft import KbNufft, KbNufftAdjoint
         _rest_before_exit()
         factors = per_axis(self.oversampling or 2.0, len(self.shape))

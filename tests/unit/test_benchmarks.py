@@ -42,7 +42,6 @@ def problem(request, tmp_path_factory) -> tuple[Problem, Path]:
     return problem, folder
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torchkbnufft compiles
 @pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if not entry.slow])
 def test_implementations_give_the_exact_result(name, problem):
     entry = ENTRIES[name]
@@ -180,7 +179,6 @@ def test_the_same_on_a_gpu(tmp_path):
             assert row["relative_error"] < ALLOWED[row["operation"]], row
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # linear_operator compiles
 @pytest.mark.parametrize("case", [case for case in radar.CASES if case.name in ("2d-64", "3d")])
 def test_ways_to_apply_kronecker_products_agree(case):
     small = replace(case, shape=tuple(n // 8 for n in case.shape), pairs=2, frequencies=3)

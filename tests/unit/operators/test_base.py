@@ -70,7 +70,6 @@ def test_diagonal_broadcasts():
 
 
 # torch scripts its own decompositions when forward mode is first used, and warns of itself.
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_gradients_of_every_order():
     operator = Dense(A) @ Dense(B)
     x = random_complex(2, 5).requires_grad_()

@@ -323,7 +323,7 @@ def test_libraries_of_cuda_are_found_where_pip_puts_them(monkeypatch, tmp_path):
     """In the folders of CUDA 12 and 13; what one needs that is nowhere is named."""
     needs = {
         "libcufinufft.so": ["libcudart.so.13", "libcufft.so.12", "libm.so.6"],
-        "libcufft.so.12": ["libnvJitLink.so.13", "libcudart.so.13"],
+        "libcufft.so.12": ["libabsent.so.13", "libcudart.so.13"],
     }
     files = ["nvidia/cu13/lib/libcudart.so.13", "nvidia/cufft/lib/libcufft.so.12"]
     for file in [*files, "cufinufft/__init__.py", "cufinufft/libcufinufft.so"]:
@@ -342,8 +342,8 @@ def test_libraries_of_cuda_are_found_where_pip_puts_them(monkeypatch, tmp_path):
     monkeypatch.setattr(nufft_choice.ctypes, "CDLL", load)
     monkeypatch.setattr(nufft_choice.importlib, "import_module", loaded.append)
     why = nufft_choice._why_cufinufft_fails.__wrapped__
-    assert why().startswith("does not load (libnvJitLink.so.13: cannot open")
-    needs["libcufft.so.12"].remove("libnvJitLink.so.13")
+    assert why().startswith("does not load (libabsent.so.13: cannot open")
+    needs["libcufft.so.12"].remove("libabsent.so.13")
     assert why() == ""
     assert loaded[-3:] == ["libcufft.so.12", "libcufinufft.so", "cufinufft"]
 
