@@ -72,10 +72,15 @@ class Memory:
             self.now += size
             self.peak = max(self.peak, self.now)
 
+    def give(self, size: int) -> None:
+        """Count `size` less."""
+        with self.lock:
+            self.now -= size
+
     def passing(self, size: int) -> None:
         """Count what is taken only while an operation runs."""
         self.take(size)
-        self.now -= size
+        self.give(size)
 
 
 class Allocation:
@@ -91,7 +96,7 @@ class Allocation:
     def __del__(self) -> None:
         if self.size:
             with self.memory.lock:
-                self.memory.now -= self.size
+                self.memory.give(self.size)
                 races.tensors_accessed.accesses.pop(self.address, None)
 
 
@@ -323,7 +328,7 @@ class CufinufftPlan:
         self.stream = Stream(number=gpu_stream)
 
     def __del__(self) -> None:
-        memory.now -= self.size
+        memory.give(self.size)
 
     def setpts(self, *points: DeviceTensor) -> None:
         self.plan.setpts(*(axis.inner.numpy() for axis in points))
