@@ -3,19 +3,26 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, echo
+from typer import Argument, Option, echo
 
 from pipeline.commands.run import CONFIG
 
 
 def check(
     configfile: Annotated[Path, Argument(help="The config file.", readable=False)] = CONFIG,
+    config: Annotated[
+        list[str] | None,
+        Option(
+            help="A setting in place of the file's, as Snakemake takes it: `data_root=FOLDER`.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
 ) -> None:
     """Check a config file, its table, and headers and samples of the data; runs nothing."""
     from pipeline.config.datasets import find_source_files, load_datasets
     from pipeline.config.file import read_config
 
-    settings = read_config(configfile, default=CONFIG)
+    settings = read_config(configfile, CONFIG, config or ())
     datasets = load_datasets(Path(settings.datasets), settings)
     find_source_files(settings, datasets)
     from pipeline.commands.source_check import MOST_SOURCES, check_sources

@@ -24,7 +24,7 @@ AXES = {
 }
 
 
-def check(sources, rows, reconstruction, calibration=None):
+def check(sources, rows, reconstruction, calibration=None, *options):
     """Check a config of one reconstruction, in the current folder."""
     config = {
         **{"datasets": "table.tsv", "sources": sources, "reconstructions": {"one": reconstruction}},
@@ -34,7 +34,7 @@ def check(sources, rows, reconstruction, calibration=None):
     head = ("dataset", "kind", "format", "source", "reconstruction")
     text = "".join("\t".join(cells) + "\n" for cells in (head, *rows))
     Path("table.tsv").write_text(text)
-    return CliRunner().invoke(app, ["check", "config.yaml"])
+    return CliRunner().invoke(app, ["check", "config.yaml", *options])
 
 
 @pytest.fixture
@@ -101,6 +101,19 @@ def test_settings_that_mri_data_do_not_allow(arrays, slices, reconstruction, cal
     done = check({"scan": source}, [row], reconstruction, calibration)
     assert isinstance(done.exception, KronufftError)
     assert re.match(f"scan.*({said})", str(done.exception))
+
+
+def test_settings_can_be_given_as_to_snakemake(arrays, tmp_path, monkeypatch):
+    source = arrays("kspace", "trajectory", shape=[8, 9])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    given = ({"scan": source}, [("scan", "mri", "arrays", "data.npz", "one")], GRIDDING, None)
+    assert "no such file" in str(check(*given).exception)
+    settings = [f"data_root={tmp_path}", "compute={threads: 2}"]
+    found = check(*given, *(word for one in settings for word in ("--config", one)))
+    assert found.exit_code == 0, found.exception
+    for wrong in ("data_root", "compute={threads"):
+        assert f"found `{wrong}`" in str(check(*given, "--config", wrong).exception)
 
 
 def test_slices_are_told_from_frames(arrays):

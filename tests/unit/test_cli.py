@@ -72,7 +72,7 @@ def test_a_users_error_is_one_line_and_status_one(tmp_path):
 
 
 def test_a_defect_of_ours_is_one_line_with_a_report_to_send(monkeypatch, capsys, tmp_path):
-    def defect(path, default):
+    def defect(*given):
         raise RuntimeError("ours\nand more")
 
     monkeypatch.chdir(tmp_path)
