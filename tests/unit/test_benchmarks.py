@@ -118,31 +118,6 @@ def test_what_cannot_be_measured_says_why(monkeypatch):
     assert [row["note"] for row in rows] == ["not installed: no_such", "over 0.01 s"]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_every_step_of_a_gpu_is_taken_in_small(tmp_path):
-    command = [sys.executable, str(PROGRAMME), "gpu", "--device", "cpu", "--miniature"]
-    command += ["--output", str(tmp_path)]
-    subprocess.run(command, check=True)
-    record = first_figures.Record(tmp_path / "figures.jsonl")
-    names = [step.name for step in first_figures.steps("cpu", True, tmp_path)]
-    assert {record.status(name) for name in names} == {"done"}, (
-        tmp_path / "figures.md"
-    ).read_text()
-    rows = record.rows
-    assert all(
-        row["error"] < row["tolerance"] for row in rows if "tolerance" in row and "error" in row
-    )
-    assert all(0 < row["least"] < row["passes"] for row in rows if "passes" in row)
-    assert all(row["measured_mb"] for row in record.of("memory")[1:-1])
-    (halved,) = (row for row in rows if "halved" in row)
-    assert halved["halved"]
-    assert halved["from an undisturbed CPU"] < 1e-5
-    # What was taken is not taken again.
-    again = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert again.count("\n") == 1
-
-
 def test_a_step_of_a_gpu_that_is_stopped_leaves_its_figures(tmp_path):
     code = "import time; print('{\"seconds\": 0.5}', flush=True); time.sleep(60)"
     step = first_figures.Step("rates", ("-c", code), limit=4.0)

@@ -23,8 +23,14 @@ ALGORITHMS = {
 }
 
 
-@pytest.mark.parametrize("acquired", [SERIES, VOLUME], ids=["series", "volume"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("acquired", "algorithm"),
+    [
+        *((SERIES, name) for name in ("gridding", "cg-sense")),
+        *((VOLUME, name) for name in ALGORITHMS),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value["shape"]),
+)
 def test_a_job_takes_what_was_predicted(tmp_path, acquired, algorithm):
     write_acquisition(tmp_path, **acquired)
     _, receipt = reconstructed(tmp_path, device="cuda", **ALGORITHMS[algorithm])

@@ -282,9 +282,7 @@ def test_kronecker_inverse_is_of_one_block():
 def test_device_agrees_with_the_cpu():
     problem = dense_problem(30, (2, 5, 6), problems=(3,), nonzero=5, noise=0.01)
     for penalty in PENALTIES[:3]:
-        here, there = (
-            admm(p.normal, penalty, iterations=20) for p in (problem, problem.to("cuda"))
-        )
+        here, there = (admm(p.normal, penalty, iterations=6) for p in (problem, problem.to("cuda")))
         assert there.image.is_cuda
         torch.testing.assert_close(there.image.cpu(), here.image)
     factors = [random_complex(9, 7), random_complex(6, 8, seed=1)]
