@@ -3,7 +3,22 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+
+def random_trajectory(
+    shape: Sequence[int],
+    samples: int,
+    *,
+    frames: Sequence[int] = (),
+    dtype: torch.dtype = torch.float64,
+    seed: int = 3,
+) -> torch.Tensor:
+    """Return samples anywhere in k-space, ``(*frames, axis, sample)`` [rad/voxel]."""
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(*frames, len(shape), samples, generator=generator, dtype=torch.float64)
+    return ((2 * uniform - 1) * torch.pi).to(dtype)
 
 
 def phases(shape: Sequence[int], trajectory: NDArray) -> list[NDArray]:

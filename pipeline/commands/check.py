@@ -19,10 +19,12 @@ def check(
     ] = None,
 ) -> None:
     """Check a config file, its table, and headers and samples of the data; runs nothing."""
+    from pipeline.config.base import given_settings
     from pipeline.config.datasets import find_source_files, load_datasets
     from pipeline.config.file import read_config
 
-    settings = read_config(configfile, CONFIG, config or ())
+    given = given_settings(config, "--config", "data_root=/data")
+    settings = read_config(configfile, CONFIG, given)
     datasets = load_datasets(Path(settings.datasets), settings)
     find_source_files(settings, datasets)
     from pipeline.commands.source_check import MOST_SOURCES, check_sources

@@ -71,22 +71,6 @@ def number_or_auto(text: str, option: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def options_of(texts: list[str] | None) -> dict[str, Any]:
-    """Read settings such as ``iterations=20``, whose values are YAML as in a config."""
-    import yaml
-
-    found = {}
-    for text in texts or []:
-        key, _, value = text.partition("=")
-        if not (key and value):
-            raise ConfigError(f"--set: found `{text}`; give KEY=VALUE, such as iterations=20")
-        try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set: `{text}`: the value is not readable as YAML") from None
-    return found
-
-
 def estimate(
     algorithm: Annotated[str, Option(help="As in `reconstructions`.")],
     shape: Annotated[str | None, Option(help="Image matrix, such as 256x256x256.")] = None,
@@ -125,7 +109,7 @@ def estimate(
         raise ConfigError("estimate: give either --shape and sizes, or --raw")
 
     from pipeline.algorithms.registry import check_kind
-    from pipeline.config.base import validate
+    from pipeline.config.base import given_settings, validate
     from pipeline.config.equations import Known
     from pipeline.config.planning import PlanSettings
     from pipeline.config.sources import Kind
@@ -137,7 +121,7 @@ def estimate(
     chosen: dict[str, Any] = {"algorithm": algorithm}
     if iterations is not None:
         chosen["iterations"] = iterations
-    chosen |= options_of(option)
+    chosen |= given_settings(option)
     tuned = None if tuning is None else str(tuning)
     content = {
         "reconstruction": chosen,

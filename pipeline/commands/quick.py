@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option, echo
 
-from pipeline.commands.estimate import options_of
 from pipeline.commands.init import Array, Axes, Order, Shape, Units, VoxelSize, proposal_of, told_of
 from pipeline.errors import ConfigError
 from pipeline.kinds import part_of
@@ -49,6 +48,7 @@ def quick(
     threads: Annotated[int | None, Option(min=1, help="All cores if not given.")] = None,
 ) -> None:
     """Reconstruct a file at once, by the workflow's own stages: the same image."""
+    from pipeline.config.base import given_settings
     from pipeline.config.datasets import Dataset
     from pipeline.config.file import load_config
     from pipeline.config.sources import STANDARD_INPUT
@@ -73,7 +73,7 @@ def quick(
             "output": {"nifti": ending == "nifti", "ome_zarr": ending == "ome_zarr"},
             "sources": {_NAME: found.settings},
             "reconstructions": {
-                _NAME: {"algorithm": algorithm or _ALGORITHMS[found.kind], **options_of(option)}
+                _NAME: {"algorithm": algorithm or _ALGORITHMS[found.kind], **given_settings(option)}
             },
         },
         "quick",

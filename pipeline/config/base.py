@@ -250,3 +250,27 @@ def parse_settings(model: type[AnySettings], text: str) -> AnySettings:
             raise ConfigError(f"--settings: not readable as JSON ({error})") from None
         return validate(model, content, "--settings")
     return validate(model, load_yaml(Path(text)), text)
+
+
+def given_settings(
+    texts: Sequence[str] | None, option: str = "--set", example: str = "iterations=20"
+) -> dict[str, Any]:
+    """Read settings of a command line such as ``iterations=20``, whose values are YAML.
+
+    Raises
+    ------
+    ConfigError
+        If one is not of that form: names the ``option`` that it was given with.
+    """
+    found = {}
+    for text in texts or []:
+        key, _, value = text.partition("=")
+        if not (key and value):
+            raise ConfigError(f"{option}: found `{text}`; give KEY=VALUE, such as {example}")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(
+                f"{option}: found `{text}`: the value is not readable as YAML"
+            ) from None
+    return found

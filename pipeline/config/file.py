@@ -1,13 +1,12 @@
 """The whole of `config.yaml`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BeforeValidator,
     Field,
@@ -31,7 +30,6 @@ from pipeline.config.planning import MemorySettings
 from pipeline.config.sources import SourceSettings
 from pipeline.config.sweeps import Sweep, expand_sweeps
 from pipeline.config.transforms import NufftSettings
-from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.algorithms.base import AlgorithmSettings as Reconstruction
@@ -133,27 +131,16 @@ def results_folder(config: Config, file: Path | None) -> str:
     return f"results/{re.sub(_NOT_OF_FOLDERS, '_', file.stem)}"
 
 
-def read_config(path: Path, default: Path, given: Sequence[str] = ()) -> Config:
+def read_config(path: Path, default: Path, given: Mapping[str, Any] | None = None) -> Config:
     """Read and check a config file as the workflow does.
 
-    It is laid over the default one if it names no table of datasets. Over it are laid settings
-    that are ``given`` as ``NAME=VALUE``, with values in YAML, as Snakemake takes them.
+    It is laid over the default one if it names no table of datasets, and settings that are
+    ``given`` over it.
     """
     content = load_yaml(path)
     if isinstance(content, dict) and "datasets" not in content:
         content = _laid_over(load_yaml(default), content)
-    for setting in given:
-        name, equals, value = setting.partition("=")
-        try:
-            content = _laid_over(content, {name: yaml.safe_load(value)})
-        except yaml.YAMLError:
-            equals = ""
-        if not equals:
-            raise ConfigError(
-                f"--config: found `{setting}`, allowed is NAME=VALUE with a value in YAML, such as "
-                "`data_root=/data`"
-            )
-    return load_config(content, str(path))
+    return load_config(_laid_over(content, given) if given else content, str(path))
 
 
 def _laid_over(below: Any, above: Any) -> Any:

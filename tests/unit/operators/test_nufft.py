@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from adjointness import assert_adjoint, random_complex
-from exact import exact_adjoint, exact_forward, relative_error
+from exact import exact_adjoint, exact_forward, random_trajectory, relative_error
 
 from pipeline.errors import ConfigError, DependencyError, ShapeError
 from pipeline.operators import nufft_choice
@@ -24,10 +24,8 @@ CPU = torch.device("cpu")
 PRETENDED = not torch.cuda.is_available()
 
 
-def trajectory_of(shape, *, frames=(), samples=SAMPLES, seed=3, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(*frames, len(shape), samples, generator=generator, dtype=torch.float64)
-    return ((2 * uniform - 1) * torch.pi).to(dtype)
+def trajectory_of(shape, *, samples=SAMPLES, **options):
+    return random_trajectory(shape, samples, **options)
 
 
 def host_backend(name):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from adjointness import assert_adjoint, random_complex
-from exact import dense_matrix, exact_adjoint, exact_forward, relative_error
+from exact import dense_matrix, exact_adjoint, exact_forward, random_trajectory, relative_error
 
 from pipeline.errors import ConfigError
 from pipeline.operators import nufft_memory
@@ -20,12 +20,6 @@ from pipeline.operators.toeplitz import Toeplitz, toeplitz_spectrum
 pytest.importorskip("triton")
 pytestmark = pytest.mark.gpu
 PRETENDED = not torch.cuda.is_available()
-
-
-def trajectory_of(shape, samples, *, frames=(), dtype=torch.float64, seed=3):
-    generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(*frames, len(shape), samples, generator=generator, dtype=torch.float64)
-    return ((2 * uniform - 1) * torch.pi).to(dtype)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +38,7 @@ def trajectory_of(shape, samples, *, frames=(), dtype=torch.float64, seed=3):
 def test_reaches_the_tolerance(shape, dtype, tolerance):
     if len(shape) == 3 and tolerance < 1e-6:
         pytest.skip("the interpreter takes seconds; kernels are the same along each axis")
-    trajectory = trajectory_of(shape, 15, dtype=dtype.to_real())
+    trajectory = random_trajectory(shape, 15, dtype=dtype.to_real())
     k = trajectory.numpy()
     operator = NUFFT(
         shape, trajectory.cuda(), coils=3, tolerance=tolerance, backend="triton", dtype=dtype
@@ -63,7 +57,7 @@ def test_reaches_the_tolerance(shape, dtype, tolerance):
 
 def test_in_single_precision_the_error_does_not_grow_with_the_matrix():
     shape, dtype = (30000,), torch.complex64
-    trajectory = trajectory_of(shape, 40, dtype=torch.float32)
+    trajectory = random_trajectory(shape, 40, dtype=torch.float32)
     x = random_complex(*shape, dtype=dtype)
     found = NUFFT(shape, trajectory.cuda(), tolerance=3e-6, backend="triton")(x.cuda())
     assert relative_error(found.cpu().numpy(), exact_forward(x.numpy(), trajectory.numpy())) < 1e-6
@@ -72,7 +66,7 @@ def test_in_single_precision_the_error_does_not_grow_with_the_matrix():
 @pytest.mark.parametrize("oversampling", [1.25, 1.5, 2.0])
 def test_any_oversampling_has_a_kernel(oversampling):
     shape, dtype = (20, 27), torch.complex128
-    trajectory = trajectory_of(shape, 30)
+    trajectory = random_trajectory(shape, 30)
     x = random_complex(*shape)
     for tolerance in (1e-2, 1e-4, 1e-6):
         operator = NUFFT(
@@ -84,7 +78,7 @@ def test_any_oversampling_has_a_kernel(oversampling):
 
 
 def test_refuses_what_no_kernel_reaches():
-    trajectory = trajectory_of((8, 9), 5).cuda()
+    trajectory = random_trajectory((8, 9), 5).cuda()
     with pytest.raises(ConfigError, match=r"triton.*1e-09.*1\.25; raise"):
         NUFFT(
             (8, 9), trajectory, tolerance=1e-9, backend="triton", oversampling=1.25,
@@ -97,7 +91,7 @@ def test_refuses_what_no_kernel_reaches():
 def test_frames_and_many_coils(monkeypatch):
     """More coils than one program has, and more than one call may have."""
     shape, frames, coils = (10, 13), 2, 11
-    trajectory = trajectory_of(shape, 7, frames=(frames,))
+    trajectory = random_trajectory(shape, 7, frames=(frames,))
     options = {"tolerance": 1e-5, "backend": "triton", "dtype": torch.complex128}
     operator = NUFFT(shape, trajectory.cuda(), coils=coils, **options)
     x = random_complex(2, frames, coils, *shape)
@@ -127,7 +121,7 @@ def test_samples_at_the_edges_and_beyond_the_period():
 
 def test_kernel_of_a_toeplitz_operator():
     shape = (7, 10)
-    trajectory = trajectory_of(shape, 40)
+    trajectory = random_trajectory(shape, 40)
     weights = torch.rand(40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     spectrum = toeplitz_spectrum(
         shape, trajectory.cuda(), weights.cuda(), backend="triton", dtype=torch.complex128
@@ -147,7 +141,7 @@ def test_memory_is_predicted(monkeypatch, shape, samples, coils, dtype):
     """Without a GPU what sorting takes inside is not seen; a work area of cuFFT's is pretended."""
     if PRETENDED:
         monkeypatch.setattr(plan_class("triton"), "_launch", lambda *arguments, **options: None)
-    trajectory = trajectory_of(shape, samples, dtype=dtype.to_real()).cuda()
+    trajectory = random_trajectory(shape, samples, dtype=dtype.to_real()).cuda()
     x = random_complex(coils, *shape, dtype=dtype).cuda()
     y = random_complex(coils, samples, dtype=dtype).cuda()
     working, resident = nufft_workspace_bytes(
